@@ -1,0 +1,1 @@
+//! Caxton: a server for multi-agent systems.

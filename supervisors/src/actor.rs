@@ -1,0 +1,283 @@
+//! The ractor side of a supervisor: it carries actions out and reports what came of them.
+//!
+//! No handler waits for a child. Starts, stops and delays are tasks of this library that end in a message to the supervisor,
+//! so a slow child holds up neither its siblings nor a shutdown.
+
+mod children;
+mod perform;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use crate::core::{Action, ChildId, Core, Exit, Mode};
+use crate::dynamic::StartChildError;
+use crate::exit::{ExitReason, Failure, MELTDOWN};
+use crate::meter::Meter;
+use crate::node::{Node, Scope, now};
+use crate::spec::{BoxError, ChildSpec, Started};
+use crate::stop::{self, Ended};
+
+pub(crate) type RunReply = oneshot::Sender<Result<ActorCell, StartChildError>>;
+pub(crate) type RestReply = oneshot::Sender<Result<(), StartChildError>>;
+
+pub(crate) enum Msg {
+    /// A start has ended; its result is in the child's slot.
+    StartDone(ChildId, u64),
+    StopDone(ChildId, u64, Ended),
+    /// A child turned out to be gone without an event.
+    Lost(ChildId, u64),
+    HeartbeatLost(ChildId, u64),
+    Due(ChildId, u64),
+    /// Restarts have left the window since.
+    WindowMoved,
+    StartChild(Box<ChildSpec>, RunReply),
+    Terminate(ChildId, RestReply),
+    Restart(ChildId, RunReply),
+    Delete(ChildId, RestReply),
+}
+
+/// Whoever waits for a child to be up, or down.
+enum Waiter {
+    Run(RunReply),
+    Rest(RestReply),
+}
+
+pub(crate) struct Arguments {
+    node: Arc<Node>,
+    path: String,
+    scope: Scope,
+    ready: oneshot::Sender<Result<(), ExitReason>>,
+}
+
+pub(crate) struct State {
+    node: Arc<Node>,
+    path: String,
+    /// The scope of the children.
+    scope: Scope,
+    ready: Option<oneshot::Sender<Result<(), ExitReason>>>,
+    by_actor: HashMap<ActorId, (ChildId, u64)>,
+    /// Starts under way, and exits of actors not known yet: a child can end before its start is reported.
+    starting: usize,
+    early: HashMap<ActorId, ExitReason>,
+    timers: HashMap<ChildId, AbortHandle>,
+    waiters: HashMap<ChildId, Vec<Waiter>>,
+    window_timer: Option<AbortHandle>,
+    exit: Option<Exit>,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        for timer in self.timers.values().chain(&self.window_timer) {
+            timer.abort();
+        }
+    }
+}
+
+/// Stops a supervisor whose start is given up. It would otherwise stay, unknown to its parent.
+struct StopUnlessStarted(Option<ActorCell>);
+
+impl Drop for StopUnlessStarted {
+    fn drop(&mut self) {
+        if let Some(cell) = &self.0 {
+            stop::stop(cell);
+        }
+    }
+}
+
+/// Starts a supervisor and returns when all its children run. When one of them cannot start the others are stopped first.
+pub(crate) async fn launch(
+    node: Arc<Node>,
+    parent: Option<ActorCell>,
+    path: String,
+    scope: Scope,
+) -> Result<Started, BoxError> {
+    let (ready, started) = oneshot::channel();
+    let arguments = Arguments {
+        node,
+        path,
+        scope,
+        ready,
+    };
+    let spawned = match parent {
+        Some(parent) => Actor::spawn_linked(None, SupervisorActor, arguments, parent).await?,
+        None => Actor::spawn(None, SupervisorActor, arguments).await?,
+    };
+    let spawned = Started::from(spawned);
+    let mut guard = StopUnlessStarted(Some(spawned.cell.clone()));
+    let result = started.await;
+    if matches!(result, Ok(Ok(()))) {
+        guard.0 = None;
+        return Ok(spawned);
+    }
+    stop::gone(spawned).await;
+    match result {
+        Ok(Err(reason)) => Err(Box::new(reason)),
+        Ok(Ok(())) | Err(_) => Err(Box::new(ExitReason::Killed)),
+    }
+}
+
+struct SupervisorActor;
+
+impl Actor for SupervisorActor {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
+        let Arguments {
+            node,
+            path,
+            scope,
+            ready,
+        } = arguments;
+        let plan = &node.plan;
+        let dynamic = matches!(plan.mode, Mode::Dynamic { .. });
+        let label = match (plan.label, &scope.label) {
+            (Some(label), _) => label.into(),
+            (None, Some(label)) => Arc::clone(label),
+            (None, None) => Arc::clone(&plan.name),
+        };
+        let below = (dynamic || scope.label.is_some()).then(|| Arc::clone(&label));
+        let mut children = plan.children.clone();
+        if let Some(populate) = &plan.populate {
+            children.extend(populate());
+        }
+        let meter = Meter::new(label, plan.mode.name());
+        meter.intensity(0, plan.budget.restarts);
+        node.renew(&myself, meter, children);
+        Ok(State {
+            path,
+            scope: Scope {
+                bus: scope.bus,
+                label: below,
+            },
+            node,
+            ready: Some(ready),
+            by_actor: HashMap::new(),
+            starting: 0,
+            early: HashMap::new(),
+            timers: HashMap::new(),
+            waiters: HashMap::new(),
+            window_timer: None,
+            exit: None,
+        })
+    }
+
+    async fn post_start(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        let actions = state.node.inner.lock().core.begin(now());
+        state.perform(&myself, actions);
+        Ok(())
+    }
+
+    async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        let node = Arc::clone(&state.node);
+        let core = |decide: &dyn Fn(&mut Core) -> Vec<Action>| decide(&mut node.inner.lock().core);
+        let actions = match message {
+            Msg::StartDone(id, incarnation) => {
+                let actions = state.start_done(&myself, &id, incarnation);
+                state.starting -= 1;
+                if state.starting == 0 {
+                    state.early.clear();
+                }
+                actions
+            }
+            Msg::StopDone(id, incarnation, ended) => {
+                let zombie = ended == Ended::Zombie;
+                if zombie {
+                    // Its event, should it ever come, is of no interest any more.
+                    let gone = (Arc::clone(&id), incarnation);
+                    state.by_actor.retain(|_, child| *child != gone);
+                }
+                node.inner.lock().live.remove(&id);
+                core(&|core| core.on_stopped(&id, incarnation, zombie, now()))
+            }
+            Msg::Lost(id, incarnation) => core(&|core| core.on_exit(&id, incarnation, ExitReason::Cancelled, now())),
+            Msg::HeartbeatLost(id, incarnation) => core(&|core| core.on_heartbeat_lost(&id, incarnation)),
+            Msg::Due(id, token) => {
+                state.timers.remove(&id);
+                core(&|core| core.on_timer(&id, token, now()))
+            }
+            Msg::WindowMoved => {
+                state.window_timer = None;
+                Vec::new()
+            }
+            Msg::StartChild(spec, reply) => state.start_child(*spec, reply),
+            Msg::Terminate(id, reply) => {
+                let result = node.inner.lock().core.terminate(&id, now());
+                state.command(id, Waiter::Rest(reply), result)
+            }
+            Msg::Restart(id, reply) => {
+                let result = node.inner.lock().core.restart(&id, now());
+                state.command(id, Waiter::Run(reply), result)
+            }
+            Msg::Delete(id, reply) => {
+                let result = node.inner.lock().core.delete(&id, now());
+                state.command(id, Waiter::Rest(reply), result)
+            }
+        };
+        state.perform(&myself, actions);
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Msg>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let (cell, reason) = match event {
+            SupervisionEvent::ActorTerminated(cell, _, reason) => {
+                (cell, ExitReason::from_termination(reason.as_deref()))
+            }
+            SupervisionEvent::ActorFailed(cell, error) => (cell, ExitReason::from_failure(&error)),
+            // That a child started is known from its start function.
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {
+                return Ok(());
+            }
+        };
+        if let Some((id, incarnation)) = state.by_actor.remove(&cell.get_id()) {
+            let actions = state.node.inner.lock().core.on_exit(&id, incarnation, reason, now());
+            state.perform(&myself, actions);
+        } else if state.starting > 0 {
+            state.early.insert(cell.get_id(), reason);
+        }
+        Ok(())
+    }
+
+    /// The ordered shutdown. It has to be over when this returns: ractor then kills what is left, in no order.
+    async fn post_stop(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        let cell = myself.get_cell();
+        let batches = state.node.inner.lock().core.close();
+        for batch in batches {
+            join_all(batch.iter().map(|id| state.close_child(&cell, id))).await;
+        }
+        state.node.inner.lock().meter = None;
+        let (reason, result) = match state.exit.take() {
+            None | Some(Exit::AutoShutdown) => (ExitReason::Shutdown, Ok(())),
+            Some(Exit::StartFailed(reason)) => (reason, Ok(())),
+            Some(Exit::Meltdown(child, reason)) => {
+                let failure = Failure::new(MELTDOWN, format!("{}/{child}: {reason}", state.path));
+                (ExitReason::from_error(&failure), Err(ActorProcessingErr::from(failure)))
+            }
+        };
+        state.node.inner.lock().exit = Some(reason.clone());
+        if let Some(ready) = state.ready.take() {
+            let _ = ready.send(Err(reason));
+        }
+        result
+    }
+}
+
+impl Waiter {
+    fn refuse(self, error: StartChildError) {
+        match self {
+            Self::Run(reply) => drop(reply.send(Err(error))),
+            Self::Rest(reply) => drop(reply.send(Err(error))),
+        }
+    }
+}

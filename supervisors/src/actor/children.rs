@@ -1,0 +1,130 @@
+//! Children, as the supervisor's actor meets them: starts that ended, commands, and their end with the supervisor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{ActorCell, ActorRef, ActorStatus};
+
+use super::{Msg, RunReply, State, Waiter, perform};
+use crate::core::{Action, ChildId, Refused};
+use crate::dynamic::StartChildError;
+use crate::exit::ExitReason;
+use crate::node::{Live, check_child, now};
+use crate::spec::ChildSpec;
+use crate::stop::{self, Ended};
+
+impl State {
+    pub(super) async fn close_child(&self, myself: &ActorCell, id: &ChildId) {
+        let (live, spec) = {
+            let mut inner = self.node.inner.lock();
+            (inner.live.remove(id), inner.specs.get(id).cloned())
+        };
+        let ended = match (live, spec) {
+            (Some(live), Some(spec)) => stop::end(live, &spec, Some(myself)).await,
+            (_, None) | (None, _) => Ended::Stopped,
+        };
+        let reason = match ended {
+            Ended::Stopped => ExitReason::Shutdown,
+            Ended::Killed | Ended::Zombie => ExitReason::Killed,
+        };
+        let zombie = ended == Ended::Zombie;
+        let actions = self.node.inner.lock().core.on_closed(id, reason, zombie, now());
+        for action in actions {
+            if let Action::Emit(id, note) = action {
+                self.emit(&id, note);
+            }
+        }
+    }
+
+    /// A start has ended, well or not.
+    pub(super) fn start_done(&mut self, myself: &ActorRef<Msg>, id: &ChildId, incarnation: u64) -> Vec<Action> {
+        let node = Arc::clone(&self.node);
+        let mut inner = node.inner.lock();
+        let inner = &mut *inner;
+        let current = inner
+            .core
+            .children()
+            .get(id)
+            .is_some_and(|child| child.incarnation == incarnation);
+        let taken = match inner.live.get(id) {
+            Some(Live::Starting { slot, pulse, .. }) if current => {
+                slot.lock().take().map(|result| (result, pulse.clone()))
+            }
+            Some(_) | None => None,
+        };
+        // A stop overtook it, and took the result.
+        let Some((result, pulse)) = taken else {
+            return Vec::new();
+        };
+        match result {
+            Ok(started) => {
+                let cell = started.cell.clone();
+                inner.live.insert(Arc::clone(id), Live::Running(started));
+                let mut actions = inner.core.on_started(id, incarnation, now());
+                if let Some(reason) = self.early.remove(&cell.get_id()) {
+                    actions.extend(inner.core.on_exit(id, incarnation, reason, now()));
+                } else {
+                    self.by_actor.insert(cell.get_id(), (Arc::clone(id), incarnation));
+                    Self::adopt(myself, &cell, id, incarnation);
+                    if let Some(rules) = inner.specs.get(id).and_then(|spec| spec.heartbeat) {
+                        perform::watch(myself, rules, pulse, cell, Arc::clone(id), incarnation);
+                    }
+                }
+                actions
+            }
+            Err(reason) => {
+                inner.live.remove(id);
+                inner.core.on_start_failed(id, incarnation, reason, now())
+            }
+        }
+    }
+
+    /// Links a child that was not, and finds out about one that ended before it could be: its event, if there is one, is
+    /// taken before the message sent here.
+    fn adopt(myself: &ActorRef<Msg>, cell: &ActorCell, id: &ChildId, incarnation: u64) {
+        let supervisor = || cell.try_get_supervisor().map(|actor| actor.get_id());
+        if supervisor() != Some(myself.get_id()) {
+            cell.link(myself.get_cell());
+        }
+        if supervisor() != Some(myself.get_id()) || cell.get_status() == ActorStatus::Stopped {
+            let _ = myself.cast(Msg::Lost(Arc::clone(id), incarnation));
+        }
+    }
+
+    pub(super) fn start_child(&mut self, spec: ChildSpec, reply: RunReply) -> Vec<Action> {
+        if let Err(error) = check_child(&spec, self.node.plan.auto_shutdown) {
+            let _ = reply.send(Err(StartChildError::Invalid(error)));
+            return Vec::new();
+        }
+        let id = Arc::clone(&spec.id);
+        let result = {
+            let mut inner = self.node.inner.lock();
+            let result = inner.core.add(&id, spec.rules, now());
+            if result.is_ok() {
+                inner.specs.insert(Arc::clone(&id), spec);
+            }
+            result
+        };
+        self.command(id, Waiter::Run(reply), result)
+    }
+
+    pub(super) fn command(&mut self, id: ChildId, waiter: Waiter, result: Result<Vec<Action>, Refused>) -> Vec<Action> {
+        match result {
+            Ok(actions) => {
+                self.waiters.entry(id).or_default().push(waiter);
+                actions
+            }
+            Err(refused) => {
+                waiter.refuse(refused.into());
+                Vec::new()
+            }
+        }
+    }
+
+    /// Keeps the gauges true while restarts leave the window.
+    pub(super) fn watch_window(&mut self, myself: &ActorRef<Msg>, used: u32, period: Duration) {
+        if used > 0 && self.window_timer.is_none() {
+            self.window_timer = Some(perform::send_after(myself, period, Msg::WindowMoved));
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Actions, carried out.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use ractor::{ActorCell, ActorRef, ActorStatus};
+use tokio::task::AbortHandle;
+
+use super::{Msg, State, Waiter};
+use crate::core::{Action, ChildId, Mode, Outcome};
+use crate::dynamic::StartChildError;
+use crate::event::Note;
+use crate::exit::{ExitReason, SHUTDOWN};
+use crate::heartbeat::{Heartbeat, Pulse};
+use crate::node::{Live, StartSlot, now};
+use crate::spec::{ChildSpec, Kind, Shutdown, StartContext, Started};
+use crate::stop;
+
+impl State {
+    pub(super) fn perform(&mut self, myself: &ActorRef<Msg>, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Start(id, incarnation) => self.start(myself, &id, incarnation),
+                Action::Stop(id, incarnation) => self.stop(myself, &id, incarnation, false),
+                Action::Kill(id, incarnation) => self.stop(myself, &id, incarnation, true),
+                Action::SetTimer(id, token, delay) => {
+                    let timer = send_after(myself, delay, Msg::Due(Arc::clone(&id), token));
+                    self.timers.insert(id, timer);
+                }
+                Action::CancelTimer(id) => {
+                    if let Some(timer) = self.timers.remove(&id) {
+                        timer.abort();
+                    }
+                }
+                Action::Emit(id, note) => self.emit(&id, note),
+                Action::EmitSelf(note) => {
+                    if let Some(meter) = &self.node.inner.lock().meter {
+                        meter.note(&note);
+                    }
+                    self.scope.bus.publish(self.path.clone(), note);
+                }
+                Action::GiveUp(id, reason) => self.give_up(&id, &reason),
+                Action::Forget(id) => {
+                    let mut inner = self.node.inner.lock();
+                    inner.specs.remove(&id);
+                    inner.live.remove(&id);
+                }
+                Action::Settled(id, outcome) => self.settle(&id, &outcome),
+                Action::Count(reason) => {
+                    if let Some(meter) = &self.node.inner.lock().meter {
+                        meter.restart(reason);
+                    }
+                }
+                Action::Ready => {
+                    if let Some(ready) = self.ready.take() {
+                        let _ = ready.send(Ok(()));
+                    }
+                }
+                Action::Exit(exit) => {
+                    self.exit = Some(exit);
+                    myself.stop(Some(SHUTDOWN.to_owned()));
+                }
+            }
+        }
+        self.publish(myself);
+    }
+
+    pub(super) fn emit(&self, id: &ChildId, note: Note) {
+        if let Some(meter) = &self.node.inner.lock().meter {
+            meter.note(&note);
+        }
+        self.scope.bus.publish(self.child_path(id), note);
+    }
+
+    fn publish(&mut self, myself: &ActorRef<Msg>) {
+        let mut inner = self.node.inner.lock();
+        let counts = inner.core.counts();
+        let window = inner.core.window();
+        let (used, budget) = (window.used(now()), window.budget());
+        let shared = matches!(inner.core.mode(), Mode::Static(_));
+        if let Some(meter) = &mut inner.meter {
+            meter.children(counts);
+            if shared {
+                meter.intensity(used, budget.restarts);
+            }
+        }
+        drop(inner);
+        self.watch_window(myself, used, budget.period);
+    }
+
+    fn child_path(&self, id: &ChildId) -> String {
+        format!("{}/{id}", self.path)
+    }
+
+    fn start(&mut self, myself: &ActorRef<Msg>, id: &ChildId, incarnation: u64) {
+        let mut inner = self.node.inner.lock();
+        let Some(spec) = inner.specs.get(id).cloned() else {
+            return;
+        };
+        let previous = match inner.live.remove(id) {
+            Some(Live::Running(started)) => Some(started),
+            Some(Live::Starting { .. } | Live::Stopping(..)) | None => None,
+        };
+        let pulse = Pulse::new();
+        let context = StartContext {
+            supervisor: myself.get_cell(),
+            path: self.child_path(id),
+            incarnation,
+            pulse: pulse.clone(),
+            scope: self.scope.clone(),
+        };
+        let slot = StartSlot::default();
+        let task = tokio::spawn(start_task(myself.clone(), spec, context, previous, Arc::clone(&slot)));
+        inner.live.insert(Arc::clone(id), Live::Starting { task, slot, pulse });
+        self.starting += 1;
+    }
+
+    fn stop(&mut self, myself: &ActorRef<Msg>, id: &ChildId, incarnation: u64, kill: bool) {
+        let mut inner = self.node.inner.lock();
+        let Some(mut spec) = inner.specs.get(id).cloned() else {
+            return;
+        };
+        if kill {
+            spec.shutdown = Shutdown::BrutalKill;
+        }
+        let live = inner.live.remove(id);
+        let cell = match &live {
+            Some(Live::Running(started)) => Some(started.cell.clone()),
+            Some(Live::Starting { .. } | Live::Stopping(..)) | None => None,
+        };
+        let (supervisor, id_) = (myself.clone(), Arc::clone(id));
+        let task = tokio::spawn(async move {
+            let ended = match live {
+                Some(live) => stop::end(live, &spec, None).await,
+                None => stop::Ended::Stopped,
+            };
+            let _ = supervisor.cast(Msg::StopDone(id_, incarnation, ended));
+            ended
+        });
+        inner.live.insert(Arc::clone(id), Live::Stopping(task, cell));
+    }
+
+    fn give_up(&self, id: &ChildId, reason: &ExitReason) {
+        let call = {
+            let mut inner = self.node.inner.lock();
+            inner.live.remove(id);
+            inner.specs.get(id).and_then(|spec| spec.on_give_up.clone())
+        };
+        if let Some(call) = call
+            && std::panic::catch_unwind(AssertUnwindSafe(|| call(reason))).is_err()
+        {
+            tracing::error!(path = self.child_path(id), "on_give_up panicked");
+        }
+    }
+
+    fn settle(&mut self, id: &ChildId, outcome: &Outcome) {
+        let Some(waiters) = self.waiters.remove(id) else {
+            return;
+        };
+        let cell = self.node.cell_of(id);
+        let mut left = Vec::new();
+        for waiter in waiters {
+            match (waiter, outcome) {
+                (Waiter::Run(reply), Outcome::Running) => {
+                    drop(reply.send(cell.clone().ok_or(StartChildError::Gone)));
+                }
+                (Waiter::Run(reply), Outcome::StartFailed(reason)) => {
+                    drop(reply.send(Err(StartChildError::Failed(reason.clone()))));
+                }
+                (Waiter::Run(reply), Outcome::Stopped | Outcome::Gone) => {
+                    drop(reply.send(Err(StartChildError::Failed(ExitReason::Shutdown))));
+                }
+                (Waiter::Rest(reply), Outcome::Stopped | Outcome::Gone) => {
+                    drop(reply.send(Ok(())));
+                }
+                (waiter @ Waiter::Rest(_), Outcome::Running | Outcome::StartFailed(_)) => {
+                    left.push(waiter);
+                }
+            }
+        }
+        if !left.is_empty() {
+            self.waiters.insert(Arc::clone(id), left);
+        }
+    }
+}
+
+async fn start_task(
+    supervisor: ActorRef<Msg>,
+    spec: ChildSpec,
+    context: StartContext,
+    previous: Option<Started>,
+    slot: StartSlot,
+) {
+    // Tells the supervisor also when this task is aborted or the slot stays empty: it counts its starts.
+    let done = Done(supervisor, Arc::clone(&spec.id), context.incarnation);
+    if let Some(previous) = previous {
+        stop::gone(previous).await;
+    }
+    if let Kind::Supervisor(node) = &spec.kind {
+        node.bury().await;
+    }
+    let path = context.path.clone();
+    let start = AssertUnwindSafe(async { (spec.start)(context).await }).catch_unwind();
+    let result = match spec.start_timeout {
+        Some(limit) => tokio::time::timeout(limit, start).await,
+        None => Ok(start.await),
+    };
+    let failed = |reason| ExitReason::StartFailed {
+        path: path.clone(),
+        reason: Box::new(reason),
+    };
+    let result = match result {
+        Ok(Ok(Ok(started))) => Ok(started),
+        Ok(Ok(Err(error))) => Err(ExitReason::from_start_error(&path, &*error)),
+        Ok(Err(_)) => Err(failed(ExitReason::Panic("in the start function".to_owned()))),
+        Err(_) => Err(failed(ExitReason::StartTimeout)),
+    };
+    *slot.lock() = Some(result);
+    drop(done);
+}
+
+struct Done(ActorRef<Msg>, ChildId, u64);
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        let _ = self.0.cast(Msg::StartDone(Arc::clone(&self.1), self.2));
+    }
+}
+
+/// Looks for the child's sign of life until the child is gone.
+pub(super) fn watch(
+    supervisor: &ActorRef<Msg>,
+    rules: Heartbeat,
+    pulse: Pulse,
+    cell: ActorCell,
+    id: ChildId,
+    incarnation: u64,
+) {
+    let supervisor = supervisor.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(rules.grace).await;
+        while cell.get_status() < ActorStatus::Stopping {
+            if pulse.is_lost(&rules) {
+                let _ = supervisor.cast(Msg::HeartbeatLost(id, incarnation));
+                return;
+            }
+            let look = rules.every.max(MIN_LOOK) / 2;
+            if cell.wait(Some(look)).await.is_ok() {
+                return;
+            }
+        }
+    });
+}
+
+/// The shortest heartbeat that is honoured.
+const MIN_LOOK: Duration = Duration::from_millis(2);
+
+pub(super) fn send_after(supervisor: &ActorRef<Msg>, delay: Duration, message: Msg) -> AbortHandle {
+    let supervisor = supervisor.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(delay).await;
+        let _ = supervisor.cast(message);
+    })
+    .abort_handle()
+}

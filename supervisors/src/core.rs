@@ -1,0 +1,372 @@
+//! The decisions of a supervisor, without actors: an exit and a time go in, actions come out.
+//!
+//! Nothing here waits. A start or a stop is an [`Action`]; that it is done comes back as `on_started`, `on_start_failed` or
+//! `on_stopped`, so that every other exit, command and shutdown can come between. Inputs for an incarnation that is not the
+//! child's latest are ignored.
+
+mod child;
+mod commands;
+mod decide;
+mod group;
+#[cfg(test)]
+mod model;
+mod reports;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indexmap::IndexMap;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+pub(crate) use self::child::{After, Child, LastExit, STATES, State};
+pub(crate) use self::commands::Refused;
+use self::group::Group;
+use crate::event::{EventKind, Note};
+use crate::exit::ExitReason;
+use crate::intensity::{Intensity, Window};
+use crate::spec::{AutoShutdown, Restart, Rules, Strategy};
+
+pub(crate) type ChildId = Arc<str>;
+
+/// What kind of supervisor decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Children are declared with it, start in order and share one budget.
+    Static(Strategy),
+    /// Children come and go, independent of each other, each with its own budget.
+    Dynamic { max_children: usize },
+}
+
+impl Mode {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Static(Strategy::OneForOne) => "one_for_one",
+            Self::Static(Strategy::OneForAll) => "one_for_all",
+            Self::Static(Strategy::RestForOne) => "rest_for_one",
+            Self::Dynamic { .. } => "dynamic",
+        }
+    }
+}
+
+/// What the shell has to do.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Action {
+    /// Start this incarnation.
+    Start(ChildId, u64),
+    /// Stop it as its spec says, or give up its start.
+    Stop(ChildId, u64),
+    /// Kill it.
+    Kill(ChildId, u64),
+    /// Call `on_timer` with this token after a while.
+    SetTimer(ChildId, u64, Duration),
+    CancelTimer(ChildId),
+    /// Tell what happened to a child.
+    Emit(ChildId, Note),
+    /// Tell what happened to the supervisor itself.
+    EmitSelf(Note),
+    /// Tell the child's owner that it will not come back by itself.
+    GiveUp(ChildId, ExitReason),
+    /// The child and its spec are no more.
+    Forget(ChildId),
+    /// What was asked of this child is done.
+    Settled(ChildId, Outcome),
+    /// A restart was decided, for this reason.
+    Count(&'static str),
+    /// All children have started.
+    Ready,
+    /// End the supervisor.
+    Exit(Exit),
+}
+
+/// How a command on a child ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Outcome {
+    Running,
+    StartFailed(ExitReason),
+    Stopped,
+    Gone,
+}
+
+/// Why a supervisor ends by its own decision.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Exit {
+    Meltdown(ChildId, ExitReason),
+    StartFailed(ExitReason),
+    AutoShutdown,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Phase {
+    /// Children start for the first time.
+    Init,
+    Running,
+    /// A group restart is under way.
+    Group(Group),
+    /// The end is decided; nothing starts any more.
+    Closed,
+}
+
+/// What a new incarnation of a supervisor keeps of a child of the old one.
+#[derive(Debug, Clone)]
+struct Carried {
+    incarnation: u64,
+    restarts: std::collections::BTreeMap<&'static str, u64>,
+    last_exit: Option<LastExit>,
+}
+
+pub(crate) struct Core {
+    mode: Mode,
+    auto_shutdown: AutoShutdown,
+    /// The shared budget; a dynamic supervisor uses it only as the default of its children.
+    window: Window,
+    children: IndexMap<ChildId, Child>,
+    phase: Phase,
+    /// Children that ended while others started for the first time, to be decided when those have.
+    deferred: VecDeque<ChildId>,
+    /// Children of a dynamic supervisor whose first start has not ended yet.
+    first_starts: HashSet<ChildId>,
+    carried: HashMap<ChildId, Carried>,
+    counts: [i64; STATES.len()],
+    last_token: u64,
+    rng: StdRng,
+    out: Vec<Action>,
+}
+
+impl Core {
+    pub(crate) fn new(mode: Mode, budget: Intensity, auto_shutdown: AutoShutdown, seed: u64) -> Self {
+        Self {
+            mode,
+            auto_shutdown,
+            window: Window::new(budget),
+            children: IndexMap::new(),
+            phase: Phase::Init,
+            deferred: VecDeque::new(),
+            first_starts: HashSet::new(),
+            carried: HashMap::new(),
+            counts: [0; STATES.len()],
+            last_token: 0,
+            rng: StdRng::seed_from_u64(seed),
+            out: Vec::new(),
+        }
+    }
+
+    /// Takes over what outlives an incarnation of the supervisor, so that incarnations of one path never repeat.
+    pub(crate) fn succeed(&mut self, old: &mut Self) {
+        self.carried = std::mem::take(&mut old.carried);
+        for (id, child) in std::mem::take(&mut old.children) {
+            self.carried.insert(
+                id,
+                Carried {
+                    incarnation: child.incarnation,
+                    restarts: child.restarts,
+                    last_exit: child.last_exit,
+                },
+            );
+        }
+        old.counts = [0; STATES.len()];
+    }
+
+    /// Declares a child before `begin`; false when the id is taken.
+    pub(crate) fn declare(&mut self, id: &ChildId, rules: Rules) -> bool {
+        if self.children.contains_key(id) {
+            return false;
+        }
+        let mut child = Child::new(rules, rules.intensity.unwrap_or(self.window.budget()));
+        if let Some(carried) = self.carried.remove(id) {
+            child.incarnation = carried.incarnation;
+            child.restarts = carried.restarts;
+            child.last_exit = carried.last_exit;
+        }
+        self.counts[child.state.index()] += 1;
+        self.children.insert(Arc::clone(id), child);
+        true
+    }
+
+    /// Starts what was declared: one after the other, or all at once under a dynamic supervisor.
+    pub(crate) fn begin(&mut self, now: Instant) -> Vec<Action> {
+        if matches!(self.mode, Mode::Dynamic { .. }) {
+            let ids: Vec<ChildId> = self.children.keys().cloned().collect();
+            self.first_starts.extend(ids.iter().cloned());
+            for id in &ids {
+                self.start(id, now);
+            }
+        }
+        self.continue_init(now);
+        self.take_actions()
+    }
+
+    /// Decides the end. Returns the order in which children have to stop; those in one batch stop together.
+    pub(crate) fn close(&mut self) -> Vec<Vec<ChildId>> {
+        self.phase = Phase::Closed;
+        let ids = self.children.keys().rev().cloned();
+        match self.mode {
+            Mode::Static(_) => ids.map(|id| vec![id]).collect(),
+            Mode::Dynamic { .. } => vec![ids.collect()],
+        }
+    }
+
+    fn ended(&mut self, id: &ChildId, reason: ExitReason, uptime: Duration, now: Instant) {
+        let child = &mut self.children[id];
+        child.end(reason.clone(), uptime, now);
+        let note = Note::new(EventKind::ChildExited, child.incarnation).because(reason);
+        self.out.push(Action::Emit(Arc::clone(id), note));
+        match (&self.phase, self.mode) {
+            (Phase::Closed, _) => self.set(id, State::Stopped),
+            (Phase::Init, Mode::Static(_)) => {
+                self.set(id, State::Waiting);
+                self.deferred.push_back(Arc::clone(id));
+            }
+            (Phase::Group(_), _) => self.ended_in_group(id, now),
+            (Phase::Init | Phase::Running, _) => self.decide(id, now),
+        }
+    }
+
+    fn start(&mut self, id: &ChildId, now: Instant) {
+        self.set(id, State::Starting { since: now });
+        let child = &mut self.children[id];
+        child.incarnation += 1;
+        self.out.push(Action::Start(Arc::clone(id), child.incarnation));
+    }
+
+    fn stop(&mut self, id: &ChildId, after: After) {
+        self.set(id, State::Stopping { after });
+        let incarnation = self.children[id].incarnation;
+        self.out.push(Action::Stop(Arc::clone(id), incarnation));
+    }
+
+    /// Tells that a child ended because it was told to.
+    fn terminated(&mut self, id: &ChildId, now: Instant) {
+        let child = &mut self.children[id];
+        if child
+            .last_exit
+            .as_ref()
+            .is_none_or(|exit| exit.incarnation < child.incarnation)
+        {
+            child.end(ExitReason::Shutdown, Duration::ZERO, now);
+        }
+        let note = Note::new(EventKind::ChildTerminated, child.incarnation);
+        let note = note.because(child.last_reason());
+        self.out.push(Action::Emit(Arc::clone(id), note));
+    }
+
+    /// Leaves a child down, with its spec unless it is temporary.
+    fn rest(&mut self, id: &ChildId) {
+        self.set(id, State::Stopped);
+        self.first_starts.remove(id);
+        if self.children[id].rules.restart == Restart::Temporary {
+            self.forget(id);
+        } else {
+            self.settle(id, Outcome::Stopped);
+        }
+    }
+
+    fn forget(&mut self, id: &ChildId) {
+        if let Some(child) = self.children.shift_remove(id) {
+            self.counts[child.state.index()] -= 1;
+            self.first_starts.remove(id);
+            self.settle(id, Outcome::Gone);
+            self.out.push(Action::Forget(Arc::clone(id)));
+        }
+    }
+
+    /// Moves on to whatever waited for the step before.
+    fn proceed(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Init => self.continue_init(now),
+            Phase::Group(_) => self.continue_group(now),
+            Phase::Running | Phase::Closed => {}
+        }
+    }
+
+    fn continue_init(&mut self, now: Instant) {
+        if let Mode::Static(_) = self.mode {
+            let next = self
+                .children
+                .iter()
+                .find(|(_, child)| matches!(child.state, State::Starting { .. } | State::Stopped));
+            match next {
+                Some((_, child)) if matches!(child.state, State::Starting { .. }) => return,
+                Some((id, _)) => {
+                    let id = Arc::clone(id);
+                    self.start(&id, now);
+                    return;
+                }
+                None => {}
+            }
+        } else if !self.first_starts.is_empty() {
+            return;
+        }
+        self.phase = Phase::Running;
+        self.out.push(Action::Ready);
+        self.decide_deferred(now);
+    }
+
+    /// Decides the exits that came while nothing could be decided.
+    fn decide_deferred(&mut self, now: Instant) {
+        while matches!(self.phase, Phase::Running)
+            && let Some(id) = self.deferred.pop_front()
+        {
+            if self
+                .children
+                .get(&id)
+                .is_some_and(|child| child.state == State::Waiting)
+            {
+                self.decide(&id, now);
+            }
+        }
+    }
+
+    fn settle(&mut self, id: &ChildId, outcome: Outcome) {
+        if matches!(self.mode, Mode::Dynamic { .. }) {
+            self.out.push(Action::Settled(Arc::clone(id), outcome));
+        }
+    }
+
+    fn set(&mut self, id: &ChildId, state: State) {
+        let child = &mut self.children[id];
+        self.counts[child.state.index()] -= 1;
+        self.counts[state.index()] += 1;
+        child.state = state;
+    }
+
+    fn latest(&mut self, id: &ChildId, incarnation: u64) -> Option<&mut Child> {
+        self.children
+            .get_mut(id)
+            .filter(|child| child.incarnation == incarnation)
+    }
+
+    fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.out)
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub(crate) fn children(&self) -> &IndexMap<ChildId, Child> {
+        &self.children
+    }
+
+    /// Children by state, in the order of [`STATES`].
+    pub(crate) fn counts(&self) -> [i64; STATES.len()] {
+        self.counts
+    }
+
+    /// The supervisor's own budget, and what of it is used.
+    pub(crate) fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// Restarts used and allowed, of the budget that holds for this child.
+    pub(crate) fn usage(&self, id: &ChildId, now: Instant) -> (u32, u32) {
+        let window = match self.mode {
+            Mode::Static(_) => &self.window,
+            Mode::Dynamic { .. } => &self.children[id].window,
+        };
+        (window.used(now), window.budget().restarts)
+    }
+}

@@ -1,0 +1,179 @@
+//! What the shell reports: how starts and stops went, exits, timers. A report that is not about the latest incarnation, or
+//! comes in a state that does not await it, is ignored.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::child::{After, Child, State};
+use super::{Action, ChildId, Core, Exit, Mode, Outcome, Phase};
+use crate::event::{EventKind, Note};
+use crate::exit::ExitReason;
+
+impl Core {
+    pub(crate) fn on_started(&mut self, id: &ChildId, incarnation: u64, now: Instant) -> Vec<Action> {
+        let Some(child) = self.latest(id, incarnation) else {
+            return Vec::new();
+        };
+        if !matches!(child.state, State::Starting { .. }) {
+            return Vec::new();
+        }
+        let first = std::mem::replace(&mut child.started_before, true);
+        child.adopted = true;
+        let recovery = child
+            .down_since
+            .take()
+            .map(|since| now.saturating_duration_since(since));
+        let why = child.last_reason();
+        let (used, limit) = self.usage(id, now);
+        let mut note = Note::new(EventKind::ChildStarted, incarnation);
+        if first {
+            note = Note::new(EventKind::Restarted, incarnation)
+                .because(why)
+                .attempt(used, limit);
+            note.recovery = recovery;
+        }
+        self.out.push(Action::Emit(Arc::clone(id), note));
+        self.set(id, State::Running { since: now });
+        self.settle(id, Outcome::Running);
+        self.first_starts.remove(id);
+        self.proceed(now);
+        self.take_actions()
+    }
+
+    pub(crate) fn on_start_failed(
+        &mut self,
+        id: &ChildId,
+        incarnation: u64,
+        reason: ExitReason,
+        now: Instant,
+    ) -> Vec<Action> {
+        let Some(child) = self.latest(id, incarnation) else {
+            return Vec::new();
+        };
+        if !matches!(child.state, State::Starting { .. }) {
+            return Vec::new();
+        }
+        let adopted = child.adopted;
+        child.end(reason.clone(), Duration::ZERO, now);
+        let note = Note::new(EventKind::StartFailed, incarnation).because(reason.clone());
+        self.out.push(Action::Emit(Arc::clone(id), note));
+        self.settle(id, Outcome::StartFailed(reason.clone()));
+        self.first_starts.remove(id);
+        if !adopted {
+            self.forget(id);
+            self.proceed(now);
+            return self.take_actions();
+        }
+        match (&self.phase, self.mode) {
+            (Phase::Closed, _) => self.set(id, State::Stopped),
+            (Phase::Init, Mode::Static(_)) => {
+                self.set(id, State::Stopped);
+                self.phase = Phase::Closed;
+                self.out.push(Action::Exit(Exit::StartFailed(reason)));
+            }
+            (Phase::Group(_), _) => self.group_start_failed(id, now),
+            (Phase::Init | Phase::Running, _) => self.decide(id, now),
+        }
+        self.proceed(now);
+        self.take_actions()
+    }
+
+    /// A child ended by itself, or was killed by somebody else.
+    pub(crate) fn on_exit(&mut self, id: &ChildId, incarnation: u64, reason: ExitReason, now: Instant) -> Vec<Action> {
+        let Some(child) = self.latest(id, incarnation) else {
+            return Vec::new();
+        };
+        match child.state {
+            State::Running { since } => {
+                let uptime = now.saturating_duration_since(since);
+                self.ended(id, reason, uptime, now);
+            }
+            // It was being stopped: `on_stopped` follows, and this is how it went.
+            State::Stopping { .. } => child.end(reason, Duration::ZERO, now),
+            State::Starting { .. } | State::Backoff { .. } | State::Waiting | State::Stopped | State::Failed => {}
+        }
+        self.take_actions()
+    }
+
+    /// A stop or kill that was asked for is done. A zombie did not die in time, and counts as gone.
+    pub(crate) fn on_stopped(&mut self, id: &ChildId, incarnation: u64, zombie: bool, now: Instant) -> Vec<Action> {
+        let Some(child) = self.latest(id, incarnation) else {
+            return Vec::new();
+        };
+        let State::Stopping { after } = child.state else {
+            return Vec::new();
+        };
+        child.down_since.get_or_insert(now);
+        if zombie {
+            let note = Note::new(EventKind::Zombie, incarnation);
+            self.out.push(Action::Emit(Arc::clone(id), note));
+        }
+        if after == After::Condemned {
+            self.ended(id, ExitReason::HeartbeatLost, Duration::ZERO, now);
+            return self.take_actions();
+        }
+        self.terminated(id, now);
+        match after {
+            After::Condemned => {}
+            After::Group => {
+                self.set(id, State::Waiting);
+                self.continue_group(now);
+            }
+            After::Stopped => self.rest(id),
+            After::Start => self.start(id, now),
+            After::Delete => self.forget(id),
+        }
+        self.proceed(now);
+        self.take_actions()
+    }
+
+    /// A child neither beat nor said that it was busy.
+    pub(crate) fn on_heartbeat_lost(&mut self, id: &ChildId, incarnation: u64) -> Vec<Action> {
+        let running = |child: &mut Child| matches!(child.state, State::Running { .. });
+        if self.latest(id, incarnation).is_some_and(running) {
+            let after = After::Condemned;
+            self.set(id, State::Stopping { after });
+            self.out.push(Action::Kill(Arc::clone(id), incarnation));
+        }
+        self.take_actions()
+    }
+
+    pub(crate) fn on_timer(&mut self, id: &ChildId, token: u64, now: Instant) -> Vec<Action> {
+        let due = self
+            .children
+            .get(id)
+            .is_some_and(|child| matches!(child.state, State::Backoff { token: set, .. } if set == token));
+        if !due {
+            return Vec::new();
+        }
+        if matches!(self.phase, Phase::Group(_)) {
+            self.group_delay_over(now);
+        } else if !matches!(self.phase, Phase::Closed) {
+            self.start(id, now);
+        }
+        self.take_actions()
+    }
+
+    /// A child has stopped because the supervisor ends.
+    pub(crate) fn on_closed(&mut self, id: &ChildId, reason: ExitReason, zombie: bool, now: Instant) -> Vec<Action> {
+        let Some(child) = self.children.get_mut(id) else {
+            return Vec::new();
+        };
+        let incarnation = child.incarnation;
+        let was_there = matches!(
+            child.state,
+            State::Running { .. } | State::Starting { .. } | State::Stopping { .. }
+        );
+        if was_there {
+            child.end(reason, Duration::ZERO, now);
+            if zombie {
+                self.push_note(id, Note::new(EventKind::Zombie, incarnation));
+            }
+            self.terminated(id, now);
+        }
+        if self.children[id].state != State::Failed {
+            self.set(id, State::Stopped);
+        }
+        self.take_actions()
+    }
+}

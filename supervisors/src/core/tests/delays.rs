@@ -1,0 +1,67 @@
+use super::*;
+
+#[test]
+fn the_first_restart_is_immediate_and_backoff_begins_with_the_second() {
+    let mut bench = Bench::dynamic(backing_off());
+    bench.crash("a");
+    bench.settle();
+    assert_eq!(bench.look(), ["start a2"]);
+    bench.crash("a");
+    assert_eq!(bench.delay().map(|timer| timer.2), Some(backoff().min));
+    assert_eq!(kinds(&bench.log), ["child_exited", "backoff"]);
+    bench.pass_delay();
+    bench.settle();
+    assert_eq!(kinds(&bench.log), ["child_exited", "backoff", "restarted"]);
+    bench.crash("a");
+    assert_eq!(bench.delay().map(|timer| timer.2), Some(2 * backoff().min));
+}
+
+#[test]
+fn uptime_resets_the_backoff() {
+    let mut bench = Bench::dynamic(backing_off());
+    bench.crash("a");
+    bench.settle();
+    bench.now += backoff().reset_after;
+    bench.look();
+    bench.crash("a");
+    assert_eq!(bench.look(), ["start a3"]);
+}
+
+#[test]
+fn terminating_or_deleting_a_child_cancels_its_timer() {
+    for delete in [false, true] {
+        let mut bench = Bench::dynamic(backing_off());
+        bench.crash("a");
+        bench.settle();
+        bench.crash("a");
+        let (child, token, _) = bench.delay().expect("a timer is set");
+        let now = bench.now;
+        let actions = if delete {
+            bench.core.delete(&child, now)
+        } else {
+            bench.core.terminate(&child, now)
+        };
+        assert!(
+            actions
+                .expect("it is there")
+                .contains(&Action::CancelTimer(child.clone()))
+        );
+        // A timer that fires all the same finds nothing to do.
+        assert_eq!(bench.core.on_timer(&child, token, now), []);
+    }
+}
+
+#[test]
+fn recovery_is_measured_from_the_exit_to_running() {
+    let mut bench = Bench::dynamic(backing_off());
+    bench.crash("a");
+    bench.now += SECOND;
+    bench.start_failed("a");
+    bench.pass_delay();
+    bench.started("a");
+    let recovery = bench.log.iter().find_map(|action| match action {
+        Action::Emit(_, note) => note.recovery,
+        _ => None,
+    });
+    assert_eq!(recovery, Some(SECOND + backoff().min));
+}

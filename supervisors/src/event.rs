@@ -1,0 +1,187 @@
+//! What happens in a tree, in order.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+
+use crate::exit::ExitReason;
+
+/// Events kept for a reader that falls behind; one that falls further is told how many it lost.
+pub const EVENT_CAPACITY: usize = 4_096;
+
+/// What happened to a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// Its first incarnation runs.
+    ChildStarted,
+    /// It ended by itself.
+    ChildExited,
+    /// An incarnation could not start.
+    StartFailed,
+    /// It waits before its next restart.
+    Backoff,
+    /// It and its siblings are stopped to be started again.
+    GroupRestart,
+    /// A later incarnation runs.
+    Restarted,
+    /// Its budget is spent; it stays down until told to restart.
+    ChildFailed,
+    /// It was stopped on purpose.
+    ChildTerminated,
+    /// It could not be killed in time and was left behind.
+    Zombie,
+    /// Its supervisor restarts too often and ends. The path is the supervisor's.
+    Meltdown,
+    /// A significant child has ended, and its supervisor follows. The path is the supervisor's.
+    AutoShutdown,
+}
+
+impl EventKind {
+    /// The name in `snake_case`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ChildStarted => "child_started",
+            Self::ChildExited => "child_exited",
+            Self::StartFailed => "start_failed",
+            Self::Backoff => "backoff",
+            Self::GroupRestart => "group_restart",
+            Self::Restarted => "restarted",
+            Self::ChildFailed => "child_failed",
+            Self::ChildTerminated => "child_terminated",
+            Self::Zombie => "zombie",
+            Self::Meltdown => "meltdown",
+            Self::AutoShutdown => "auto_shutdown",
+        }
+    }
+}
+
+/// One thing that happened in a tree.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// 1 for the tree's first event, one more for each that follows.
+    pub seq: u64,
+    /// When it happened.
+    pub at: SystemTime,
+    /// The child's path, such as `node/core/journal`.
+    pub path: String,
+    /// What happened.
+    pub kind: EventKind,
+    /// Which incarnation of the child it happened to.
+    pub incarnation: u64,
+    /// Why.
+    pub reason: Option<ExitReason>,
+    /// Which restart within the period this is.
+    pub attempt: Option<u32>,
+    /// How many the budget allows.
+    pub limit: Option<u32>,
+    /// How long the next restart waits.
+    pub delay: Option<Duration>,
+    /// How long it took from the exit to running again.
+    pub recovery: Option<Duration>,
+}
+
+/// The reader was too slow and lost this many events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EventError {
+    /// This many events were dropped before the next.
+    #[error("{0} events were dropped")]
+    Lagged(u64),
+    /// The tree is gone.
+    #[error("the tree is gone")]
+    Closed,
+}
+
+/// A reader of a tree's events, from the moment it subscribed.
+#[derive(Debug)]
+pub struct EventStream(broadcast::Receiver<Event>);
+
+impl EventStream {
+    /// The next event. A reader that fell behind gets [`EventError::Lagged`] once and then the oldest event still kept.
+    pub async fn recv(&mut self) -> Result<Event, EventError> {
+        self.0.recv().await.map_err(|error| match error {
+            broadcast::error::RecvError::Lagged(lost) => EventError::Lagged(lost),
+            broadcast::error::RecvError::Closed => EventError::Closed,
+        })
+    }
+}
+
+/// The tree's one sequence of events.
+#[derive(Debug, Clone)]
+pub(crate) struct Bus {
+    sender: broadcast::Sender<Event>,
+    /// Held while sending, so that sequence numbers arrive in order.
+    seq: Arc<Mutex<u64>>,
+}
+
+impl Bus {
+    pub(crate) fn new() -> Self {
+        Self {
+            sender: broadcast::Sender::new(EVENT_CAPACITY),
+            seq: Arc::default(),
+        }
+    }
+
+    pub(crate) fn subscribe(&self) -> EventStream {
+        EventStream(self.sender.subscribe())
+    }
+
+    pub(crate) fn publish(&self, path: String, note: Note) {
+        tracing::debug!(path, kind = note.kind.name(), incarnation = note.incarnation, reason = ?note.reason, "supervision");
+        let mut seq = self.seq.lock();
+        *seq += 1;
+        let event = Event {
+            seq: *seq,
+            at: SystemTime::now(),
+            path,
+            kind: note.kind,
+            incarnation: note.incarnation,
+            reason: note.reason,
+            attempt: note.attempt,
+            limit: note.limit,
+            delay: note.delay,
+            recovery: note.recovery,
+        };
+        // Nobody listening is the usual case, and no error.
+        let _ = self.sender.send(event);
+    }
+}
+
+/// An event without its place and time: what the decision core knows of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Note {
+    pub(crate) kind: EventKind,
+    pub(crate) incarnation: u64,
+    pub(crate) reason: Option<ExitReason>,
+    pub(crate) attempt: Option<u32>,
+    pub(crate) limit: Option<u32>,
+    pub(crate) delay: Option<Duration>,
+    pub(crate) recovery: Option<Duration>,
+}
+
+impl Note {
+    pub(crate) fn new(kind: EventKind, incarnation: u64) -> Self {
+        Self {
+            kind,
+            incarnation,
+            reason: None,
+            attempt: None,
+            limit: None,
+            delay: None,
+            recovery: None,
+        }
+    }
+
+    pub(crate) fn because(mut self, reason: ExitReason) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    pub(crate) fn attempt(mut self, attempt: u32, limit: u32) -> Self {
+        self.attempt = Some(attempt);
+        self.limit = Some(limit);
+        self
+    }
+}

@@ -1,0 +1,110 @@
+//! How many restarts within how long.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// A budget of restarts: more than `restarts` within `period` is a meltdown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Intensity {
+    /// Restarts allowed within the period.
+    pub restarts: u32,
+    /// The length of the sliding window.
+    pub period: Duration,
+}
+
+impl Intensity {
+    /// A budget of `restarts` within `period`.
+    pub const fn new(restarts: u32, period: Duration) -> Self {
+        Self { restarts, period }
+    }
+}
+
+/// The restarts that still count.
+#[derive(Debug, Clone)]
+pub(crate) struct Window {
+    budget: Intensity,
+    restarts: VecDeque<Instant>,
+}
+
+impl Window {
+    pub(crate) fn new(budget: Intensity) -> Self {
+        Self {
+            budget,
+            restarts: VecDeque::new(),
+        }
+    }
+
+    /// Counts one restart; whether the budget still allows it. At most one entry more than the budget is ever kept.
+    pub(crate) fn record(&mut self, now: Instant) -> bool {
+        self.forget_old(now);
+        self.restarts.push_back(now);
+        let allowed = self.restarts.len() <= self.budget.restarts as usize;
+        if !allowed {
+            self.restarts.pop_front();
+        }
+        allowed
+    }
+
+    pub(crate) fn used(&self, now: Instant) -> u32 {
+        let counted = self.restarts.iter().filter(|at| self.counts(**at, now));
+        u32::try_from(counted.count()).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn budget(&self) -> Intensity {
+        self.budget
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.restarts.clear();
+    }
+
+    fn counts(&self, at: Instant, now: Instant) -> bool {
+        now.saturating_duration_since(at) <= self.budget.period
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        while self.restarts.front().is_some_and(|at| !self.counts(*at, now)) {
+            self.restarts.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn more_than_the_budget_within_the_period_is_refused() {
+        let start = Instant::now();
+        let mut window = Window::new(Intensity::new(2, 5 * SECOND));
+        assert!(window.record(start));
+        assert!(window.record(start + SECOND));
+        assert!(!window.record(start + 2 * SECOND));
+    }
+
+    #[test]
+    fn a_failure_every_four_seconds_with_five_in_five_seconds_never_melts_down() {
+        let start = Instant::now();
+        let mut window = Window::new(Intensity::new(5, 5 * SECOND));
+        assert!((0..10_000).all(|n| window.record(start + n * 4 * SECOND)));
+        assert!(window.restarts.len() <= 2);
+    }
+
+    #[test]
+    fn a_budget_of_zero_allows_none() {
+        let mut window = Window::new(Intensity::new(0, SECOND));
+        assert!(!window.record(Instant::now()));
+    }
+
+    #[test]
+    fn the_window_slides() {
+        let start = Instant::now();
+        let mut window = Window::new(Intensity::new(1, SECOND));
+        assert!(window.record(start));
+        assert_eq!(window.used(start + SECOND), 1);
+        assert_eq!(window.used(start + 2 * SECOND), 0);
+        assert!(window.record(start + 2 * SECOND));
+    }
+}

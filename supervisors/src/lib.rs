@@ -1,0 +1,126 @@
+//! OTP supervision for [ractor](https://docs.rs/ractor).
+//!
+//! A [`Supervisor`] is a value: a name, a [`Strategy`], an [`Intensity`] and children. Started, it is a [`Tree`] that keeps
+//! its children running, stops them in order, and can be looked at while it does.
+//!
+//! # Start
+//!
+//! Children start left to right, each after the one before it has started. `start` returns when all have. When one does not,
+//! those that have are stopped in reverse order and the error names the child and the reason. A start that hangs is given up
+//! after its `start_timeout`. Ids are unique among siblings.
+//!
+//! # Exits
+//!
+//! A child comes back by its [`Restart`]: permanent always, transient unless it ended normally or by shutdown, temporary
+//! never, not even with its siblings, and its spec goes with it. [`ExitReason`] says why it ended: a kill, a cancelled task, a
+//! panic, a lost heartbeat and each kind of [`Failure`] are reasons of their own, and all abnormal. Exits of earlier
+//! incarnations and of actors unknown are ignored. The old incarnation is gone before the new one starts.
+//!
+//! # Strategies
+//!
+//! `one_for_one` restarts the child alone. `one_for_all` stops the others at once, last one first, and starts all;
+//! `rest_for_one` does so with the later ones only. Failures of the old generation while a group restarts are part of that one
+//! restart. A failure of the new one, or a start that fails, is another attempt and counts.
+//!
+//! A [`Dynamic`] supervisor has children that come and go by id, each independent of the others, started and stopped in
+//! parallel.
+//!
+//! # Intensity
+//!
+//! More than `restarts` within `period` is a meltdown: all children stop in reverse order, the supervisor ends with a failure
+//! of kind [`MELTDOWN`], and its parent decides. Failed attempts count. The window slides, so that failures far enough apart
+//! never add up.
+//!
+//! Under a dynamic supervisor, and this departs from OTP on purpose, the budget is each child's own. A child that spends it is
+//! `failed`: it stays visible and down until [`DynamicHandle::restart`] revives it, and its siblings live.
+//!
+//! # Backoff
+//!
+//! With a [`Backoff`] the first restart is immediate, the second waits `min`, each later one `factor` times longer up to `max`,
+//! more or less by `jitter`, from the beginning again after an uptime of `reset_after`. Without one all restarts are immediate.
+//! Delays that grow past the intensity's period keep a child from ever melting down: it is then retried for ever, slowly.
+//!
+//! # Shutdown
+//!
+//! A child is asked to stop and waited for, for as long as its [`Shutdown`] says; then it is killed and waited for again, at
+//! most [`KILL_WAIT`]; what is still there then is reported as a zombie and left behind. Declared children stop in reverse
+//! order, dynamic ones together. Whoever stops a supervisor stops what is below it in that order; only a kill does not.
+//! A supervisor ends by itself, normally, as [`AutoShutdown`] says.
+//!
+//! # Heartbeat
+//!
+//! A child whose spec has a [`Heartbeat`] shows signs of life through its [`Pulse`]: it beats when idle and says when it is
+//! busy. One that does neither is killed, and ends with [`ExitReason::HeartbeatLost`].
+//!
+//! # Looking at a tree
+//!
+//! [`Tree::snapshot`] is the whole tree as data. [`Tree::subscribe`] is its events in one order; a reader that is too slow stalls
+//! nobody and is told how many it lost. After one crash come `child_exited`, `backoff` if there is a delay, then `restarted`.
+//!
+//! Metrics go through the `metrics` facade: `supervisor_restarts_total`, `supervisor_meltdowns_total` (also children that
+//! became `failed`), `supervisor_intensity_used`, `supervisor_intensity_limit`, `supervisor_children{state}`,
+//! `supervisor_recovery_seconds` (exit to running) and `supervisor_backoff_seconds`. Their labels are the supervisor's name or
+//! `label`, the strategy and the reason. Below a dynamic supervisor, where names may come from users, it is that supervisor's.
+//!
+//! # Example
+//!
+//! ```
+//! use std::time::Duration;
+//! use ractor::{Actor, ActorProcessingErr, ActorRef};
+//! use supervisors::{Backoff, ChildSpec, Intensity, Strategy, Supervisor};
+//!
+//! struct Journal;
+//! impl Actor for Journal {
+//!     type Msg = ();
+//!     type State = ();
+//!     type Arguments = ();
+//!     async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let journal = ChildSpec::worker("journal", |context| async move {
+//!     Ok(Actor::spawn_linked(None, Journal, (), context.supervisor).await?)
+//! });
+//! let tree = Supervisor::new("node", Strategy::RestForOne, Intensity::new(3, Duration::from_secs(5)))
+//!     .child(journal.backoff(Backoff::default()))
+//!     .start()
+//!     .await
+//!     .unwrap();
+//! assert_eq!(tree.snapshot().await.children[0].state, "running");
+//! tree.shutdown().await;
+//! # });
+//! ```
+
+mod actor;
+mod backoff;
+mod core;
+mod dynamic;
+mod event;
+mod exit;
+mod heartbeat;
+mod intensity;
+mod meter;
+mod node;
+mod snapshot;
+mod spec;
+mod stop;
+mod supervisor;
+mod tree;
+
+pub use self::backoff::Backoff;
+pub use self::dynamic::{ChildCounts, ChildInfo, Dynamic, DynamicHandle, StartChildError};
+pub use self::event::{EVENT_CAPACITY, Event, EventError, EventKind, EventStream};
+pub use self::exit::{ExitReason, Failure, MELTDOWN};
+pub use self::heartbeat::{Busy, Heartbeat, Pulse};
+pub use self::intensity::Intensity;
+pub use self::node::{Populate, SpecError};
+pub use self::snapshot::{IntensityUse, LastExit, Snapshot};
+pub use self::spec::{
+    AutoShutdown, BoxError, ChildSpec, GiveUpFn, Restart, Shutdown, StartContext, Started, Strategy, WORKER_SHUTDOWN,
+    WORKER_START,
+};
+pub use self::stop::KILL_WAIT;
+pub use self::supervisor::{StartError, Supervisor};
+pub use self::tree::Tree;

@@ -1,0 +1,203 @@
+//! The tree as data.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use ractor::{ActorCell, ActorStatus};
+
+use crate::core::{Child, ChildId, Core, Mode, State};
+use crate::node::{Inner, Live, Node, now};
+use crate::spec::Kind;
+
+/// A restart budget and what of it is used.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct IntensityUse {
+    /// Restarts that count now.
+    pub used: u32,
+    /// Restarts allowed within the period.
+    pub limit: u32,
+    /// The period's length.
+    pub period_seconds: f64,
+}
+
+/// How a child last ended.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct LastExit {
+    /// The reason's label.
+    pub reason: &'static str,
+    /// When, in microseconds since 1970.
+    pub at: u64,
+    /// The reason in full.
+    pub detail: String,
+}
+
+/// A supervisor or worker, and all below it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Snapshot {
+    /// Its path from the root, such as `node/core/journal`.
+    pub path: String,
+    /// `supervisor` or `worker`.
+    pub kind: &'static str,
+    /// The last part of the path.
+    pub name: String,
+    /// A supervisor's strategy, or `dynamic`.
+    pub strategy: Option<&'static str>,
+    /// `running`, `starting`, `backoff`, `restarting`, `failed`, `stopping` or `stopped`.
+    pub state: &'static str,
+    /// 1 for its first start, one more for each that follows.
+    pub incarnation: u64,
+    /// How long it has been running.
+    pub uptime_seconds: Option<f64>,
+    /// How often it was restarted, by the label of the reason.
+    pub restarts: BTreeMap<&'static str, u64>,
+    /// The budget it gives to its children, or under a dynamic supervisor has itself. Of a dynamic supervisor's children
+    /// the use is that of the one that used most.
+    pub intensity: Option<IntensityUse>,
+    /// How long until its next start.
+    pub backoff_remaining_seconds: Option<f64>,
+    /// How it last ended.
+    pub last_exit: Option<LastExit>,
+    /// Those below it, in start order.
+    pub children: Vec<Snapshot>,
+}
+
+impl Snapshot {
+    /// The part of the tree at this path.
+    pub fn find(&self, path: &str) -> Option<&Self> {
+        if self.path == path {
+            return Some(self);
+        }
+        self.children.iter().find_map(|child| child.find(path))
+    }
+
+    pub(crate) fn of_root(node: &Arc<Node>, path: &str, status: ActorStatus) -> Self {
+        let state = match status {
+            ActorStatus::Unstarted | ActorStatus::Starting => "starting",
+            ActorStatus::Running | ActorStatus::Upgrading => "running",
+            ActorStatus::Draining | ActorStatus::Stopping => "stopping",
+            ActorStatus::Stopped => "stopped",
+        };
+        let mut root = Self::blank(path.to_owned(), node.plan.name.to_string());
+        root.state = state;
+        root.incarnation = 1;
+        root.fill(node);
+        root
+    }
+
+    fn blank(path: String, name: String) -> Self {
+        Self {
+            path,
+            kind: "worker",
+            name,
+            strategy: None,
+            state: "stopped",
+            incarnation: 0,
+            uptime_seconds: None,
+            restarts: BTreeMap::new(),
+            intensity: None,
+            backoff_remaining_seconds: None,
+            last_exit: None,
+            children: Vec::new(),
+        }
+    }
+
+    /// What the supervisor knows of itself and its children. Its lock is let go before the next one is taken.
+    fn fill(&mut self, node: &Arc<Node>) {
+        let now = now();
+        self.kind = "supervisor";
+        self.strategy = Some(node.plan.mode.name());
+        let mut below = Vec::new();
+        {
+            let inner = node.inner.lock();
+            self.uptime_seconds = self.uptime_seconds.or_else(|| inner.uptime(now));
+            self.intensity = Some(shared_use(&inner.core, now));
+            for (id, child) in inner.core.children() {
+                self.children.push(Self::of_child(&self.path, id, child, &inner, now));
+                below.push(inner.specs.get(id).and_then(|spec| match &spec.kind {
+                    Kind::Supervisor(node) => Some(Arc::clone(node)),
+                    Kind::Worker => None,
+                }));
+            }
+        }
+        for (child, node) in self.children.iter_mut().zip(below) {
+            if let Some(node) = node {
+                child.fill(&node);
+            }
+        }
+    }
+
+    fn of_child(parent: &str, id: &ChildId, child: &Child, inner: &Inner, now: Instant) -> Self {
+        let mut view = Self::blank(format!("{parent}/{id}"), id.to_string());
+        view.state = child.state_name();
+        view.incarnation = child.incarnation;
+        view.restarts.clone_from(&child.restarts);
+        match child.state {
+            State::Running { since } => view.uptime_seconds = Some(seconds(now, since)),
+            State::Backoff { until, .. } => {
+                view.backoff_remaining_seconds = Some(seconds(until, now));
+            }
+            State::Starting { .. } | State::Waiting | State::Stopping { .. } | State::Stopped | State::Failed => {}
+        }
+        if matches!(inner.core.mode(), Mode::Dynamic { .. }) {
+            let budget = child.window.budget();
+            view.intensity = Some(IntensityUse {
+                used: child.window.used(now),
+                limit: budget.restarts,
+                period_seconds: budget.period.as_secs_f64(),
+            });
+        }
+        view.last_exit = child.last_exit.as_ref().map(|exit| LastExit {
+            reason: exit.reason.label(),
+            at: unix_micros(exit.at, now),
+            detail: exit.reason.to_string(),
+        });
+        view
+    }
+}
+
+impl Inner {
+    pub(crate) fn kind_of(&self, id: &ChildId) -> &'static str {
+        match self.specs.get(id).map(|spec| &spec.kind) {
+            Some(Kind::Supervisor(_)) => "supervisor",
+            Some(Kind::Worker) | None => "worker",
+        }
+    }
+
+    pub(crate) fn running(&self, id: &str) -> Option<ActorCell> {
+        match self.live.get(id) {
+            Some(Live::Running(started)) => Some(started.cell.clone()),
+            Some(Live::Starting { .. } | Live::Stopping(..)) | None => None,
+        }
+    }
+
+    fn uptime(&self, now: Instant) -> Option<f64> {
+        self.since.map(|since| seconds(now, since))
+    }
+}
+
+fn shared_use(core: &Core, now: Instant) -> IntensityUse {
+    let budget = core.window().budget();
+    let used = match core.mode() {
+        Mode::Static(_) => core.window().used(now),
+        Mode::Dynamic { .. } => {
+            let most = core.children().values().map(|child| child.window.used(now)).max();
+            most.unwrap_or(0)
+        }
+    };
+    IntensityUse {
+        used,
+        limit: budget.restarts,
+        period_seconds: budget.period.as_secs_f64(),
+    }
+}
+
+fn seconds(later: Instant, earlier: Instant) -> f64 {
+    later.saturating_duration_since(earlier).as_secs_f64()
+}
+
+fn unix_micros(at: Instant, now: Instant) -> u64 {
+    let wall = SystemTime::now() - now.saturating_duration_since(at);
+    let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,143 @@
+//! How a child ends: stop, wait, kill, wait, and no longer than that.
+//!
+//! ractor's `stop_and_wait` returns at once with an error when a stop was already sent, so stopping and waiting are apart
+//! here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::ActorCell;
+
+use crate::exit::SHUTDOWN;
+use crate::node::{Live, Node};
+use crate::spec::{ChildSpec, Kind, Shutdown, Started};
+
+/// How long a killed actor may take to be gone. A handler that never yields cannot be killed at all.
+pub const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// How a stop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It stopped when asked, or was gone already.
+    Stopped,
+    Killed,
+    /// It is still there.
+    Zombie,
+}
+
+/// Asks an actor to stop.
+pub(crate) fn stop(cell: &ActorCell) {
+    cell.stop(Some(SHUTDOWN.to_owned()));
+}
+
+/// Takes a child from a supervisor that reads its events no more. The event of a stopped actor holds its last state: linked,
+/// that state would lie in the supervisor's port until the supervisor itself is gone, with all files and sockets in it.
+/// Unlinked, it is dropped with the child, but ractor kills the child no more when the supervisor is killed meanwhile: this does.
+struct Adopted(Option<ActorCell>);
+
+impl Adopted {
+    fn from(supervisor: Option<&ActorCell>, child: &ActorCell) -> Self {
+        let Some(supervisor) = supervisor else {
+            return Self(None);
+        };
+        child.unlink(supervisor.clone());
+        Self(Some(child.clone()))
+    }
+}
+
+impl Drop for Adopted {
+    fn drop(&mut self) {
+        if let Some(child) = self.0.take() {
+            child.kill();
+        }
+    }
+}
+
+/// Ends whatever there is of a child, as its spec says. `closing` is the supervisor when it ends itself.
+pub(crate) async fn end(live: Live, spec: &ChildSpec, closing: Option<&ActorCell>) -> Ended {
+    match live {
+        Live::Running(started) => {
+            let _adopted = Adopted::from(closing, &started.cell);
+            end_actor(started, spec.shutdown).await
+        }
+        Live::Stopping(task, cell) => {
+            let _adopted = cell.map(|cell| Adopted::from(closing, &cell));
+            task.await.unwrap_or(Ended::Zombie)
+        }
+        Live::Starting { task, slot, .. } => {
+            task.abort();
+            let _ = task.await;
+            let started = slot.lock().take();
+            match (started, &spec.kind) {
+                (Some(Ok(started)), _) => {
+                    let _adopted = Adopted::from(closing, &started.cell);
+                    end_actor(started, spec.shutdown).await
+                }
+                // Its children are starting; they stop in order too.
+                (_, Kind::Supervisor(node)) => end_starting(node).await,
+                (_, Kind::Worker) => Ended::Stopped,
+            }
+        }
+    }
+}
+
+async fn end_starting(node: &Arc<Node>) -> Ended {
+    node.stop_actor().await;
+    Ended::Stopped
+}
+
+async fn end_actor(started: Started, shutdown: Shutdown) -> Ended {
+    let cell = &started.cell;
+    let asked_in_vain = match shutdown {
+        Shutdown::BrutalKill => true,
+        Shutdown::Timeout(limit) => {
+            stop(cell);
+            cell.wait(Some(limit)).await.is_err()
+        }
+        Shutdown::Infinity => {
+            stop(cell);
+            cell.wait(None).await.is_err()
+        }
+    };
+    if asked_in_vain {
+        cell.kill();
+        if cell.wait(Some(KILL_WAIT)).await.is_err() {
+            return Ended::Zombie;
+        }
+    }
+    gone(started).await;
+    if asked_in_vain { Ended::Killed } else { Ended::Stopped }
+}
+
+/// Waits until an actor that has ended is really gone, with all it held.
+pub(crate) async fn gone(started: Started) {
+    let all = async {
+        let _ = started.cell.wait(None).await;
+        if let Some(task) = started.task {
+            let _ = task.await;
+        }
+    };
+    let _ = tokio::time::timeout(KILL_WAIT, all).await;
+}
+
+/// Ends what a dead supervisor left behind.
+pub(crate) async fn discard(live: Live) {
+    match live {
+        Live::Running(started) => {
+            started.cell.kill();
+            gone(started).await;
+        }
+        Live::Stopping(task, _) => {
+            let _ = task.await;
+        }
+        Live::Starting { task, slot, .. } => {
+            task.abort();
+            let _ = task.await;
+            let started = slot.lock().take();
+            if let Some(Ok(started)) = started {
+                started.cell.kill();
+                gone(started).await;
+            }
+        }
+    }
+}

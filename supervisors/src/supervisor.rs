@@ -1,0 +1,120 @@
+//! A supervisor with declared children.
+
+use std::sync::Arc;
+
+use crate::actor::launch;
+use crate::core::Mode;
+use crate::event::Bus;
+use crate::exit::ExitReason;
+use crate::intensity::Intensity;
+use crate::node::{Node, Plan, Scope, SpecError};
+use crate::spec::{AutoShutdown, ChildSpec, StartContext, StartFn, StartFuture, Strategy};
+use crate::tree::Tree;
+
+/// Why a tree did not start. Whatever had started was stopped again, in reverse order.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The tree was declared wrongly; nothing was started.
+    #[error(transparent)]
+    Invalid(#[from] SpecError),
+    /// A child did not start.
+    #[error("{path} did not start: {reason}")]
+    Child {
+        /// The child: the deepest one, when a supervisor did not start because of it.
+        path: String,
+        /// Why.
+        reason: ExitReason,
+    },
+    /// The supervisor itself was stopped or killed meanwhile.
+    #[error("the supervisor ended while it started: {0}")]
+    Interrupted(ExitReason),
+}
+
+/// A supervisor with declared children, as a value: it can be built, passed on and nested before anything runs.
+pub struct Supervisor {
+    plan: Plan,
+}
+
+impl Supervisor {
+    /// A supervisor without children, restarting by `strategy` at most as often as `intensity` allows for all of them
+    /// together.
+    pub fn new(name: impl Into<String>, strategy: Strategy, intensity: Intensity) -> Self {
+        Self {
+            plan: Plan {
+                name: Arc::from(name.into()),
+                mode: Mode::Static(strategy),
+                budget: intensity,
+                auto_shutdown: AutoShutdown::Never,
+                label: None,
+                children: Vec::new(),
+                populate: None,
+            },
+        }
+    }
+
+    /// Adds a child after those added before.
+    #[must_use]
+    pub fn child(mut self, spec: ChildSpec) -> Self {
+        self.plan.children.push(spec);
+        self
+    }
+
+    /// Whether it ends when its significant children have ended by themselves.
+    #[must_use]
+    pub fn auto_shutdown(mut self, mode: AutoShutdown) -> Self {
+        self.plan.auto_shutdown = mode;
+        self
+    }
+
+    /// The value of the metric label `supervisor`, its name unless given.
+    #[must_use]
+    pub fn label(mut self, label: &'static str) -> Self {
+        self.plan.label = Some(label);
+        self
+    }
+
+    /// This supervisor as a child of another: permanent, and waited for when it stops.
+    pub fn into_child(self) -> ChildSpec {
+        nest(Node::new(self.plan))
+    }
+
+    /// Starts the tree on the current tokio runtime. Returns when every child has started.
+    pub async fn start(self) -> Result<Tree, StartError> {
+        self.plan.check()?;
+        let bus = Bus::new();
+        let path = self.plan.name.to_string();
+        let node = Node::new(self.plan);
+        let scope = Scope {
+            bus: bus.clone(),
+            label: None,
+        };
+        let error = match launch(Arc::clone(&node), None, path.clone(), scope).await {
+            Ok(started) => return Ok(Tree::new(node, started.cell, path, bus)),
+            Err(error) => error,
+        };
+        let reason = ExitReason::from_start_error(&path, &*error);
+        let ExitReason::StartFailed { path: failed, reason } = reason else {
+            return Err(StartError::Interrupted(reason));
+        };
+        if failed == path {
+            return Err(StartError::Interrupted(*reason));
+        }
+        Err(StartError::Child {
+            path: failed,
+            reason: *reason,
+        })
+    }
+}
+
+/// A supervisor as a child, whose start is that of all its children.
+pub(crate) fn nest(node: Arc<Node>) -> ChildSpec {
+    let id = Arc::clone(&node.plan.name);
+    let start: StartFn = {
+        let node = Arc::clone(&node);
+        Arc::new(move |context: StartContext| -> StartFuture {
+            let node = Arc::clone(&node);
+            Box::pin(launch(node, Some(context.supervisor), context.path, context.scope))
+        })
+    };
+    ChildSpec::supervisor(id, node, start)
+}

@@ -1,0 +1,52 @@
+//! A running tree.
+
+use std::sync::Arc;
+
+use ractor::ActorCell;
+
+use crate::event::{Bus, EventStream};
+use crate::exit::ExitReason;
+use crate::node::Node;
+use crate::snapshot::Snapshot;
+
+/// A running tree. It goes on running when this is dropped; `shutdown` ends it.
+pub struct Tree {
+    node: Arc<Node>,
+    root: ActorCell,
+    path: String,
+    bus: Bus,
+}
+
+impl Tree {
+    pub(crate) fn new(node: Arc<Node>, root: ActorCell, path: String, bus: Bus) -> Self {
+        Self { node, root, path, bus }
+    }
+
+    /// The whole tree as it is now. Supervisors are read one after the other, each consistent in itself.
+    #[expect(
+        clippy::unused_async,
+        reason = "so that it may come to ask supervisors that are elsewhere"
+    )]
+    pub async fn snapshot(&self) -> Snapshot {
+        Snapshot::of_root(&self.node, &self.path, self.root.get_status())
+    }
+
+    /// The events from now on.
+    pub fn subscribe(&self) -> EventStream {
+        self.bus.subscribe()
+    }
+
+    /// Stops the tree in order: the last child first, each with its own time. Returns when all is gone; calling it again
+    /// waits for the same end.
+    pub async fn shutdown(&self) {
+        crate::stop::stop(&self.root);
+        let _ = self.root.wait(None).await;
+    }
+
+    /// Resolves when the root has ended, with its reason: a meltdown is an error of kind [`crate::MELTDOWN`].
+    pub async fn wait(&self) -> ExitReason {
+        let _ = self.root.wait(None).await;
+        // A supervisor that was killed had no time to say why.
+        self.node.inner.lock().exit.clone().unwrap_or(ExitReason::Killed)
+    }
+}

@@ -1,0 +1,203 @@
+//! A worker that does what it is told, and a board on which all of them write.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use supervisors::{ChildSpec, Event, EventKind, EventStream, Failure, Intensity, Shutdown, StartContext};
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// Never melts down within a test.
+pub(crate) const AMPLE: Intensity = Intensity::new(100_000, SECOND);
+
+pub(crate) fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// What a worker may be told.
+pub(crate) enum Order {
+    Panic,
+    Fail(Failure),
+    Finish,
+    /// Waits for ever in the handler.
+    Hang,
+    /// Blocks the thread, so that not even a kill gets through.
+    Block(Duration),
+}
+
+/// How the next start of a worker goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    Well,
+    Fail,
+    Panic,
+    Hang,
+    Slow(Duration),
+    /// Starts, and fails in `post_start`: the exit comes before the news of the start.
+    FailLate,
+}
+
+/// What happened to the workers, who they are, and how they are to start.
+#[derive(Default, Clone)]
+pub(crate) struct Board(Arc<Mutex<Notes>>);
+
+#[derive(Default)]
+struct Notes {
+    log: Vec<String>,
+    actors: HashMap<String, ActorRef<Order>>,
+    starts: HashMap<String, Vec<Start>>,
+}
+
+impl Board {
+    pub(crate) fn worker(&self, id: &str) -> ChildSpec {
+        let board = self.clone();
+        let name = id.to_owned();
+        ChildSpec::worker(id, move |context: StartContext| {
+            let arguments = Arguments {
+                board: board.clone(),
+                name: format!("{name}{}", context.incarnation),
+                start: board.next_start(&name),
+                stop: Duration::ZERO,
+            };
+            let (board, name) = (board.clone(), name.clone());
+            async move {
+                let started = Actor::spawn_linked(None, Worker, arguments, context.supervisor).await?;
+                board.0.lock().actors.insert(name, started.0.clone());
+                Ok(started)
+            }
+        })
+    }
+
+    /// A worker whose `post_stop` takes its time.
+    pub(crate) fn slow_to_stop(&self, id: &str, stop: Duration, shutdown: Shutdown) -> ChildSpec {
+        let board = self.clone();
+        let name = id.to_owned();
+        ChildSpec::worker(id, move |context: StartContext| {
+            let arguments = Arguments {
+                board: board.clone(),
+                name: format!("{name}{}", context.incarnation),
+                start: Start::Well,
+                stop,
+            };
+            async move { Ok(Actor::spawn_linked(None, Worker, arguments, context.supervisor).await?) }
+        })
+        .shutdown(shutdown)
+    }
+
+    /// How the coming starts of a worker go; those after go well.
+    pub(crate) fn starts(&self, id: &str, mut starts: Vec<Start>) {
+        starts.reverse();
+        self.0.lock().starts.insert(id.to_owned(), starts);
+    }
+
+    fn next_start(&self, id: &str) -> Start {
+        let mut notes = self.0.lock();
+        notes.starts.get_mut(id).and_then(Vec::pop).unwrap_or(Start::Well)
+    }
+
+    pub(crate) fn tell(&self, id: &str, order: Order) {
+        let actor = self.actor(id);
+        actor.cast(order).expect("the worker is there");
+    }
+
+    pub(crate) fn actor(&self, id: &str) -> ActorRef<Order> {
+        self.0.lock().actors[id].clone()
+    }
+
+    pub(crate) fn write(&self, line: impl Into<String>) {
+        self.0.lock().log.push(line.into());
+    }
+
+    /// What was written since the last look.
+    pub(crate) fn look(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().log)
+    }
+}
+
+pub(crate) struct Worker;
+
+pub(crate) struct Arguments {
+    pub(crate) board: Board,
+    pub(crate) name: String,
+    pub(crate) start: Start,
+    pub(crate) stop: Duration,
+}
+
+/// Writes when it is dropped: only then is an incarnation really gone.
+pub(crate) struct Held {
+    board: Board,
+    name: String,
+    stop: Duration,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.board.write(format!("-{}", self.name));
+    }
+}
+
+impl Actor for Worker {
+    type Msg = Order;
+    type State = Held;
+    type Arguments = Arguments;
+
+    async fn pre_start(&self, _myself: ActorRef<Order>, arguments: Arguments) -> Result<Held, ActorProcessingErr> {
+        match arguments.start {
+            Start::Well | Start::FailLate => {}
+            Start::Fail => return Err(Box::new(Failure::new("trap", "in pre_start"))),
+            Start::Panic => panic!("in pre_start"),
+            Start::Hang => std::future::pending().await,
+            Start::Slow(delay) => tokio::time::sleep(delay).await,
+        }
+        arguments.board.write(format!("+{}", arguments.name));
+        Ok(Held {
+            board: arguments.board,
+            name: arguments.name,
+            // A marker is enough: the two are never wanted together.
+            stop: if arguments.start == Start::FailLate {
+                Duration::MAX
+            } else {
+                arguments.stop
+            },
+        })
+    }
+
+    async fn post_start(&self, _myself: ActorRef<Order>, state: &mut Held) -> Result<(), ActorProcessingErr> {
+        if state.stop == Duration::MAX {
+            return Err(Box::new(Failure::new("late", "in post_start")));
+        }
+        Ok(())
+    }
+
+    async fn handle(&self, myself: ActorRef<Order>, order: Order, _state: &mut Held) -> Result<(), ActorProcessingErr> {
+        match order {
+            Order::Panic => panic!("as told"),
+            Order::Fail(failure) => return Err(Box::new(failure)),
+            Order::Finish => myself.stop(None),
+            Order::Hang => std::future::pending().await,
+            Order::Block(time) => std::thread::sleep(time),
+        }
+        Ok(())
+    }
+
+    async fn post_stop(&self, _myself: ActorRef<Order>, state: &mut Held) -> Result<(), ActorProcessingErr> {
+        tokio::time::sleep(state.stop).await;
+        state.board.write(format!("~{}", state.name));
+        Ok(())
+    }
+}
+
+/// The next event of this kind at this path.
+pub(crate) async fn until(events: &mut EventStream, kind: EventKind, path: &str) -> Event {
+    loop {
+        let event = events.recv().await.expect("the tree is there and we keep up");
+        if event.kind == kind && event.path == path {
+            return event;
+        }
+    }
+}
