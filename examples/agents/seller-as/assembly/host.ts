@@ -1,0 +1,59 @@
+// The core ABI: bytes in and out of linear memory, behind functions that take texts.
+
+@external("caxton", "send_message")
+declare function send_message(ptr: usize, len: i32): i32;
+@external("caxton", "log")
+declare function log_line(level: i32, ptr: usize, len: i32): void;
+@external("caxton", "store_data")
+declare function store_data(key: usize, keyLen: i32, data: usize, dataLen: i32): i32;
+@external("caxton", "load_data")
+declare function load_data(key: usize, keyLen: i32, buffer: usize, bufferLen: i32): i32;
+@external("caxton", "delete_data")
+declare function delete_data(key: usize, keyLen: i32): i32;
+
+/** More than any value that this agent stores. */
+const VALUE_BYTES: i32 = 4096;
+
+export const INFO: i32 = 2;
+
+export function alloc(len: i32): usize {
+  return heap.alloc(len);
+}
+
+/** Takes a message out of the buffer that `alloc` gave, and the buffer back. */
+export function take(ptr: usize, len: i32): string {
+  const json = String.UTF8.decodeUnsafe(ptr, len);
+  heap.free(ptr);
+  return json;
+}
+
+/** Whether the host took the message. */
+export function send(json: string): bool {
+  const bytes = String.UTF8.encode(json);
+  return send_message(changetype<usize>(bytes), bytes.byteLength) == 0;
+}
+
+export function log(level: i32, line: string): void {
+  const bytes = String.UTF8.encode(line);
+  log_line(level, changetype<usize>(bytes), bytes.byteLength);
+}
+
+/** Whether the host kept it. */
+export function stateSet(key: string, value: string): bool {
+  const k = String.UTF8.encode(key);
+  const v = String.UTF8.encode(value);
+  return store_data(changetype<usize>(k), k.byteLength, changetype<usize>(v), v.byteLength) == 0;
+}
+
+export function stateGet(key: string): string | null {
+  const k = String.UTF8.encode(key);
+  const buffer = new ArrayBuffer(VALUE_BYTES);
+  const at = changetype<usize>(buffer);
+  const length = load_data(changetype<usize>(k), k.byteLength, at, VALUE_BYTES);
+  return length < 0 || length > VALUE_BYTES ? null : String.UTF8.decodeUnsafe(at, length);
+}
+
+export function stateDelete(key: string): void {
+  const k = String.UTF8.encode(key);
+  delete_data(changetype<usize>(k), k.byteLength);
+}

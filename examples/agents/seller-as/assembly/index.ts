@@ -1,0 +1,167 @@
+// A seller, the same as the one in Rust, in another language and through the other door: the core ABI.
+//
+// One thing is different: it crashes at the first delivery of each cfp. By then it has logged a line, stored
+// a quote and sent a proposal at a ruinous price. The log keeps the line. The quote and the proposal never
+// were: the second delivery looks for the quote, refuses if it finds it, and proposes at the right price.
+
+import { INFO, alloc, log, send, stateDelete, stateGet, stateSet, take } from "./host";
+import { countMember, firstText, member, quote, text, textMember } from "./json";
+
+/** The most units that one order may have. */
+const CAPACITY_UNITS: i64 = 1000;
+/** What must never leave this agent. */
+const RUINOUS_PRICE_IN_CENTS: i64 = 1;
+
+const OK: i32 = 0;
+/** The turn ends in error: what it sent and stored is dropped. */
+const ERROR: i32 = 1;
+
+export function caxton_alloc(len: i32): usize {
+  return alloc(len);
+}
+
+export function handle_message(ptr: usize, len: i32): i32 {
+  const message = take(ptr, len);
+  const performative = textMember(message, "performative");
+  if (performative === null) return ERROR;
+  if (performative == "cfp") return propose(message);
+  if (performative == "accept_proposal") return deliver(message);
+  // Turned down; or the buyer is gone, or could make nothing of the proposal.
+  if (performative == "reject_proposal") return forget(message);
+  if (performative == "failure" || performative == "not_understood") return forget(message);
+  // A proposal binds until it is decided. By FIPA's rules the failure leaves it as it was.
+  if (performative == "cancel") return answer(message, "failure", because("a proposal binds"));
+  if (asks(performative)) return answer(message, "not_understood", because("unsupported_act"));
+  // Answers and news ask for nothing.
+  return OK;
+}
+
+function asks(performative: string): bool {
+  return (
+    performative == "request" ||
+    performative == "request_when" ||
+    performative == "request_whenever" ||
+    performative == "query_if" ||
+    performative == "query_ref" ||
+    performative == "subscribe" ||
+    performative == "propose" ||
+    performative == "proxy" ||
+    performative == "propagate"
+  );
+}
+
+function propose(message: string): i32 {
+  const content = member(message, "content");
+  const item = textMember(content, "item");
+  const quantity = countMember(content, "quantity");
+  if (item === null || quantity < 1) {
+    const reason = "a cfp has item, a text, and quantity, a whole number above 0";
+    return answer(message, "not_understood", because(reason));
+  }
+  if (quantity > CAPACITY_UNITS) {
+    return answer(message, "refuse", `{"reason":"more than we have","available":${CAPACITY_UNITS}}`);
+  }
+
+  const id = textMember(message, "message_id");
+  const replyWith = "propose-" + (id === null ? "" : id);
+  if (countMember(message, "delivery_attempt") == 1) {
+    log(INFO, "crashing on purpose at the first delivery");
+    stateSet("quote/" + replyWith, quoteOf(item, quantity, RUINOUS_PRICE_IN_CENTS));
+    offer(message, replyWith, item, quantity, RUINOUS_PRICE_IN_CENTS);
+    unreachable();
+  }
+  if (stateGet("quote/" + replyWith) !== null) {
+    return answer(message, "refuse", because("a turn that crashed has left something behind"));
+  }
+
+  // The receiver is this agent's id, another one at each deployment. The buyer says by which name it knows us.
+  let name = textMember(content, "seller");
+  if (name === null) name = firstText(member(message, "receiver"));
+  const price = priceInCents(name === null ? "" : name);
+  if (!stateSet("quote/" + replyWith, quoteOf(item, quantity, price))) return ERROR;
+  return offer(message, replyWith, item, quantity, price);
+}
+
+function offer(message: string, replyWith: string, item: string, quantity: i64, price: i64): i32 {
+  const content =
+    `{"item":${quote(item)},"quantity":${quantity},"price":${units(price)},"available":${CAPACITY_UNITS}}`;
+  return answer(message, "propose", content, `,"reply_with":${quote(replyWith)}`);
+}
+
+function deliver(message: string): i32 {
+  const key = quoteKey(message);
+  if (key === null) return answer(message, "failure", because("no such proposal"));
+  const stored = stateGet(key);
+  if (stored === null) return answer(message, "failure", because("no such proposal"));
+  const before = stateGet("orders");
+  const order = 1 + (before === null ? 0 : I64.parseInt(before));
+  if (!stateSet("orders", order.toString())) return ERROR;
+  stateDelete(key);
+
+  const item = member(stored, "item");
+  const quantity = countMember(stored, "quantity");
+  const price = countMember(stored, "price_in_cents");
+  if (item === null) return ERROR;
+  log(INFO, `order ${order}: ${quantity} ${text(item)!}`);
+  const content =
+    `{"status":"done","order":${order},"item":${item},"quantity":${quantity},` +
+    `"price":${units(price)},"total":${units(price * quantity)}}`;
+  return answer(message, "inform", content);
+}
+
+/** The seller is free of its proposal. None of the messages that say so is answered. */
+function forget(message: string): i32 {
+  const key = quoteKey(message);
+  if (key !== null) stateDelete(key);
+  return OK;
+}
+
+/** Where the quote is that a decision names. */
+function quoteKey(message: string): string | null {
+  const replyWith = textMember(message, "in_reply_to");
+  return replyWith === null ? null : "quote/" + replyWith;
+}
+
+function quoteOf(item: string, quantity: i64, price: i64): string {
+  return `{"item":${quote(item)},"quantity":${quantity},"price_in_cents":${price}}`;
+}
+
+/** Answers the message in hand, in its conversation. `more` is further members, each after a comma. */
+function answer(message: string, performative: string, content: string, more: string = ""): i32 {
+  const replyTo = member(message, "reply_to");
+  const sender = replyTo === null ? member(message, "sender") : replyTo;
+  if (sender === null) return ERROR;
+  const draft =
+    `{"performative":"${performative}","receiver":${sender}` +
+    copied(message, "conversation_id", "conversation_id") +
+    copied(message, "reply_with", "in_reply_to") +
+    copied(message, "protocol", "protocol") +
+    `${more},"content":${content}}`;
+  return send(draft) ? OK : ERROR;
+}
+
+/** A member of the message in hand as a member of the answer, after a comma; nothing if it is absent. */
+function copied(message: string, from: string, to: string): string {
+  const value = member(message, from);
+  return value === null ? "" : `,"${to}":${value}`;
+}
+
+function because(reason: string): string {
+  return `{"reason":${quote(reason)}}`;
+}
+
+/** 8.00 to 11.99, from the 32-bit FNV-1a hash of the name. */
+function priceInCents(name: string): i64 {
+  const bytes = Uint8Array.wrap(String.UTF8.encode(name));
+  let hash: u32 = 0x811c9dc5;
+  for (let i = 0; i < bytes.length; i++) {
+    hash = (hash ^ bytes[i]) * 0x01000193;
+  }
+  return 800 + <i64>(hash % 400);
+}
+
+/** Cents as a JSON number. */
+function units(cents: i64): string {
+  const rest = cents % 100;
+  return `${cents / 100}.${rest < 10 ? "0" : ""}${rest}`;
+}

@@ -1,0 +1,10 @@
+;; Ends every turn in error, with the code 7. The message is done and failed, and nothing restarts.
+(module
+  (memory (export "memory") 16)
+
+  ;; One buffer, used again for each message. It is good for a megabyte.
+  (func (export "caxton_alloc") (param i32) (result i32)
+    (i32.const 0))
+
+  (func (export "handle_message") (param $ptr i32) (param $len i32) (result i32)
+    (i32.const 7)))

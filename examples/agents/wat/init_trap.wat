@@ -1,0 +1,13 @@
+;; Traps in its init: it never starts.
+(module
+  (memory (export "memory") 16)
+
+  ;; One buffer, used again for each message. It is good for a megabyte.
+  (func (export "caxton_alloc") (param i32) (result i32)
+    (i32.const 0))
+
+  (func (export "agent_init") (result i32)
+    (unreachable))
+
+  (func (export "handle_message") (param $ptr i32) (param $len i32) (result i32)
+    (i32.const 0)))
