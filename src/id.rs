@@ -1,0 +1,274 @@
+//! Identities. Each kind is a type of its own, so that two kinds cannot be mixed up.
+//!
+//! Ids are `UUIDv7` and made without coordination: they sort by time of creation and print with the prefix of their kind
+//! (`agent_0192f0c1…`).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+/// A text that is not the id or name it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` is not {expected}")]
+pub struct InvalidId {
+    given: String,
+    expected: &'static str,
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new id, greater than all that this process made before.
+            #[allow(clippy::new_without_default, reason = "an id is an event, not a default value")]
+            pub fn new() -> Self {
+                Self(Uuid::now_v7())
+            }
+
+            pub const fn from_uuid(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
+            pub const fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "_{}"), self.0.simple())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                text.strip_prefix(concat!($prefix, "_"))
+                    .and_then(|hex| Uuid::try_parse(hex).ok())
+                    .map(Self)
+                    .ok_or_else(|| InvalidId {
+                        given: text.to_owned(),
+                        expected: concat!("an id of the form ", $prefix, "_<32 hex digits>"),
+                    })
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )+};
+}
+
+ids! {
+    /// An agent: a name, a slot in the supervision tree and a mailbox. Outlives its instances and versions.
+    AgentId = "agent";
+    /// A message, ours: never in the same namespace as a `reply_with`.
+    MessageId = "msg";
+    /// A rollout from a version of an agent to another.
+    DeploymentId = "deploy";
+    /// A live subscription of a WebSocket client.
+    SubscriptionId = "sub";
+}
+
+/// The name of an agent: 1 to 64 of `a-z A-Z 0-9 . _ -`, beginning with a letter or a digit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct AgentName(String);
+
+impl AgentName {
+    pub const MAX_LENGTH: usize = 64;
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AgentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for AgentName {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if text.len() <= Self::MAX_LENGTH
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.chars().all(legal)
+            // A name that reads as an id could never be told from it in a path or a `receiver`.
+            && text.parse::<AgentId>().is_err()
+        {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidId {
+                given: text.chars().take(80).collect(),
+                expected: "a name: 1 to 64 of a-z A-Z 0-9 . _ -, beginning with a letter or a digit, and not an agent id",
+            })
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for AgentName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// The unit of ownership, recovery and scale: a router, the agents placed on it, its piece of the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Partition(pub u16);
+
+impl Partition {
+    /// The partition of a placement key among `count`, the same on every machine and in every release.
+    pub fn of(key: &str, count: u16) -> Self {
+        let hash = Sha256::digest(key.as_bytes());
+        let word = u64::from_be_bytes(hash[..8].try_into().expect("a SHA-256 has 32 bytes"));
+        Self(u16::try_from(word % u64::from(count)).expect("a remainder below a u16 is one"))
+    }
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A place in the journal. The first record has sequence 1; 0 means "before everything".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Seq(pub u64);
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Proof of owning a partition: the journal refuses an append under any but the latest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fence(pub u64);
+
+/// The SHA-256 of a module.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let invalid = || InvalidId {
+            given: text.to_owned(),
+            expected: "a digest of the form sha256:<64 hex digits>",
+        };
+        let hex = text
+            .strip_prefix("sha256:")
+            .filter(|hex| hex.len() == 64 && hex.is_ascii())
+            .ok_or_else(invalid)?;
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).expect("ASCII is UTF-8");
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| invalid())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_survives_print_and_parse() {
+        let id = AgentId::new();
+        assert_eq!(id.to_string().parse::<AgentId>(), Ok(id));
+        assert!(id.to_string().starts_with("agent_"));
+        assert!(id.to_string().parse::<MessageId>().is_err(), "kinds are not mixed up");
+    }
+
+    #[test]
+    fn a_name_that_reads_as_an_id_is_refused() {
+        assert!(AgentId::new().to_string().parse::<AgentName>().is_err());
+        for bad in ["", "-a", "a b", "client:x", "ä", &"x".repeat(65)] {
+            assert!(bad.parse::<AgentName>().is_err(), "{bad}");
+        }
+        assert!("my-agent_1.x".parse::<AgentName>().is_ok());
+    }
+
+    #[test]
+    fn placement_is_frozen() {
+        // A change here would lose every queue of every existing data folder.
+        assert_eq!(
+            Partition::of("cart", 64),
+            Partition(u16::try_from(sha_first_word("cart") % 64).unwrap())
+        );
+        assert_eq!(Partition::of("cart", 64), Partition::of("cart", 64));
+    }
+
+    fn sha_first_word(key: &str) -> u64 {
+        let digest = Digest::of(key.as_bytes()).to_string();
+        u64::from_str_radix(&digest["sha256:".len()..][..16], 16).unwrap()
+    }
+
+    #[test]
+    fn a_digest_survives_print_and_parse() {
+        let digest = Digest::of(b"module");
+        assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
+        assert!("sha256:zz".parse::<Digest>().is_err());
+    }
+}

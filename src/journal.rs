@@ -1,0 +1,210 @@
+//! The journal: everything that happened, in one order, and the only thing that must survive.
+//!
+//! Purpose: a batch is appended whole or not at all, and a sequence number says how far the disk has followed. What leaves
+//! the node waits for that watermark (output commit). Everything else that is stored (history, catalog, state, queues) is a
+//! projection that tails the journal and could be made again from it.
+//!
+//! Invariant: after a crash the journal is a consistent prefix of what was appended, and holds all that was ever reported
+//! durable.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use crate::error::Error;
+use crate::id::{AgentId, Digest, Fence, MessageId, Partition, Seq};
+use crate::message::Message;
+use crate::time::Timestamp;
+
+pub mod local;
+pub mod projections;
+#[cfg(test)]
+mod testing;
+mod wire;
+
+/// Limits of the journal.
+pub mod limits {
+    /// Bytes of one batch, encoded. A turn that would write more is refused before it commits.
+    pub const BATCH_BYTES: usize = 64 << 20;
+    /// Batches that may wait for the writer. Appending waits beyond it.
+    pub const QUEUED_BATCHES: usize = 8_192;
+    /// A batch takes a place in that queue for each of these bytes begun, which bounds the queue to 256 MiB.
+    pub const PLACE_BYTES: usize = 32 << 10;
+    /// Batches that one group commit takes at most.
+    pub const GROUP_BATCHES: usize = 1_024;
+    /// Bytes after which a group commit takes no further batch.
+    pub const GROUP_BYTES: usize = 8 << 20;
+    /// Bytes of a segment after which the next one begins.
+    pub const SEGMENT_BYTES: u64 = 64 << 20;
+    /// Committed batches that a follower may lie behind before the writer waits for it.
+    pub const FOLLOWER_BATCHES: usize = 8_192;
+}
+
+/// A fact. Each record has a sequence number of its own; the records of a batch are consecutive.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A message was accepted.
+    Message(Dispatch),
+    /// A turn ended. In one batch with it stand the messages that it sent.
+    Turn(Turn),
+    /// A delivery was given up; whoever waits for it has been told in the same batch.
+    DeadLetter {
+        message: MessageId,
+        agent: AgentId,
+        reason: String,
+        at: Timestamp,
+    },
+    /// The catalog's document of an agent, whole, as JSON. The journal does not look into it.
+    Agent {
+        agent: AgentId,
+        document: String,
+        at: Timestamp,
+    },
+    /// An agent is gone, its state and its queue with it.
+    AgentRemoved { agent: AgentId, at: Timestamp },
+    /// Something that subscribers should hear of and that no other record says, such as a supervisor's restart.
+    Event {
+        /// Dotted, such as `supervisor.restarted`.
+        kind: String,
+        agent: Option<AgentId>,
+        /// A JSON object: the event's own members.
+        body: String,
+        at: Timestamp,
+    },
+}
+
+/// A message and the agents whose mailboxes it entered. It is live input until each has finished it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dispatch {
+    pub message: Arc<Message>,
+    /// Agents among the receivers that took the message.
+    pub deliveries: Vec<AgentId>,
+    /// Why the other receivers did not, if any did not.
+    pub undelivered: Option<String>,
+}
+
+/// The outcome of a turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Turn {
+    pub agent: AgentId,
+    /// None: the turn was `init`.
+    pub message: Option<MessageId>,
+    /// Which try this was, from 1.
+    pub attempt: u32,
+    pub end: TurnEnd,
+    /// State written, None for a deletion. Empty unless the turn ended well.
+    pub writes: Vec<(String, Option<Bytes>)>,
+    pub at: Timestamp,
+    /// From acceptance of the message to the end of the turn.
+    pub latency_micros: u64,
+    /// Spent in the guest.
+    pub guest_micros: u64,
+}
+
+/// How a turn ended; see `guests.md` in the documentation of the guest contract.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TurnEnd {
+    /// Its effects took place; the message is done.
+    Ok,
+    /// The guest said no: no effects, and the message is done and failed.
+    Error { reason: String },
+    /// The guest broke: no effects, and the message is still live unless a [`Record::DeadLetter`] follows.
+    Crash { kind: String, detail: String },
+}
+
+/// What was appended together, with the sequence of its first record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    pub first: Seq,
+    pub records: Vec<(Partition, Record)>,
+}
+
+impl Batch {
+    /// The sequence of the last record.
+    pub fn last(&self) -> Seq {
+        Seq(self.first.0 + self.records.len() as u64 - 1)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("another owner claimed partition {0}")]
+    Fenced(Partition),
+    #[error("a batch of {0} bytes is over the limit of {max}", max = limits::BATCH_BYTES)]
+    TooLarge(usize),
+    #[error("the journal is closed")]
+    Closed,
+    #[error("another server uses the data folder {0}; stop it, or choose another folder with --data-dir")]
+    Locked(String),
+    #[error(
+        "the data folder is of format {found}, and this program reads format {known}; use the release that wrote it"
+    )]
+    UnknownFormat { found: u32, known: u32 },
+    #[error("the journal is damaged in {file} at byte {offset}: {problem}")]
+    Damaged {
+        file: String,
+        offset: u64,
+        problem: &'static str,
+    },
+    #[error("{what}: {source}")]
+    Io { what: String, source: std::io::Error },
+    #[error("the projections: {0}")]
+    Projection(#[from] rusqlite::Error),
+}
+
+impl From<JournalError> for Error {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::TooLarge(_) => Self::PayloadTooLarge {
+                what: "batch",
+                limit: limits::BATCH_BYTES,
+            },
+            other @ (JournalError::Fenced(_)
+            | JournalError::Closed
+            | JournalError::Locked(_)
+            | JournalError::UnknownFormat { .. }
+            | JournalError::Damaged { .. }
+            | JournalError::Io { .. }
+            | JournalError::Projection(_)) => Self::internal(other),
+        }
+    }
+}
+
+pub type Appended<'a> = Pin<Box<dyn Future<Output = Result<Seq, JournalError>> + Send + 'a>>;
+
+/// The promise. `local` keeps it with a file.
+pub trait Journal: Send + Sync + 'static {
+    /// Takes ownership of a partition: appends under every earlier fence fail from now on.
+    fn claim(&self, partition: Partition) -> Fence;
+
+    /// Appends a batch, all or none, and answers with the sequence of its last record once its place is certain, before it
+    /// is durable. Batches of one caller keep their order. Waits while the writer is [`limits::QUEUED_BATCHES`] behind.
+    fn append(&self, owner: Partition, fence: Fence, records: Vec<(Partition, Record)>) -> Appended<'_>;
+
+    /// The durable watermark: everything up to it has been synced.
+    fn durable(&self) -> watch::Receiver<Seq>;
+
+    /// All durable batches from now on, in order. The writer waits for a follower that lies
+    /// [`limits::FOLLOWER_BATCHES`] behind; a dropped receiver is forgotten.
+    fn follow(&self) -> mpsc::Receiver<Arc<Batch>>;
+
+    /// Durable batches whose last record is after `seq`, oldest first, at most `max`.
+    fn read_after(&self, seq: Seq, max: usize) -> Result<Vec<Arc<Batch>>, JournalError>;
+
+    /// Stores a module under its digest, durably. Storing it again changes nothing.
+    fn put_module(&self, digest: Digest, module: &[u8]) -> Result<(), JournalError>;
+
+    fn module(&self, digest: Digest) -> Result<Option<Bytes>, JournalError>;
+}
+
+/// Waits until everything up to `seq` is durable.
+pub async fn until_durable(mut watermark: watch::Receiver<Seq>, seq: Seq) -> Result<(), JournalError> {
+    watermark
+        .wait_for(|durable| *durable >= seq)
+        .await
+        .map(|_| ())
+        .map_err(|_| JournalError::Closed)
+}

@@ -1,0 +1,364 @@
+//! The embedded journal: a segment log on this machine.
+//!
+//! Purpose: keeps the promise of [`Journal`] with files, a lock and one thread.
+//! Owner: the process that holds the folder's lock.
+//! Invariant: the watermark never runs ahead of the disk, and the order of sequences is the order on the disk.
+//!
+//! ```text
+//! <dir>/LOCK                      held by the server that uses the folder
+//! <dir>/FORMAT                    the version of the format, a decimal number
+//! <dir>/journal/<first seq>.log   segments
+//! <dir>/modules/<sha256>.wasm     modules
+//! ```
+
+mod folder;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use self::folder::Modules;
+use self::segment::{Header, Reader, Segment, Tail, damaged};
+use self::writer::{Hooks, Job, Shared, State, Writer};
+use super::{Appended, Batch, Journal, JournalError, Record, limits, wire};
+use crate::id::{Digest, Fence, Partition, Seq};
+
+/// The version of the folder and of its segments.
+const FORMAT: u32 = 1;
+
+fn io_error(what: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> JournalError {
+    |source| JournalError::Io { what: what(), source }
+}
+
+/// How much of the log is looked at before the journal opens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Check {
+    /// The last segment, where a crash leaves its traces. Earlier ones are checked as they are read, so that opening does
+    /// not take longer as history grows.
+    #[default]
+    LastSegment,
+    /// Every frame.
+    Everything,
+}
+
+/// The limits of one journal; the defaults are those of [`limits`].
+#[derive(Clone, Copy, Debug)]
+pub struct LocalOptions {
+    pub segment_bytes: u64,
+    pub group_batches: usize,
+    /// Places of the queue before the writer. A batch takes one for each [`limits::PLACE_BYTES`] begun.
+    pub queued_batches: usize,
+    pub follower_batches: usize,
+    pub check: Check,
+}
+
+impl Default for LocalOptions {
+    fn default() -> Self {
+        Self {
+            segment_bytes: limits::SEGMENT_BYTES,
+            group_batches: limits::GROUP_BATCHES,
+            queued_batches: limits::QUEUED_BATCHES,
+            follower_batches: limits::FOLLOWER_BATCHES,
+            check: Check::default(),
+        }
+    }
+}
+
+/// See the module.
+pub struct LocalJournal {
+    shared: Arc<Shared>,
+    durable: watch::Receiver<Seq>,
+    modules: Modules,
+    options: LocalOptions,
+    writer: Mutex<Option<(JoinHandle<()>, File)>>,
+}
+
+impl std::fmt::Debug for LocalJournal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalJournal")
+            .field("durable", &*self.durable.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+impl LocalJournal {
+    /// Opens the journal in `dir`, or makes one. What a crash left half written is cut off; nothing else is mended. Blocks.
+    pub fn open(dir: &Path, options: LocalOptions) -> Result<Arc<Self>, JournalError> {
+        Self::open_with(dir, options, Hooks::default())
+    }
+
+    fn open_with(dir: &Path, options: LocalOptions, hooks: Hooks) -> Result<Arc<Self>, JournalError> {
+        folder::create(dir)?;
+        let lock = folder::lock(dir)?;
+        folder::check_format(dir)?;
+        let modules = Modules::open(dir.join("modules"))?;
+        let dir = dir.join("journal");
+        folder::create(&dir)?;
+        let mut segments = segment::list(&dir)?;
+        let (tail, next) = open_segments(&mut segments, &dir, &options)?;
+        let (durable, watermark) = watch::channel(Seq(next.0 - 1));
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                next,
+                fences: HashMap::new(),
+                queue: VecDeque::new(),
+                closed: false,
+            }),
+            work: Condvar::new(),
+            places: Semaphore::new(options.queued_batches),
+            followers: Mutex::new(Some(Vec::new())),
+            segments: RwLock::new(segments),
+        });
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            tail,
+            dir,
+            durable,
+            options,
+            hooks,
+            buffer: Vec::new(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || writer.run())
+            .map_err(io_error(|| "cannot start the journal's writer".to_owned()))?;
+        Ok(Arc::new(Self {
+            shared,
+            durable: watermark,
+            modules,
+            options,
+            writer: Mutex::new(Some((thread, lock))),
+        }))
+    }
+
+    /// The last record that has a place, durable or not.
+    pub fn appended(&self) -> Seq {
+        Seq(self.shared.state.lock().next.0 - 1)
+    }
+
+    /// Accepts nothing more, writes what is queued, and gives the folder free. Blocks. Dropping does the same.
+    pub fn close(&self) {
+        self.shared.close();
+        if let Some((thread, lock)) = self.writer.lock().take() {
+            if thread.join().is_err() {
+                tracing::error!("the journal's writer panicked");
+            }
+            drop(lock);
+        }
+    }
+
+    fn read(&self, seq: Seq, max: usize) -> Result<Vec<Arc<Batch>>, JournalError> {
+        let durable = *self.durable.borrow();
+        let mut after = seq;
+        let (mut batches, mut bytes) = (Vec::new(), 0);
+        let enough = |after: Seq, count, bytes| after >= durable || count >= max || bytes >= limits::BATCH_BYTES;
+        while !enough(after, batches.len(), bytes) {
+            let wanted = Seq(after.0 + 1);
+            // The list is not locked while the disk is read.
+            let (path, first, offset) = {
+                let segments = self.shared.segments.read();
+                let at = segments.partition_point(|segment| segment.first <= wanted);
+                let segment = at.checked_sub(1).map(|at| &segments[at]);
+                let segment =
+                    segment.ok_or_else(|| damaged(Path::new("journal"), 0, "the first segment is missing"))?;
+                (segment.path.clone(), segment.first, segment.offset_before(wanted))
+            };
+            let mut reader = Reader::open(path, first, offset)?;
+            let mut reached = None;
+            while !enough(after, batches.len(), bytes) {
+                let Some((frame, offset, payload)) = reader.next_after(after)? else {
+                    break;
+                };
+                if frame.first.0 > after.0 + 1 {
+                    return Err(reader.damaged(offset, "the sequence has a gap"));
+                }
+                bytes += payload.len();
+                let records = wire::decode_batch(payload).map_err(|malformed| reader.damaged(offset, malformed.0))?;
+                if records.len() != frame.records as usize {
+                    return Err(reader.damaged(offset, "a batch has not the records that its head counts"));
+                }
+                let batch = Batch {
+                    first: frame.first,
+                    records,
+                };
+                after = batch.last();
+                batches.push(Arc::new(batch));
+                reached = Some((frame.first, offset));
+            }
+            // The segment was chosen because `wanted` belongs into it.
+            let Some((place, offset)) = reached else {
+                return Err(reader.damaged(reader.offset(), "batches that were durable are missing"));
+            };
+            // So that the next read need not skip what this one has read.
+            let mut segments = self.shared.segments.write();
+            if let Ok(at) = segments.binary_search_by_key(&first, |segment| segment.first) {
+                segments[at].mark(place, offset);
+            }
+        }
+        Ok(batches)
+    }
+}
+
+/// Looks at the segments as `options` say, cuts a torn tail off, and opens the last for writing.
+fn open_segments(segments: &mut Vec<Segment>, dir: &Path, options: &LocalOptions) -> Result<(Tail, Seq), JournalError> {
+    let Some(at_last) = segments.len().checked_sub(1) else {
+        let segment = Segment::new(dir, Seq(1));
+        let tail = segment.create(options.segment_bytes)?;
+        segments.push(segment);
+        return Ok((tail, Seq(1)));
+    };
+    if segments[0].first != Seq(1) {
+        return Err(damaged(&segments[0].path, 0, "an earlier segment is missing"));
+    }
+    if options.check == Check::Everything {
+        for at in 0..at_last {
+            let (scan, _) = scan(&mut segments[at])?;
+            if scan.torn > 0 {
+                return Err(damaged(
+                    &segments[at].path,
+                    scan.end,
+                    "a batch that was durable is broken",
+                ));
+            }
+            if scan.next != segments[at + 1].first {
+                return Err(damaged(
+                    &segments[at].path,
+                    scan.end,
+                    "the next segment does not follow on this one",
+                ));
+            }
+        }
+    }
+    let last = &mut segments[at_last];
+    let (scan, header) = scan(last)?;
+    if scan.torn > 0 {
+        tracing::warn!(
+            segment = %last.path.display(), offset = scan.end, bytes = scan.torn, next = scan.next.0,
+            "cut off a write that a crash had interrupted: nobody was told that it was durable"
+        );
+    }
+    let open = || -> io::Result<File> {
+        let mut file = OpenOptions::new().write(true).open(&last.path)?;
+        // Cut first: what is behind the end must be zeros and not what a crash left there.
+        file.set_len(scan.end)?;
+        file.set_len(options.segment_bytes.max(scan.end))?;
+        // What a killed process had written but not synced is about to be called durable.
+        file.sync_all()?;
+        file.seek(SeekFrom::Start(scan.end))?;
+        Ok(file)
+    };
+    let file = open().map_err(io_error(|| format!("cannot open the segment {}", last.path.display())))?;
+    Ok((
+        Tail {
+            file,
+            salt: header.salt,
+            offset: scan.end,
+        },
+        scan.next,
+    ))
+}
+
+fn scan(segment: &mut Segment) -> Result<(segment::Scan, Header), JournalError> {
+    let bytes = fs::read(&segment.path).map_err(io_error(|| format!("cannot read {}", segment.path.display())))?;
+    let header = Header::read(&segment.path, segment.first, bytes.as_slice())?;
+    let scan = segment::scan(segment, header, &bytes)?;
+    Ok((scan, header))
+}
+
+impl Journal for LocalJournal {
+    fn claim(&self, partition: Partition) -> Fence {
+        let mut state = self.shared.state.lock();
+        // Fences live as long as the lock of the folder: an owner of an earlier process is gone.
+        let fence = state.fences.entry(partition).or_insert(Fence(0));
+        fence.0 += 1;
+        *fence
+    }
+
+    fn append(&self, owner: Partition, fence: Fence, records: Vec<(Partition, Record)>) -> Appended<'_> {
+        Box::pin(async move {
+            let payload = wire::encode_batch(&records);
+            if payload.len() > limits::BATCH_BYTES {
+                return Err(JournalError::TooLarge(payload.len()));
+            }
+            let crc = crc32c::crc32c(&payload);
+            // A batch that needs the whole queue may have it, one that needs more gets no more than that.
+            let places = (1 + payload.len() / limits::PLACE_BYTES).min(self.options.queued_batches);
+            let places = u32::try_from(places).expect("a batch is below its limit");
+            let permit = self
+                .shared
+                .places
+                .acquire_many(places)
+                .await
+                .map_err(|_| JournalError::Closed)?;
+
+            let mut state = self.shared.state.lock();
+            if state.closed {
+                return Err(JournalError::Closed);
+            }
+            if state.fences.get(&owner) != Some(&fence) {
+                return Err(JournalError::Fenced(owner));
+            }
+            if records.is_empty() {
+                return Ok(Seq(state.next.0 - 1));
+            }
+            permit.forget();
+            let batch = Arc::new(Batch {
+                first: state.next,
+                records,
+            });
+            let last = batch.last();
+            state.next = Seq(last.0 + 1);
+            state.queue.push_back(Job {
+                batch,
+                payload,
+                crc,
+                places,
+            });
+            if state.queue.len() == 1 {
+                self.shared.work.notify_one();
+            }
+            Ok(last)
+        })
+    }
+
+    fn durable(&self) -> watch::Receiver<Seq> {
+        self.durable.clone()
+    }
+
+    fn follow(&self) -> mpsc::Receiver<Arc<Batch>> {
+        let (sender, receiver) = mpsc::channel(self.options.follower_batches);
+        if let Some(followers) = &mut *self.shared.followers.lock() {
+            followers.push(sender);
+        }
+        receiver
+    }
+
+    fn read_after(&self, seq: Seq, max: usize) -> Result<Vec<Arc<Batch>>, JournalError> {
+        self.read(seq, max)
+    }
+
+    fn put_module(&self, digest: Digest, module: &[u8]) -> Result<(), JournalError> {
+        self.modules.put(digest, module)
+    }
+
+    fn module(&self, digest: Digest) -> Result<Option<Bytes>, JournalError> {
+        self.modules.get(digest)
+    }
+}
+
+impl Drop for LocalJournal {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,129 @@
+//! The data folder: who holds it, which format it has, and the modules in it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::segment::{damaged, sync_dir};
+use super::{FORMAT, io_error};
+use crate::id::Digest;
+use crate::journal::JournalError;
+
+/// Makes the folder and those above it if they are missing, readable to their owner alone: messages are in it.
+pub(super) fn create(dir: &Path) -> Result<(), JournalError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    create(parent)?;
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+        .create(dir)
+        .map_err(io_error(|| format!("cannot create the folder {}", dir.display())))?;
+    sync_dir(parent)
+}
+
+/// Holds the folder against other processes for as long as the file lives.
+pub(super) fn lock(dir: &Path) -> Result<File, JournalError> {
+    let failed = || format!("cannot lock the folder {}", dir.display());
+    let open = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(dir.join("LOCK"));
+    let file = open.map_err(io_error(failed))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(JournalError::Locked(dir.display().to_string())),
+        Err(TryLockError::Error(error)) => Err(io_error(failed)(error)),
+    }
+}
+
+/// Refuses a folder of another format; a new one gets ours before anything else is in it.
+pub(super) fn check_format(dir: &Path) -> Result<(), JournalError> {
+    let path = dir.join("FORMAT");
+    match fs::read_to_string(&path) {
+        Ok(text) => match text.trim().parse() {
+            Ok(FORMAT) => Ok(()),
+            Ok(found) => Err(JournalError::UnknownFormat { found, known: FORMAT }),
+            Err(_) => Err(damaged(&path, 0, "is no format version")),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // The journal is made after its format, so this one lost it or never was ours.
+            if dir.join("journal").exists() {
+                return Err(damaged(&path, 0, "is missing beside a journal"));
+            }
+            write_durably(&path, format!("{FORMAT}\n").as_bytes())
+        }
+        Err(error) => Err(io_error(|| format!("cannot read {}", path.display()))(error)),
+    }
+}
+
+/// Writes a file that is there whole or not at all.
+fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
+    let dir = path.parent().expect("a file of the data folder");
+    let write = || -> io::Result<()> {
+        let mut draft = tempfile::NamedTempFile::new_in(dir)?;
+        draft.write_all(bytes)?;
+        draft.as_file().sync_all()?;
+        draft.persist(path)?;
+        Ok(())
+    };
+    write().map_err(io_error(|| format!("cannot write {}", path.display())))?;
+    sync_dir(dir)
+}
+
+/// Modules by digest, a file each.
+#[derive(Debug)]
+pub(super) struct Modules {
+    dir: PathBuf,
+}
+
+impl Modules {
+    /// Opens the store and removes drafts that a crash left.
+    pub(super) fn open(dir: PathBuf) -> Result<Self, JournalError> {
+        create(&dir)?;
+        let tidy = || -> io::Result<()> {
+            for entry in fs::read_dir(&dir)? {
+                let path = entry?.path();
+                if path.extension().is_none_or(|extension| extension != "wasm") {
+                    fs::remove_file(path)?;
+                }
+            }
+            Ok(())
+        };
+        tidy().map_err(io_error(|| format!("cannot tidy the folder {}", dir.display())))?;
+        Ok(Self { dir })
+    }
+
+    fn path(&self, digest: Digest) -> PathBuf {
+        let digest = digest.to_string();
+        self.dir
+            .join(format!("{}.wasm", digest.strip_prefix("sha256:").unwrap_or(&digest)))
+    }
+
+    pub(super) fn put(&self, digest: Digest, module: &[u8]) -> Result<(), JournalError> {
+        // One that is there but damaged is mended.
+        match self.get(digest) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) | Err(_) => write_durably(&self.path(digest), module),
+        }
+    }
+
+    pub(super) fn get(&self, digest: Digest) -> Result<Option<Bytes>, JournalError> {
+        let path = self.path(digest);
+        match fs::read(&path) {
+            Ok(module) if Digest::of(&module) == digest => Ok(Some(module.into())),
+            Ok(_) => Err(damaged(&path, 0, "the module has not the digest of its name")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error(|| format!("cannot read {}", path.display()))(error)),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The lock, the format and the modules.
+
+use super::*;
+
+#[test]
+fn a_second_server_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(&dir);
+    let error = open_error(&dir, small());
+    assert!(
+        matches!(&error, JournalError::Locked(folder) if *folder == dir.path().display().to_string()),
+        "{error}"
+    );
+    first.close();
+    open(&dir);
+}
+
+#[test]
+fn a_folder_of_another_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(&dir));
+    fs::write(dir.path().join("FORMAT"), "7\n").unwrap();
+    assert!(matches!(
+        open_error(&dir, small()),
+        JournalError::UnknownFormat {
+            found: 7,
+            known: FORMAT
+        }
+    ));
+    fs::remove_file(dir.path().join("FORMAT")).unwrap();
+    assert!(matches!(open_error(&dir, small()), JournalError::Damaged { .. }));
+}
+
+#[test]
+fn drafts_that_a_crash_left_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(&dir));
+    let draft = dir.path().join("journal").join(format!("{:020}.new", 9));
+    let module = dir.path().join("modules").join(".tmp1");
+    fs::write(&draft, "half").unwrap();
+    fs::write(&module, "half").unwrap();
+    drop(open(&dir));
+    assert!(!draft.exists() && !module.exists());
+}
+
+#[test]
+fn modules_are_kept_by_digest() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(&dir);
+    let digest = Digest::of(b"module");
+    assert_eq!(journal.module(digest).unwrap(), None);
+    journal.put_module(digest, b"module").unwrap();
+    journal.put_module(digest, b"module").unwrap();
+    drop(journal);
+    let journal = open(&dir);
+    assert_eq!(journal.module(digest).unwrap().unwrap(), b"module".as_slice());
+    let hex = digest.to_string().replace("sha256:", "");
+    let file = dir.path().join("modules").join(format!("{hex}.wasm"));
+    fs::write(file, "other").unwrap();
+    assert!(matches!(journal.module(digest), Err(JournalError::Damaged { .. })));
+    journal.put_module(digest, b"module").unwrap();
+    assert!(journal.module(digest).unwrap().is_some(), "putting it again mends it");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_folder_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("a/b");
+    drop(LocalJournal::open(&data, small()).unwrap());
+    assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+}

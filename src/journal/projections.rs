@@ -1,0 +1,379 @@
+//! What is stored so that it can be asked: projections of the journal in `SQLite`.
+//!
+//! Purpose: history, catalog, state, queues and sessions, kept by a thread that tails the journal.
+//! Owner: whoever opened it; two must not be open on one folder.
+//! Invariant: all that is in the file follows from the journal up to `applied`. A file that is lost, damaged or of another
+//! version is made again.
+//!
+//! A query answers as of some sequence; [`Projections::seen`] waits for the caller's own writes.
+
+mod apply;
+mod query;
+mod recover;
+mod schema;
+mod sessions;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use rusqlite::types::Value;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use self::apply::load_progress;
+pub use self::query::{MessageQuery, Page, QueryError, Stored, limits as query_limits};
+pub use self::recover::{OpenSession, Pending, Recovered};
+use self::schema::Unusable;
+use super::{Batch, Journal, JournalError};
+use crate::id::{AgentId, MessageId, Seq};
+use crate::message::Address;
+
+/// Batches of one transaction at most: what the journal commits in one group.
+const GROUP: usize = super::limits::GROUP_BATCHES;
+/// Queries at a time; further ones wait.
+const READERS: usize = 4;
+
+/// Where a message stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// An agent has it and has not finished it.
+    Queued,
+    /// Everyone that it was for has finished it, or nobody had to: it was for clients alone.
+    Processed,
+    /// It failed for one of its receivers at least, and no other has it any more.
+    Failed,
+}
+
+impl Status {
+    pub const ALL: &[Self] = &[Self::Queued, Self::Processed, Self::Failed];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Processed => "processed",
+            Self::Failed => "failed",
+        }
+    }
+
+    const fn code(self) -> i64 {
+        match self {
+            Self::Queued => 0,
+            Self::Processed => 1,
+            Self::Failed => 2,
+        }
+    }
+
+    const fn of_code(code: i64) -> Self {
+        match code {
+            0 => Self::Queued,
+            1 => Self::Processed,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// Messages by where they stand, since the journal began. `messages_total` is the sum of `queued`, `processed` and `failed`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub messages_total: u64,
+    pub processed: u64,
+    pub failed: u64,
+    /// Deliveries that were given up.
+    pub dead_letters: u64,
+    pub queued: u64,
+}
+
+impl Counts {
+    const fn of(&mut self, status: Status) -> &mut u64 {
+        match status {
+            Status::Queued => &mut self.queued,
+            Status::Processed => &mut self.processed,
+            Status::Failed => &mut self.failed,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Progress {
+    applied: Seq,
+    counts: Counts,
+}
+
+/// `SQLite`'s integers are signed; a sequence never comes near the end of them.
+fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// An address as a key: the 16 bytes of an agent's id, or the text of another. `SQLite` never takes a text for bytes.
+fn address_key(address: &Address) -> Value {
+    match address {
+        Address::Agent(agent) => Value::Blob(agent.uuid().as_bytes().to_vec()),
+        Address::Client(_) | Address::Platform => Value::Text(address.to_string()),
+    }
+}
+
+fn address_of(key: &Value) -> Option<Address> {
+    match key {
+        Value::Blob(id) => Uuid::from_slice(id)
+            .ok()
+            .map(|id| Address::Agent(AgentId::from_uuid(id))),
+        Value::Text(text) => text.parse().ok(),
+        Value::Null | Value::Integer(_) | Value::Real(_) => None,
+    }
+}
+
+/// See the module.
+pub struct Projections {
+    progress: watch::Receiver<Progress>,
+    readers: Arc<Readers>,
+    /// Dropping the sender stops the thread.
+    tail: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+impl std::fmt::Debug for Projections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Projections")
+            .field("progress", &*self.progress.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Projections {
+    /// Opens `<dir>/projections.db` or makes it, and returns when it has applied all that is durable now. Blocks.
+    pub fn open(dir: &Path, journal: &dyn Journal) -> Result<Arc<Self>, JournalError> {
+        let path = dir.join("projections.db");
+        // Before the journal is read, so that nothing falls between what is read and what comes.
+        let follower = journal.follow();
+        let opened = catch_up(&path, journal).or_else(|unusable| match unusable {
+            Unusable::Failed(error) => Err(error),
+            Unusable::Rebuild(problem) => {
+                set_aside(&path, &problem)?;
+                catch_up(&path, journal).map_err(|unusable| unusable.into_error(&path))
+            }
+        });
+        let (connection, progress) = opened?;
+        let failed = |source| JournalError::Io {
+            what: "cannot start the projections' thread".to_owned(),
+            source,
+        };
+        // It polls two channels and has neither timers nor sockets.
+        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
+        let (sender, receiver) = watch::channel(progress);
+        let (stop, stopped) = oneshot::channel();
+        let tail = Tail {
+            connection,
+            progress: sender,
+            follower,
+            stopped,
+            path: path.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("projections".to_owned())
+            .spawn(move || tail.run(&runtime));
+        let readers = Readers {
+            path,
+            idle: Mutex::new(Vec::new()),
+            places: Arc::new(Semaphore::new(READERS)),
+        };
+        Ok(Arc::new(Self {
+            progress: receiver,
+            readers: Arc::new(readers),
+            tail: Some((stop, thread.map_err(failed)?)),
+        }))
+    }
+
+    /// Everything that is open, as of what has been applied. Blocks.
+    pub fn recover(&self) -> Result<Recovered, JournalError> {
+        self.readers.with(recover::recover)
+    }
+
+    /// Waits until the record is applied, so that a query after it finds what the caller wrote.
+    pub async fn seen(&self, seq: Seq) -> Result<(), JournalError> {
+        let mut progress = self.progress.clone();
+        progress
+            .wait_for(|progress| progress.applied >= seq)
+            .await
+            .map(|_| ())
+            .map_err(|_| JournalError::Closed)
+    }
+
+    /// The last record that queries know of. How far it lies behind the journal's watermark is the lag.
+    pub fn applied(&self) -> Seq {
+        self.progress.borrow().applied
+    }
+
+    /// Takes no look at the file.
+    pub fn counts(&self) -> Counts {
+        self.progress.borrow().counts
+    }
+
+    pub async fn messages(&self, query: MessageQuery) -> Result<Page, QueryError> {
+        self.read(move |connection, path| query::messages(connection, path, &query))
+            .await
+    }
+
+    pub async fn message(&self, id: MessageId) -> Result<Option<Stored>, QueryError> {
+        self.read(move |connection, path| query::message(connection, path, id))
+            .await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Connection, &Path) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let place = Arc::clone(&self.readers.places)
+            .acquire_owned()
+            .await
+            .map_err(|_| JournalError::Closed)?;
+        let readers = Arc::clone(&self.readers);
+        let answer = tokio::task::spawn_blocking(move || {
+            let answer = readers.with(question);
+            // Until here, even when whoever asked has gone: it bounds threads, not callers.
+            drop(place);
+            answer
+        });
+        match answer.await {
+            Ok(answer) => answer,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(JournalError::Closed.into()),
+        }
+    }
+}
+
+impl Drop for Projections {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.tail.take() {
+            drop(stop);
+            if thread.join().is_err() {
+                tracing::error!("the projections' thread panicked");
+            }
+        }
+    }
+}
+
+/// Connections that only read, kept for the next query.
+struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    places: Arc<Semaphore>,
+}
+
+impl Readers {
+    fn with<T, E: From<rusqlite::Error>>(
+        &self,
+        question: impl FnOnce(&mut Connection, &Path) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let idle = self.idle.lock().pop();
+        let mut connection = idle.map_or_else(|| schema::open_reader(&self.path), Ok)?;
+        let answer = question(&mut connection, &self.path);
+        // One that failed may hold on to what is wrong.
+        if answer.is_ok() {
+            self.idle.lock().push(connection);
+        }
+        answer
+    }
+}
+
+/// Opens the file and applies what the journal has beyond it.
+fn catch_up(path: &Path, journal: &dyn Journal) -> Result<(Connection, Progress), Unusable> {
+    let mut connection = schema::open_writer(path)?;
+    let mut progress = load_progress(&connection)?;
+    let durable = *journal.durable().borrow();
+    if progress.applied > durable {
+        return Err(Unusable::Rebuild(format!(
+            "it is at {} and the journal at {durable}",
+            progress.applied
+        )));
+    }
+    while progress.applied < durable {
+        let batches = journal.read_after(progress.applied, GROUP)?;
+        progress = apply::apply(&mut connection, progress, &batches)?;
+    }
+    Ok((connection, progress))
+}
+
+/// Keeps a file that cannot be used for who wants to know why; one is enough.
+fn set_aside(path: &Path, problem: &str) -> Result<(), JournalError> {
+    let aside = path.with_extension("db.damaged");
+    tracing::warn!(
+        file = %path.display(), kept_as = %aside.display(), problem,
+        "the projections cannot be used and are made again from the journal"
+    );
+    let move_all = || -> io::Result<()> {
+        fs::rename(path, &aside)?;
+        // A log that stayed behind would be taken for the new file's.
+        for extension in ["db-wal", "db-shm"] {
+            match fs::remove_file(path.with_extension(extension)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    };
+    move_all().map_err(|source| JournalError::Io {
+        what: format!("cannot set {} aside", path.display()),
+        source,
+    })
+}
+
+/// The thread that tails the journal.
+struct Tail {
+    connection: Connection,
+    progress: watch::Sender<Progress>,
+    follower: mpsc::Receiver<Arc<Batch>>,
+    stopped: oneshot::Receiver<()>,
+    path: PathBuf,
+}
+
+impl Tail {
+    /// Ends when the journal or the owner does, or when the file cannot be written: who waits for a sequence is then told.
+    fn run(mut self, runtime: &tokio::runtime::Runtime) {
+        let mut group = Vec::with_capacity(GROUP);
+        while runtime.block_on(self.next(&mut group)) {
+            let progress = *self.progress.borrow();
+            match apply::apply(&mut self.connection, progress, &group) {
+                Ok(progress) => {
+                    self.progress.send_replace(progress);
+                }
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the projections cannot be written"
+                    );
+                    if let Unusable::Rebuild(problem) = error.into()
+                        && let Err(error) = set_aside(&self.path, &problem)
+                    {
+                        tracing::error!(error = &error as &dyn std::error::Error, "the projections stay damaged");
+                    }
+                    return;
+                }
+            }
+            group.clear();
+        }
+        // Closing would do it only if no reader were open. What is not moved now is read again at the next start.
+        let moved = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = moved {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot checkpoint the projections"
+            );
+        }
+    }
+
+    async fn next(&mut self, group: &mut Vec<Arc<Batch>>) -> bool {
+        tokio::select! {
+            biased;
+            _ = &mut self.stopped => false,
+            received = self.follower.recv_many(group, GROUP) => received > 0,
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Questions to the history.
+
+use std::path::Path;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+
+use super::apply::{RECEIVER, SENDER};
+use super::{Status, address_key, int};
+use crate::error::Error;
+use crate::fipa::Performative;
+use crate::id::{AgentId, MessageId, Seq};
+use crate::journal::{JournalError, wire};
+use crate::message::{Address, Message};
+use crate::time::Timestamp;
+
+/// Limits of one query.
+pub mod limits {
+    /// Messages of one page.
+    pub const PAGE: usize = 1_000;
+    /// Up to here the total of a query is counted.
+    pub const COUNTED: u64 = 10_000;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    #[error("`{0}` is no cursor of this server; begin again without one")]
+    BadCursor(String),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl From<QueryError> for Error {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::BadCursor(_) => Self::invalid("cursor", "is none of this server; begin again without one"),
+            QueryError::Journal(error) => error.into(),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for QueryError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Journal(error.into())
+    }
+}
+
+/// Which messages. None matches all.
+#[derive(Clone, Debug, Default)]
+pub struct MessageQuery {
+    pub conversation_id: Option<String>,
+    /// Sender or receiver.
+    pub agent: Option<AgentId>,
+    pub sender: Option<Address>,
+    pub receiver: Option<Address>,
+    pub performative: Option<Performative>,
+    pub protocol: Option<String>,
+    /// From this time on.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+    pub status: Option<Status>,
+    /// Messages of the page, 1 to [`limits::PAGE`]; what is outside is taken as the nearest.
+    pub limit: usize,
+    /// Where an earlier page ended.
+    pub cursor: Option<String>,
+}
+
+/// A message of the history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    pub seq: Seq,
+    pub message: Message,
+    pub status: Status,
+    /// Why it failed, for one of its receivers at least.
+    pub reason: Option<String>,
+    /// Tries so far: the most that any of its receivers made.
+    pub attempts: u32,
+}
+
+/// Messages in the order of the journal, oldest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    pub messages: Vec<Stored>,
+    /// How many match in all, on whatever page; a lower bound unless exact.
+    pub total: u64,
+    pub total_is_exact: bool,
+    /// None: this was the last page, for now.
+    pub next_cursor: Option<String>,
+}
+
+const COLUMNS: &str = "m.seq, m.body, m.status, m.reason, m.attempts";
+
+fn cursor_of(seq: Seq) -> String {
+    format!("s{:x}", seq.0)
+}
+
+fn parse_cursor(cursor: &str) -> Result<Seq, QueryError> {
+    cursor
+        .strip_prefix('s')
+        .and_then(|hex| u64::from_str_radix(hex, 16).ok())
+        .map(Seq)
+        // Only what we print: a sign or leading zeros are none of ours.
+        .filter(|seq| cursor_of(*seq) == cursor)
+        .ok_or_else(|| QueryError::BadCursor(cursor.chars().take(80).collect()))
+}
+
+/// A query in SQL: `FROM … WHERE …`, its parameters, and the column of the sequence.
+struct Selection {
+    from: &'static str,
+    seq: &'static str,
+    conditions: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Selection {
+    fn of(query: &MessageQuery) -> Self {
+        let agent = query.agent.map(Address::Agent);
+        let mut parties = [
+            (query.sender.as_ref(), SENDER),
+            (query.receiver.as_ref(), RECEIVER),
+            (agent.as_ref(), SENDER | RECEIVER),
+        ]
+        .into_iter()
+        .filter_map(|(address, role)| address.map(|address| (address_key(address), role)));
+        let mut selection = Self {
+            from: "messages m",
+            seq: "m.seq",
+            conditions: Vec::new(),
+            values: Vec::new(),
+        };
+        // A conversation is the narrower place to look in. Else a party's messages are read along the key of `parties`,
+        // which has them in order; CROSS JOIN keeps SQLite from turning that round.
+        if let Some(conversation) = &query.conversation_id {
+            selection.require("m.conversation = ?", [conversation.clone().into()]);
+        } else if let Some((address, role)) = parties.next() {
+            selection.from = "parties p CROSS JOIN messages m ON m.seq = p.seq";
+            selection.seq = "p.seq";
+            selection.require("p.address = ? AND p.role & ? <> 0", [address, role.into()]);
+        }
+        for (address, role) in parties {
+            selection.require(
+                "EXISTS (SELECT 1 FROM parties q WHERE q.address = ? AND q.seq = m.seq AND q.role & ? <> 0)",
+                [address, role.into()],
+            );
+        }
+        if let Some(act) = query.performative {
+            selection.require("m.performative = ?", [act.as_str().to_owned().into()]);
+        }
+        if let Some(protocol) = &query.protocol {
+            selection.require("m.protocol = ?", [protocol.clone().into()]);
+        }
+        if let Some(since) = query.since {
+            selection.require("m.timestamp >= ?", [since.micros().into()]);
+        }
+        if let Some(until) = query.until {
+            selection.require("m.timestamp < ?", [until.micros().into()]);
+        }
+        if let Some(status) = query.status {
+            selection.require("m.status = ?", [status.code().into()]);
+        }
+        selection
+    }
+
+    fn require<const N: usize>(&mut self, condition: &str, values: [Value; N]) {
+        self.conditions.push(condition.to_owned());
+        self.values.extend(values);
+    }
+
+    fn sql(&self, columns: &str) -> String {
+        let conditions = if self.conditions.is_empty() {
+            "TRUE".to_owned()
+        } else {
+            self.conditions.join(" AND ")
+        };
+        format!("SELECT {columns} FROM {} WHERE {conditions}", self.from)
+    }
+}
+
+pub(super) fn messages(connection: &mut Connection, path: &Path, query: &MessageQuery) -> Result<Page, QueryError> {
+    let limit = query.limit.clamp(1, limits::PAGE);
+    let after = query.cursor.as_deref().map(parse_cursor).transpose()?;
+    // One transaction, so that the total fits the page.
+    let connection = connection.transaction()?;
+    let mut selection = Selection::of(query);
+
+    let counted = format!(
+        "SELECT COUNT(*) FROM ({} LIMIT {})",
+        selection.sql("1"),
+        limits::COUNTED + 1
+    );
+    let total: i64 = connection
+        .prepare_cached(&counted)?
+        .query_row(params_from_iter(&selection.values), |row| row.get(0))?;
+    let total = total.unsigned_abs();
+
+    if let Some(after) = after {
+        let condition = format!("{} > ?", selection.seq);
+        selection.require(&condition, [int(after.0).into()]);
+    }
+    let page = format!(
+        "{} ORDER BY {} LIMIT {}",
+        selection.sql(COLUMNS),
+        selection.seq,
+        limit + 1
+    );
+    let mut statement = connection.prepare_cached(&page)?;
+    let mut rows = statement.query(params_from_iter(&selection.values))?;
+    let mut messages = Vec::new();
+    let mut more = false;
+    while let Some(row) = rows.next()? {
+        more = messages.len() == limit;
+        if !more {
+            messages.push(stored(row, path)?);
+        }
+    }
+    Ok(Page {
+        next_cursor: messages.last().filter(|_| more).map(|last| cursor_of(last.seq)),
+        messages,
+        total: total.min(limits::COUNTED),
+        total_is_exact: total <= limits::COUNTED,
+    })
+}
+
+pub(super) fn message(connection: &Connection, path: &Path, id: MessageId) -> Result<Option<Stored>, QueryError> {
+    let sql = format!("SELECT {COLUMNS} FROM messages m WHERE m.id = ?1 ORDER BY m.seq DESC LIMIT 1");
+    connection
+        .prepare_cached(&sql)?
+        .query_row(params![id.uuid().as_bytes()], |row| Ok(stored(row, path)))
+        .optional()?
+        .transpose()
+}
+
+fn stored(row: &Row<'_>, path: &Path) -> Result<Stored, QueryError> {
+    let seq = Seq(row.get::<_, i64>(0)?.unsigned_abs());
+    let body: Vec<u8> = row.get(1)?;
+    let message = wire::decode_message(body.into()).map_err(|malformed| JournalError::Damaged {
+        file: path.display().to_string(),
+        offset: seq.0,
+        problem: malformed.0,
+    })?;
+    Ok(Stored {
+        seq,
+        message,
+        status: Status::of_code(row.get(2)?),
+        reason: row.get(3)?,
+        attempts: row.get(4)?,
+    })
+}

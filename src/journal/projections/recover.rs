@@ -1,0 +1,133 @@
+//! What a starting server needs to go on: everything that was open, at one point of the journal.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rusqlite::{Connection, Row};
+use uuid::Uuid;
+
+use super::address_of;
+use super::apply::load_progress;
+use crate::fipa::Performative;
+use crate::id::{AgentId, MessageId, Seq};
+use crate::journal::{JournalError, wire};
+use crate::message::{Address, Message};
+
+/// A message that an agent has not finished.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pending {
+    pub seq: Seq,
+    pub message: Arc<Message>,
+    /// Turns on it that crashed so far.
+    pub attempts: u32,
+}
+
+/// A question that has no answer yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenSession {
+    /// Who asked.
+    pub initiator: Address,
+    /// The agent that was asked and took the message.
+    pub participant: Address,
+    /// The act that asks.
+    pub act: Performative,
+    pub conversation_id: String,
+    pub reply_with: String,
+    pub message_id: MessageId,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recovered {
+    /// The catalog: each agent and its document, by id.
+    pub agents: Vec<(AgentId, String)>,
+    /// Live deliveries in the order of the journal.
+    pub queues: HashMap<AgentId, Vec<Pending>>,
+    pub states: HashMap<AgentId, BTreeMap<String, Bytes>>,
+    /// In the order of the journal.
+    pub sessions: Vec<OpenSession>,
+    /// All of it is as of this record.
+    pub last_seq: Seq,
+}
+
+fn agent(row: &Row<'_>, at: usize) -> rusqlite::Result<AgentId> {
+    row.get::<_, [u8; 16]>(at)
+        .map(|id| AgentId::from_uuid(Uuid::from_bytes(id)))
+}
+
+/// Takes time for what is open, not for what was.
+pub(super) fn recover(connection: &mut Connection, path: &Path) -> Result<Recovered, JournalError> {
+    // One transaction, so that the parts fit together.
+    let connection = connection.transaction()?;
+    let damaged = |seq: Seq, problem| JournalError::Damaged {
+        file: path.display().to_string(),
+        offset: seq.0,
+        problem,
+    };
+    let mut recovered = Recovered {
+        last_seq: load_progress(&connection)?.applied,
+        ..Recovered::default()
+    };
+
+    let mut statement = connection.prepare("SELECT agent, document FROM agents ORDER BY agent")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        recovered.agents.push((agent(row, 0)?, row.get(1)?));
+    }
+
+    let mut statement = connection.prepare(
+        "SELECT d.agent, d.seq, d.crashes, m.body FROM deliveries d JOIN messages m ON m.seq = d.seq ORDER BY d.seq, d.agent",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut shared: Option<(Seq, Arc<Message>)> = None;
+    while let Some(row) = rows.next()? {
+        let seq = Seq(row.get::<_, i64>(1)?.unsigned_abs());
+        let message = match &shared {
+            Some((same, message)) if *same == seq => Arc::clone(message),
+            _ => {
+                let body: Vec<u8> = row.get(3)?;
+                let message = wire::decode_message(body.into()).map_err(|malformed| damaged(seq, malformed.0))?;
+                let message = Arc::new(message);
+                shared = Some((seq, Arc::clone(&message)));
+                message
+            }
+        };
+        let pending = Pending {
+            seq,
+            message,
+            attempts: row.get(2)?,
+        };
+        recovered.queues.entry(agent(row, 0)?).or_default().push(pending);
+    }
+
+    let mut statement = connection.prepare("SELECT agent, key, value FROM state")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let value = Bytes::from(row.get::<_, Vec<u8>>(2)?);
+        recovered
+            .states
+            .entry(agent(row, 0)?)
+            .or_default()
+            .insert(row.get(1)?, value);
+    }
+
+    let mut statement = connection.prepare(
+        "SELECT initiator, participant, conversation, reply_with, message, seq, performative FROM sessions ORDER BY seq, participant",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let seq = Seq(row.get::<_, i64>(5)?.unsigned_abs());
+        let initiator = address_of(&row.get(0)?);
+        let act: String = row.get(6)?;
+        recovered.sessions.push(OpenSession {
+            initiator: initiator.ok_or_else(|| damaged(seq, "an address cannot be read"))?,
+            participant: Address::Agent(agent(row, 1)?),
+            act: act.parse().map_err(|_| damaged(seq, "an act is unknown"))?,
+            conversation_id: row.get(2)?,
+            reply_with: row.get(3)?,
+            message_id: MessageId::from_uuid(Uuid::from_bytes(row.get(4)?)),
+        });
+    }
+    Ok(recovered)
+}

@@ -1,0 +1,163 @@
+//! The tables, and what makes a file ours.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::journal::JournalError;
+
+/// The version of the tables. A file of another version is set aside and made again from the journal.
+const VERSION: i32 = 1;
+/// `CxPj` in ASCII, so that no other program's file is taken for ours.
+const APPLICATION_ID: i32 = 0x4378_506a;
+/// Prepared statements that a connection keeps.
+const STATEMENTS: usize = 64;
+/// Pages in the write-ahead log (64 MiB) after which it is checkpointed. Indexed history changes the same pages again and
+/// again, and each is written once for all of that.
+const CHECKPOINT_PAGES: i32 = 16_000;
+/// The page cache of the writer; `SQLite` takes a negative number for KiB.
+const CACHE_KIB: i32 = -65_536;
+/// Waiting for a lock. One writer and readers in WAL mode never meet, except while a crash is recovered from.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Addresses are blobs: the 16 bytes of an agent's id, or the text of another address.
+///
+/// A party is the sender (1) or a receiver (2) of a message, or both (3); its key is the index of "messages of". A delivery
+/// is live input, a session an open question: those two tables hold what is open and nothing that is done.
+const TABLES: &str = "
+    CREATE TABLE progress (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        applied_seq INTEGER NOT NULL,
+        messages INTEGER NOT NULL, processed INTEGER NOT NULL, failed INTEGER NOT NULL, dead_letters INTEGER NOT NULL
+    );
+    INSERT INTO progress VALUES (1, 0, 0, 0, 0, 0);
+    CREATE TABLE messages (
+        seq INTEGER PRIMARY KEY,
+        id BLOB NOT NULL,
+        conversation TEXT NOT NULL,
+        performative TEXT NOT NULL,
+        protocol TEXT,
+        timestamp INTEGER NOT NULL,
+        open INTEGER NOT NULL,
+        status INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        reason TEXT,
+        body BLOB NOT NULL
+    );
+    CREATE INDEX messages_by_id ON messages (id);
+    CREATE INDEX messages_by_conversation ON messages (conversation);
+    CREATE INDEX messages_by_time ON messages (timestamp);
+    CREATE TABLE parties (
+        address BLOB NOT NULL, seq INTEGER NOT NULL, role INTEGER NOT NULL, PRIMARY KEY (address, seq)
+    ) WITHOUT ROWID;
+    CREATE TABLE deliveries (
+        agent BLOB NOT NULL, seq INTEGER NOT NULL, crashes INTEGER NOT NULL, PRIMARY KEY (agent, seq)
+    ) WITHOUT ROWID;
+    CREATE TABLE sessions (
+        initiator BLOB NOT NULL, participant BLOB NOT NULL, seq INTEGER NOT NULL,
+        message BLOB NOT NULL, performative TEXT NOT NULL, conversation TEXT NOT NULL, reply_with TEXT NOT NULL,
+        PRIMARY KEY (initiator, participant, seq)
+    ) WITHOUT ROWID;
+    CREATE INDEX sessions_by_participant ON sessions (participant, seq);
+    CREATE TABLE agents (agent BLOB PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE state (
+        agent BLOB NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (agent, key)
+    ) WITHOUT ROWID;
+";
+
+/// Tables that a start depends on, and that do not grow with history: they are checked when the file is opened.
+const LIVE: [&str; 5] = ["progress", "deliveries", "sessions", "agents", "state"];
+
+/// Why a file cannot be used.
+pub(super) enum Unusable {
+    /// Making it again helps: the file is damaged, of another version, or not ours.
+    Rebuild(String),
+    /// Making it again does not help.
+    Failed(JournalError),
+}
+
+impl Unusable {
+    /// When it has been made again and is no better.
+    pub(super) fn into_error(self, path: &Path) -> JournalError {
+        match self {
+            Self::Failed(error) => error,
+            Self::Rebuild(problem) => JournalError::Io {
+                what: format!("cannot make {} again", path.display()),
+                source: std::io::Error::other(problem),
+            },
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Unusable {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+                Self::Rebuild(error.to_string())
+            }
+            // The statements are ours: that SQL is wrong means that the tables are not.
+            Some(rusqlite::ErrorCode::Unknown) => Self::Rebuild(error.to_string()),
+            _ => Self::Failed(error.into()),
+        }
+    }
+}
+
+impl From<JournalError> for Unusable {
+    fn from(error: JournalError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The connection that writes. Makes the tables if the file is new.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
+    let mut connection = Connection::open(path)?;
+    prepare(&connection)?;
+    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let objects: i64 = connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let is_new = (version, application, objects) == (0, 0, 0);
+    if !is_new && (version, application) != (VERSION, APPLICATION_ID) {
+        return Err(Unusable::Rebuild(format!(
+            "it has version {version} of application {application:#x}"
+        )));
+    }
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // A power cut may take the last transactions: the journal has them.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
+    if is_new {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(TABLES)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.commit()?;
+    }
+    for table in LIVE {
+        let verdict: String = connection.query_row(&format!("PRAGMA quick_check({table})"), [], |row| row.get(0))?;
+        if verdict != "ok" {
+            return Err(Unusable::Rebuild(verdict));
+        }
+    }
+    Ok(connection)
+}
+
+/// What both kinds of connection need.
+fn prepare(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Else a statement is compiled anew whenever a value is bound to it that its plan might depend on, for ten times the
+    // price of running it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
+}
+
+/// A connection that reads.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    prepare(&connection)?;
+    Ok(connection)
+}

@@ -1,0 +1,224 @@
+//! What each record changes, and what is recovered.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+
+#[tokio::test]
+async fn a_message_goes_through_its_states() {
+    let world = World::new();
+    let [a, b] = agents(2)[..] else { unreachable!() };
+    let both = ask(client(), &[a, b], None);
+    let first = world.write(vec![dispatched(both.clone())]).await;
+    assert_eq!(world.status(&both).await, (Status::Queued, None, 0));
+    world.write(vec![turn(a, both.id, crash())]).await;
+    let pending = Pending {
+        seq: first,
+        message: Arc::new(both.clone()),
+        attempts: 1,
+    };
+    assert_eq!(world.recover().queues[&a], [pending]);
+    assert_eq!(world.status(&both).await, (Status::Queued, None, 1));
+    world.write(vec![turn(a, both.id, refusal())]).await;
+    assert_eq!(world.status(&both).await, (Status::Queued, Some("no".to_owned()), 1));
+    assert_eq!(world.recover().queues.keys().collect::<Vec<_>>(), [&b]);
+    world.write(vec![turn(b, both.id, TurnEnd::Ok)]).await;
+    assert_eq!(world.status(&both).await, (Status::Failed, Some("no".to_owned()), 1));
+
+    let lost = ask(client(), &[a], None);
+    world.write(vec![dispatched(lost.clone())]).await;
+    world
+        .write(vec![turn(a, lost.id, crash()), dead_letter(&lost, a)])
+        .await;
+    assert_eq!(
+        world.status(&lost).await,
+        (Status::Failed, Some("crashed".to_owned()), 1)
+    );
+    let fine = ask(client(), &[a], None);
+    world
+        .write(vec![dispatched(fine.clone()), turn(a, fine.id, TurnEnd::Ok)])
+        .await;
+    world
+        .write(vec![turn(a, fine.id, TurnEnd::Ok), dead_letter(&fine, a)])
+        .await;
+    assert_eq!(
+        world.status(&fine).await,
+        (Status::Processed, None, 1),
+        "what is done stays done"
+    );
+    let told = message(Address::Agent(a), vec![client()]);
+    world.write(vec![dispatched(told.clone())]).await;
+    assert_eq!(
+        world.status(&told).await,
+        (Status::Processed, None, 0),
+        "clients have no queue"
+    );
+    let nowhere = Dispatch {
+        message: Arc::new(ask(client(), &[a], None)),
+        deliveries: vec![],
+        undelivered: Some("full".into()),
+    };
+    world.write(vec![Record::Message(nowhere.clone())]).await;
+    assert_eq!(
+        world.status(&nowhere.message).await,
+        (Status::Failed, Some("full".to_owned()), 0)
+    );
+    let waiting = ask(client(), &[b], None);
+    world.write(vec![dispatched(waiting)]).await;
+    let counts = Counts {
+        messages_total: 6,
+        processed: 2,
+        failed: 3,
+        dead_letters: 2,
+        queued: 1,
+    };
+    assert_eq!(world.projections.counts(), counts);
+    assert_eq!(world.projections.message(MessageId::new()).await.unwrap(), None);
+    let world = World::reopen(world.close());
+    assert_eq!(world.projections.counts(), counts);
+}
+
+#[tokio::test]
+async fn state_and_catalog_are_recovered_and_go_with_their_agent() {
+    let world = World::new();
+    let [a, b] = agents(2)[..] else { unreachable!() };
+    let document = |agent, text: &str| Record::Agent {
+        agent,
+        document: text.to_owned(),
+        at: Timestamp::now(),
+    };
+    let write = |agent, writes: &[(&str, Option<&'static str>)]| {
+        Record::Turn(Turn {
+            agent,
+            message: None,
+            attempt: 1,
+            end: TurnEnd::Ok,
+            writes: writes
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), value.map(Bytes::from)))
+                .collect(),
+            at: Timestamp::now(),
+            latency_micros: 0,
+            guest_micros: 0,
+        })
+    };
+    world
+        .write(vec![document(a, "1"), document(b, "2"), document(a, "3")])
+        .await;
+    world
+        .write(vec![
+            write(a, &[("x", Some("1")), ("y", Some("2"))]),
+            write(b, &[("x", Some("9"))]),
+        ])
+        .await;
+    world.write(vec![write(a, &[("x", None), ("y", Some("3"))])]).await;
+    let queued = ask(Address::Agent(b), &[a], Some("r"));
+    world.write(vec![dispatched(queued.clone())]).await;
+    let world = World::reopen(world.close());
+    let recovered = world.recover();
+    assert_eq!(recovered.agents, [(a, "3".to_owned()), (b, "2".to_owned())]);
+    assert_eq!(
+        recovered.states[&a],
+        BTreeMap::from([("y".to_owned(), Bytes::from_static(b"3"))])
+    );
+    assert_eq!(recovered.last_seq, Seq(7));
+
+    world
+        .write(vec![Record::AgentRemoved {
+            agent: a,
+            at: Timestamp::now(),
+        }])
+        .await;
+    let recovered = world.recover();
+    assert_eq!(recovered.agents.len(), 1);
+    assert_eq!(recovered.states.keys().collect::<Vec<_>>(), [&b]);
+    assert!(recovered.queues.is_empty() && recovered.sessions.is_empty());
+    assert_eq!(
+        world.status(&queued).await,
+        (Status::Failed, Some("agent_removed".to_owned()), 0),
+        "history stays"
+    );
+}
+
+/// One step of a history: what happens, to which message and agent, by index.
+type Step = (u8, usize, usize);
+
+/// Plays a history and keeps the live deliveries by hand.
+async fn play(world: &World, steps: Vec<Step>) -> HashMap<AgentId, Vec<(MessageId, u32)>> {
+    let agents = agents(4);
+    let mut messages: Vec<Message> = Vec::new();
+    let mut live: HashMap<AgentId, Vec<(MessageId, u32)>> = HashMap::new();
+    for (kind, at, who) in steps {
+        let agent = agents[who % 4];
+        if kind < 4 || messages.is_empty() {
+            let to: HashSet<AgentId> = [agent, agents[at % 4]].into();
+            let to: Vec<AgentId> = to.into_iter().collect();
+            let from = if kind == 0 {
+                client()
+            } else {
+                Address::Agent(agents[(who + 1) % 4])
+            };
+            let new = ask(from, &to, (at % 2 == 0).then_some("r"));
+            world.write(vec![dispatched(new.clone())]).await;
+            for agent in to {
+                live.entry(agent).or_default().push((new.id, 0));
+            }
+            messages.push(new);
+            continue;
+        }
+        let about = &messages[at % messages.len()];
+        let queue = live.entry(agent).or_default();
+        let place = queue.iter().position(|(id, _)| *id == about.id);
+        let record = match kind {
+            4 => turn(agent, about.id, TurnEnd::Ok),
+            5 => turn(agent, about.id, refusal()),
+            6 => dead_letter(about, agent),
+            7 => Record::AgentRemoved {
+                agent,
+                at: Timestamp::now(),
+            },
+            _ => turn(agent, about.id, crash()),
+        };
+        match (kind, place) {
+            (4..=6, Some(place)) => drop(queue.remove(place)),
+            (7, _) => queue.clear(),
+            (8.., Some(place)) => queue[place].1 += 1,
+            _ => {}
+        }
+        world.write(vec![record]).await;
+    }
+    live.retain(|_, queue| !queue.is_empty());
+    live
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn exactly_the_live_deliveries_are_recovered(steps in prop::collection::vec((0..10_u8, 0..40_usize, 0..4_usize), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let world = World::new();
+        let live = runtime.block_on(play(&world, steps));
+        let recovered = |world: &World| -> HashMap<AgentId, Vec<(MessageId, u32)>> {
+            let pending = |queue: Vec<Pending>| queue.into_iter().map(|pending| (pending.message.id, pending.attempts)).collect();
+            world.recover().queues.into_iter().map(|(agent, queue)| (agent, pending(queue))).collect()
+        };
+        prop_assert_eq!(recovered(&world), live.clone());
+        let counts = world.projections.counts();
+        prop_assert_eq!(counts.queued + counts.processed + counts.failed, counts.messages_total);
+        let unfinished: HashSet<MessageId> = live.values().flatten().map(|(id, _)| *id).collect();
+        prop_assert_eq!(counts.queued, unfinished.len() as u64);
+
+        // From scratch, in groups of another size, the tables are the same.
+        let dir = world.close();
+        let before = dump(dir.path());
+        fs::remove_file(dir.path().join("projections.db")).unwrap();
+        let world = World::reopen(dir);
+        prop_assert_eq!(recovered(&world), live);
+        let dir = world.close();
+        prop_assert!(dump(dir.path()) == before);
+    }
+}

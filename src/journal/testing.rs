@@ -1,0 +1,176 @@
+//! Records for the tests of this module: by hand and by chance.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::{Dispatch, Record, Turn, TurnEnd};
+use crate::fipa::Performative;
+use crate::id::{AgentId, MessageId};
+use crate::message::{Address, Content, Message};
+use crate::time::Timestamp;
+
+/// A request without anything optional.
+pub(super) fn message(sender: Address, receivers: Vec<Address>) -> Message {
+    Message {
+        id: MessageId::new(),
+        performative: Performative::Request,
+        sender,
+        receivers,
+        reply_to: None,
+        content: Content::Json(Bytes::from_static(br#"{"n":1}"#)),
+        language: None,
+        ontology: None,
+        protocol: None,
+        conversation_id: "c".to_owned(),
+        reply_with: None,
+        in_reply_to: None,
+        reply_by: None,
+        timestamp: Timestamp::now(),
+        causation_id: None,
+        traceparent: None,
+        hops: 0,
+        extensions: BTreeMap::new(),
+    }
+}
+
+/// `message`, in the mailbox of each agent among its receivers.
+pub(super) fn dispatched(message: Message) -> Record {
+    let deliveries = message.receivers.iter().filter_map(Address::agent).collect();
+    Record::Message(Dispatch {
+        message: Arc::new(message),
+        deliveries,
+        undelivered: None,
+    })
+}
+
+pub(super) fn turn(agent: AgentId, message: MessageId, end: TurnEnd) -> Record {
+    Record::Turn(Turn {
+        agent,
+        message: Some(message),
+        attempt: 1,
+        end,
+        writes: Vec::new(),
+        at: Timestamp::now(),
+        latency_micros: 5,
+        guest_micros: 3,
+    })
+}
+
+pub(super) fn event(body: &str) -> Record {
+    Record::Event {
+        kind: "test.event".to_owned(),
+        agent: None,
+        body: body.to_owned(),
+        at: Timestamp::from_micros(7),
+    }
+}
+
+fn agents() -> impl Strategy<Value = AgentId> {
+    any::<u128>().prop_map(|id| AgentId::from_uuid(Uuid::from_u128(id)))
+}
+
+fn message_ids() -> impl Strategy<Value = MessageId> {
+    any::<u128>().prop_map(|id| MessageId::from_uuid(Uuid::from_u128(id)))
+}
+
+fn addresses() -> impl Strategy<Value = Address> {
+    prop_oneof![
+        agents().prop_map(Address::Agent),
+        "[!-~]{1,128}".prop_map(|name| Address::Client(name.parse().expect("visible ASCII"))),
+        Just(Address::Platform),
+    ]
+}
+
+fn contents() -> impl Strategy<Value = Content> {
+    let bytes = || prop::collection::vec(any::<u8>(), 0..200).prop_map(Bytes::from);
+    prop_oneof![
+        bytes().prop_map(Content::Json),
+        (".{0,20}", bytes()).prop_map(|(content_type, data)| Content::Bytes { content_type, data }),
+    ]
+}
+
+fn texts() -> impl Strategy<Value = Option<String>> {
+    prop::option::of(".{0,20}")
+}
+
+fn times() -> impl Strategy<Value = Timestamp> {
+    any::<i64>().prop_map(Timestamp::from_micros)
+}
+
+prop_compose! {
+    fn messages()(
+        (id, sender, receivers, content) in (message_ids(), addresses(), prop::collection::vec(addresses(), 0..4), contents()),
+        act in prop::sample::select(Performative::ALL),
+        (reply_to, language, ontology, protocol) in (texts(), texts(), texts(), texts()),
+        (conversation_id, reply_with, in_reply_to, traceparent) in (".{0,20}", texts(), texts(), texts()),
+        (timestamp, reply_by, causation_id, hops) in (times(), prop::option::of(times()), prop::option::of(message_ids()), any::<u32>()),
+        extensions in prop::collection::btree_map("x_[a-z]{1,5}", any::<i64>().prop_map(|n| serde_json::json!({"n": [n, null, "ä"]})), 0..3),
+    ) -> Message {
+        Message {
+            id, performative: act, sender, receivers, reply_to, content, language, ontology, protocol, conversation_id,
+            reply_with, in_reply_to, reply_by, timestamp, causation_id, traceparent, hops, extensions,
+        }
+    }
+}
+
+fn turns() -> impl Strategy<Value = Turn> {
+    let ends = prop_oneof![
+        Just(TurnEnd::Ok),
+        ".{0,20}".prop_map(|reason| TurnEnd::Error { reason }),
+        (".{0,20}", ".{0,20}").prop_map(|(kind, detail)| TurnEnd::Crash { kind, detail }),
+    ];
+    let value = prop::option::of(prop::collection::vec(any::<u8>(), 0..20).prop_map(Bytes::from));
+    let writes = prop::collection::vec((".{0,9}", value), 0..3);
+    (
+        agents(),
+        prop::option::of(message_ids()),
+        any::<u32>(),
+        ends,
+        writes,
+        times(),
+        any::<(u64, u64)>(),
+    )
+        .prop_map(
+            |(agent, message, attempt, end, writes, at, (latency_micros, guest_micros))| Turn {
+                agent,
+                message,
+                attempt,
+                end,
+                writes,
+                at,
+                latency_micros,
+                guest_micros,
+            },
+        )
+}
+
+pub(super) fn records() -> impl Strategy<Value = Record> {
+    prop_oneof![
+        (messages(), prop::collection::vec(agents(), 0..3), texts()).prop_map(|(message, deliveries, undelivered)| {
+            Record::Message(Dispatch {
+                message: Arc::new(message),
+                deliveries,
+                undelivered,
+            })
+        }),
+        turns().prop_map(Record::Turn),
+        (message_ids(), agents(), ".{0,20}", times()).prop_map(|(message, agent, reason, at)| Record::DeadLetter {
+            message,
+            agent,
+            reason,
+            at
+        }),
+        (agents(), ".{0,20}", times()).prop_map(|(agent, document, at)| Record::Agent { agent, document, at }),
+        (agents(), times()).prop_map(|(agent, at)| Record::AgentRemoved { agent, at }),
+        (".{0,20}", prop::option::of(agents()), ".{0,20}", times()).prop_map(|(kind, agent, body, at)| Record::Event {
+            kind,
+            agent,
+            body,
+            at
+        }),
+    ]
+}

@@ -1,0 +1,342 @@
+//! Records as bytes.
+//!
+//! Purpose: the one encoding of facts, in segments and in the bodies of the history. Protobuf, because its field numbers
+//! let a later release read what an earlier one wrote; a number is never used for anything else.
+//!
+//! Invariant: decoding answers to any bytes with a value or an error, never with a panic.
+
+mod message;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message as _;
+use uuid::Uuid;
+
+use self::message::WireMessage;
+use super::{Dispatch, Record, Turn, TurnEnd};
+use crate::id::{AgentId, MessageId, Partition};
+use crate::message::Message;
+use crate::time::Timestamp;
+
+#[cfg(test)]
+mod tests;
+
+/// Bytes that are no record: what is wrong with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed(pub(super) &'static str);
+
+impl From<prost::DecodeError> for Malformed {
+    fn from(_: prost::DecodeError) -> Self {
+        Self("the payload is not the encoding of records")
+    }
+}
+
+/// The payload of a frame.
+pub(super) fn encode_batch(records: &[(Partition, Record)]) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(records.len() * 512);
+    for (partition, record) in records {
+        let entry = Entry {
+            partition: partition.0.into(),
+            fact: Some(Fact::of(record)),
+        };
+        prost::encoding::message::encode(1, &entry, &mut payload);
+    }
+    payload
+}
+
+/// Contents share `payload` and are not copied.
+pub(super) fn decode_batch(payload: Bytes) -> Result<Vec<(Partition, Record)>, Malformed> {
+    let entries = Entries::decode(payload)?.entries;
+    entries
+        .into_iter()
+        .map(|entry| {
+            let partition = u16::try_from(entry.partition).map_err(|_| Malformed("a partition is out of range"))?;
+            Ok((
+                Partition(partition),
+                entry
+                    .fact
+                    .ok_or(Malformed("a record is of an unknown kind"))?
+                    .record()?,
+            ))
+        })
+        .collect()
+}
+
+pub(super) fn encode_message(message: &Message) -> Vec<u8> {
+    WireMessage::of(message).encode_to_vec()
+}
+
+pub(super) fn decode_message(body: Bytes) -> Result<Message, Malformed> {
+    WireMessage::decode(body)?.message()
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Entries {
+    #[prost(message, repeated, tag = "1")]
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Entry {
+    #[prost(uint32, tag = "1")]
+    partition: u32,
+    #[prost(oneof = "Fact", tags = "2, 3, 4, 5, 6, 7")]
+    fact: Option<Fact>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it lives for one record: a box would cost each message an allocation"
+)]
+enum Fact {
+    #[prost(message, tag = "2")]
+    Message(WireDispatch),
+    #[prost(message, tag = "3")]
+    Turn(WireTurn),
+    #[prost(message, tag = "4")]
+    DeadLetter(WireDeadLetter),
+    #[prost(message, tag = "5")]
+    Agent(WireAgent),
+    #[prost(message, tag = "6")]
+    AgentRemoved(WireAgentRemoved),
+    #[prost(message, tag = "7")]
+    Event(WireEvent),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireDispatch {
+    #[prost(message, optional, tag = "1")]
+    message: Option<WireMessage>,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    deliveries: Vec<Bytes>,
+    #[prost(string, optional, tag = "3")]
+    undelivered: Option<String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireTurn {
+    #[prost(bytes = "bytes", tag = "1")]
+    agent: Bytes,
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    message: Option<Bytes>,
+    #[prost(uint32, tag = "3")]
+    attempt: u32,
+    #[prost(oneof = "WireEnd", tags = "4, 5, 6")]
+    end: Option<WireEnd>,
+    #[prost(message, repeated, tag = "7")]
+    writes: Vec<WireWrite>,
+    #[prost(int64, tag = "8")]
+    at: i64,
+    #[prost(uint64, tag = "9")]
+    latency_micros: u64,
+    #[prost(uint64, tag = "10")]
+    guest_micros: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum WireEnd {
+    #[prost(bool, tag = "4")]
+    Ok(bool),
+    #[prost(string, tag = "5")]
+    Error(String),
+    #[prost(message, tag = "6")]
+    Crash(WireCrash),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireCrash {
+    #[prost(string, tag = "1")]
+    kind: String,
+    #[prost(string, tag = "2")]
+    detail: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireWrite {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    value: Option<Bytes>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireDeadLetter {
+    #[prost(bytes = "bytes", tag = "1")]
+    message: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    agent: Bytes,
+    #[prost(string, tag = "3")]
+    reason: String,
+    #[prost(int64, tag = "4")]
+    at: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireAgent {
+    #[prost(bytes = "bytes", tag = "1")]
+    agent: Bytes,
+    #[prost(string, tag = "2")]
+    document: String,
+    #[prost(int64, tag = "3")]
+    at: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireAgentRemoved {
+    #[prost(bytes = "bytes", tag = "1")]
+    agent: Bytes,
+    #[prost(int64, tag = "2")]
+    at: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireEvent {
+    #[prost(string, tag = "1")]
+    kind: String,
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    agent: Option<Bytes>,
+    #[prost(string, tag = "3")]
+    body: String,
+    #[prost(int64, tag = "4")]
+    at: i64,
+}
+
+fn id(uuid: Uuid) -> Bytes {
+    Bytes::copy_from_slice(uuid.as_bytes())
+}
+
+fn uuid(bytes: &Bytes) -> Result<Uuid, Malformed> {
+    Uuid::from_slice(bytes).map_err(|_| Malformed("an id has not 16 bytes"))
+}
+
+fn agent(bytes: &Bytes) -> Result<AgentId, Malformed> {
+    uuid(bytes).map(AgentId::from_uuid)
+}
+
+fn message_id(bytes: &Bytes) -> Result<MessageId, Malformed> {
+    uuid(bytes).map(MessageId::from_uuid)
+}
+
+impl Fact {
+    fn of(record: &Record) -> Self {
+        match record {
+            Record::Message(dispatch) => Self::Message(WireDispatch {
+                message: Some(WireMessage::of(&dispatch.message)),
+                deliveries: dispatch.deliveries.iter().map(|agent| id(agent.uuid())).collect(),
+                undelivered: dispatch.undelivered.clone(),
+            }),
+            Record::Turn(turn) => Self::Turn(WireTurn::of(turn)),
+            Record::DeadLetter {
+                message,
+                agent,
+                reason,
+                at,
+            } => Self::DeadLetter(WireDeadLetter {
+                message: id(message.uuid()),
+                agent: id(agent.uuid()),
+                reason: reason.clone(),
+                at: at.micros(),
+            }),
+            Record::Agent { agent, document, at } => Self::Agent(WireAgent {
+                agent: id(agent.uuid()),
+                document: document.clone(),
+                at: at.micros(),
+            }),
+            Record::AgentRemoved { agent, at } => Self::AgentRemoved(WireAgentRemoved {
+                agent: id(agent.uuid()),
+                at: at.micros(),
+            }),
+            Record::Event { kind, agent, body, at } => Self::Event(WireEvent {
+                kind: kind.clone(),
+                agent: agent.map(|agent| id(agent.uuid())),
+                body: body.clone(),
+                at: at.micros(),
+            }),
+        }
+    }
+
+    fn record(self) -> Result<Record, Malformed> {
+        Ok(match self {
+            Self::Message(dispatch) => Record::Message(Dispatch {
+                message: Arc::new(
+                    dispatch
+                        .message
+                        .ok_or(Malformed("a dispatch has no message"))?
+                        .message()?,
+                ),
+                deliveries: dispatch.deliveries.iter().map(agent).collect::<Result<_, _>>()?,
+                undelivered: dispatch.undelivered,
+            }),
+            Self::Turn(turn) => Record::Turn(turn.turn()?),
+            Self::DeadLetter(letter) => Record::DeadLetter {
+                message: message_id(&letter.message)?,
+                agent: agent(&letter.agent)?,
+                reason: letter.reason,
+                at: Timestamp::from_micros(letter.at),
+            },
+            Self::Agent(entry) => Record::Agent {
+                agent: agent(&entry.agent)?,
+                document: entry.document,
+                at: Timestamp::from_micros(entry.at),
+            },
+            Self::AgentRemoved(entry) => Record::AgentRemoved {
+                agent: agent(&entry.agent)?,
+                at: Timestamp::from_micros(entry.at),
+            },
+            Self::Event(event) => Record::Event {
+                kind: event.kind,
+                agent: event.agent.as_ref().map(agent).transpose()?,
+                body: event.body,
+                at: Timestamp::from_micros(event.at),
+            },
+        })
+    }
+}
+
+impl WireTurn {
+    fn of(turn: &Turn) -> Self {
+        Self {
+            agent: id(turn.agent.uuid()),
+            message: turn.message.map(|message| id(message.uuid())),
+            attempt: turn.attempt,
+            end: Some(match &turn.end {
+                TurnEnd::Ok => WireEnd::Ok(true),
+                TurnEnd::Error { reason } => WireEnd::Error(reason.clone()),
+                TurnEnd::Crash { kind, detail } => WireEnd::Crash(WireCrash {
+                    kind: kind.clone(),
+                    detail: detail.clone(),
+                }),
+            }),
+            writes: turn
+                .writes
+                .iter()
+                .map(|(key, value)| WireWrite {
+                    key: key.clone(),
+                    value: value.clone(),
+                })
+                .collect(),
+            at: turn.at.micros(),
+            latency_micros: turn.latency_micros,
+            guest_micros: turn.guest_micros,
+        }
+    }
+
+    fn turn(self) -> Result<Turn, Malformed> {
+        Ok(Turn {
+            agent: agent(&self.agent)?,
+            message: self.message.as_ref().map(message_id).transpose()?,
+            attempt: self.attempt,
+            end: match self.end.ok_or(Malformed("a turn ended in an unknown way"))? {
+                WireEnd::Ok(_) => TurnEnd::Ok,
+                WireEnd::Error(reason) => TurnEnd::Error { reason },
+                WireEnd::Crash(WireCrash { kind, detail }) => TurnEnd::Crash { kind, detail },
+            },
+            writes: self.writes.into_iter().map(|write| (write.key, write.value)).collect(),
+            at: Timestamp::from_micros(self.at),
+            latency_micros: self.latency_micros,
+            guest_micros: self.guest_micros,
+        })
+    }
+}

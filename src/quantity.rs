@@ -1,0 +1,232 @@
+//! Sizes, times and shares of a processor as people write them in requests and configuration.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::{Error as _, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A text or a bare number, the two ways in which a quantity is written.
+enum Written {
+    Text(String),
+    Number(f64),
+}
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WrittenVisitor;
+        impl Visitor<'_> for WrittenVisitor {
+            type Value = Written;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a number")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Written, E> {
+                Ok(Written::Text(text.trim().to_owned()))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Written, E> {
+                Ok(Written::Number(number as f64))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Written, E> {
+                Ok(Written::Number(number as f64))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Written, E> {
+                Ok(Written::Number(number))
+            }
+        }
+        deserializer.deserialize_any(WrittenVisitor)
+    }
+}
+
+/// A number of bytes: `"50MB"` (10^6), `"64MiB"` (2^20), or a bare number of bytes. Prints as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByteSize {
+    bytes: u64,
+    text: String,
+}
+
+impl ByteSize {
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub fn parse(text: &str) -> Result<Self, String> {
+        const UNITS: &[(&str, u64)] = &[
+            ("KiB", 1 << 10),
+            ("MiB", 1 << 20),
+            ("GiB", 1 << 30),
+            ("KB", 1_000),
+            ("kB", 1_000),
+            ("MB", 1_000_000),
+            ("GB", 1_000_000_000),
+            ("B", 1),
+            ("", 1),
+        ];
+        let wrong =
+            || format!("`{text}` is no size: write a number of bytes, or a number with KB, MB, GB, KiB, MiB or GiB");
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit = &text[digits.len()..];
+        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+        let count: u64 = digits.trim().parse().map_err(|_| wrong())?;
+        Ok(Self {
+            bytes: count.checked_mul(*factor).ok_or_else(wrong)?,
+            text: text.to_owned(),
+        })
+    }
+
+    /// How usage is shown: whole megabytes (10^6), rounded.
+    pub fn megabytes(bytes: u64) -> String {
+        format!("{}MB", (bytes + 500_000) / 1_000_000)
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Serialize for ByteSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = match Written::deserialize(deserializer)? {
+            Written::Text(text) => text,
+            Written::Number(number) => number.to_string(),
+        };
+        Self::parse(&text).map_err(D::Error::custom)
+    }
+}
+
+/// What an agent may compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cpu {
+    /// Fuel for each turn: `"100000"` or a bare number. wasmtime counts about one unit an instruction.
+    Fuel(u64),
+    /// A rate: `"100m"` is a tenth of a core, in guest time.
+    Millicores(u32),
+}
+
+impl fmt::Display for Cpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fuel(fuel) => write!(f, "{fuel}"),
+            Self::Millicores(rate) => write!(f, "{rate}m"),
+        }
+    }
+}
+
+impl Serialize for Cpu {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cpu {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = match Written::deserialize(deserializer)? {
+            Written::Text(text) => text,
+            Written::Number(number) => number.to_string(),
+        };
+        let parsed = match text.strip_suffix('m') {
+            Some(rate) => rate
+                .parse()
+                .ok()
+                .filter(|rate| (1..=1_000).contains(rate))
+                .map(Self::Millicores),
+            None => text.parse().ok().filter(|fuel| *fuel > 0).map(Self::Fuel),
+        };
+        parsed.ok_or_else(|| {
+            D::Error::custom(format_args!(
+                "`{text}` is no cpu: write the fuel of a turn (100000) or a rate of 1m to 1000m"
+            ))
+        })
+    }
+}
+
+/// A span of time: `"200ms"`, `"5m"`, or a bare number of seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl Span {
+    /// Beyond a year a time is a slip of the pen.
+    const MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no time: write seconds, or a time such as 200ms, 30s, 5m or 1h");
+        let seconds = |text: &str| {
+            text.parse::<f64>()
+                .ok()
+                .and_then(|s| Duration::try_from_secs_f64(s).ok())
+        };
+        let span = seconds(text)
+            .or_else(|| humantime::parse_duration(text).ok())
+            .ok_or_else(wrong)?;
+        if span > Self::MAX { Err(wrong()) } else { Ok(Self(span)) }
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = match Written::deserialize(deserializer)? {
+            Written::Text(text) => text,
+            Written::Number(number) => number.to_string(),
+        };
+        Self::parse(&text).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_decimal_and_binary() {
+        let bytes = |text| ByteSize::parse(text).map(|size| size.bytes()).ok();
+        assert_eq!(bytes("50MB"), Some(50_000_000));
+        assert_eq!(bytes("1MiB"), Some(1 << 20));
+        assert_eq!(bytes("12"), Some(12));
+        for bad in ["", "MB", "-1", "1.5MB", "1mb", "99999999999GiB"] {
+            assert_eq!(bytes(bad), None, "{bad}");
+        }
+        assert_eq!(serde_json::from_str::<ByteSize>("1024").unwrap().to_string(), "1024");
+    }
+
+    #[test]
+    fn cpu_is_fuel_or_a_rate() {
+        let cpu = |json| serde_json::from_str::<Cpu>(json).ok();
+        assert_eq!(cpu("\"100000\""), Some(Cpu::Fuel(100_000)));
+        assert_eq!(cpu("100000"), Some(Cpu::Fuel(100_000)));
+        assert_eq!(cpu("\"100m\""), Some(Cpu::Millicores(100)));
+        assert_eq!((cpu("0"), cpu("\"0m\""), cpu("\"fast\"")), (None, None, None));
+    }
+
+    #[test]
+    fn a_bare_number_is_seconds() {
+        let span = |text| Span::parse(text).map(|span| span.0).ok();
+        assert_eq!(span("0"), Some(Duration::ZERO));
+        assert_eq!(span("1.5"), Some(Duration::from_millis(1_500)));
+        assert_eq!(span("5m"), Some(Duration::from_secs(300)));
+        assert_eq!((span("soon"), span("-1"), span("1e300")), (None, None, None));
+    }
+}

@@ -1,0 +1,209 @@
+//! What the node measures of itself: Prometheus metrics, logs, and the figures of the system metrics.
+
+use std::collections::VecDeque;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
+
+use crate::journal::TurnEnd;
+
+/// Seconds over which the rate of turns is taken.
+const RATE_SECONDS: u64 = 10;
+/// The longest latency told apart, in microseconds: an hour.
+const LONGEST_MICROS: u64 = 3_600_000_000;
+
+/// The process's recorder of metrics. There is one, however many nodes a test starts.
+pub fn prometheus() -> &'static PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| {
+        let buckets = &[0.000_1, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(buckets)
+            .expect("the list of buckets is not empty")
+            .build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::warn!("another recorder of metrics is installed; /metrics shows none of them");
+        }
+        describe();
+        handle
+    })
+}
+
+fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_counter!(
+        "caxton_turns_total",
+        "Turns by how they ended: ok, error, or the kind of crash"
+    );
+    describe_histogram!(
+        "caxton_turn_latency_seconds",
+        Unit::Seconds,
+        "From a message's acceptance to the end of its turn"
+    );
+    describe_histogram!(
+        "caxton_agent_spawn_seconds",
+        Unit::Seconds,
+        "Instantiation and init of an agent"
+    );
+    describe_counter!("caxton_dead_letters_total", "Messages given up");
+    describe_gauge!("caxton_agents", "Agents by lifecycle state");
+    describe_gauge!("caxton_mailbox_messages", "Messages queued or in hand, all agents");
+    describe_counter!("caxton_journal_batches_total", "Batches made durable");
+}
+
+/// Logs to standard error, filtered by `CAXTON_LOG` (default `info`); as JSON when asked.
+pub fn log(json: bool) {
+    install(json, "info");
+}
+
+/// Logs what is at least as grave as `level`, unless `CAXTON_LOG` says otherwise.
+pub fn log_at(level: &str) {
+    install(false, level);
+}
+
+fn install(json: bool, default: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("CAXTON_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // A second call, as in tests, keeps the first subscriber.
+    let _ = if json {
+        builder.json().try_init()
+    } else {
+        builder.try_init()
+    };
+}
+
+/// Counts turns as they are recorded.
+#[derive(Debug)]
+pub struct Turns {
+    inner: Mutex<Inner>,
+    began: Instant,
+}
+
+#[derive(Debug)]
+struct Inner {
+    processed: u64,
+    latency: Histogram<u64>,
+    /// Second since the start, turns in it; the last [`RATE_SECONDS`] and the current one.
+    seconds: VecDeque<(u64, u64)>,
+}
+
+/// What [`Turns`] counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TurnFigures {
+    pub processed: u64,
+    pub per_second: f64,
+    pub latency_p50: Duration,
+    pub latency_p99: Duration,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                processed: 0,
+                latency: Histogram::new_with_bounds(1, LONGEST_MICROS, 2).expect("the bounds are in order"),
+                seconds: VecDeque::new(),
+            }),
+            began: Instant::now(),
+        }
+    }
+}
+
+impl Turns {
+    pub fn ended(&self, latency_micros: u64, end: &TurnEnd) {
+        let label = match end {
+            TurnEnd::Ok => "ok".to_owned(),
+            TurnEnd::Error { .. } => "error".to_owned(),
+            TurnEnd::Crash { kind, .. } => kind.clone(),
+        };
+        metrics::counter!("caxton_turns_total", "end" => label).increment(1);
+        metrics::histogram!("caxton_turn_latency_seconds").record(Duration::from_micros(latency_micros).as_secs_f64());
+        let second = self.began.elapsed().as_secs();
+        let mut inner = self.inner.lock();
+        inner.processed += 1;
+        inner.latency.saturating_record(latency_micros);
+        match inner.seconds.back_mut() {
+            Some((last, count)) if *last == second => *count += 1,
+            _ => {
+                inner.seconds.push_back((second, 1));
+                inner.forget(second);
+            }
+        }
+    }
+
+    pub fn figures(&self) -> TurnFigures {
+        let lived = self.began.elapsed();
+        let second = lived.as_secs();
+        let mut inner = self.inner.lock();
+        inner.forget(second);
+        let turns: u64 = inner
+            .seconds
+            .iter()
+            .filter(|(at, _)| *at < second)
+            .map(|(_, count)| count)
+            .sum();
+        let whole = second.clamp(1, RATE_SECONDS);
+        TurnFigures {
+            processed: inner.processed,
+            per_second: turns as f64 / whole as f64,
+            latency_p50: Duration::from_micros(inner.latency.value_at_quantile(0.5)),
+            latency_p99: Duration::from_micros(inner.latency.value_at_quantile(0.99)),
+        }
+    }
+}
+
+impl Inner {
+    fn forget(&mut self, second: u64) {
+        while self.seconds.front().is_some_and(|(at, _)| at + RATE_SECONDS < second) {
+            self.seconds.pop_front();
+        }
+    }
+}
+
+/// How long instances of agents took to start, all together.
+#[derive(Debug, Default)]
+pub struct Spawns {
+    count: AtomicU64,
+    micros: AtomicU64,
+}
+
+impl Spawns {
+    pub fn add(&self, took: Duration) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.micros
+            .fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        metrics::histogram!("caxton_agent_spawn_seconds").record(took.as_secs_f64());
+    }
+
+    /// Zero before the first.
+    pub fn mean(&self) -> Duration {
+        let micros = self.micros.load(Ordering::Relaxed);
+        Duration::from_micros(micros.checked_div(self.count.load(Ordering::Relaxed)).unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_are_ranked() {
+        let turns = Turns::default();
+        for _ in 0..99 {
+            turns.ended(1_000, &TurnEnd::Ok);
+        }
+        turns.ended(1_000_000, &TurnEnd::Ok);
+        let figures = turns.figures();
+        assert_eq!(figures.processed, 100);
+        assert!(figures.latency_p50 < Duration::from_millis(2));
+        assert!(figures.latency_p99 < Duration::from_secs(2));
+    }
+}
