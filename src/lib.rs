@@ -13,3 +13,4 @@ pub mod time;
 
 // The promise, and the guests.
 pub mod journal;
+pub mod wasm;

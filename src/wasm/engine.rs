@@ -1,0 +1,292 @@
+//! The two engines, the clock that interrupts guests, and the slow lane for those that are interrupted.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::{Config, Engine, Linker, Store, UpdateDeadline};
+
+use super::host::Guest;
+use super::{Budget, caps, component, core_abi};
+use crate::error::Error;
+
+/// How often the epoch advances. A guest sees it at its next loop or call.
+const TICK: Duration = Duration::from_millis(5);
+/// Epochs until a turn is first interrupted. The first may end at once, so one would cut short a turn of any length.
+const FIRST_SLICE: u64 = 2;
+/// Epochs of each slice in the slow lane.
+const SLICE: u64 = 2;
+/// How long after its deadline a call is dropped from outside. The trap at the end of a slice has the better story to
+/// tell (a backtrace), so it gets the chance.
+pub(super) const SLACK: Duration = Duration::from_millis(20);
+
+/// A stack of every call, guest and host frames together.
+const STACK: usize = 256 << 10;
+/// The guest's part of it; the rest is for host calls, of which parsing a draft is the deepest. A guest that needs more
+/// traps; a host call that needed more would kill the process.
+const GUEST_STACK: usize = 160 << 10;
+
+/// Memory maps of one instance with one memory and a stack; the kernel counts them, and has few.
+const INSTANCE_MAPS: usize = 5;
+/// Maps that are left to everything else in the process. Where a map is missing, most code aborts.
+const OTHER_MAPS: usize = 8 << 10;
+
+#[derive(Clone, Debug)]
+pub struct RuntimeConfig {
+    /// Instances at one time. The default is what the kernel's limit of memory maps allows (`vm.max_map_count`; 11,467 where
+    /// it is 65,530).
+    pub instances: usize,
+    /// Turns that outlived their first slice and may run at one time.
+    pub slow_lanes: usize,
+    /// Modules that compile at one time.
+    pub compiles: usize,
+    /// What a module's start function may use.
+    pub start: Budget,
+    /// Address space of each memory. The default of 4 GiB is what a 32-bit memory can reach, so that bounds checks fall to
+    /// the processor: guests run 1.4 times as fast as with less. It costs no memory, only addresses (32,000 memories in
+    /// 47 bits); set it lower where the address space is limited (`ulimit -v`).
+    pub memory_reservation: u64,
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self {
+            instances: room_for_instances(),
+            slow_lanes: (cores / 2).max(1),
+            compiles: if cores > 2 { 2 } else { 1 },
+            start: Budget {
+                fuel: Some(10_000_000_000),
+                deadline: Duration::from_secs(5),
+                sends: 0,
+            },
+            memory_reservation: 4 << 30,
+        }
+    }
+}
+
+fn room_for_instances() -> usize {
+    const USUAL: usize = 65_530;
+    let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();
+    let maps = limit.and_then(|limit| limit.trim().parse().ok()).unwrap_or(USUAL);
+    (maps.saturating_sub(OTHER_MAPS) / INSTANCE_MAPS).clamp(1, Semaphore::MAX_PERMITS)
+}
+
+/// One engine and what is linked to it.
+pub(super) struct Side {
+    pub(super) engine: Engine,
+    pub(super) core: Linker<Guest>,
+    pub(super) component: wasmtime::component::Linker<Guest>,
+}
+
+impl Side {
+    fn new(config: &RuntimeConfig, metered: bool) -> wasmtime::Result<Self> {
+        let engine = Engine::new(&settings(config, metered))?;
+        Ok(Self {
+            core: core_abi::linker(&engine)?,
+            component: component::linker(&engine)?,
+            engine,
+        })
+    }
+}
+
+/// Fuel is compiled into a program, so there are two engines: only agents that asked for metering pay for it.
+pub(super) struct Engines {
+    metered: Side,
+    plain: Side,
+    pub(super) slow_lane: Arc<Semaphore>,
+    pub(super) start: Budget,
+    /// One permit for each instance.
+    instances: Arc<Semaphore>,
+    limit: usize,
+    // Last: guests are interruptible for as long as there is an engine.
+    _ticker: Ticker,
+}
+
+impl Engines {
+    pub(super) fn new(config: &RuntimeConfig) -> Result<Self, Error> {
+        let internal = |error: wasmtime::Error| Error::internal(error.to_string());
+        let metered = Side::new(config, true).map_err(internal)?;
+        let plain = Side::new(config, false).map_err(internal)?;
+        let ticker = Ticker::start(vec![metered.engine.clone(), plain.engine.clone()]).map_err(Error::internal)?;
+        Ok(Self {
+            metered,
+            plain,
+            slow_lane: Arc::new(Semaphore::new(config.slow_lanes.max(1))),
+            start: config.start,
+            instances: Arc::new(Semaphore::new(config.instances.min(Semaphore::MAX_PERMITS))),
+            limit: config.instances,
+            _ticker: ticker,
+        })
+    }
+
+    /// Room for one more instance, until the permit is dropped. The error is how many there are.
+    pub(super) fn admit(&self) -> Result<OwnedSemaphorePermit, usize> {
+        Arc::clone(&self.instances).try_acquire_owned().map_err(|_| self.limit)
+    }
+
+    pub(super) const fn side(&self, metered: bool) -> &Side {
+        if metered { &self.metered } else { &self.plain }
+    }
+}
+
+/// What is refused here is refused by [`super::validate`] first, with a finding: keep the two alike.
+fn settings(config: &RuntimeConfig, metered: bool) -> Config {
+    let mut settings = Config::new();
+    settings
+        .consume_fuel(metered)
+        .epoch_interruption(true)
+        .async_stack_size(STACK)
+        .max_wasm_stack(GUEST_STACK)
+        .memory_init_cow(true)
+        .memory_reservation(config.memory_reservation)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(caps::BACKTRACE_FRAMES))
+        // Nothing here calls a guest concurrently with itself.
+        .concurrency_support(false)
+        // Shared memory is not counted by any limiter, and each further memory costs maps, of which the kernel has few.
+        .wasm_multi_memory(false)
+        .wasm_memory64(false)
+        // No collector: what a guest allocates is its linear memory.
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_exceptions(false)
+        .gc_support(false);
+    settings
+}
+
+/// Advances the epoch of every engine until it is dropped.
+struct Ticker {
+    /// None once stopped. Nothing is ever sent: the thread ends when this end is gone.
+    running: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engines: Vec<Engine>) -> std::io::Result<Self> {
+        let (running, stopped) = mpsc::channel();
+        // A thread and not a task: it must tick when every worker of the async runtime is in a guest.
+        let thread = std::thread::Builder::new()
+            .name("caxton-epochs".to_owned())
+            .spawn(move || {
+                while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                    engines.iter().for_each(Engine::increment_epoch);
+                }
+            })?;
+        Ok(Self {
+            running: Some(running),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        drop(self.running.take());
+        if let Some(thread) = self.thread.take() {
+            // It can only have panicked with nothing left to tick.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How one turn moves through its slices.
+pub(super) struct Pace {
+    slow_lane: Arc<Semaphore>,
+    /// None: further away than a clock can say.
+    deadline: Option<Instant>,
+    slices: Arc<Mutex<Slices>>,
+}
+
+/// The part of a [`Pace`] that the future between two slices writes; it may not borrow the store.
+#[derive(Default)]
+struct Slices {
+    permit: Option<OwnedSemaphorePermit>,
+    waited: Duration,
+    waiting_since: Option<Instant>,
+}
+
+impl Slices {
+    fn stop_waiting(&mut self) {
+        if let Some(since) = self.waiting_since.take() {
+            self.waited += since.elapsed();
+        }
+    }
+}
+
+impl Pace {
+    pub(super) fn new(slow_lane: Arc<Semaphore>) -> Self {
+        Self {
+            slow_lane,
+            deadline: None,
+            slices: Arc::default(),
+        }
+    }
+
+    pub(super) fn begin(&mut self, deadline: Option<Instant>) -> Running {
+        self.deadline = deadline;
+        *self.slices.lock() = Slices::default();
+        Running {
+            since: Instant::now(),
+            slices: Arc::clone(&self.slices),
+        }
+    }
+
+    /// At the end of a slice: the end of the turn, or a wait for the next slice behind all others that wait.
+    fn next(&self) -> UpdateDeadline {
+        let now = Instant::now();
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            return UpdateDeadline::Interrupt;
+        }
+        {
+            let mut slices = self.slices.lock();
+            slices.permit = None;
+            slices.waiting_since = Some(now);
+        }
+        let (lane, slices) = (Arc::clone(&self.slow_lane), Arc::clone(&self.slices));
+        let wait = async move {
+            // The semaphore yields only when it is empty, and whatever else is ready goes first.
+            tokio::task::yield_now().await;
+            let permit = lane.acquire_owned().await;
+            let mut slices = slices.lock();
+            slices.permit = permit.ok(); // never closed
+            slices.stop_waiting();
+        };
+        UpdateDeadline::YieldCustom(SLICE, Box::pin(wait))
+    }
+}
+
+/// A turn on the way. Dropped at its end, however it ends, so that no permit outlives its turn.
+pub(super) struct Running {
+    since: Instant,
+    slices: Arc<Mutex<Slices>>,
+}
+
+impl Running {
+    /// Time since the begin, without the waits.
+    pub(super) fn guest_time(&self) -> Duration {
+        let elapsed = self.since.elapsed();
+        let mut slices = self.slices.lock();
+        slices.stop_waiting();
+        elapsed.saturating_sub(slices.waited)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.slices.lock().permit = None;
+    }
+}
+
+/// Lets the epoch interrupt `store`.
+pub(super) fn interruptible(store: &mut Store<Guest>) {
+    store.epoch_deadline_callback(|context| Ok(context.data().pace.next()));
+}
+
+/// Gives the turn in `store` its first slice.
+pub(super) fn first_slice(store: &mut Store<Guest>) {
+    store.set_epoch_deadline(FIRST_SLICE);
+}

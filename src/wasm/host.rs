@@ -1,0 +1,405 @@
+//! What a guest may ask of the host in a turn, and what the host keeps of it until the turn has ended. Both doors use
+//! this, and only translate.
+
+use std::collections::btree_map::Entry;
+use std::ops::Bound;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rand::RngCore;
+use wasmtime::Memory;
+
+use super::engine::Pace;
+use super::limiter::Limiter;
+use super::{Effects, Host, Limits, caps};
+use crate::fipa::Performative;
+use crate::message::{Content, Draft, Message};
+
+/// Why the host did not do what a guest asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Malformed(String),
+    NotPermitted,
+    OverLimit,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// What an answer needs of the message in hand.
+#[derive(Clone, Debug)]
+pub(super) struct InHand {
+    sender: String,
+    reply_to: Option<String>,
+    conversation_id: String,
+    protocol: Option<String>,
+    reply_with: Option<String>,
+}
+
+impl From<&Message> for InHand {
+    fn from(message: &Message) -> Self {
+        Self {
+            sender: message.sender.to_string(),
+            reply_to: message.reply_to.clone(),
+            conversation_id: message.conversation_id.clone(),
+            protocol: message.protocol.clone(),
+            reply_with: message.reply_with.clone(),
+        }
+    }
+}
+
+impl InHand {
+    /// Whether `receiver` is who sent this message, or who it says is to be answered.
+    fn is_answered_at(&self, receiver: &str) -> bool {
+        receiver == self.sender || self.reply_to.as_deref() == Some(receiver)
+    }
+
+    /// Fills in what a draft that goes on with this conversation leaves out.
+    fn complete(&self, draft: &mut Draft) {
+        let answers = draft.receivers.iter().all(|receiver| self.is_answered_at(receiver));
+        let names = |reply: &String| self.reply_with.as_ref() == Some(reply);
+        let names_this = draft.in_reply_to.as_ref().is_some_and(names);
+        // One that names another message goes on with that one's conversation, which is not known here.
+        let names_another = draft.in_reply_to.is_some() && self.reply_with.is_some() && !names_this;
+        let joins = match &draft.conversation_id {
+            Some(id) => *id == self.conversation_id && (answers || names_this),
+            None => names_this || (answers && !names_another),
+        };
+        if !joins {
+            return;
+        }
+        draft
+            .conversation_id
+            .get_or_insert_with(|| self.conversation_id.clone());
+        draft.protocol = draft.protocol.take().or_else(|| self.protocol.clone());
+        if answers {
+            draft.in_reply_to = draft.in_reply_to.take().or_else(|| self.reply_with.clone());
+        }
+    }
+}
+
+/// The data of a store: what is lent to the guest for its life, and the turn that it is in.
+pub(super) struct Guest {
+    host: Host,
+    state_limit: u64,
+    /// Of the clock that never goes back.
+    born: Instant,
+    pub(super) limiter: Limiter,
+    pub(super) pace: Pace,
+    /// The memory that the core ABI's pointers point into.
+    pub(super) memory: Option<Memory>,
+    turn: Open,
+}
+
+/// The turn that is going on.
+#[derive(Default)]
+struct Open {
+    in_hand: Option<InHand>,
+    sends_left: u32,
+    effects: Effects,
+    send_bytes: usize,
+    write_bytes: usize,
+    /// Bytes of the state as the guest sees it. Counted at the first write, as most turns have none.
+    state_bytes: Option<u64>,
+    log_bytes: usize,
+    random_bytes: usize,
+}
+
+impl Guest {
+    pub(super) fn new(host: Host, limits: &Limits, pace: Pace) -> Self {
+        Self {
+            host,
+            state_limit: limits.state_bytes,
+            born: Instant::now(),
+            limiter: Limiter::new(limits.memory_bytes),
+            pace,
+            memory: None,
+            turn: Open::default(),
+        }
+    }
+
+    pub(super) fn begin(&mut self, in_hand: Option<InHand>, sends: u32) {
+        self.limiter.forget();
+        self.turn = Open {
+            in_hand,
+            sends_left: sends,
+            ..Open::default()
+        };
+    }
+
+    /// Ends the turn and gives what it wants to happen.
+    pub(super) fn finish(&mut self) -> Effects {
+        std::mem::take(&mut self.turn).effects
+    }
+
+    pub(super) fn born(&self) -> Instant {
+        self.born
+    }
+
+    pub(super) fn send(&mut self, draft: Draft) -> Result<(), Refusal> {
+        if self.turn.sends_left == 0 {
+            return Err(Refusal::OverLimit);
+        }
+        let mut draft = draft
+            .check()
+            .map_err(|invalid| Refusal::Malformed(invalid.to_string()))?;
+        let in_hand = self.turn.in_hand.as_ref();
+        let may = |receiver: &String| {
+            in_hand.is_some_and(|message| message.is_answered_at(receiver)) || self.host.grants.may_message(receiver)
+        };
+        if !draft.receivers.iter().all(may) {
+            return Err(Refusal::NotPermitted);
+        }
+        // Whoever is asked may answer there, so naming somebody is as much as messaging him.
+        let is_self = |to: &String| *to == self.host.name.as_str() || *to == self.host.agent.to_string();
+        if !draft.reply_to.iter().all(|to| is_self(to) || may(to)) {
+            return Err(Refusal::NotPermitted);
+        }
+        draft.sender = None;
+        if let Some(message) = in_hand {
+            message.complete(&mut draft);
+        }
+        let bytes = weight(&draft);
+        self.room_for(bytes)?;
+        self.turn.send_bytes += bytes;
+        self.turn.sends_left -= 1;
+        self.turn.effects.sends.push(draft);
+        Ok(())
+    }
+
+    /// Answers the message in hand.
+    pub(super) fn reply(&mut self, performative: Performative, content: Content) -> Result<(), Refusal> {
+        let Some(message) = &self.turn.in_hand else {
+            return Err(Refusal::Malformed("there is no message in hand to reply to".to_owned()));
+        };
+        let draft = Draft {
+            performative: Some(performative),
+            receivers: vec![message.reply_to.as_ref().unwrap_or(&message.sender).clone()],
+            content,
+            conversation_id: Some(message.conversation_id.clone()),
+            ..Draft::default()
+        };
+        self.send(draft)
+    }
+
+    fn room_for(&self, bytes: usize) -> Result<(), Refusal> {
+        if self.turn.send_bytes + self.turn.write_bytes + bytes > caps::EFFECT_BYTES {
+            return Err(Refusal::OverLimit);
+        }
+        Ok(())
+    }
+
+    fn may_use_state(&self) -> Result<(), Refusal> {
+        if self.host.grants.state() {
+            Ok(())
+        } else {
+            Err(Refusal::NotPermitted)
+        }
+    }
+
+    /// The value as this turn sees it: its own writes over what is committed.
+    pub(super) fn get(&self, key: &str) -> Result<Option<Bytes>, Refusal> {
+        self.may_use_state()?;
+        Ok(match self.turn.effects.writes.get(key) {
+            Some(written) => written.clone(),
+            None => self.host.state.read().get(key).cloned(),
+        })
+    }
+
+    pub(super) fn set(&mut self, key: &str, value: &[u8]) -> Result<(), Refusal> {
+        self.may_use_state()?;
+        if key.len() > caps::KEY_BYTES {
+            return Err(Refusal::OverLimit);
+        }
+        let old = self.get(key)?.map_or(0, |old| entry(key, &old));
+        let total = self.state_bytes();
+        let after = total - old + entry(key, value);
+        // State that is over a limit which was lowered may still shrink.
+        if after > self.state_limit && after > total {
+            return Err(Refusal::OverLimit);
+        }
+        self.room_for(key.len() + value.len())?;
+        self.overlay(key, Some(Bytes::copy_from_slice(value)));
+        self.turn.state_bytes = Some(after);
+        Ok(())
+    }
+
+    /// Whether there was such a key.
+    pub(super) fn delete(&mut self, key: &str) -> Result<bool, Refusal> {
+        let Some(old) = self.get(key)? else {
+            return Ok(false);
+        };
+        let after = self.state_bytes() - entry(key, &old);
+        if self.host.state.read().contains_key(key) {
+            self.room_for(key.len())?;
+            self.overlay(key, None);
+        } else if let Some(Some(value)) = self.turn.effects.writes.remove(key) {
+            self.turn.write_bytes -= key.len() + value.len();
+        }
+        self.turn.state_bytes = Some(after);
+        Ok(true)
+    }
+
+    /// The keys that begin with `prefix`, in byte order.
+    pub(super) fn list(&self, prefix: &str) -> Result<Vec<String>, Refusal> {
+        self.may_use_state()?;
+        let writes = &self.turn.effects.writes;
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let state = self.host.state.read();
+        let committed = state
+            .range::<str, _>(from)
+            .map(|(key, _)| key)
+            .take_while(|key| key.starts_with(prefix));
+        let mut keys: Vec<String> = committed.filter(|key| !writes.contains_key(*key)).cloned().collect();
+        let written = writes
+            .range::<str, _>(from)
+            .take_while(|(key, _)| key.starts_with(prefix));
+        keys.extend(written.filter(|(_, value)| value.is_some()).map(|(key, _)| key.clone()));
+        keys.sort_unstable();
+        Ok(keys)
+    }
+
+    fn overlay(&mut self, key: &str, value: Option<Bytes>) {
+        let turn = &mut self.turn;
+        let size = |value: &Option<Bytes>| key.len() + value.as_ref().map_or(0, Bytes::len);
+        turn.write_bytes += size(&value);
+        match turn.effects.writes.entry(key.to_owned()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(value);
+            }
+            Entry::Occupied(mut occupied) => turn.write_bytes -= size(&occupied.insert(value)),
+        }
+    }
+
+    /// Bytes of all keys and values as this turn sees them.
+    fn state_bytes(&mut self) -> u64 {
+        let Self { host, turn, .. } = self;
+        *turn
+            .state_bytes
+            .get_or_insert_with(|| host.state.read().iter().map(|(key, value)| entry(key, value)).sum())
+    }
+
+    /// Fills `bytes` with random numbers fit for secrets.
+    pub(super) fn random(&mut self, bytes: &mut [u8]) -> Result<(), Refusal> {
+        if !self.host.grants.random() {
+            return Err(Refusal::NotPermitted);
+        }
+        if bytes.len() > caps::RANDOM_TURN_BYTES - self.turn.random_bytes {
+            return Err(Refusal::OverLimit);
+        }
+        self.turn.random_bytes += bytes.len();
+        rand::rng().fill_bytes(bytes);
+        Ok(())
+    }
+
+    /// A line for the operator, kept whatever becomes of the turn.
+    pub(super) fn log(&mut self, level: Level, line: &[u8]) {
+        let spent = self.turn.log_bytes;
+        if spent > caps::LOG_TURN_BYTES {
+            return;
+        }
+        let kept = &line[..line.len().min(caps::LOG_LINE_BYTES)];
+        self.turn.log_bytes += kept.len().max(1);
+        if self.turn.log_bytes > caps::LOG_TURN_BYTES {
+            return self.print(Level::Warn, b"(the host drops what else this turn logs)");
+        }
+        self.print(level, kept);
+    }
+
+    fn print(&self, level: Level, line: &[u8]) {
+        let agent = self.host.name.as_str();
+        // Read only where somebody listens at the level.
+        macro_rules! print {
+            ($level:ident) => {
+                tracing::$level!(target: "caxton::guest", agent, agent_id = %self.host.agent, "{}", Printable(line))
+            };
+        }
+        match level {
+            Level::Trace => print!(trace),
+            Level::Debug => print!(debug),
+            Level::Info => print!(info),
+            Level::Warn => print!(warn),
+            Level::Error => print!(error),
+        }
+    }
+}
+
+/// How deep `json` nests. Read without recursion, for texts that are about to be read with it.
+pub(super) fn nesting(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut text, mut escaped) = (0_usize, 0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if text => escaped = true,
+            b'"' => text = !text,
+            b'[' | b'{' if !text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// Refuses an extension parameter that would take too much stack to read.
+pub(super) fn shallow(name: &str, json: &[u8]) -> Result<(), Refusal> {
+    if nesting(json) > caps::EXTENSION_DEPTH {
+        return Err(Refusal::Malformed(format!(
+            "`{name}` nests deeper than {}",
+            caps::EXTENSION_DEPTH
+        )));
+    }
+    Ok(())
+}
+
+/// A guest's text as one line: its control characters are escaped, so that it cannot look like a line of the server's.
+struct Printable<'a>(&'a [u8]);
+
+impl std::fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use std::fmt::Write as _;
+        String::from_utf8_lossy(self.0).chars().try_for_each(|c| match c {
+            '\t' => f.write_char(c),
+            c if c.is_control() => write!(f, "{}", c.escape_default()),
+            c => f.write_char(c),
+        })
+    }
+}
+
+fn entry(key: &str, value: &[u8]) -> u64 {
+    u64::try_from(key.len() + value.len()).unwrap_or(u64::MAX)
+}
+
+/// Bytes that a draft costs the turn: its content and texts, and a flat sum for the rest.
+fn weight(draft: &Draft) -> usize {
+    const ENVELOPE: usize = 256;
+    let Draft {
+        receivers,
+        content,
+        extensions,
+        ..
+    } = draft;
+    let texts = [
+        &draft.reply_to,
+        &draft.language,
+        &draft.ontology,
+        &draft.protocol,
+        &draft.conversation_id,
+        &draft.reply_with,
+        &draft.in_reply_to,
+    ];
+    let value = |(name, value): (&String, &serde_json::Value)| name.len() + value.to_string().len();
+    ENVELOPE
+        + content.len()
+        + receivers.iter().map(|receiver| receiver.len() + 32).sum::<usize>()
+        + texts.into_iter().flatten().map(String::len).sum::<usize>()
+        + extensions.iter().map(value).sum::<usize>()
+}

@@ -1,0 +1,203 @@
+//! One incarnation of a program, and its turns.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::OwnedSemaphorePermit;
+use wasmtime::Store;
+
+use super::engine::{self, Pace, SLACK};
+use super::host::{Guest, InHand};
+use super::program::{Loaded, Program};
+use super::{Budget, Crash, CrashKind, Effects, End, Host, Limits, Turn, Usage, component, core_abi};
+use crate::message::{Message, MessageView};
+
+/// A guest with a memory of its own. Its calls never overlap; after a crash it answers none.
+pub struct Instance {
+    store: Store<Guest>,
+    door: Door,
+    condition: Condition,
+    metered: bool,
+    // What the guest runs on: the code, and the clock that interrupts it.
+    _program: Arc<Program>,
+    // Given back last, when the maps are.
+    _admission: OwnedSemaphorePermit,
+}
+
+enum Door {
+    // Boxed: its table of functions is several times the size of the other's.
+    Core(Box<core_abi::Exports>),
+    Component(component::Agent),
+}
+
+enum Condition {
+    Sound,
+    /// In a call. Found at the begin of one, the call before was dropped midway and nothing is known of the memory.
+    Called,
+    Crashed(CrashKind),
+}
+
+enum Call<'a> {
+    Init,
+    Handle { message: &'a Message, attempt: u32 },
+    Shutdown,
+}
+
+impl Program {
+    /// Makes an instance. No guest code runs but start functions, under the runtime's budget for them.
+    pub async fn instantiate(self: &Arc<Self>, host: Host, limits: Limits) -> Result<Instance, Crash> {
+        let admission = self.engines.admit().map_err(|limit| {
+            let detail = format!("there are {limit} instances, as many as memory maps allow (vm.max_map_count)");
+            Crash::new(CrashKind::OutOfMemory, detail)
+        })?;
+        let budget = self.engines.start;
+        let guest = Guest::new(host, &limits, Pace::new(Arc::clone(&self.engines.slow_lane)));
+        let mut store = Store::new(&self.engines.side(self.metered).engine, guest);
+        store.limiter(|guest| &mut guest.limiter);
+        engine::interruptible(&mut store);
+        let _running = begin(&mut store, None, budget, self.metered);
+        let opened = tokio::time::timeout(budget.deadline.saturating_add(SLACK), self.open(&mut store)).await;
+        store.data_mut().finish();
+        match opened {
+            Ok(Ok(door)) => Ok(Instance {
+                store,
+                door,
+                condition: Condition::Sound,
+                metered: self.metered,
+                _program: Arc::clone(self),
+                _admission: admission,
+            }),
+            Ok(Err(error)) => Err(Crash::classify(&error, &store.data().limiter, budget.deadline)),
+            Err(_) => Err(Crash::deadline(budget.deadline)),
+        }
+    }
+
+    async fn open(&self, store: &mut Store<Guest>) -> wasmtime::Result<Door> {
+        match &self.loaded {
+            Loaded::Core(module) => {
+                let instance = module.instantiate_async(&mut *store).await?;
+                let exports = core_abi::Exports::of(instance, store)?;
+                Ok(Door::Core(Box::new(exports)))
+            }
+            Loaded::Component(component) => {
+                let agent = component::Agent::open(component, store).await?;
+                Ok(Door::Component(agent))
+            }
+        }
+    }
+}
+
+impl Instance {
+    /// Called once, before the first message.
+    pub async fn init(&mut self, budget: Budget) -> Turn {
+        self.turn(Call::Init, budget).await
+    }
+
+    /// One turn. `attempt` is 1 at the first delivery of `message`.
+    pub async fn handle(&mut self, message: &Message, attempt: u32, budget: Budget) -> Turn {
+        self.turn(Call::Handle { message, attempt }, budget).await
+    }
+
+    /// Tells the guest that it will not be called again. What it sends then is an effect like any other.
+    pub async fn shutdown(&mut self, budget: Budget) -> Turn {
+        self.turn(Call::Shutdown, budget).await
+    }
+
+    /// Bytes of linear memory now.
+    pub fn memory_bytes(&self) -> u64 {
+        self.store.data().limiter.memory_bytes()
+    }
+
+    async fn turn(&mut self, call: Call<'_>, budget: Budget) -> Turn {
+        if let Some(crash) = self.refusal() {
+            return Turn {
+                end: End::Crash(crash),
+                effects: Effects::default(),
+                usage: Usage {
+                    memory_bytes: self.memory_bytes(),
+                    ..Usage::default()
+                },
+            };
+        }
+        self.condition = Condition::Called;
+        let in_hand = match &call {
+            Call::Handle { message, .. } => Some(InHand::from(*message)),
+            Call::Init | Call::Shutdown => None,
+        };
+        let running = begin(&mut self.store, in_hand, budget, self.metered);
+        // To drop a call midway is safe: wasmtime unwinds its stack, and the store is never entered again.
+        let called = tokio::time::timeout(budget.deadline.saturating_add(SLACK), self.enter(call)).await;
+        let usage = Usage {
+            guest_time: running.guest_time(),
+            fuel: self.fuel_used(budget),
+            memory_bytes: self.memory_bytes(),
+        };
+        let effects = self.store.data_mut().finish();
+        let end = match called {
+            Ok(Ok(end)) => end,
+            Ok(Err(error)) => End::Crash(Crash::classify(&error, &self.store.data().limiter, budget.deadline)),
+            Err(_) => End::Crash(Crash::deadline(budget.deadline)),
+        };
+        self.condition = match &end {
+            End::Ok | End::Error(_) => Condition::Sound,
+            End::Crash(crash) => Condition::Crashed(crash.kind),
+        };
+        let effects = if end == End::Ok { effects } else { Effects::default() };
+        Turn { end, effects, usage }
+    }
+
+    async fn enter(&mut self, call: Call<'_>) -> wasmtime::Result<End> {
+        let Self { store, door, .. } = self;
+        match (door, call) {
+            (Door::Core(core), Call::Init) => core.init(store).await,
+            (Door::Core(core), Call::Handle { message, attempt }) => {
+                let view = MessageView {
+                    delivery_attempt: Some(attempt),
+                    ..MessageView::of(message)
+                };
+                core.handle(store, &view.to_json()).await
+            }
+            (Door::Core(core), Call::Shutdown) => core.shutdown(store).await,
+            (Door::Component(component), Call::Init) => component.init(store).await,
+            (Door::Component(component), Call::Handle { message, attempt }) => {
+                component.handle(store, message, attempt).await
+            }
+            (Door::Component(_), Call::Shutdown) => Ok(End::Ok),
+        }
+    }
+
+    fn refusal(&self) -> Option<Crash> {
+        match self.condition {
+            Condition::Sound => None,
+            Condition::Called => Some(Crash::new(
+                CrashKind::Trap,
+                "an earlier call of this instance was abandoned; it must be replaced",
+            )),
+            Condition::Crashed(kind) => Some(Crash::new(
+                kind,
+                "this instance has crashed before; it must be replaced",
+            )),
+        }
+    }
+
+    fn fuel_used(&self, budget: Budget) -> Option<u64> {
+        let left = self.store.get_fuel().ok()?;
+        Some(fuel(budget).saturating_sub(left))
+    }
+}
+
+fn fuel(budget: Budget) -> u64 {
+    budget.fuel.unwrap_or(u64::MAX)
+}
+
+fn begin(store: &mut Store<Guest>, in_hand: Option<InHand>, budget: Budget, metered: bool) -> engine::Running {
+    if metered {
+        store
+            .set_fuel(fuel(budget))
+            .expect("a metered program's engine counts fuel");
+    }
+    engine::first_slice(store);
+    let guest = store.data_mut();
+    guest.begin(in_hand, budget.sends);
+    guest.pace.begin(Instant::now().checked_add(budget.deadline))
+}

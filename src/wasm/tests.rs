@@ -1,0 +1,168 @@
+//! Guests in the text format, one behaviour or fault each.
+
+mod components;
+mod core;
+mod crashes;
+mod effects;
+mod examples;
+mod garbage;
+mod slices;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Budget, Crash, CrashKind, End, Grants, Host, Instance, Limits, Runtime, RuntimeConfig, Turn};
+use crate::error::{Error, Finding};
+use crate::fipa::Performative;
+use crate::id::{AgentId, MessageId};
+use crate::message::{Address, Content, Message};
+use crate::time::Timestamp;
+
+#[derive(Clone, Default)]
+struct Granted {
+    receivers: &'static [&'static str],
+    state: bool,
+    random: bool,
+}
+
+impl Grants for Granted {
+    fn may_message(&self, receiver: &str) -> bool {
+        self.receivers.contains(&receiver)
+    }
+
+    fn state(&self) -> bool {
+        self.state
+    }
+
+    fn random(&self) -> bool {
+        self.random
+    }
+}
+
+const ALL: Granted = Granted {
+    receivers: &["friend"],
+    state: true,
+    random: true,
+};
+const LIMITS: Limits = Limits {
+    memory_bytes: 4 << 20,
+    state_bytes: 1 << 10,
+};
+const BUDGET: Budget = Budget {
+    fuel: None,
+    deadline: Duration::from_secs(20),
+    sends: 4,
+};
+
+fn host(grants: &Granted) -> Host {
+    Host {
+        agent: AgentId::new(),
+        name: "guest".parse().unwrap(),
+        state: Arc::default(),
+        grants: Arc::new(grants.clone()),
+    }
+}
+
+fn runtime() -> Arc<Runtime> {
+    Runtime::new(&RuntimeConfig {
+        slow_lanes: 1,
+        ..RuntimeConfig::default()
+    })
+    .unwrap()
+}
+
+fn binary(wat: &str) -> Bytes {
+    wat::parse_str(wat)
+        .unwrap_or_else(|error| panic!("{error}\n{wat}"))
+        .into()
+}
+
+async fn start_with(host: Host, wat: &str) -> Instance {
+    let program = runtime().compile(binary(wat), false).await.unwrap();
+    program.instantiate(host, LIMITS).await.unwrap()
+}
+
+/// An instance that was granted everything.
+async fn start(wat: &str) -> Instance {
+    start_with(host(&ALL), wat).await
+}
+
+/// A guest of the core ABI that does `body` with each message, beside `rest`. Messages lie at 4096.
+fn guest(rest: &str, body: &str) -> String {
+    format!(
+        r#"(module
+            (import "caxton" "send_message" (func $send (param i32 i32) (result i32)))
+            (import "caxton" "log" (func $log (param i32 i32 i32)))
+            (import "caxton" "current_timestamp" (func $now (result i64)))
+            (import "caxton" "random_u32" (func $random (result i32)))
+            (import "caxton" "store_data" (func $store (param i32 i32 i32 i32) (result i32)))
+            (import "caxton" "load_data" (func $load (param i32 i32 i32 i32) (result i32)))
+            (import "caxton" "delete_data" (func $delete (param i32 i32) (result i32)))
+            (memory (export "memory") 1)
+            (func (export "caxton_alloc") (param i32) (result i32) i32.const 4096)
+            {rest}
+            (func $handle (export "handle_message") (param $ptr i32) (param $len i32) (result i32) {body}))"#
+    )
+}
+
+/// A guest that sends `draft` and returns what the host said to it.
+fn sender(draft: &str) -> String {
+    let data = draft.replace('"', "\\22");
+    guest(
+        &format!(r#"(data (i32.const 0) "{data}")"#),
+        &format!("(call $send (i32.const 0) (i32.const {}))", draft.len()),
+    )
+}
+
+fn message() -> Message {
+    Message {
+        id: MessageId::new(),
+        performative: Performative::Request,
+        sender: Address::Client("alice".parse().unwrap()),
+        receivers: vec![Address::Agent(AgentId::new())],
+        reply_to: Some("desk".to_owned()),
+        content: Content::Json(r#"{"a":1}"#.into()),
+        language: None,
+        ontology: None,
+        protocol: Some("fipa-request".to_owned()),
+        conversation_id: "talk".to_owned(),
+        reply_with: Some("r1".to_owned()),
+        in_reply_to: None,
+        reply_by: None,
+        timestamp: Timestamp::now(),
+        causation_id: None,
+        traceparent: None,
+        hops: 0,
+        extensions: BTreeMap::new(),
+    }
+}
+
+async fn handle(instance: &mut Instance) -> Turn {
+    instance.handle(&message(), 1, BUDGET).await
+}
+
+fn crash(turn: &Turn) -> &Crash {
+    assert!(
+        turn.effects.sends.is_empty() && turn.effects.writes.is_empty(),
+        "a crash has no effects"
+    );
+    match &turn.end {
+        End::Crash(crash) => crash,
+        other @ (End::Ok | End::Error(_)) => panic!("{other:?} is no crash"),
+    }
+}
+
+fn returned(code: i32) -> End {
+    End::Error(format!("the agent returned {code}"))
+}
+
+async fn findings(bytes: impl Into<Bytes>) -> Vec<Finding> {
+    match runtime().compile(bytes.into(), false).await {
+        Err(Error::InvalidWasm(findings)) => findings,
+        Err(error) => panic!("{error}"),
+        Ok(_) => Vec::new(),
+    }
+}

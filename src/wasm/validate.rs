@@ -1,0 +1,397 @@
+//! What a module must be, and all that it is not. Pure: bytes in, findings out; nothing is compiled.
+
+use wasmparser::{
+    CompositeInnerType, Encoding, ExternalKind, FuncType, Parser, Payload, TypeRef, Validator, WasmFeatures,
+};
+
+use super::core_abi::{self, Signature};
+use crate::error::Finding;
+
+/// Findings that are told; more of them help nobody.
+const FINDINGS: usize = 32;
+/// Characters of a name or a message that is shown. They come from the module.
+const SHOWN: usize = 160;
+
+/// The package whose interfaces a component may import and must export.
+const PACKAGE: &str = "caxton:agent/";
+const INTERFACES: &[&str] = &["types", "messaging", "log", "clock", "random", "state"];
+const VERSION: &str = "1.0.0";
+pub(super) const HANDLER: &str = "caxton:agent/handler@1.0.0";
+
+/// WebAssembly 2.0 and what is settled since. Without what the limiter cannot count (threads), what costs maps (memories
+/// beyond the first), and a collector: see `engine::settings`, which says the same to wasmtime.
+const FEATURES: WasmFeatures = WasmFeatures::WASM2
+    .union(WasmFeatures::TAIL_CALL)
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::RELAXED_SIMD)
+    .union(WasmFeatures::COMPONENT_MODEL)
+    .difference(WasmFeatures::GC_TYPES);
+
+/// What kind of binary passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Core,
+    Component,
+    /// A core module that says in a section which component it is the code of. To be made one.
+    Embedded,
+}
+
+#[derive(Debug)]
+pub(super) struct Inspected {
+    pub(super) kind: Kind,
+    pub(super) version: Option<semver::Version>,
+}
+
+pub(super) fn finding(rule: &'static str, found: impl Into<String>, expected: impl Into<String>) -> Finding {
+    Finding {
+        rule,
+        found: shown(&found.into()),
+        expected: expected.into(),
+    }
+}
+
+fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(SHOWN).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Reads `bytes` to the end, or as far as they can be read, and tells everything that is wrong with them.
+pub(super) fn inspect(bytes: &[u8]) -> Result<Inspected, Vec<Finding>> {
+    header(bytes).map_err(|finding| vec![finding])?;
+    let mut findings = Vec::new();
+    if let Err(error) = Validator::new_with_features(FEATURES).validate_all(bytes) {
+        let found = format!("{} (at byte {})", error.message(), error.offset());
+        findings.push(finding(
+            "valid-wasm",
+            found,
+            "valid WebAssembly 2.0 with tail calls, and no threads, 64-bit or second memory, or garbage collection",
+        ));
+    }
+    let mut outline = Outline::default();
+    // Where the bytes cannot be read on, validation has said so.
+    if outline.read(bytes).is_ok() {
+        findings.extend(outline.findings());
+    }
+    if findings.is_empty() {
+        return Ok(Inspected {
+            kind: outline.kind(),
+            version: outline.version,
+        });
+    }
+    if findings.len() > FINDINGS {
+        let more = findings.len() - FINDINGS;
+        findings.truncate(FINDINGS);
+        findings.push(finding("more", format!("{more} more findings"), "none"));
+    }
+    Err(findings)
+}
+
+fn header(bytes: &[u8]) -> Result<(), Finding> {
+    const EXPECTED: &str = "a WebAssembly binary, which begins with the bytes 00 61 73 6d";
+    if bytes.is_empty() {
+        return Err(finding("not-empty", "an empty file", EXPECTED));
+    }
+    if bytes.starts_with(b"\0asm") {
+        return Ok(());
+    }
+    let text = bytes
+        .iter()
+        .find(|byte| !byte.is_ascii_whitespace())
+        .is_some_and(|byte| *byte == b'(' || *byte == b';');
+    let found = if text {
+        "what looks like the text format".to_owned()
+    } else {
+        format!("a file that begins with {:02x?}", &bytes[..bytes.len().min(8)])
+    };
+    let expected = if text {
+        "a WebAssembly binary: translate it with wat2wasm or wasm-tools parse"
+    } else {
+        EXPECTED
+    };
+    Err(finding("wasm-binary", found, expected))
+}
+
+/// What a binary shows of itself on its outside.
+#[derive(Default)]
+struct Outline {
+    component: bool,
+    embedded: bool,
+    version: Option<semver::Version>,
+    /// Of a core module; none for what is no function.
+    types: Vec<Option<FuncType>>,
+    functions: Vec<u32>,
+    imports: Vec<Import>,
+    exports: Vec<Export>,
+    component_imports: Vec<String>,
+    component_exports: Vec<String>,
+}
+
+struct Import {
+    module: String,
+    name: String,
+    kind: &'static str,
+    /// Its type's index, of a function.
+    function: Option<u32>,
+}
+
+struct Export {
+    name: String,
+    kind: ExternalKind,
+    index: u32,
+}
+
+impl Outline {
+    fn kind(&self) -> Kind {
+        match (self.component, self.embedded) {
+            (true, _) => Kind::Component,
+            (false, true) => Kind::Embedded,
+            (false, false) => Kind::Core,
+        }
+    }
+
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "sections that do not show outside, now and in versions to come"
+    )]
+    fn read(&mut self, bytes: &[u8]) -> wasmparser::Result<()> {
+        // Of what is nested in a component, nothing shows.
+        let mut depth = 0_u32;
+        for payload in Parser::new(0).parse_all(bytes) {
+            let payload = payload?;
+            match &payload {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                _ if depth == 0 => self.section(&payload)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "sections that do not show outside, now and in versions to come"
+    )]
+    fn section(&mut self, payload: &Payload<'_>) -> wasmparser::Result<()> {
+        match payload {
+            Payload::Version { encoding, .. } => self.component = *encoding == Encoding::Component,
+            Payload::TypeSection(types) => {
+                for group in types.clone() {
+                    for sub in group?.into_types() {
+                        self.types.push(match sub.composite_type.inner {
+                            CompositeInnerType::Func(func) => Some(func),
+                            CompositeInnerType::Array(_)
+                            | CompositeInnerType::Struct(_)
+                            | CompositeInnerType::Cont(_) => None,
+                        });
+                    }
+                }
+            }
+            Payload::ImportSection(imports) => {
+                for import in imports.clone().into_imports() {
+                    let import = import?;
+                    let (kind, function) = match import.ty {
+                        TypeRef::Func(index) | TypeRef::FuncExact(index) => ("func", Some(index)),
+                        TypeRef::Table(_) => ("table", None),
+                        TypeRef::Memory(_) => ("memory", None),
+                        TypeRef::Global(_) => ("global", None),
+                        TypeRef::Tag(_) => ("tag", None),
+                    };
+                    self.functions.extend(function);
+                    let (module, name) = (import.module.to_owned(), import.name.to_owned());
+                    self.imports.push(Import {
+                        module,
+                        name,
+                        kind,
+                        function,
+                    });
+                }
+            }
+            Payload::FunctionSection(functions) => {
+                for index in functions.clone() {
+                    self.functions.push(index?);
+                }
+            }
+            Payload::ExportSection(exports) => {
+                for export in exports.clone() {
+                    let export = export?;
+                    self.exports.push(Export {
+                        name: export.name.to_owned(),
+                        kind: export.kind,
+                        index: export.index,
+                    });
+                }
+            }
+            Payload::ComponentImportSection(imports) => {
+                for import in imports.clone() {
+                    self.component_imports.push(import?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(exports) => {
+                for export in exports.clone() {
+                    self.component_exports.push(export?.name.name.to_owned());
+                }
+            }
+            Payload::CustomSection(section) if section.name() == "version" => {
+                let text = std::str::from_utf8(section.data()).ok();
+                self.version = text.and_then(|text| text.trim().parse().ok());
+            }
+            Payload::CustomSection(section) if section.name().starts_with("component-type") => self.embedded = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        match self.kind() {
+            Kind::Core => self.core_findings(),
+            Kind::Component => self.component_findings(),
+            Kind::Embedded => self.embedded_findings(),
+        }
+    }
+
+    fn core_findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for import in &self.imports {
+            let offered = core_abi::IMPORTS.iter().find(|offered| offered.name == import.name);
+            match offered.filter(|_| import.module == core_abi::MODULE) {
+                None => findings.push(finding(
+                    "unknown-import",
+                    self.import(import),
+                    not_offered(&import.module),
+                )),
+                Some(offered) if !import.function.is_some_and(|index| self.is(index, offered)) => {
+                    findings.push(finding("import-type", self.import(import), signature(offered)));
+                }
+                Some(_) => {}
+            }
+        }
+        match self.exports.iter().find(|export| export.name == "memory") {
+            Some(Export {
+                kind: ExternalKind::Memory,
+                ..
+            }) => {}
+            Some(_) => findings.push(finding(
+                "export-type",
+                "export `memory`, which is no memory",
+                "a memory",
+            )),
+            None => findings.push(finding("missing-export", "no export `memory`", "a memory")),
+        }
+        for expected in core_abi::EXPORTS {
+            let export = self.exports.iter().find(|export| export.name == expected.name);
+            match export {
+                None if expected.required => {
+                    findings.push(finding(
+                        "missing-export",
+                        format!("no export `{}`", expected.name),
+                        signature(expected),
+                    ));
+                }
+                None => {}
+                Some(export) => {
+                    let index = usize::try_from(export.index)
+                        .ok()
+                        .and_then(|index| self.functions.get(index).copied());
+                    let function = index.filter(|_| export.kind == ExternalKind::Func);
+                    if !function.is_some_and(|index| self.is(index, expected)) {
+                        let found = format!("export `{}`: {}", export.name, self.describe(function));
+                        findings.push(finding("export-type", found, signature(expected)));
+                    }
+                }
+            }
+        }
+        findings
+    }
+
+    fn component_findings(&self) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = self
+            .component_imports
+            .iter()
+            .filter(|name| !is_offered(name))
+            .map(|name| finding("unknown-import", format!("import `{name}`"), interfaces()))
+            .collect();
+        if !self.component_exports.iter().any(|name| name == HANDLER) {
+            let found = match self.component_exports.as_slice() {
+                [] => "a component without exports".to_owned(),
+                names => format!("exports {}", names.join(", ")),
+            };
+            findings.push(finding("missing-export", found, format!("the interface `{HANDLER}`")));
+        }
+        findings
+    }
+
+    /// Only the imports: what it exports shows when it has become a component.
+    fn embedded_findings(&self) -> Vec<Finding> {
+        // Names that wit-component gives its own: worlds without an interface, and the resources of exports.
+        let internal = |module: &str| module == "$root" || module.starts_with("[export]");
+        self.imports
+            .iter()
+            .filter(|import| !internal(&import.module) && !is_offered(&import.module))
+            .map(|import| finding("unknown-import", self.import(import), interfaces()))
+            .collect()
+    }
+
+    fn func(&self, index: u32) -> Option<&FuncType> {
+        self.types.get(usize::try_from(index).ok()?)?.as_ref()
+    }
+
+    fn is(&self, index: u32, expected: &Signature) -> bool {
+        self.func(index)
+            .is_some_and(|func| func.params() == expected.params && func.results() == expected.results)
+    }
+
+    fn import(&self, import: &Import) -> String {
+        let what = if import.function.is_some() {
+            self.describe(import.function)
+        } else {
+            import.kind.to_owned()
+        };
+        // Names are the module's own and of any length; what is wrong with them must stay readable.
+        format!("import `{}.{}`: {what}", short(&import.module), short(&import.name))
+    }
+
+    fn describe(&self, function: Option<u32>) -> String {
+        match function.and_then(|index| self.func(index)) {
+            Some(func) => arrow(func.params(), func.results()),
+            None => "no function".to_owned(),
+        }
+    }
+}
+
+fn short(name: &str) -> String {
+    name.chars().take(48).collect()
+}
+
+fn is_offered(interface: &str) -> bool {
+    let name = interface
+        .strip_prefix(PACKAGE)
+        .and_then(|rest| rest.strip_suffix(VERSION)?.strip_suffix('@'));
+    name.is_some_and(|name| INTERFACES.contains(&name))
+}
+
+fn interfaces() -> String {
+    format!("only imports of {PACKAGE}{{{}}}@{VERSION}", INTERFACES.join(", "))
+}
+
+fn not_offered(module: &str) -> String {
+    let names: Vec<_> = core_abi::IMPORTS.iter().map(|offered| offered.name).collect();
+    let offered = format!("only imports of module `{}`: {}", core_abi::MODULE, names.join(", "));
+    if module.starts_with("wasi") {
+        format!("{offered} (WASI is not offered)")
+    } else {
+        offered
+    }
+}
+
+fn signature(expected: &Signature) -> String {
+    format!("`{}`: {}", expected.name, arrow(expected.params, expected.results))
+}
+
+fn arrow(params: &[wasmparser::ValType], results: &[wasmparser::ValType]) -> String {
+    let list = |types: &[wasmparser::ValType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    format!("({}) -> ({})", list(params), list(results))
+}
