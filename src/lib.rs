@@ -14,3 +14,19 @@ pub mod time;
 // The promise, and the guests.
 pub mod journal;
 pub mod wasm;
+
+// Agents and their queues.
+pub mod agent;
+pub mod mailbox;
+
+// Where messages become facts.
+pub mod directory;
+pub mod router;
+
+// What is told and done.
+pub mod deployment;
+pub mod events;
+
+// The use cases, and how the world reaches them.
+pub mod config;
+pub mod node;

@@ -1,0 +1,110 @@
+//! Agents. A [`Slot`] is what an agent is between and across its instances; an instance is a ractor actor around one wasm
+//! store that takes messages from the slot's mailbox, one turn at a time.
+//!
+//! Invariant: agents know no router. A turn ends in an [`Outcome`], and what it asks for has not happened until the owner of
+//! the partition has recorded it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+
+use crate::id::{AgentId, AgentName, Partition};
+use crate::journal::TurnEnd;
+use crate::mailbox::{Mailbox, Place, Ticket};
+use crate::message::{Draft, Message};
+use crate::wasm::{Budget, Grants, Limits, Program};
+
+mod instance;
+pub mod meter;
+pub mod spec;
+
+pub use instance::{Instance, InstanceMessage, Start};
+use meter::Meter;
+use spec::AgentSpec;
+
+/// Everything of an agent that outlives an instance.
+pub struct Slot {
+    pub id: AgentId,
+    pub name: AgentName,
+    pub partition: Partition,
+    pub spec: AgentSpec,
+    pub mailbox: Arc<Mailbox>,
+    /// Committed state. Only the turn that ended writes it.
+    pub state: Arc<RwLock<BTreeMap<String, Bytes>>>,
+    pub program: Arc<Program>,
+    pub grants: Arc<dyn Grants>,
+    pub meter: Meter,
+    pub outbox: Arc<dyn Outbox>,
+    /// The last instance to have started, for the operator's eyes.
+    pub running: Mutex<Option<Running>>,
+}
+
+/// An instance that runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Running {
+    pub since: Instant,
+    pub incarnation: u64,
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slot")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Slot {
+    /// What one turn may use. Init is no turn that a client waits for: it has time and fuel of its own, because engines of
+    /// interpreted languages need far more of both to start than to answer.
+    fn budget(&self, init: bool) -> Budget {
+        const INIT_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+        const INIT_FUEL: u64 = 10_000_000_000;
+        let resources = &self.spec.resources;
+        let fuel = match resources.cpu {
+            Some(crate::quantity::Cpu::Fuel(fuel)) => Some(if init { fuel.max(INIT_FUEL) } else { fuel }),
+            Some(crate::quantity::Cpu::Millicores(_)) | None => None,
+        };
+        let deadline = resources.turn_deadline.0;
+        Budget {
+            fuel,
+            deadline: if init { deadline.max(INIT_DEADLINE) } else { deadline },
+            sends: resources.sends_per_turn.min(self.mailbox.tickets_left()),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            memory_bytes: self.spec.resources.memory.bytes(),
+            state_bytes: self.spec.resources.state_bytes.bytes(),
+        }
+    }
+}
+
+/// What a turn asks for. It takes effect when its owner records it, whole, or never.
+#[derive(Debug)]
+pub struct Outcome {
+    pub agent: AgentId,
+    /// None: the turn was `init`.
+    pub message: Option<Arc<Message>>,
+    /// The message's place in the mailbox, given back when the outcome has been recorded. None: the message keeps it.
+    pub place: Option<Place>,
+    pub attempt: u32,
+    pub end: TurnEnd,
+    /// The message was given up with this turn: no more tries.
+    pub dead: bool,
+    /// Each with the place of its answer.
+    pub sends: Vec<(Draft, Ticket)>,
+    pub writes: Vec<(String, Option<Bytes>)>,
+    pub latency_micros: u64,
+    pub guest_micros: u64,
+}
+
+/// Where outcomes go. Never waits.
+pub trait Outbox: Send + Sync + 'static {
+    fn record(&self, outcome: Outcome);
+}

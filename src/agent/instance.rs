@@ -1,0 +1,244 @@
+//! One incarnation of an agent, as a ractor actor.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use supervisors::Failure;
+
+use super::{Outcome, Running, Slot};
+use crate::journal::TurnEnd;
+use crate::mailbox::{Delivery, Ticket, Waker};
+use crate::quantity::Cpu;
+use crate::wasm;
+
+/// Turns that one wake-up may run before stop and supervision are looked at.
+const TURNS_PER_WAKE: usize = 16;
+
+/// The actor. Its child specification restarts it; it never restarts itself.
+#[derive(Debug)]
+pub struct Instance;
+
+/// What a new incarnation is given.
+#[derive(Debug)]
+pub struct Start {
+    pub slot: Arc<Slot>,
+    pub incarnation: u64,
+}
+
+#[derive(Debug)]
+pub enum InstanceMessage {
+    /// There may be messages in the mailbox.
+    Wake,
+}
+
+pub struct State {
+    slot: Arc<Slot>,
+    guest: wasm::Instance,
+    /// When the agent's rate lets it take its next turn.
+    next_turn: Instant,
+    /// Clears the slot's `running` when the incarnation ends, in whichever way it ends.
+    _running: ClearOnDrop,
+}
+
+struct ClearOnDrop(Arc<Slot>, u64);
+
+impl Drop for ClearOnDrop {
+    fn drop(&mut self) {
+        let mut running = self.0.running.lock();
+        if running.is_some_and(|running| running.incarnation == self.1) {
+            *running = None;
+            self.0.meter.memory_is(0);
+        }
+    }
+}
+
+impl Actor for Instance {
+    type Msg = InstanceMessage;
+    type State = State;
+    type Arguments = Start;
+
+    async fn pre_start(&self, myself: ActorRef<InstanceMessage>, start: Start) -> Result<State, ActorProcessingErr> {
+        let Start { slot, incarnation } = start;
+        let began = Instant::now();
+        let host = wasm::Host {
+            agent: slot.id,
+            name: slot.name.clone(),
+            state: slot.state.clone(),
+            grants: slot.grants.clone(),
+        };
+        let mut guest = slot
+            .program
+            .instantiate(host, slot.limits())
+            .await
+            .map_err(|crash| failure(&crash))?;
+        let turn = guest.init(slot.budget(true)).await;
+        slot.meter.memory_is(turn.usage.memory_bytes);
+        match turn.end {
+            wasm::End::Crash(crash) => return Err(failure(&crash)),
+            wasm::End::Error(reason) => {
+                return Err(Box::new(Failure {
+                    kind: "init_error",
+                    detail: format!("init said no: {reason}"),
+                }));
+            }
+            wasm::End::Ok => {}
+        }
+        if !turn.effects.sends.is_empty() || !turn.effects.writes.is_empty() {
+            commit(&slot, None, 1, turn);
+        }
+        slot.meter.started(began.elapsed());
+        *slot.running.lock() = Some(Running {
+            since: Instant::now(),
+            incarnation,
+        });
+        let waker: Waker = Arc::new(move || {
+            // The cast fails only when the actor is gone; its successor looks into the mailbox by itself.
+            let _ = myself.cast(InstanceMessage::Wake);
+        });
+        slot.mailbox.attach(&waker);
+        Ok(State {
+            guest,
+            next_turn: Instant::now(),
+            _running: ClearOnDrop(slot.clone(), incarnation),
+            slot,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<InstanceMessage>,
+        message: InstanceMessage,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            InstanceMessage::Wake => state.work(&myself).await,
+        }
+    }
+
+    async fn post_stop(&self, _: ActorRef<InstanceMessage>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.slot.mailbox.detach();
+        Ok(())
+    }
+}
+
+impl State {
+    async fn work(&mut self, myself: &ActorRef<InstanceMessage>) -> Result<(), ActorProcessingErr> {
+        for _ in 0..TURNS_PER_WAKE {
+            let wait = self.next_turn.saturating_duration_since(Instant::now());
+            if wait > Duration::ZERO {
+                myself.send_after(wait, || InstanceMessage::Wake);
+                return Ok(());
+            }
+            let Some(delivery) = self.slot.mailbox.take() else {
+                return Ok(());
+            };
+            self.turn(delivery).await?;
+        }
+        myself.cast(InstanceMessage::Wake)?;
+        Ok(())
+    }
+
+    async fn turn(&mut self, delivery: Delivery) -> Result<(), ActorProcessingErr> {
+        let slot = &self.slot;
+        let attempt = delivery.attempt;
+        let turn = self.guest.handle(&delivery.message, attempt, slot.budget(false)).await;
+        slot.meter.memory_is(turn.usage.memory_bytes);
+        if let Some(Cpu::Millicores(rate)) = slot.spec.resources.cpu {
+            let share = turn.usage.guest_time.mul_f64(1_000.0 / f64::from(rate));
+            self.next_turn = self.next_turn.max(Instant::now()) + share.saturating_sub(turn.usage.guest_time);
+        }
+        // From here to the record there is no await, so a kill cannot come between.
+        let wasm::End::Crash(crash) = &turn.end else {
+            if slot.mailbox.finish() {
+                commit(slot, Some(delivery), attempt, turn);
+            }
+            return Ok(());
+        };
+        let broken = failure(crash);
+        let end = TurnEnd::Crash {
+            kind: crash.kind.as_str().to_owned(),
+            detail: crash.detail.clone(),
+        };
+        let (latency, guest) = (delivery.admitted.elapsed(), turn.usage.guest_time);
+        slot.meter.turn(latency, guest, Some(crash.kind.as_str()));
+        let dead = attempt >= slot.spec.delivery.max_deliveries;
+        let message = Some(delivery.message.clone());
+        let (ours, place) = if dead {
+            (slot.mailbox.finish(), Some(delivery.place))
+        } else {
+            (slot.mailbox.retry(delivery), None)
+        };
+        if ours {
+            slot.outbox.record(Outcome {
+                agent: slot.id,
+                message,
+                place,
+                attempt,
+                end,
+                dead,
+                sends: Vec::new(),
+                writes: Vec::new(),
+                latency_micros: micros(latency),
+                guest_micros: micros(guest),
+            });
+        }
+        Err(broken)
+    }
+}
+
+/// Hands a turn that did not crash to the owner of the partition. The agent runs ahead of the disk: its next turn sees the
+/// state that this one wrote.
+fn commit(slot: &Slot, delivery: Option<Delivery>, attempt: u32, turn: wasm::Turn) {
+    let latency = delivery
+        .as_ref()
+        .map_or(Duration::ZERO, |delivery| delivery.admitted.elapsed());
+    let guest = turn.usage.guest_time;
+    let (end, effects) = match turn.end {
+        wasm::End::Ok => (TurnEnd::Ok, turn.effects),
+        wasm::End::Error(reason) => (TurnEnd::Error { reason }, wasm::Effects::default()),
+        wasm::End::Crash(_) => unreachable!("a crash has an outcome of its own"),
+    };
+    if delivery.is_some() {
+        slot.meter
+            .turn(latency, guest, matches!(end, TurnEnd::Error { .. }).then_some("error"));
+    }
+    {
+        let mut state = slot.state.write();
+        for (key, value) in &effects.writes {
+            match value {
+                Some(value) => drop(state.insert(key.clone(), value.clone())),
+                None => drop(state.remove(key)),
+            }
+        }
+    }
+    let ticket = || -> Ticket {
+        slot.mailbox
+            .take_ticket()
+            .expect("the turn's budget of sends was not above the tickets left, and only turns take them")
+    };
+    let (message, place) = delivery.map(|delivery| (delivery.message, delivery.place)).unzip();
+    slot.outbox.record(Outcome {
+        agent: slot.id,
+        message,
+        place,
+        attempt,
+        end,
+        dead: false,
+        sends: effects.sends.into_iter().map(|draft| (draft, ticket())).collect(),
+        writes: effects.writes.into_iter().collect(),
+        latency_micros: micros(latency),
+        guest_micros: micros(guest),
+    });
+}
+
+fn failure(crash: &wasm::Crash) -> ActorProcessingErr {
+    Box::new(Failure {
+        kind: crash.kind.as_str(),
+        detail: crash.detail.clone(),
+    })
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,207 @@
+//! What an agent has used and done, measured. A day of it, minute by minute.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::telemetry::Spawns;
+use crate::time::Timestamp;
+
+/// How far back an agent's metrics reach.
+pub const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// Kinds of error that a minute tells apart; kinds come from a fixed set of crashes, so this is never reached.
+const KINDS: usize = 16;
+
+#[derive(Debug, Default)]
+struct Minute {
+    /// Minutes since the meter began.
+    number: u64,
+    processed: u64,
+    failed: u64,
+    latency: Duration,
+    guest: Duration,
+    memory_sum: u128,
+    memory_samples: u64,
+    memory_peak: u64,
+    errors: BTreeMap<&'static str, (u64, Timestamp)>,
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    processed: u64,
+    failed: u64,
+    latency: Duration,
+    minutes: VecDeque<Minute>,
+}
+
+/// Measures one agent.
+#[derive(Debug)]
+pub struct Meter {
+    began: Instant,
+    totals: Mutex<Totals>,
+    memory: AtomicU64,
+    spawns: Arc<Spawns>,
+}
+
+/// What a meter read over a period.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    pub processed: u64,
+    pub failed: u64,
+    pub average_latency: Duration,
+    /// Fraction of a core.
+    pub cpu_average: f64,
+    pub cpu_peak: f64,
+    pub memory_average: u64,
+    pub memory_peak: u64,
+    /// Minute, kind, count.
+    pub errors: Vec<(Timestamp, &'static str, u64)>,
+}
+
+impl Meter {
+    /// A meter that counts starts together with those of all agents.
+    pub fn new(spawns: Arc<Spawns>) -> Self {
+        Self {
+            began: Instant::now(),
+            totals: Mutex::default(),
+            memory: AtomicU64::new(0),
+            spawns,
+        }
+    }
+
+    /// An instance was made and initialised.
+    pub fn started(&self, took: Duration) {
+        self.spawns.add(took);
+    }
+
+    pub fn memory_is(&self, bytes: u64) {
+        self.memory.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of linear memory of the running instance.
+    pub fn memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
+    }
+
+    /// A turn ended, well or with an error of `kind`.
+    pub fn turn(&self, latency: Duration, guest: Duration, kind: Option<&'static str>) {
+        let memory = self.memory();
+        let mut totals = self.totals.lock();
+        totals.latency += latency;
+        totals.processed += u64::from(kind.is_none());
+        totals.failed += u64::from(kind.is_some());
+        let minute = totals.minute(self.now());
+        minute.latency += latency;
+        minute.guest += guest;
+        minute.memory_sum += u128::from(memory);
+        minute.memory_samples += 1;
+        minute.memory_peak = minute.memory_peak.max(memory);
+        match kind {
+            None => minute.processed += 1,
+            Some(kind) => {
+                minute.failed += 1;
+                if minute.errors.len() < KINDS || minute.errors.contains_key(kind) {
+                    let entry = minute.errors.entry(kind).or_default();
+                    *entry = (entry.0 + 1, Timestamp::now());
+                }
+            }
+        }
+    }
+
+    /// Turns that ended well, turns that did not, and the mean latency, since the agent's slot was made.
+    pub fn totals(&self) -> (u64, u64, Duration) {
+        let totals = self.totals.lock();
+        let turns = totals.processed + totals.failed;
+        (totals.processed, totals.failed, mean(totals.latency, turns))
+    }
+
+    /// The last `period`, in whole minutes, the current one included.
+    pub fn read(&self, period: Duration) -> Reading {
+        let now = self.now();
+        let first = now.saturating_sub(period.as_secs() / 60);
+        let totals = self.totals.lock();
+        let mut reading = Reading::default();
+        let (mut latency, mut guest, mut memory, mut samples) = (Duration::ZERO, Duration::ZERO, 0u128, 0u64);
+        for minute in totals.minutes.iter().filter(|minute| minute.number >= first) {
+            reading.processed += minute.processed;
+            reading.failed += minute.failed;
+            latency += minute.latency;
+            guest += minute.guest;
+            memory += minute.memory_sum;
+            samples += minute.memory_samples;
+            reading.memory_peak = reading.memory_peak.max(minute.memory_peak);
+            let length = if minute.number == now {
+                self.seconds_of_minute()
+            } else {
+                60.0
+            };
+            reading.cpu_peak = reading.cpu_peak.max(minute.guest.as_secs_f64() / length);
+            reading
+                .errors
+                .extend(minute.errors.iter().map(|(kind, (count, at))| (*at, *kind, *count)));
+        }
+        let lived = self.began.elapsed().min(period.max(Duration::from_secs(60)));
+        reading.cpu_average = guest.as_secs_f64() / lived.as_secs_f64().max(1.0);
+        reading.cpu_peak = reading.cpu_peak.max(reading.cpu_average);
+        reading.average_latency = mean(latency, reading.processed + reading.failed);
+        reading.memory_average = memory.checked_div(samples.into()).map_or_else(
+            || self.memory(),
+            |mean| u64::try_from(mean).expect("a mean of u64s is one"),
+        );
+        reading.memory_peak = reading.memory_peak.max(self.memory());
+        reading
+    }
+
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_secs() / 60
+    }
+
+    fn seconds_of_minute(&self) -> f64 {
+        (self.began.elapsed().as_secs_f64() % 60.0).max(1.0)
+    }
+}
+
+impl Totals {
+    fn minute(&mut self, number: u64) -> &mut Minute {
+        if self.minutes.back().is_none_or(|last| last.number != number) {
+            let oldest = number.saturating_sub(LONGEST.as_secs() / 60);
+            while self.minutes.front().is_some_and(|minute| minute.number < oldest) {
+                self.minutes.pop_front();
+            }
+            self.minutes.push_back(Minute {
+                number,
+                ..Minute::default()
+            });
+        }
+        self.minutes.back_mut().expect("one was just pushed")
+    }
+}
+
+fn mean(sum: Duration, count: u64) -> Duration {
+    match u32::try_from(count) {
+        Ok(0) => Duration::ZERO,
+        Ok(count) => sum / count,
+        Err(_) => sum.div_f64(count as f64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_are_counted_by_how_they_ended() {
+        let meter = Meter::new(Arc::default());
+        meter.memory_is(1_000);
+        meter.turn(Duration::from_millis(10), Duration::from_millis(1), None);
+        meter.turn(Duration::from_millis(30), Duration::from_millis(1), Some("trap"));
+        assert_eq!(meter.totals(), (1, 1, Duration::from_millis(20)));
+        let reading = meter.read(Duration::from_secs(3600));
+        assert_eq!((reading.processed, reading.failed, reading.memory_peak), (1, 1, 1_000));
+        assert_eq!(reading.errors.len(), 1);
+        assert!(reading.cpu_average > 0.0 && reading.cpu_peak >= reading.cpu_average);
+    }
+}

@@ -1,0 +1,370 @@
+//! What its owner declares of an agent: the `config` of a deploy, with the defaults and ceilings of the node.
+
+use std::time::Duration;
+
+use globset::{GlobBuilder, GlobMatcher};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::id::AgentName;
+use crate::quantity::{ByteSize, Cpu, Span};
+
+/// Limits on the declaration itself.
+pub mod limits {
+    pub const CAPABILITIES: usize = 64;
+    pub const CAPABILITY_BYTES: usize = 128;
+    pub const MESSAGE_PERMISSIONS: usize = 256;
+}
+
+/// The declaration of an agent. Unknown keys are refused by name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentSpec {
+    pub name: AgentName,
+    /// Default: what the module says of itself, else 1.0.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<semver::Version>,
+    /// How later versions replace this one, unless they say otherwise.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Skills, by which others find the agent (`cap:<capability>`).
+    #[serde(default)]
+    pub capabilities: Vec<String>,
+    #[serde(default)]
+    pub resources: Resources,
+    #[serde(default)]
+    pub permissions: Permissions,
+    #[serde(default)]
+    pub supervision: Supervision,
+    #[serde(default)]
+    pub delivery: Delivery,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    #[default]
+    Immediate,
+    Rolling,
+    BlueGreen,
+    Canary,
+}
+
+/// What the agent may use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Resources {
+    /// Over all memories and tables of an instance.
+    pub memory: ByteSize,
+    /// None: as much of one core as there is, each turn within its deadline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Cpu>,
+    /// Wall-clock time of a turn.
+    pub turn_deadline: Span,
+    /// Messages that wait for the agent; the next is refused (`MAILBOX_FULL`, or `failure (overloaded)` between agents).
+    pub mailbox_messages: u32,
+    pub mailbox_bytes: ByteSize,
+    /// Keys and values of the agent's state together.
+    pub state_bytes: ByteSize,
+    /// Messages that one turn may send.
+    pub sends_per_turn: u32,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        let size = |text| ByteSize::parse(text).expect("a default is well-formed");
+        Self {
+            memory: size("64MiB"),
+            cpu: None,
+            turn_deadline: Span(Duration::from_secs(5)),
+            mailbox_messages: 4_096,
+            mailbox_bytes: size("16MiB"),
+            state_bytes: size("16MiB"),
+            sends_per_turn: 256,
+        }
+    }
+}
+
+/// What the agent may do beyond answering: nothing, unless granted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Permissions {
+    /// Whom it may message: `*`, a name or id, a glob over names, or `cap:<capability>`.
+    pub message: Vec<String>,
+    pub state: bool,
+    pub random: bool,
+}
+
+/// How its supervisor treats the agent (OTP's child specification).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Supervision {
+    pub restart: Restart,
+    /// Restarts within `period` that are allowed; one more and the agent is `failed`.
+    pub intensity: u32,
+    pub period: Span,
+    pub backoff: Backoff,
+    /// How long a turn in flight may go on when the agent is shut down.
+    pub shutdown: Span,
+}
+
+impl Default for Supervision {
+    fn default() -> Self {
+        Self {
+            restart: Restart::Permanent,
+            intensity: 10,
+            period: Span(Duration::from_secs(60)),
+            backoff: Backoff::default(),
+            shutdown: Span(Duration::from_secs(5)),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Restart {
+    #[default]
+    Permanent,
+    Transient,
+    Temporary,
+}
+
+/// The wait before the second and later restarts: `min * factor^n`, at most `max`, varied by `jitter`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Backoff {
+    pub min: Span,
+    pub max: Span,
+    pub factor: f64,
+    /// A share of the wait, 0 to 1.
+    pub jitter: f64,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            min: Span(Duration::from_millis(100)),
+            max: Span(Duration::from_secs(30)),
+            factor: 2.0,
+            jitter: 0.1,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Delivery {
+    /// Tries of a message whose turn crashes, the first one included; then it is a dead letter.
+    pub max_deliveries: u32,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self { max_deliveries: 3 }
+    }
+}
+
+/// The most that any agent of the node may ask for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ceilings {
+    pub memory: ByteSize,
+    pub fuel: u64,
+    pub turn_deadline: Span,
+    pub mailbox_messages: u32,
+    pub mailbox_bytes: ByteSize,
+    pub state_bytes: ByteSize,
+    pub sends_per_turn: u32,
+}
+
+impl Default for Ceilings {
+    fn default() -> Self {
+        let size = |text| ByteSize::parse(text).expect("a default is well-formed");
+        Self {
+            memory: size("1GiB"),
+            fuel: 1_000_000_000_000,
+            turn_deadline: Span(Duration::from_secs(600)),
+            mailbox_messages: 1_000_000,
+            mailbox_bytes: size("1GiB"),
+            state_bytes: size("256MiB"),
+            sends_per_turn: 10_000,
+        }
+    }
+}
+
+impl AgentSpec {
+    /// Reads the `config` of a deploy. Null means absent; the error names the key.
+    pub fn from_json(json: &[u8]) -> Result<Self> {
+        let mut value: serde_json::Value =
+            serde_json::from_slice(json).map_err(|error| Error::invalid("config", format!("is not JSON: {error}")))?;
+        drop_nulls(&mut value);
+        serde_path_to_error::deserialize(value).map_err(|error| {
+            let path = error.path().to_string();
+            let field = if path == "." {
+                "config".to_owned()
+            } else {
+                format!("config.{path}")
+            };
+            Error::invalid(field, format!("is wrong: {}", error.inner()))
+        })
+    }
+
+    /// Checks what no type holds, against the node's ceilings.
+    pub fn check(&self, ceilings: &Ceilings) -> Result<()> {
+        let within = |field: &str, asked: u64, least: u64, most: u64| {
+            if (least..=most).contains(&asked) {
+                Ok(())
+            } else {
+                Err(Error::invalid(
+                    format!("config.{field}"),
+                    format!("is {asked}, and must be {least} to {most} on this node"),
+                ))
+            }
+        };
+        let resources = &self.resources;
+        within("resources.memory", resources.memory.bytes(), 1, ceilings.memory.bytes())?;
+        if let Some(Cpu::Fuel(fuel)) = resources.cpu {
+            within("resources.cpu", fuel, 1, ceilings.fuel)?;
+        }
+        let millis = |span: Span| u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX);
+        within(
+            "resources.turn_deadline (ms)",
+            millis(resources.turn_deadline),
+            1,
+            millis(ceilings.turn_deadline),
+        )?;
+        within(
+            "resources.mailbox_messages",
+            resources.mailbox_messages.into(),
+            1,
+            ceilings.mailbox_messages.into(),
+        )?;
+        within(
+            "resources.mailbox_bytes",
+            resources.mailbox_bytes.bytes(),
+            1,
+            ceilings.mailbox_bytes.bytes(),
+        )?;
+        within(
+            "resources.state_bytes",
+            resources.state_bytes.bytes(),
+            0,
+            ceilings.state_bytes.bytes(),
+        )?;
+        within(
+            "resources.sends_per_turn",
+            resources.sends_per_turn.into(),
+            0,
+            ceilings.sends_per_turn.into(),
+        )?;
+        within("delivery.max_deliveries", self.delivery.max_deliveries.into(), 1, 100)?;
+        within("supervision.intensity", self.supervision.intensity.into(), 0, 10_000)?;
+        within(
+            "supervision.period (ms)",
+            millis(self.supervision.period),
+            1,
+            86_400_000,
+        )?;
+        within(
+            "supervision.shutdown (ms)",
+            millis(self.supervision.shutdown),
+            0,
+            600_000,
+        )?;
+        within(
+            "supervision.backoff.max (ms)",
+            millis(self.supervision.backoff.max),
+            0,
+            86_400_000,
+        )?;
+        let backoff = &self.supervision.backoff;
+        if !(1.0..=100.0).contains(&backoff.factor)
+            || !(0.0..=1.0).contains(&backoff.jitter)
+            || backoff.min > backoff.max
+        {
+            let mend = "needs factor 1 to 100, jitter 0 to 1, and min not above max";
+            return Err(Error::invalid("config.supervision.backoff", mend));
+        }
+        within(
+            "capabilities (count)",
+            self.capabilities.len() as u64,
+            0,
+            limits::CAPABILITIES as u64,
+        )?;
+        let plain =
+            |c: &String| (1..=limits::CAPABILITY_BYTES).contains(&c.len()) && c.bytes().all(|b| b.is_ascii_graphic());
+        if let Some(bad) = self.capabilities.iter().find(|c| !plain(c)) {
+            return Err(Error::invalid(
+                "config.capabilities",
+                format!("has `{bad}`: 1 to 128 visible ASCII characters"),
+            ));
+        }
+        within(
+            "permissions.message (count)",
+            self.permissions.message.len() as u64,
+            0,
+            limits::MESSAGE_PERMISSIONS as u64,
+        )?;
+        self.permissions.matchers().map(|_| ())
+    }
+}
+
+impl Permissions {
+    /// The compiled patterns of `message`.
+    pub fn matchers(&self) -> Result<Vec<GlobMatcher>> {
+        let compile = |pattern: &String| {
+            GlobBuilder::new(pattern)
+                .build()
+                .map(|glob| glob.compile_matcher())
+                .map_err(|error| Error::invalid("config.permissions.message", format!("has a bad pattern: {error}")))
+        };
+        self.message.iter().map(compile).collect()
+    }
+}
+
+fn drop_nulls(value: &mut serde_json::Value) {
+    if let serde_json::Value::Object(members) = value {
+        members.retain(|_, member| !member.is_null());
+        members.values_mut().for_each(drop_nulls);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(json: &str) -> String {
+        AgentSpec::from_json(json.as_bytes())
+            .and_then(|spec| spec.check(&Ceilings::default()))
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn the_reference_example_is_read() {
+        let json = br#"{"name":"my-agent","strategy":"immediate","resources":{"memory":"50MB","cpu":"100000"}}"#;
+        let spec = AgentSpec::from_json(json).unwrap();
+        spec.check(&Ceilings::default()).unwrap();
+        assert_eq!(spec.resources.memory.bytes(), 50_000_000);
+        assert_eq!(spec.resources.cpu, Some(Cpu::Fuel(100_000)));
+    }
+
+    #[test]
+    fn null_means_absent() {
+        let spec = AgentSpec::from_json(br#"{"name":"a","version":null,"resources":{"cpu":null},"permissions":null}"#)
+            .unwrap();
+        assert_eq!(spec.resources, Resources::default());
+    }
+
+    #[test]
+    fn bad_declarations_name_the_key_and_the_mend() {
+        assert!(problem("{}").contains("name"));
+        assert!(problem(r#"{"name":"a","colour":"red"}"#).contains("colour"));
+        assert!(problem(r#"{"name":"a","resources":{"memory":"much"}}"#).contains("config.resources.memory"));
+        assert!(problem(r#"{"name":"a","resources":{"memory":"2GiB"}}"#).contains("config.resources.memory"));
+        assert!(problem(r#"{"name":"a","resources":{"mailbox_messages":0}}"#).contains("mailbox_messages"));
+        assert!(problem(r#"{"name":"a","permissions":{"message":["[a"]}}"#).contains("permissions.message"));
+        assert!(problem(r#"{"name":"a","supervision":{"backoff":{"factor":0.5}}}"#).contains("backoff"));
+        assert!(problem("nonsense").contains("config"));
+    }
+}

@@ -1,0 +1,156 @@
+//! The node's configuration: embedded defaults, under a TOML file, under `CAXTON_…` variables, under the command line.
+//! Parsed into valid types; unknown keys are refused.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+use crate::agent::spec::Ceilings;
+use crate::quantity::{ByteSize, Span};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    /// REST, WebSocket, health and metrics. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    pub grpc_listen: SocketAddr,
+    /// Units of ownership. Fixed when the data folder is made.
+    pub partitions: u16,
+    pub limits: Limits,
+    /// The most that any agent may ask for.
+    pub ceilings: Ceilings,
+    /// How long a shutdown waits for turns in flight.
+    pub shutdown: Span,
+    pub log_json: bool,
+}
+
+/// Limits of the node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of one module.
+    pub module: ByteSize,
+    /// Agents, stopped ones included.
+    pub agents: u32,
+    /// Messages of clients that may be on their way to the journal.
+    pub sends_in_flight: u32,
+    /// Deployments, stops and removals that may go on at a time.
+    pub operations: u32,
+    /// Threads that serve REST and WebSockets.
+    pub rest_workers: u16,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("caxton-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            grpc_listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
+            partitions: 64,
+            limits: Limits::default(),
+            ceilings: Ceilings::default(),
+            shutdown: Span(std::time::Duration::from_secs(10)),
+            log_json: false,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            module: ByteSize::parse("64MiB").expect("a default is well-formed"),
+            agents: 10_000,
+            sends_in_flight: 10_000,
+            operations: 1_000,
+            rest_workers: 2,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("the configuration is wrong: {0}")]
+    Wrong(Box<figment::Error>),
+    #[error("there is no configuration file {0}")]
+    NoFile(PathBuf),
+    #[error("`{field}` {problem}")]
+    Invalid { field: &'static str, problem: String },
+}
+
+impl Config {
+    /// Reads the configuration from a file, if one is named, and the environment (`CAXTON_LISTEN`, `CAXTON_LIMITS__MODULE`).
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(file) = file {
+            if !file.exists() {
+                return Err(ConfigError::NoFile(file.to_owned()));
+            }
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        figment
+            .merge(Env::prefixed("CAXTON_").ignore(&["log"]).split("__"))
+            .extract()
+            .map_err(|error| ConfigError::Wrong(Box::new(error)))
+    }
+
+    /// Checks what no type holds.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |field, problem: String| Err(ConfigError::Invalid { field, problem });
+        if !(1..=4_096).contains(&self.partitions) {
+            return invalid("partitions", format!("is {}, and must be 1 to 4096", self.partitions));
+        }
+        for (field, address) in [("listen", self.listen), ("grpc_listen", self.grpc_listen)] {
+            if !address.ip().is_loopback() {
+                return invalid(
+                    field,
+                    format!(
+                        "is {address}, which others can reach, and there are no tokens, so anybody could deploy code; listen \
+                         on 127.0.0.1 or [::1]"
+                    ),
+                );
+            }
+        }
+        if self.limits.rest_workers == 0 {
+            return invalid("limits.rest_workers", "must be at least 1".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_survive_print_and_parse() {
+        let config = Config::default();
+        config.check().unwrap();
+        let figment = Figment::from(Serialized::defaults(&config));
+        assert_eq!(figment.extract::<Config>().unwrap().partitions, 64);
+    }
+
+    #[test]
+    fn a_public_address_is_refused_without_tokens() {
+        let config = Config {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            ..Config::default()
+        };
+        assert!(config.check().unwrap_err().to_string().contains("listen"));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("caxton.toml");
+        std::fs::write(&file, "colour = 1").unwrap();
+        assert!(Config::load(Some(&file)).unwrap_err().to_string().contains("colour"));
+        std::fs::write(&file, "partitions = 8\n[limits]\nmodule = \"1MiB\"").unwrap();
+        let config = Config::load(Some(&file)).unwrap();
+        assert_eq!((config.partitions, config.limits.module.bytes()), (8, 1 << 20));
+        assert!(Config::load(Some(&dir.path().join("absent.toml"))).is_err());
+    }
+}

@@ -1,0 +1,189 @@
+//! Who is here: agents by id, name and capability.
+//!
+//! Owned by the node and written by the owners of partitions; everybody reads it. Agents are addressed through it and never
+//! pointed at, so that a restart can put another slot in the place of one.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+
+use crate::agent::Slot;
+use crate::agent::spec::AgentSpec;
+use crate::id::{AgentId, AgentName, DeploymentId, Digest, Partition};
+use crate::mailbox::Mailbox;
+use crate::message::{Address, ClientName};
+use crate::time::Timestamp;
+
+/// What the catalog keeps of an agent. Stored as JSON; members may be added and never change their meaning.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Document {
+    pub id: AgentId,
+    pub spec: AgentSpec,
+    pub version: semver::Version,
+    pub digest: Digest,
+    pub deployment_id: DeploymentId,
+    pub created_at: Timestamp,
+    pub deployed_at: Timestamp,
+    pub deployed_by: String,
+    /// When somebody stopped it. A shutdown of the node is no stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_at: Option<Timestamp>,
+}
+
+/// Where an agent stands, with the data that the place has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Deployed; its first instance has not started yet.
+    Loaded,
+    Running,
+    Draining,
+    Stopped,
+    Failed {
+        why: String,
+    },
+}
+
+/// An agent as the directory has it.
+pub struct Entry {
+    pub id: AgentId,
+    pub name: AgentName,
+    pub partition: Partition,
+    pub document: RwLock<Document>,
+    pub standing: RwLock<Standing>,
+    pub mailbox: Arc<Mailbox>,
+    /// None: the agent is stopped, or its module cannot be loaded.
+    pub slot: Option<Arc<Slot>>,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A receiver that exists.
+#[derive(Clone, Debug)]
+pub enum Target {
+    Agent(Arc<Entry>),
+    Client(ClientName),
+}
+
+impl Target {
+    pub fn address(&self) -> Address {
+        match self {
+            Self::Agent(entry) => Address::Agent(entry.id),
+            Self::Client(name) => Address::Client(name.clone()),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Directory {
+    agents: DashMap<AgentId, Arc<Entry>>,
+    names: DashMap<AgentName, AgentId>,
+}
+
+impl Directory {
+    /// Claims a name for an agent that is about to be deployed. The error is the id that has it.
+    pub fn claim(&self, name: &AgentName, id: AgentId) -> Result<(), AgentId> {
+        match self.names.entry(name.clone()) {
+            dashmap::Entry::Occupied(taken) => Err(*taken.get()),
+            dashmap::Entry::Vacant(free) => {
+                free.insert(id);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives a claimed name back.
+    pub fn release(&self, name: &AgentName, id: AgentId) {
+        self.names.remove_if(name, |_, owner| *owner == id);
+    }
+
+    /// Enters an agent, in the place of what stood under its id.
+    pub fn put(&self, entry: Arc<Entry>) {
+        self.names.insert(entry.name.clone(), entry.id);
+        self.agents.insert(entry.id, entry);
+    }
+
+    pub fn remove(&self, entry: &Entry) {
+        self.agents.remove(&entry.id);
+        self.release(&entry.name, entry.id);
+    }
+
+    pub fn by_id(&self, id: AgentId) -> Option<Arc<Entry>> {
+        self.agents.get(&id).map(|entry| entry.clone())
+    }
+
+    /// The agent of an id or a name, as paths and receivers have them.
+    pub fn find(&self, key: &str) -> Option<Arc<Entry>> {
+        let id = match key.parse::<AgentId>() {
+            Ok(id) => id,
+            Err(_) => *self.names.get(&key.parse::<AgentName>().ok()?)?,
+        };
+        self.by_id(id)
+    }
+
+    /// All agents, oldest first.
+    pub fn all(&self) -> Vec<Arc<Entry>> {
+        let mut all: Vec<_> = self.agents.iter().map(|entry| entry.value().clone()).collect();
+        all.sort_unstable_by_key(|entry| entry.id);
+        all
+    }
+
+    pub fn of_partition(&self, partition: Partition) -> Vec<Arc<Entry>> {
+        let mut all = self.all();
+        all.retain(|entry| entry.partition == partition);
+        all
+    }
+
+    pub fn len(&self) -> usize {
+        self.agents.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.agents.is_empty()
+    }
+
+    /// Who is meant by a receiver as its sender wrote it: an id, a name, `cap:<capability>` (the least loaded one that has
+    /// it), `all:<capability>`, `client:<name>`. Empty: nobody.
+    pub fn resolve(&self, receiver: &str) -> Vec<Target> {
+        if let Some(name) = receiver.strip_prefix("client:") {
+            return name.parse().map(Target::Client).into_iter().collect();
+        }
+        if let Some(capability) = receiver.strip_prefix("cap:") {
+            let able = self.able(capability);
+            return able
+                .into_iter()
+                .min_by_key(|entry| entry.mailbox.depth())
+                .map(Target::Agent)
+                .into_iter()
+                .collect();
+        }
+        if let Some(capability) = receiver.strip_prefix("all:") {
+            return self.able(capability).into_iter().map(Target::Agent).collect();
+        }
+        self.find(receiver).map(Target::Agent).into_iter().collect()
+    }
+
+    /// Running agents that have a capability.
+    fn able(&self, capability: &str) -> Vec<Arc<Entry>> {
+        let mut able = self.all();
+        able.retain(|entry| {
+            *entry.standing.read() == Standing::Running
+                && entry
+                    .document
+                    .read()
+                    .spec
+                    .capabilities
+                    .iter()
+                    .any(|has| has == capability)
+        });
+        able
+    }
+}

@@ -1,0 +1,316 @@
+//! Events: what subscribers hear. Each is a reading of one durable record of the journal and has its sequence, so events
+//! are in the journal's order, and none is told of what could still be lost.
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use serde_json::{Map, Value, json};
+use supervisors::{EventError, EventStream, Failure};
+use tokio::sync::{broadcast, mpsc};
+
+use crate::directory::Directory;
+use crate::fipa::Performative;
+use crate::id::{AgentId, Fence, Partition, Seq};
+use crate::journal::{Batch, Journal, Record, TurnEnd};
+use crate::message::{Address, MessageView};
+use crate::time::Timestamp;
+
+/// Events that a subscriber may lie behind before it loses the oldest and is told how many.
+pub const SUBSCRIBER_EVENTS: usize = 8_192;
+
+/// Something that happened, as subscribers are told.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub seq: Seq,
+    /// Dotted, such as `agent.deployed`.
+    pub kind: String,
+    pub timestamp: Timestamp,
+    /// The agents that it is about; both ends of a message.
+    pub agents: Vec<AgentId>,
+    pub performative: Option<Performative>,
+    /// The event's own members.
+    pub body: Map<String, Value>,
+}
+
+impl Event {
+    /// The event of a record, if it has one.
+    pub fn of(seq: Seq, record: &Record) -> Option<Self> {
+        let (kind, timestamp, agents, performative, body) = match record {
+            Record::Message(dispatch) => {
+                let message = &dispatch.message;
+                let receivers = MessageView::receivers(message);
+                let ends = message
+                    .sender
+                    .agent()
+                    .into_iter()
+                    .chain(message.receivers.iter().filter_map(Address::agent));
+                let body = json!({
+                    "message_id": message.id,
+                    "from": message.sender,
+                    "to": receivers,
+                    "sender": message.sender,
+                    "receiver": receivers,
+                    "performative": message.performative,
+                    "conversation_id": message.conversation_id,
+                    "protocol": message.protocol,
+                });
+                (
+                    "message.sent",
+                    message.timestamp,
+                    ends.collect(),
+                    Some(message.performative),
+                    body,
+                )
+            }
+            Record::Turn(turn) => {
+                let message = turn.message?;
+                let mut body = json!({"message_id": message, "agent_id": turn.agent, "attempt": turn.attempt});
+                let kind = match &turn.end {
+                    TurnEnd::Ok => "message.processed",
+                    TurnEnd::Error { reason } => {
+                        body["reason"] = reason.as_str().into();
+                        "message.failed"
+                    }
+                    TurnEnd::Crash { kind, detail } => {
+                        body["reason"] = kind.as_str().into();
+                        body["detail"] = detail.as_str().into();
+                        "message.crashed"
+                    }
+                };
+                (kind, turn.at, vec![turn.agent], None, body)
+            }
+            Record::DeadLetter {
+                message,
+                agent,
+                reason,
+                at,
+            } => {
+                let body = json!({"message_id": message, "agent_id": agent, "reason": reason});
+                ("dead_letter", *at, vec![*agent], None, body)
+            }
+            Record::Event { kind, agent, body, at } => {
+                let body = serde_json::from_str(body).unwrap_or_else(|_| json!({}));
+                (kind.as_str(), *at, agent.iter().copied().collect(), None, body)
+            }
+            Record::Agent { .. } | Record::AgentRemoved { .. } => return None,
+        };
+        let Value::Object(body) = body else {
+            return None;
+        };
+        Some(Self {
+            seq,
+            kind: kind.to_owned(),
+            timestamp,
+            agents,
+            performative,
+            body,
+        })
+    }
+
+    /// The event as its subscribers get it.
+    pub fn to_json(&self) -> Value {
+        let mut members = Map::new();
+        members.insert("type".to_owned(), self.kind.as_str().into());
+        members.insert("id".to_owned(), format!("evt_{}", self.seq).into());
+        members.insert("seq".to_owned(), self.seq.0.into());
+        members.insert("timestamp".to_owned(), self.timestamp.to_string().into());
+        members.extend(self.body.clone());
+        Value::Object(members)
+    }
+}
+
+/// Tells everybody. A slow subscriber loses events and is told so; nobody waits for it.
+#[derive(Clone, Debug)]
+pub struct Fanout {
+    sender: broadcast::Sender<Arc<Event>>,
+}
+
+impl Default for Fanout {
+    fn default() -> Self {
+        Self {
+            sender: broadcast::channel(SUBSCRIBER_EVENTS).0,
+        }
+    }
+}
+
+impl Fanout {
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.sender.subscribe()
+    }
+}
+
+/// The actor that reads the journal's tail out to subscribers.
+#[derive(Debug)]
+pub struct Announcer;
+
+pub struct AnnouncerState {
+    tail: mpsc::Receiver<Arc<Batch>>,
+    fanout: Fanout,
+}
+
+/// The only message of both actors here: look again.
+#[derive(Debug)]
+pub struct Next;
+
+impl Actor for Announcer {
+    type Msg = Next;
+    type State = AnnouncerState;
+    type Arguments = (Arc<dyn Journal>, Fanout);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Next>,
+        (journal, fanout): Self::Arguments,
+    ) -> Result<AnnouncerState, ActorProcessingErr> {
+        myself.cast(Next)?;
+        Ok(AnnouncerState {
+            tail: journal.follow(),
+            fanout,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Next>,
+        Next: Next,
+        state: &mut AnnouncerState,
+    ) -> Result<(), ActorProcessingErr> {
+        let batch = state
+            .tail
+            .recv()
+            .await
+            .ok_or_else(|| Failure::new("journal", "the journal closed"))?;
+        metrics::counter!("caxton_journal_batches_total").increment(1);
+        for (offset, (_, record)) in (0..).zip(&batch.records) {
+            if let Some(event) = Event::of(Seq(batch.first.0 + offset), record) {
+                let _ = state.fanout.sender.send(Arc::new(event)); // nobody subscribes: nobody is told
+            }
+        }
+        myself.cast(Next)?;
+        Ok(())
+    }
+}
+
+/// The actor that writes what supervisors report into the journal, so that it has a sequence and survives.
+#[derive(Debug)]
+pub struct Chronicler;
+
+pub struct ChroniclerState {
+    stream: EventStream,
+    journal: Arc<dyn Journal>,
+    directory: Arc<Directory>,
+    /// A partition of its own, in which no agent lives.
+    partition: Partition,
+    fence: Fence,
+}
+
+pub struct ChroniclerStart {
+    pub stream: EventStream,
+    pub journal: Arc<dyn Journal>,
+    pub directory: Arc<Directory>,
+    pub partition: Partition,
+}
+
+impl Actor for Chronicler {
+    type Msg = Next;
+    type State = ChroniclerState;
+    type Arguments = ChroniclerStart;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Next>,
+        start: ChroniclerStart,
+    ) -> Result<ChroniclerState, ActorProcessingErr> {
+        myself.cast(Next)?;
+        Ok(ChroniclerState {
+            fence: start.journal.claim(start.partition),
+            stream: start.stream,
+            journal: start.journal,
+            directory: start.directory,
+            partition: start.partition,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Next>,
+        Next: Next,
+        state: &mut ChroniclerState,
+    ) -> Result<(), ActorProcessingErr> {
+        let record = match state.stream.recv().await {
+            Ok(event) => state.record(&event),
+            Err(EventError::Closed) => return Err(Box::new(Failure::new("tree", "the supervision tree is gone"))),
+            Err(EventError::Lagged(dropped)) => Record::Event {
+                kind: "supervisor.lagged".to_owned(),
+                agent: None,
+                body: json!({"dropped": dropped}).to_string(),
+                at: Timestamp::now(),
+            },
+        };
+        let batch = vec![(state.partition, record)];
+        let appended = state.journal.append(state.partition, state.fence, batch).await;
+        appended.map_err(|error| Failure::new("journal", error.to_string()))?;
+        myself.cast(Next)?;
+        Ok(())
+    }
+}
+
+impl ChroniclerState {
+    fn record(&self, event: &supervisors::Event) -> Record {
+        let agent = agent_name(&event.path)
+            .and_then(|name| self.directory.find(name))
+            .map(|entry| entry.id);
+        let body = json!({
+            "path": event.path,
+            "agent_id": agent,
+            "incarnation": event.incarnation,
+            "reason": event.reason.as_ref().map(supervisors::ExitReason::label),
+            "detail": event.reason.as_ref().map(ToString::to_string),
+            "attempt": event.attempt,
+            "limit": event.limit,
+            "delay_seconds": event.delay.map(|delay| delay.as_secs_f64()),
+            "recovery_seconds": event.recovery.map(|recovery| recovery.as_secs_f64()),
+        });
+        Record::Event {
+            kind: format!("supervisor.{}", event.kind.name()),
+            agent,
+            body: body.to_string(),
+            at: event.at.into(),
+        }
+    }
+}
+
+/// The agent's name in a path of the tree, `node/core/partitions/7/agents/<name>`.
+fn agent_name(path: &str) -> Option<&str> {
+    path.split_once("/agents/")
+        .map(|(_, rest)| rest.split('/').next().unwrap_or(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_names_its_agent() {
+        assert_eq!(agent_name("node/core/partitions/partition-7/agents/cart"), Some("cart"));
+        assert_eq!(agent_name("node/core/partitions/partition-7/agents"), None);
+        assert_eq!(agent_name("node/events"), None);
+    }
+
+    #[test]
+    fn an_event_has_id_seq_type_and_timestamp() {
+        let record = Record::Event {
+            kind: "agent.deployed".to_owned(),
+            agent: Some(AgentId::new()),
+            body: r#"{"agent_id":"x"}"#.to_owned(),
+            at: Timestamp::from_micros(0),
+        };
+        let json = Event::of(Seq(7), &record).unwrap().to_json();
+        assert_eq!(json["type"], "agent.deployed");
+        assert_eq!(
+            (json["seq"].clone(), json["id"].clone(), json["agent_id"].clone()),
+            (7.into(), "evt_7".into(), "x".into())
+        );
+        assert_eq!(json["timestamp"], "1970-01-01T00:00:00.000000Z");
+    }
+}

@@ -1,0 +1,415 @@
+//! The queue of an agent. It belongs to the agent's slot, not to an instance, so it outlives crashes and restarts.
+//!
+//! Bounded in messages and bytes: it says no instead of growing. Two accounts pay for what is in it. Ordinary messages take
+//! *room*. Answers take a *ticket* that their receiver set aside when it asked, so an answer or a failure always finds a
+//! place. There is one queue for both, so that nothing overtakes an earlier message of the same sender.
+//!
+//! Room and tickets are values: dropping one gives its share back.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indexmap::IndexMap;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::fipa::Performative;
+use crate::id::Seq;
+use crate::message::{Address, Message};
+
+/// Answers that one agent may wait for at a time. A send beyond it gets over-limit in the guest.
+pub const TICKETS: u32 = 4_096;
+
+/// The capacity of a mailbox.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    pub messages: u32,
+    pub bytes: u64,
+}
+
+/// Why a message cannot enter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    Messages,
+    Bytes,
+    /// The agent takes no more: it is stopping, stopped, failed or gone.
+    Closed,
+}
+
+/// A message on its way into the hands of an instance.
+#[derive(Debug)]
+pub struct Delivery {
+    pub message: Arc<Message>,
+    /// Which try this is, from 1.
+    pub attempt: u32,
+    pub admitted: Instant,
+    /// The end of the batch that brought it.
+    pub seq: Seq,
+    /// What it takes of the mailbox until its turn has been recorded.
+    pub place: Place,
+}
+
+/// A share of a mailbox.
+#[derive(Debug)]
+pub enum Place {
+    Room(Room),
+    Ticket(Ticket),
+}
+
+#[derive(Debug)]
+pub struct Room {
+    mailbox: Arc<Mailbox>,
+    bytes: u64,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut inner = self.mailbox.inner.lock();
+        inner.used_messages -= 1;
+        inner.used_bytes -= self.bytes;
+    }
+}
+
+/// The right of one answer to enter. Held by the question until the answer comes.
+#[derive(Debug)]
+pub struct Ticket {
+    mailbox: Arc<Mailbox>,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.mailbox.inner.lock().tickets += 1;
+    }
+}
+
+/// What an agent has asked and what answers it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    pub conversation_id: String,
+    /// The asker's `reply_with`; the host gives one to a question that has none.
+    pub reply_with: String,
+    pub participant: Address,
+}
+
+/// Tells an instance that there may be messages.
+pub type Waker = Arc<dyn Fn() + Send + Sync>;
+
+#[derive(Default)]
+struct Inner {
+    queue: VecDeque<Delivery>,
+    in_hand: Option<(Arc<Message>, u32, Seq)>,
+    used_messages: u32,
+    used_bytes: u64,
+    tickets: u32,
+    /// Open questions in the order they were asked.
+    questions: IndexMap<Question, (Performative, Ticket)>,
+    open: bool,
+    /// What came up to here is in the queue, or was handled: it was restored from the journal.
+    restored: Seq,
+    waker: Option<Waker>,
+    /// A wake-up is on its way, so that there is at most one.
+    woken: bool,
+}
+
+pub struct Mailbox {
+    inner: Mutex<Inner>,
+    capacity: Capacity,
+    /// Signalled when nothing is queued or in hand.
+    idle: Notify,
+}
+
+impl std::fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mailbox")
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Mailbox {
+    pub fn new(capacity: Capacity) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Mutex::new(Inner {
+                tickets: TICKETS,
+                open: true,
+                ..Inner::default()
+            }),
+            capacity,
+            idle: Notify::new(),
+        })
+    }
+
+    /// A place for `message` from `sender`: its question's ticket if it answers one, else room.
+    pub fn admit(self: &Arc<Self>, message: &Message) -> Result<Place, Refusal> {
+        let mut inner = self.inner.lock();
+        if !inner.open {
+            return Err(Refusal::Closed);
+        }
+        if let Some(ticket) = inner.answered_by(message) {
+            return Ok(Place::Ticket(ticket));
+        }
+        let bytes = message.weight() as u64;
+        if inner.used_messages >= self.capacity.messages {
+            Err(Refusal::Messages)
+        } else if inner.used_bytes + bytes > self.capacity.bytes {
+            Err(Refusal::Bytes)
+        } else {
+            Ok(Place::Room(inner.take_room(self, bytes)))
+        }
+    }
+
+    /// How many tickets can be had, that is, how many more messages the agent may send.
+    pub fn tickets_left(&self) -> u32 {
+        let inner = self.inner.lock();
+        inner.tickets + u32::try_from(inner.questions.len()).expect("there are no more questions than tickets")
+    }
+
+    /// Sets the place of an answer aside. When all are taken the oldest question gives its own up: an answer to it still
+    /// comes in, but needs room like any other message. None: all are on their way through the router.
+    pub fn take_ticket(self: &Arc<Self>) -> Option<Ticket> {
+        let mut inner = self.inner.lock();
+        if inner.tickets == 0 {
+            return inner.questions.shift_remove_index(0).map(|(_, (_, ticket))| ticket);
+        }
+        inner.tickets -= 1;
+        drop(inner);
+        Some(Ticket { mailbox: self.clone() })
+    }
+
+    /// Remembers what the agent asked, so that the answer finds its ticket. When there are as many questions as tickets
+    /// the ticket would not exist, so the table is bounded by [`TICKETS`].
+    pub fn ask(&self, question: Question, act: Performative, ticket: Ticket) {
+        let replaced = self.inner.lock().questions.insert(question, (act, ticket));
+        drop(replaced); // gives its ticket back, which takes the lock
+    }
+
+    /// Puts an admitted message at the end and wakes the instance. A message that comes after the close is handed back; one
+    /// that a restoration has brought already is ignored.
+    pub fn push(&self, delivery: Delivery) -> Result<(), Delivery> {
+        let waker = {
+            let mut inner = self.inner.lock();
+            if !inner.open {
+                return Err(delivery);
+            }
+            if delivery.seq <= inner.restored {
+                drop(inner); // the place goes with the delivery, and takes the lock
+                return Ok(());
+            }
+            inner.queue.push_back(delivery);
+            inner.wake()
+        };
+        if let Some(waker) = waker {
+            waker();
+        }
+        Ok(())
+    }
+
+    /// Sets the mailbox to what the journal holds up to `upto`: `queue` is live, `asked` has no answer. What came later stays
+    /// behind it. No instance runs meanwhile.
+    pub fn restore(
+        self: &Arc<Self>,
+        upto: Seq,
+        queue: impl IntoIterator<Item = (Arc<Message>, u32, Seq)>,
+        asked: impl IntoIterator<Item = (Question, Performative)>,
+    ) {
+        let asked: Vec<_> = asked.into_iter().collect();
+        let mut inner = self.inner.lock();
+        let forgotten = std::mem::take(&mut inner.questions);
+        let (old, later) = std::mem::take(&mut inner.queue)
+            .into_iter()
+            .partition(|delivery| delivery.seq <= upto);
+        inner.queue = later;
+        inner.in_hand = None;
+        inner.restored = upto;
+        let queue: Vec<_> = queue.into_iter().collect();
+        for (message, attempt, seq) in queue.into_iter().rev() {
+            let place = Place::Room(inner.take_room(self, message.weight() as u64));
+            let admitted = Instant::now();
+            inner.queue.push_front(Delivery {
+                message,
+                attempt,
+                admitted,
+                seq,
+                place,
+            });
+        }
+        drop(inner);
+        let old: VecDeque<Delivery> = old;
+        drop((forgotten, old)); // their places take the lock
+        for (question, act) in asked {
+            if let Some(ticket) = self.take_ticket() {
+                self.ask(question, act, ticket);
+            }
+        }
+    }
+
+    /// An instance says how it wants to be woken. What an earlier one had in hand goes back to the head: it died with it,
+    /// and its turn never happened.
+    pub fn attach(self: &Arc<Self>, waker: &Waker) {
+        let mut inner = self.inner.lock();
+        if let Some((message, attempt, seq)) = inner.in_hand.take() {
+            let place = Place::Room(inner.take_room(self, message.weight() as u64));
+            let admitted = Instant::now();
+            inner.queue.push_front(Delivery {
+                message,
+                attempt,
+                admitted,
+                seq,
+                place,
+            });
+        }
+        inner.waker = Some(waker.clone());
+        inner.woken = true;
+        drop(inner);
+        waker();
+    }
+
+    pub fn detach(&self) {
+        self.inner.lock().waker = None;
+    }
+
+    /// The next message, which stays in hand until [`Self::finish`] or [`Self::retry`].
+    pub fn take(&self) -> Option<Delivery> {
+        let mut inner = self.inner.lock();
+        let Some(delivery) = inner.queue.pop_front() else {
+            inner.woken = false;
+            return None;
+        };
+        inner.in_hand = Some((delivery.message.clone(), delivery.attempt, delivery.seq));
+        Some(delivery)
+    }
+
+    /// The turn of the message in hand is over. False: the mailbox was closed meanwhile and the message given up, so the
+    /// turn must not take effect.
+    #[must_use]
+    pub fn finish(&self) -> bool {
+        let mut inner = self.inner.lock();
+        let still_ours = inner.in_hand.take().is_some();
+        if inner.queue.is_empty() {
+            self.idle.notify_waiters();
+        }
+        still_ours
+    }
+
+    /// The turn crashed: the message goes back to the head for one more try. False as for [`Self::finish`].
+    #[must_use]
+    pub fn retry(&self, mut delivery: Delivery) -> bool {
+        let mut inner = self.inner.lock();
+        let still_ours = inner.in_hand.take().is_some();
+        if still_ours {
+            delivery.attempt += 1;
+            inner.queue.push_front(delivery);
+        }
+        still_ours
+    }
+
+    /// Stops admission; what is queued can still be handled.
+    pub fn drain(&self) {
+        self.inner.lock().open = false;
+    }
+
+    /// Waits until nothing is queued or in hand.
+    pub async fn until_idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            tokio::pin!(idle);
+            idle.as_mut().enable();
+            {
+                let inner = self.inner.lock();
+                if inner.queue.is_empty() && inner.in_hand.is_none() {
+                    return;
+                }
+            }
+            idle.await;
+        }
+    }
+
+    /// Closes for good and hands out what will never be handled, in order, the message in hand first.
+    pub fn close(&self) -> Vec<Arc<Message>> {
+        let (in_hand, queue, questions) = {
+            let mut inner = self.inner.lock();
+            inner.open = false;
+            inner.waker = None;
+            (
+                inner.in_hand.take(),
+                std::mem::take(&mut inner.queue),
+                std::mem::take(&mut inner.questions),
+            )
+        };
+        self.idle.notify_waiters();
+        drop(questions); // tickets take the lock when they go
+        let queued: Vec<_> = queue.into_iter().map(|delivery| delivery.message).collect();
+        in_hand
+            .map(|(message, _, _)| message)
+            .into_iter()
+            .chain(queued)
+            .collect()
+    }
+
+    /// Opens a closed mailbox again, empty.
+    pub fn reopen(&self) {
+        self.inner.lock().open = true;
+    }
+
+    /// Messages queued or in hand.
+    pub fn depth(&self) -> usize {
+        let inner = self.inner.lock();
+        inner.queue.len() + usize::from(inner.in_hand.is_some())
+    }
+
+    /// How long the oldest queued message has waited.
+    pub fn oldest(&self) -> Duration {
+        self.inner
+            .lock()
+            .queue
+            .front()
+            .map_or(Duration::ZERO, |delivery| delivery.admitted.elapsed())
+    }
+}
+
+impl Inner {
+    fn take_room(&mut self, mailbox: &Arc<Mailbox>, bytes: u64) -> Room {
+        self.used_messages += 1;
+        self.used_bytes += bytes;
+        Room {
+            mailbox: mailbox.clone(),
+            bytes,
+        }
+    }
+
+    fn wake(&mut self) -> Option<Waker> {
+        if self.woken {
+            return None;
+        }
+        self.woken = self.waker.is_some();
+        self.waker.clone()
+    }
+
+    /// The ticket of the question that `message` answers for good. An answer that only goes on with a conversation
+    /// (`agree`, the first of many) takes room like any other message.
+    fn answered_by(&mut self, message: &Message) -> Option<Ticket> {
+        let reply_with = message.in_reply_to.as_ref()?;
+        let question = |participant: Address| Question {
+            conversation_id: message.conversation_id.clone(),
+            reply_with: reply_with.clone(),
+            participant,
+        };
+        if message.sender == Address::Platform {
+            let key =
+                |asked: &Question| asked.conversation_id == message.conversation_id && asked.reply_with == *reply_with;
+            let asked = self.questions.keys().find(|asked| key(asked)).cloned()?;
+            return self.questions.shift_remove(&asked).map(|(_, ticket)| ticket);
+        }
+        let asked = question(message.sender.clone());
+        let (act, _) = self.questions.get(&asked)?;
+        if message.performative.ends_wait_for(*act) {
+            self.questions.shift_remove(&asked).map(|(_, ticket)| ticket)
+        } else {
+            None
+        }
+    }
+}

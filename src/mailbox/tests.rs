@@ -1,0 +1,212 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::id::{AgentId, MessageId};
+use crate::message::Content;
+use crate::time::Timestamp;
+
+fn mailbox(messages: u32) -> Arc<Mailbox> {
+    Mailbox::new(Capacity {
+        messages,
+        bytes: 1 << 20,
+    })
+}
+
+fn message(performative: Performative, sender: Address, in_reply_to: Option<&str>) -> Arc<Message> {
+    Arc::new(Message {
+        id: MessageId::new(),
+        performative,
+        sender,
+        receivers: vec![Address::Agent(AgentId::new())],
+        reply_to: None,
+        content: Content::default(),
+        language: None,
+        ontology: None,
+        protocol: None,
+        conversation_id: "c".to_owned(),
+        reply_with: None,
+        in_reply_to: in_reply_to.map(str::to_owned),
+        reply_by: None,
+        timestamp: Timestamp::now(),
+        causation_id: None,
+        traceparent: None,
+        hops: 0,
+        extensions: BTreeMap::new(),
+    })
+}
+
+fn put(mailbox: &Arc<Mailbox>, message: &Arc<Message>) -> Result<(), Refusal> {
+    let place = mailbox.admit(message)?;
+    let delivery = Delivery {
+        message: message.clone(),
+        attempt: 1,
+        admitted: Instant::now(),
+        seq: Seq(1),
+        place,
+    };
+    mailbox.push(delivery).map_err(|_| Refusal::Closed)
+}
+
+fn request() -> Arc<Message> {
+    message(Performative::Request, Address::Platform, None)
+}
+
+#[test]
+fn a_full_mailbox_says_no_and_room_comes_back_with_the_turn() {
+    let mailbox = mailbox(1);
+    put(&mailbox, &request()).unwrap();
+    assert_eq!(put(&mailbox, &request()), Err(Refusal::Messages));
+    let delivery = mailbox.take().unwrap();
+    assert!(mailbox.finish());
+    assert_eq!(
+        put(&mailbox, &request()),
+        Err(Refusal::Messages),
+        "its turn is not recorded yet"
+    );
+    drop(delivery);
+    put(&mailbox, &request()).unwrap();
+}
+
+#[test]
+fn bytes_are_bounded_too() {
+    let mailbox = Mailbox::new(Capacity {
+        messages: 100,
+        bytes: 300,
+    });
+    put(&mailbox, &request()).unwrap();
+    assert_eq!(put(&mailbox, &request()), Err(Refusal::Bytes));
+}
+
+#[test]
+fn an_answer_always_finds_its_ticket() {
+    let mailbox = mailbox(1);
+    let seller = Address::Agent(AgentId::new());
+    let ticket = mailbox.take_ticket().unwrap();
+    let question = Question {
+        conversation_id: "c".to_owned(),
+        reply_with: "r".to_owned(),
+        participant: seller.clone(),
+    };
+    mailbox.ask(question, Performative::Request, ticket);
+    put(&mailbox, &request()).unwrap();
+    assert_eq!(
+        put(&mailbox, &message(Performative::Agree, seller.clone(), Some("r"))),
+        Err(Refusal::Messages)
+    );
+    put(&mailbox, &message(Performative::Inform, seller.clone(), Some("r"))).unwrap();
+    assert_eq!(
+        put(&mailbox, &message(Performative::Inform, seller, Some("r"))),
+        Err(Refusal::Messages),
+        "one ticket admits one answer"
+    );
+    assert_eq!(mailbox.tickets_left(), TICKETS - 1);
+    mailbox.take();
+    drop(mailbox.take());
+    assert_eq!(mailbox.tickets_left(), TICKETS);
+}
+
+#[test]
+fn what_died_in_hand_is_at_the_head_again() {
+    let mailbox = mailbox(10);
+    let (first, second) = (request(), request());
+    put(&mailbox, &first).unwrap();
+    put(&mailbox, &second).unwrap();
+    drop(mailbox.take());
+    let waker: Waker = Arc::new(|| {});
+    mailbox.attach(&waker);
+    let again = mailbox.take().unwrap();
+    assert_eq!(
+        (again.message.id, again.attempt),
+        (first.id, 1),
+        "a kill is not a crash of its own turn"
+    );
+    assert!(mailbox.retry(again));
+    let again = mailbox.take().unwrap();
+    assert_eq!((again.message.id, again.attempt), (first.id, 2));
+    assert!(mailbox.finish());
+    assert_eq!(mailbox.take().unwrap().message.id, second.id);
+}
+
+#[test]
+fn a_restoration_brings_nothing_twice_and_loses_nothing() {
+    let mailbox = mailbox(10);
+    let push = |message: &Arc<Message>, seq| {
+        let place = mailbox.admit(message).unwrap();
+        let (message, admitted) = (message.clone(), Instant::now());
+        mailbox
+            .push(Delivery {
+                message,
+                attempt: 1,
+                admitted,
+                seq: Seq(seq),
+                place,
+            })
+            .unwrap();
+    };
+    let (handled, live, slow, later) = (request(), request(), request(), request());
+    push(&handled, 1);
+    push(&live, 2);
+    push(&later, 9);
+    drop(mailbox.take()); // in hand when everything broke
+    mailbox.restore(Seq(8), [(live.clone(), 1, Seq(2)), (slow.clone(), 1, Seq(7))], []);
+    push(&slow, 7); // appended before the restoration, handed on after it
+    let order: Vec<_> = std::iter::from_fn(|| {
+        let next = mailbox.take()?;
+        assert!(mailbox.finish());
+        Some(next.message.id)
+    })
+    .collect();
+    assert_eq!(order, [live.id, slow.id, later.id]);
+    assert_eq!(mailbox.inner.lock().used_messages, 0);
+}
+
+#[test]
+fn at_most_one_wake_up_is_on_its_way() {
+    let mailbox = mailbox(10);
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let counter = wakes.clone();
+    let count: Waker = Arc::new(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+    });
+    mailbox.attach(&count);
+    assert!(mailbox.take().is_none());
+    put(&mailbox, &request()).unwrap();
+    put(&mailbox, &request()).unwrap();
+    assert_eq!(
+        wakes.load(Ordering::Relaxed),
+        2,
+        "one for the attachment, one for both messages"
+    );
+}
+
+#[test]
+fn a_closed_mailbox_gives_up_what_it_has_and_voids_the_turn_in_flight() {
+    let mailbox = mailbox(10);
+    let (first, second) = (request(), request());
+    put(&mailbox, &first).unwrap();
+    put(&mailbox, &second).unwrap();
+    let in_flight = mailbox.take().unwrap();
+    let left: Vec<_> = mailbox.close().iter().map(|message| message.id).collect();
+    assert_eq!(left, [first.id, second.id]);
+    assert!(!mailbox.finish(), "its effects must not take place");
+    assert_eq!(put(&mailbox, &request()), Err(Refusal::Closed));
+    drop(in_flight);
+    mailbox.reopen();
+    put(&mailbox, &request()).unwrap();
+}
+
+#[tokio::test]
+async fn draining_ends_when_nothing_is_queued_or_in_hand() {
+    let mailbox = mailbox(10);
+    put(&mailbox, &request()).unwrap();
+    mailbox.drain();
+    assert_eq!(put(&mailbox, &request()), Err(Refusal::Closed));
+    let waiting = tokio::spawn({
+        let mailbox = mailbox.clone();
+        async move { mailbox.until_idle().await }
+    });
+    drop(mailbox.take());
+    assert!(mailbox.finish());
+    waiting.await.unwrap();
+}

@@ -1,0 +1,228 @@
+//! The use cases. A front decodes, calls one method here, and encodes; nothing here knows a wire.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sysinfo::System;
+use tokio::sync::{Semaphore, broadcast, oneshot};
+
+use crate::config::Config;
+use crate::deployment::Operations;
+use crate::directory::{Directory, Entry, Standing};
+use crate::error::{Error, Result};
+use crate::events::{Event, Fanout};
+use crate::id::{Partition, Seq};
+use crate::journal::local::LocalJournal;
+use crate::journal::projections::{MessageQuery, Page, Projections, Stored};
+use crate::journal::{Journal, until_durable};
+use crate::message::{Address, Draft};
+use crate::router::{Expected, RouterMessage, Shared};
+
+pub mod answers;
+mod lifecycle;
+mod measure;
+mod restore;
+mod start;
+mod tree;
+
+pub use answers::*;
+pub use start::{Opened, StartError};
+use tree::PartitionHandle;
+
+/// A running server, without its listeners.
+pub struct Node {
+    config: Config,
+    data_dir: PathBuf,
+    journal: Arc<LocalJournal>,
+    projections: Arc<Projections>,
+    runtime: Arc<crate::wasm::Runtime>,
+    directory: Arc<Directory>,
+    shared: Arc<Shared>,
+    partitions: Vec<PartitionHandle>,
+    fanout: Fanout,
+    operations: Operations,
+    compilations: Operations,
+    /// Messages of clients on their way to the journal.
+    sends: Semaphore,
+    system: Mutex<System>,
+    tree: tokio::sync::OnceCell<supervisors::Tree>,
+    stopping: AtomicBool,
+}
+
+impl Node {
+    pub fn limits(&self) -> NodeLimits {
+        NodeLimits {
+            module_bytes: usize::try_from(self.config.limits.module.bytes()).unwrap_or(usize::MAX),
+        }
+    }
+
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether the node takes work.
+    pub fn ready(&self) -> bool {
+        self.tree.initialized() && !self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Events from now on. A receiver that lies behind loses the oldest and learns how many.
+    pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.fanout.subscribe()
+    }
+
+    /// The sequence up to which everything is durable.
+    pub fn durable(&self) -> Seq {
+        *self.journal.durable().borrow()
+    }
+
+    /// Sends a message of a client. The receipt is given when the message is durable and in the receivers' mailboxes.
+    pub async fn send(&self, caller: &Caller, draft: Draft) -> Result<Receipt> {
+        self.submit(caller, draft, None).await
+    }
+
+    /// Sends, and waits for the message that ends the session (`agree` does not), or with `first` for any answer.
+    pub async fn send_and_wait(
+        &self,
+        caller: &Caller,
+        mut draft: Draft,
+        timeout: Duration,
+        first: bool,
+    ) -> Result<Reply> {
+        // An act that asks nothing (an inform) can be answered all the same when it says by what name.
+        if draft.reply_with.is_none() {
+            draft.reply_with = Some(format!("wait_{}", uuid::Uuid::now_v7().simple()));
+        }
+        let (answer, answered) = oneshot::channel();
+        let receipt = self.submit(caller, draft, Some(Expected { answer, first })).await?;
+        let late = || Error::Timeout {
+            waited: timeout,
+            message_id: receipt.message_id,
+            conversation_id: receipt.conversation_id.clone(),
+        };
+        let answered = tokio::time::timeout(timeout, answered).await.map_err(|_| late())?;
+        let (message, seq) = answered.map_err(|_| late())?;
+        self.until_durable(seq).await?;
+        Ok(Reply { receipt, message })
+    }
+
+    async fn submit(&self, caller: &Caller, draft: Draft, expected: Option<Expected>) -> Result<Receipt> {
+        let draft = draft.check()?;
+        let sender = self.sender(caller, draft.sender.as_deref())?;
+        let busy = || unavailable("too many messages are on their way to the journal");
+        let permit = self.sends.try_acquire().map_err(|_| busy())?;
+        let (reply, receipt) = oneshot::channel();
+        let partition = Partition::of(&sender.to_string(), self.config.partitions);
+        self.partition(partition).cast(RouterMessage::Send {
+            sender,
+            draft: Box::new(draft),
+            expected,
+            reply,
+        });
+        let (receipt, seq) = receipt
+            .await
+            .map_err(|_| unavailable("the router of the sender restarts"))??;
+        self.until_durable(seq).await?;
+        drop(permit);
+        Ok(receipt)
+    }
+
+    /// Who sends: the caller, or the client that it names. Never an agent: what an agent says, it says itself.
+    fn sender(&self, caller: &Caller, claim: Option<&str>) -> Result<Address> {
+        let Some(claim) = claim else {
+            return Ok(Address::Client(caller.principal.clone()));
+        };
+        let name = claim.strip_prefix("client:").unwrap_or(claim);
+        if name == claim && (claim == "platform" || self.directory.find(claim).is_some() || claim.starts_with("agent_"))
+        {
+            return Err(Error::Forbidden(format!(
+                "`sender` names {claim}, and only that agent can speak as itself; leave it out"
+            )));
+        }
+        Ok(Address::Client(name.parse()?))
+    }
+
+    /// A page of the history. It has seen everything that was acknowledged before the call.
+    pub async fn messages(&self, query: MessageQuery) -> Result<Page> {
+        self.projections.seen(self.durable()).await?;
+        self.projections.messages(query).await.map_err(Error::from)
+    }
+
+    pub async fn message(&self, id: &str) -> Result<Stored> {
+        let missing = || Error::MessageNotFound(id.to_owned());
+        let parsed = id.parse().map_err(|_| missing())?;
+        self.projections.seen(self.durable()).await?;
+        self.projections.message(parsed).await?.ok_or_else(missing)
+    }
+
+    /// The supervision tree as data, whole or below `path`.
+    pub async fn supervision_tree(&self, path: Option<&str>) -> Result<supervisors::Snapshot> {
+        let tree = self.tree.get().ok_or_else(|| unavailable("the node starts"))?;
+        let whole = tree.snapshot().await;
+        let Some(path) = path.map(|path| path.trim_matches('/')).filter(|path| !path.is_empty()) else {
+            return Ok(whole);
+        };
+        below(whole, path).ok_or_else(|| Error::PathNotFound(path.to_owned()))
+    }
+
+    /// Prometheus text.
+    pub fn prometheus(&self) -> String {
+        self.refresh_gauges();
+        crate::telemetry::prometheus().render()
+    }
+
+    /// The address that a text means in a query: an agent's id (of a removed one too) or name, `client:<name>`, `platform`.
+    pub fn address(&self, text: &str) -> Result<Address> {
+        match text.parse() {
+            Ok(address) => Ok(address),
+            Err(_) => self.find(text).map(|entry| Address::Agent(entry.id)),
+        }
+    }
+
+    fn find(&self, key: &str) -> Result<Arc<Entry>> {
+        self.directory
+            .find(key)
+            .ok_or_else(|| Error::AgentNotFound(key.to_owned()))
+    }
+
+    fn partition(&self, partition: Partition) -> &PartitionHandle {
+        &self.partitions[usize::from(partition.0)]
+    }
+
+    async fn until_durable(&self, seq: Seq) -> Result<()> {
+        until_durable(self.journal.durable(), seq)
+            .await
+            .map_err(Error::internal)
+    }
+}
+
+impl Standing {
+    pub const fn lifecycle(&self) -> Lifecycle {
+        match self {
+            Self::Loaded => Lifecycle::Loaded,
+            Self::Running => Lifecycle::Running,
+            Self::Draining => Lifecycle::Draining,
+            Self::Stopped => Lifecycle::Stopped,
+            Self::Failed { .. } => Lifecycle::Failed,
+        }
+    }
+}
+
+fn unavailable(reason: &str) -> Error {
+    Error::Unavailable {
+        reason: reason.to_owned(),
+        retry_after: Duration::from_secs(1),
+    }
+}
+
+fn below(snapshot: supervisors::Snapshot, path: &str) -> Option<supervisors::Snapshot> {
+    if snapshot.path == path {
+        return Some(snapshot);
+    }
+    snapshot.children.into_iter().find_map(|child| {
+        let on_the_way = path == child.path || path.strip_prefix(&child.path).is_some_and(|rest| rest.starts_with('/'));
+        if on_the_way { below(child, path) } else { None }
+    })
+}

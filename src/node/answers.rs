@@ -1,0 +1,198 @@
+//! What the use cases answer with: plain values that no wire has shaped.
+
+use std::time::Duration;
+
+use crate::agent::spec::AgentSpec;
+use crate::id::{AgentId, DeploymentId, Digest};
+use crate::message::{ClientName, Message};
+use crate::time::Timestamp;
+
+pub use crate::router::{Receipt, ReceiverOutcome};
+
+/// Who calls. Without tokens everybody is anonymous, may be any client, and is never an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub principal: ClientName,
+}
+
+impl Caller {
+    pub fn anonymous() -> Self {
+        Self {
+            principal: ClientName::anonymous(),
+        }
+    }
+}
+
+/// Where an agent stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lifecycle {
+    /// Not present in the system.
+    Unloaded,
+    /// Its module is loaded; it does not run yet.
+    Loaded,
+    Running,
+    /// It finishes what it has and takes no more.
+    Draining,
+    Stopped,
+    /// Its supervisor gave it up.
+    Failed,
+}
+
+impl Lifecycle {
+    pub const ALL: &[Self] = &[
+        Self::Unloaded,
+        Self::Loaded,
+        Self::Running,
+        Self::Draining,
+        Self::Stopped,
+        Self::Failed,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unloaded => "unloaded",
+            Self::Loaded => "loaded",
+            Self::Running => "running",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct AgentSummary {
+    pub id: AgentId,
+    pub lifecycle: Lifecycle,
+    pub spec: AgentSpec,
+    pub version: semver::Version,
+    pub digest: Digest,
+    pub deployment_id: DeploymentId,
+    pub created_at: Timestamp,
+    pub deployed_at: Timestamp,
+    pub deployed_by: String,
+    pub usage: Usage,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Linear memory of the running instance; 0 when none runs.
+    pub memory_bytes: u64,
+    /// Guest time as a fraction of one core, over the last minute.
+    pub cpu: f64,
+}
+
+#[derive(Clone, Debug)]
+pub struct AgentDetails {
+    pub summary: AgentSummary,
+    pub messages_processed: u64,
+    pub messages_failed: u64,
+    pub messages_queued: u64,
+    pub average_latency_ms: f64,
+    /// Since the running instance started; 0 when none runs.
+    pub uptime: Duration,
+    /// Instances started so far.
+    pub incarnation: u64,
+    /// Why it is `failed`, if it is.
+    pub failure: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct AgentPage {
+    pub agents: Vec<AgentSummary>,
+    pub total: usize,
+    /// None: this was the last page.
+    pub next_offset: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct StopOptions {
+    /// How long queued messages may still be handled.
+    pub grace: Duration,
+    /// False: what is queued becomes dead letters at once.
+    pub drain: bool,
+}
+
+impl StopOptions {
+    /// Beyond this a caller has slipped with the unit.
+    pub const MAX_GRACE: Duration = Duration::from_secs(3600);
+}
+
+impl Default for StopOptions {
+    fn default() -> Self {
+        Self {
+            grace: Duration::from_secs(30),
+            drain: true,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Stopping {
+    pub id: AgentId,
+    pub lifecycle: Lifecycle,
+    pub estimated_completion: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Removed {
+    pub id: AgentId,
+    pub removed_at: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub receipt: Receipt,
+    pub message: std::sync::Arc<Message>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SystemMetrics {
+    pub agents_total: usize,
+    pub agents_running: usize,
+    pub agents_failed: usize,
+    pub messages_processed: u64,
+    /// Turns a second, over the last ten seconds.
+    pub messages_per_second: f64,
+    pub messages_queued: u64,
+    pub dead_letters: u64,
+    /// Of the whole machine, 0 to 100.
+    pub cpu_usage_percent: f64,
+    /// Resident memory of the server.
+    pub memory_used_bytes: u64,
+    pub memory_available_bytes: u64,
+    /// The data folder.
+    pub disk_used_bytes: u64,
+    pub latency_p50_ms: f64,
+    pub latency_p99_ms: f64,
+    /// Mean time from the decision to start an instance to the end of its `init`.
+    pub agent_spawn_ms: f64,
+}
+
+#[derive(Clone, Debug)]
+pub struct AgentMetrics {
+    pub id: AgentId,
+    pub messages_processed: u64,
+    pub messages_failed: u64,
+    pub average_latency_ms: f64,
+    pub cpu_average: f64,
+    pub cpu_peak: f64,
+    pub memory_average_bytes: u64,
+    pub memory_peak_bytes: u64,
+    pub errors: Vec<AgentErrors>,
+}
+
+/// Errors of one kind in one minute.
+#[derive(Clone, Debug)]
+pub struct AgentErrors {
+    /// When the last of them happened.
+    pub at: Timestamp,
+    pub kind: String,
+    pub count: u64,
+}
+
+/// What the edges must know of the node's limits before they read a body.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeLimits {
+    pub module_bytes: usize,
+}

@@ -1,0 +1,136 @@
+//! Figures of the node and of its agents. Everything here is measured; nothing is estimated.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
+
+use super::{AgentErrors, AgentMetrics, Lifecycle, Node, SystemMetrics};
+use crate::agent::meter::LONGEST;
+use crate::error::{Error, Result};
+
+impl Node {
+    pub async fn system_metrics(&self) -> SystemMetrics {
+        let entries = self.directory.all();
+        let count = |state| {
+            entries
+                .iter()
+                .filter(|entry| entry.standing.read().lifecycle() == state)
+                .count()
+        };
+        let turns = self.shared.turns.figures();
+        let counts = self.projections.counts();
+        let (cpu_usage_percent, memory_used_bytes, memory_available_bytes) = self.machine();
+        let dir = self.data_dir.clone();
+        let disk_used_bytes = tokio::task::spawn_blocking(move || bytes_of(&dir)).await.unwrap_or(0);
+        SystemMetrics {
+            agents_total: entries.len(),
+            agents_running: count(Lifecycle::Running),
+            agents_failed: count(Lifecycle::Failed),
+            messages_processed: counts.processed,
+            messages_per_second: turns.per_second,
+            messages_queued: entries.iter().map(|entry| entry.mailbox.depth() as u64).sum(),
+            dead_letters: counts.dead_letters,
+            cpu_usage_percent,
+            memory_used_bytes,
+            memory_available_bytes,
+            disk_used_bytes,
+            latency_p50_ms: turns.latency_p50.as_secs_f64() * 1_000.0,
+            latency_p99_ms: turns.latency_p99.as_secs_f64() * 1_000.0,
+            agent_spawn_ms: self.shared.spawns.mean().as_secs_f64() * 1_000.0,
+        }
+    }
+
+    /// What an agent did in the last `period`, which is one minute to 24 hours.
+    #[allow(
+        clippy::unused_async,
+        reason = "a use case may have to ask others; who calls it need not know"
+    )]
+    pub async fn agent_metrics(&self, key: &str, period: Duration) -> Result<AgentMetrics> {
+        if period < Duration::from_secs(60) || period > LONGEST {
+            return Err(Error::invalid("period", "must be 1m to 24h"));
+        }
+        let entry = self.find(key)?;
+        let reading = entry
+            .slot
+            .as_ref()
+            .map(|slot| slot.meter.read(period))
+            .unwrap_or_default();
+        let errors = reading.errors.into_iter().map(|(at, kind, count)| AgentErrors {
+            at,
+            kind: kind.to_owned(),
+            count,
+        });
+        Ok(AgentMetrics {
+            id: entry.id,
+            messages_processed: reading.processed,
+            messages_failed: reading.failed,
+            average_latency_ms: reading.average_latency.as_secs_f64() * 1_000.0,
+            cpu_average: reading.cpu_average,
+            cpu_peak: reading.cpu_peak,
+            memory_average_bytes: reading.memory_average,
+            memory_peak_bytes: reading.memory_peak,
+            errors: errors.collect(),
+        })
+    }
+
+    /// Use of the whole machine's processors in percent since the last look, resident memory of this process, and memory
+    /// that is available.
+    fn machine(&self) -> (f64, u64, u64) {
+        let mut system = self.system.lock();
+        system.refresh_cpu_usage();
+        system.refresh_memory();
+        let this = sysinfo::get_current_pid().ok();
+        let kind = ProcessRefreshKind::nothing().with_memory();
+        if let Some(pid) = this {
+            system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, kind);
+        }
+        let resident = this
+            .and_then(|pid| system.process(pid))
+            .map_or(0, sysinfo::Process::memory);
+        (
+            f64::from(system.global_cpu_usage()),
+            resident,
+            system.available_memory(),
+        )
+    }
+
+    pub(super) fn refresh_gauges(&self) {
+        let entries = self.directory.all();
+        for state in Lifecycle::ALL {
+            let count = entries
+                .iter()
+                .filter(|entry| entry.standing.read().lifecycle() == *state)
+                .count();
+            metrics::gauge!("caxton_agents", "state" => state.as_str()).set(count as f64);
+        }
+        let queued: usize = entries.iter().map(|entry| entry.mailbox.depth()).sum();
+        metrics::gauge!("caxton_mailbox_messages").set(queued as f64);
+        let oldest = entries
+            .iter()
+            .map(|entry| entry.mailbox.oldest())
+            .max()
+            .unwrap_or_default();
+        metrics::gauge!("caxton_mailbox_oldest_seconds").set(oldest.as_secs_f64());
+    }
+}
+
+pub(super) fn system() -> Result<System, sysinfo::Error> {
+    let mut system = System::new()?;
+    system.refresh_cpu_usage(); // usage is a difference between two looks; this is the first
+    Ok(system)
+}
+
+/// Bytes that the files below a folder take on the disk. What vanishes meanwhile counts nothing.
+fn bytes_of(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return 0;
+    };
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => bytes_of(&entry.path()),
+        Ok(meta) => meta.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).sum()
+}

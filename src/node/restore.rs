@@ -1,0 +1,193 @@
+//! Bringing agents back from the journal, with their state, their queues and what they wait for.
+//!
+//! At the start of the node everybody is in the directory before the first agent runs, so that none misses another. A router
+//! that restarts later takes its own partition back while the others go on: what they send it meanwhile waits in its
+//! mailboxes, behind what the journal held.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::Node;
+use crate::directory::{Document, Entry, Standing};
+use crate::error::{Error, Result};
+use crate::id::{AgentId, Partition};
+use crate::journal::projections::Recovered;
+use crate::mailbox::Question;
+use crate::quantity::Cpu;
+use crate::router::{Orphans, Restore};
+use crate::wasm::Program;
+
+/// Restores partitions for their routers.
+pub(super) struct Restorer {
+    node: Weak<Node>,
+    /// What the start of the node found for the first incarnation of each router.
+    first: Mutex<HashMap<Partition, Orphans>>,
+}
+
+impl Restorer {
+    pub(super) fn new(node: Weak<Node>) -> Self {
+        Self {
+            node,
+            first: Mutex::default(),
+        }
+    }
+
+    /// Restores all partitions, before any router starts.
+    pub(super) async fn restore_all(&self) -> Result<()> {
+        let node = self.node.upgrade().ok_or_else(gone)?;
+        let mut first = HashMap::new();
+        for (partition, share) in node.split(node.projections.recover()?)? {
+            first.insert(partition, node.restore_partition(share).await?);
+        }
+        *self.first.lock() = first;
+        Ok(())
+    }
+}
+
+impl Restore for Restorer {
+    fn restore(&self, partition: Partition) -> Pin<Box<dyn Future<Output = Result<Orphans>> + Send + '_>> {
+        Box::pin(async move {
+            if let Some(orphans) = self.first.lock().remove(&partition) {
+                return Ok(orphans);
+            }
+            let node = self.node.upgrade().ok_or_else(gone)?;
+            // The router's claim fenced every earlier owner, so nothing that it recorded comes after this.
+            node.until_durable(node.journal.appended()).await?;
+            node.projections.seen(node.durable()).await?;
+            let share = node
+                .split(node.projections.recover()?)?
+                .remove(&partition)
+                .unwrap_or_default();
+            node.restore_partition(share).await
+        })
+    }
+}
+
+fn gone() -> Error {
+    Error::internal("the node is gone")
+}
+
+impl Node {
+    /// All that the projections hold, by partition; every partition has a share, if an empty one.
+    fn split(&self, recovered: Recovered) -> Result<HashMap<Partition, Recovered>> {
+        let count = self.config.partitions;
+        let mut split: HashMap<_, Recovered> = (0..count)
+            .map(|number| (Partition(number), Recovered::default()))
+            .collect();
+        for share in split.values_mut() {
+            share.last_seq = recovered.last_seq;
+        }
+        let mut homes: HashMap<AgentId, Partition> = HashMap::new();
+        for (id, json) in recovered.agents {
+            let document: Document = serde_json::from_str(&json).map_err(Error::internal)?;
+            let home = Partition::of(document.spec.name.as_str(), count);
+            homes.insert(id, home);
+            split.entry(home).or_default().agents.push((id, json));
+        }
+        // What is addressed to an agent that no catalog knows must still be given up by somebody.
+        let home = |id: AgentId| {
+            homes
+                .get(&id)
+                .copied()
+                .unwrap_or_else(|| Partition::of(&id.to_string(), count))
+        };
+        for (id, queue) in recovered.queues {
+            split.entry(home(id)).or_default().queues.insert(id, queue);
+        }
+        for (id, state) in recovered.states {
+            split.entry(home(id)).or_default().states.insert(id, state);
+        }
+        for session in recovered.sessions {
+            if let Some(id) = session.initiator.agent() {
+                split.entry(home(id)).or_default().sessions.push(session);
+            }
+        }
+        Ok(split)
+    }
+
+    async fn restore_partition(&self, mut recovered: Recovered) -> Result<Orphans> {
+        let upto = recovered.last_seq;
+        let mut asked: HashMap<AgentId, Vec<_>> = HashMap::new();
+        for session in recovered.sessions {
+            if let Some(asker) = session.initiator.agent() {
+                let question = Question {
+                    conversation_id: session.conversation_id,
+                    reply_with: session.reply_with,
+                    participant: session.participant,
+                };
+                asked.entry(asker).or_default().push((question, session.act));
+            }
+        }
+        let mut orphans = Vec::new();
+        for (id, json) in recovered.agents {
+            let document: Document = serde_json::from_str(&json).map_err(Error::internal)?;
+            let entry = self.reinstate(document).await;
+            let queue = recovered.queues.remove(&id).unwrap_or_default();
+            let Some(slot) = entry
+                .slot
+                .as_ref()
+                .filter(|_| *entry.standing.read() == Standing::Running)
+            else {
+                entry.mailbox.drain();
+                orphans.extend(queue.into_iter().map(|pending| (id, pending.message)));
+                self.directory.put(entry);
+                continue;
+            };
+            *slot.state.write() = recovered.states.remove(&id).unwrap_or_default();
+            let queue = queue
+                .into_iter()
+                .map(|pending| (pending.message, pending.attempts + 1, pending.seq));
+            entry
+                .mailbox
+                .restore(upto, queue, asked.remove(&id).unwrap_or_default());
+            self.directory.put(entry);
+        }
+        for (id, queue) in recovered.queues {
+            orphans.extend(queue.into_iter().map(|pending| (id, pending.message)));
+        }
+        Ok(orphans)
+    }
+
+    /// The entry of an agent: the one that is in the directory, whose mailbox others hold, or a new one.
+    async fn reinstate(&self, document: Document) -> Arc<Entry> {
+        let stopped = document.stopped_at.is_some();
+        if let Some(entry) = self.directory.by_id(document.id) {
+            *entry.standing.write() = if stopped { Standing::Stopped } else { Standing::Running };
+            return entry;
+        }
+        let program = if stopped {
+            Ok(None)
+        } else {
+            self.program_of(&document).await.map(Some)
+        };
+        let (program, standing) = match program {
+            Ok(Some(program)) => (Some(program), Standing::Running),
+            Ok(None) => (None, Standing::Stopped),
+            Err(error) => {
+                let (id, name) = (document.id, &document.spec.name);
+                tracing::error!(agent = %id, %name, %error, "an agent cannot be loaded");
+                let why = error.to_string();
+                (None, Standing::Failed { why })
+            }
+        };
+        let entry = self.entry(document, program);
+        *entry.standing.write() = standing;
+        entry
+    }
+
+    async fn program_of(&self, document: &Document) -> Result<Arc<Program>> {
+        let module = self.module(document.digest)?;
+        let metered = matches!(document.spec.resources.cpu, Some(Cpu::Fuel(_)));
+        self.runtime.compile(module, metered).await
+    }
+
+    /// The agents of a partition that should run, for the supervisor that starts them.
+    pub(super) fn runnable(&self, partition: Partition) -> Vec<Arc<Entry>> {
+        let mut entries = self.directory.of_partition(partition);
+        entries.retain(|entry| entry.slot.is_some() && *entry.standing.read() == Standing::Running);
+        entries
+    }
+}

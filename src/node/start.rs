@@ -1,0 +1,247 @@
+//! Starting and ending a node.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use ractor::Actor;
+use supervisors::{BoxError, ChildSpec, Dynamic, Intensity, Shutdown, Strategy, Supervisor};
+use tokio::sync::Semaphore;
+
+use super::restore::Restorer;
+use super::{Node, measure, tree};
+use crate::config::{Config, ConfigError};
+use crate::deployment::Operations;
+use crate::directory::Directory;
+use crate::error::Error;
+use crate::events::{Announcer, Chronicler, ChroniclerStart, Fanout};
+use crate::id::Partition;
+use crate::journal::local::{LocalJournal, LocalOptions};
+use crate::journal::projections::Projections;
+use crate::journal::{Journal, JournalError};
+use crate::router::{Restore, Shared, Waiters};
+use crate::telemetry::Turns;
+use crate::wasm::{Runtime, RuntimeConfig};
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("the data folder {dir}: {source}")]
+    Folder { dir: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(
+        "the data folder was made with {made} partitions and the configuration says {asked}; their number is fixed when the \
+         folder is made"
+    )]
+    Partitions { made: u16, asked: u16 },
+    #[error("{what} {address}: {source}")]
+    Listen {
+        what: &'static str,
+        address: std::net::SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("{0}")]
+    Node(#[from] Error),
+    #[error("the machine's figures cannot be read: {0}")]
+    Machine(#[from] sysinfo::Error),
+    #[error("the supervision tree: {0}")]
+    Tree(String),
+}
+
+/// A data folder that is ours: locked, its journal open. Nothing runs yet.
+pub struct Opened {
+    config: Config,
+    journal: Arc<LocalJournal>,
+}
+
+impl Opened {
+    /// Opens the data folder, or makes it. A folder that another server has is refused.
+    pub fn open(config: Config) -> Result<Self, StartError> {
+        config.check()?;
+        crate::telemetry::prometheus();
+        open_folder(&config.data_dir)?;
+        let journal = LocalJournal::open(&config.data_dir, LocalOptions::default())?;
+        check_partitions(&config.data_dir, config.partitions)?;
+        Ok(Self { config, journal })
+    }
+
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Brings back what the folder holds and starts the tree. `api` makes the children that face the world; they start
+    /// last, when all agents run.
+    pub async fn start(self, api: impl FnOnce(&Weak<Node>) -> Vec<ChildSpec>) -> Result<Arc<Node>, StartError> {
+        let Self { config, journal } = self;
+        let dir = config.data_dir.clone();
+        let dynamic: Arc<dyn Journal> = journal.clone();
+        let projections = {
+            let (dir, journal) = (dir.clone(), dynamic.clone());
+            let opened = tokio::task::spawn_blocking(move || Projections::open(&dir, &*journal)).await;
+            opened.map_err(|error| StartError::Tree(error.to_string()))??
+        };
+        let directory = Arc::new(Directory::default());
+        let shared = Arc::new(Shared {
+            journal: dynamic.clone(),
+            directory: directory.clone(),
+            waiters: Waiters::default(),
+            turns: Turns::default(),
+            spawns: Arc::default(),
+        });
+        let runtime = Runtime::new(&RuntimeConfig::default())?;
+        let fanout = Fanout::default();
+        let system = measure::system()?;
+        let intensity = Intensity::new(10, Duration::from_secs(60));
+        let operations = config.limits.operations as usize;
+        let (modules, compilations) = Dynamic::new("modules", intensity).max_children(operations).into_child();
+        let (deployments, deploys) = Dynamic::new("deployments", intensity)
+            .max_children(operations)
+            .into_child();
+
+        let mut children = Vec::new();
+        let mut restorer = None;
+        let mut faces = Vec::new();
+        let node = Arc::new_cyclic(|node: &Weak<Node>| {
+            let restore = Arc::new(Restorer::new(node.clone()));
+            let mut partitions = Vec::new();
+            for number in 0..config.partitions {
+                let restore: Arc<dyn Restore> = restore.clone();
+                let (child, handle) = tree::partition(Partition(number), shared.clone(), restore, node.clone());
+                children.push(child);
+                partitions.push(handle);
+            }
+            restorer = Some(restore);
+            faces = api(node);
+            Node {
+                data_dir: dir,
+                sends: Semaphore::new(config.limits.sends_in_flight as usize),
+                config,
+                journal: journal.clone(),
+                projections,
+                runtime,
+                directory: directory.clone(),
+                shared,
+                partitions,
+                fanout: fanout.clone(),
+                operations: Operations::under(deploys),
+                compilations: Operations::under(compilations),
+                system: system.into(),
+                tree: tokio::sync::OnceCell::new(),
+                stopping: false.into(),
+            }
+        });
+        restorer.expect("the closure above ran").restore_all().await?;
+        let events = events(&dynamic, &directory, &fanout, Partition(node.config.partitions));
+        let core = tree::core(journal.durable(), children);
+        let api = Supervisor::new("api", Strategy::OneForOne, Intensity::new(5, Duration::from_secs(60)));
+        let api = faces.into_iter().fold(api, Supervisor::child);
+        // Children stop in the reverse order: the listeners first, then the agents, and events last, to hear of it all.
+        let root = Supervisor::new("node", Strategy::OneForOne, Intensity::new(3, Duration::from_secs(60)))
+            .child(events)
+            .child(modules)
+            .child(deployments)
+            .child(core)
+            .child(api.into_child());
+        let tree = root
+            .start()
+            .await
+            .map_err(|error| StartError::Tree(error.to_string()))?;
+        node.tree
+            .set(tree)
+            .map_err(|_| StartError::Tree("the node was started twice".to_owned()))?;
+        Ok(node)
+    }
+}
+
+impl Node {
+    /// Ends the node: listeners finish what they answer, turns in flight end, the journal is synced and closed. Queues,
+    /// state and agents come back with the next start.
+    pub async fn shutdown(&self) {
+        self.stopping.store(true, std::sync::atomic::Ordering::Release);
+        if let Some(tree) = self.tree.get() {
+            tree.shutdown().await;
+        }
+        self.journal.close();
+    }
+
+    /// Returns when the tree has given up by itself: the node cannot keep its promises and its process must end.
+    pub async fn gave_up(&self) {
+        match self.tree.get() {
+            Some(tree) => drop(tree.wait().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn events(journal: &Arc<dyn Journal>, directory: &Arc<Directory>, fanout: &Fanout, partition: Partition) -> ChildSpec {
+    let announcer = {
+        let (journal, fanout) = (journal.clone(), fanout.clone());
+        ChildSpec::worker("announcer", move |context| {
+            let start = (journal.clone(), fanout.clone());
+            async move { Ok::<_, BoxError>(Actor::spawn_linked(None, Announcer, start, context.supervisor).await?) }
+        })
+    };
+    let chronicler = {
+        let (journal, directory) = (journal.clone(), directory.clone());
+        ChildSpec::worker("chronicler", move |context| {
+            let start = ChroniclerStart {
+                stream: context.events(),
+                journal: journal.clone(),
+                directory: directory.clone(),
+                partition,
+            };
+            async move { Ok::<_, BoxError>(Actor::spawn_linked(None, Chronicler, start, context.supervisor).await?) }
+        })
+    };
+    // Both wait inside their handlers and hold nothing that a kill could tear.
+    Supervisor::new(
+        "events",
+        Strategy::OneForOne,
+        Intensity::new(10, Duration::from_secs(60)),
+    )
+    .child(announcer.shutdown(Shutdown::BrutalKill))
+    .child(chronicler.shutdown(Shutdown::BrutalKill))
+    .into_child()
+}
+
+/// Makes the data folder, for its owner alone.
+fn open_folder(dir: &Path) -> Result<(), StartError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|source| StartError::Folder {
+            dir: dir.to_owned(),
+            source,
+        })
+}
+
+/// The number of partitions decides where agents live, so the folder remembers the one that it was made with.
+fn check_partitions(dir: &Path, asked: u16) -> Result<(), StartError> {
+    let file = dir.join("PARTITIONS");
+    let folder = |source| StartError::Folder {
+        dir: file.clone(),
+        source,
+    };
+    match std::fs::read_to_string(&file) {
+        Ok(text) => match text.trim().parse() {
+            Ok(made) if made == asked => Ok(()),
+            Ok(made) => Err(StartError::Partitions { made, asked }),
+            Err(error) => Err(folder(std::io::Error::new(std::io::ErrorKind::InvalidData, error))),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let write = || {
+                let made = std::fs::File::create(&file)?;
+                std::io::Write::write_all(&mut &made, format!("{asked}\n").as_bytes())?;
+                made.sync_all()?;
+                std::fs::File::open(dir)?.sync_all()
+            };
+            write().map_err(folder)
+        }
+        Err(error) => Err(folder(error)),
+    }
+}

@@ -1,0 +1,270 @@
+//! The node's own supervision tree, declared in one place as a value.
+//!
+//! ```text
+//! node (one_for_one)
+//! ├─ core (rest_for_one)
+//! │   ├─ journal
+//! │   └─ partitions (one_for_one)
+//! │       └─ <partition> (rest_for_one)
+//! │           ├─ router
+//! │           └─ agents (dynamic, a restart budget for each child)
+//! ├─ modules (dynamic): compilations
+//! ├─ deployments (dynamic): deploys, stops, removals
+//! ├─ events (one_for_one): announcer, chronicler
+//! └─ api (one_for_one): listeners
+//! ```
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use globset::GlobMatcher;
+use parking_lot::RwLock;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use serde_json::json;
+use supervisors::{
+    Backoff, BoxError, ChildSpec, Dynamic, DynamicHandle, Failure, Intensity, Restart, Shutdown, Strategy,
+};
+use supervisors::{ExitReason, Supervisor};
+use tokio::sync::watch;
+
+use super::Node;
+use super::lifecycle::event;
+use crate::agent::spec::{self, AgentSpec};
+use crate::agent::{Instance, Outbox, Outcome, Slot, Start as InstanceStart};
+use crate::directory::Directory;
+use crate::id::{Partition, Seq};
+use crate::router::{Restore, Router, RouterMessage, Shared, Start as RouterStart};
+use crate::time::Timestamp;
+use crate::wasm::Grants;
+
+/// Longer than the longest `init`, so that the guest's own limit speaks first.
+const AGENT_START: Duration = Duration::from_secs(30);
+/// A router reads its partition and compiles its agents' modules before it is there.
+const ROUTER_START: Duration = Duration::from_secs(600);
+
+/// A stable way to a partition's router and agents, whichever incarnation is there.
+#[derive(Clone)]
+pub(super) struct PartitionHandle {
+    router: Arc<RwLock<Option<ActorRef<RouterMessage>>>>,
+    pub(super) agents: DynamicHandle,
+}
+
+impl PartitionHandle {
+    /// Tells the router. While it restarts, what is said is lost, and whoever waits for a reply sees that.
+    pub(super) fn cast(&self, message: RouterMessage) {
+        let router = self.router.read().clone();
+        if let Some(router) = router {
+            let _ = router.cast(message);
+        }
+    }
+
+    pub(super) fn outbox(&self) -> Arc<dyn Outbox> {
+        Arc::new(self.clone())
+    }
+}
+
+impl Outbox for PartitionHandle {
+    fn record(&self, outcome: Outcome) {
+        self.cast(RouterMessage::Record(Box::new(outcome)));
+    }
+}
+
+/// Watches the journal. When the writer is gone nothing can be promised any more, so the node must end.
+struct Watchman;
+
+impl Actor for Watchman {
+    type Msg = ();
+    type State = watch::Receiver<Seq>;
+    type Arguments = watch::Receiver<Seq>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<()>,
+        watermark: watch::Receiver<Seq>,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        myself.cast(())?;
+        Ok(watermark)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<()>,
+        (): (),
+        watermark: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        watermark
+            .changed()
+            .await
+            .map_err(|_| Failure::new("journal", "the writer of the journal is gone"))?;
+        myself.cast(())?;
+        Ok(())
+    }
+}
+
+/// The children of one partition, and the way to them.
+pub(super) fn partition(
+    partition: Partition,
+    shared: Arc<Shared>,
+    restore: Arc<dyn Restore>,
+    node: Weak<Node>,
+) -> (ChildSpec, PartitionHandle) {
+    let slot: Arc<RwLock<Option<ActorRef<RouterMessage>>>> = Arc::default();
+    let router = {
+        let slot = slot.clone();
+        ChildSpec::worker("router", move |context| {
+            let (slot, shared, restore) = (slot.clone(), shared.clone(), restore.clone());
+            async move {
+                let start = RouterStart {
+                    partition,
+                    shared,
+                    restore,
+                };
+                let (actor, _) = Actor::spawn_linked(None, Router, start, context.supervisor).await?;
+                *slot.write() = Some(actor.clone());
+                Ok::<_, BoxError>(actor.get_cell())
+            }
+        })
+        .start_timeout(ROUTER_START)
+    };
+    let populate = Arc::new(move || {
+        let Some(node) = node.upgrade() else {
+            return Vec::new();
+        };
+        let slots = node
+            .runnable(partition)
+            .into_iter()
+            .filter_map(|entry| entry.slot.clone());
+        slots.map(|slot| node.agent_child(&slot)).collect()
+    });
+    let (agents, handle) = Dynamic::new("agents", Intensity::new(10, Duration::from_secs(60)))
+        .populate(populate)
+        .into_child();
+    let child = Supervisor::new(
+        partition.to_string(),
+        Strategy::RestForOne,
+        Intensity::new(5, Duration::from_secs(30)),
+    )
+    .label("partition")
+    .child(router)
+    .child(agents)
+    .into_child();
+    let handle = PartitionHandle {
+        router: slot,
+        agents: handle,
+    };
+    (child, handle)
+}
+
+pub(super) fn core(watermark: watch::Receiver<Seq>, partitions: Vec<ChildSpec>) -> ChildSpec {
+    let journal = ChildSpec::worker("journal", move |context| {
+        let watermark = watermark.clone();
+        async move {
+            let (actor, _) = Actor::spawn_linked(None, Watchman, watermark, context.supervisor).await?;
+            Ok::<_, BoxError>(actor.get_cell())
+        }
+    })
+    .shutdown(Shutdown::BrutalKill);
+    let all = Supervisor::new(
+        "partitions",
+        Strategy::OneForOne,
+        Intensity::new(10, Duration::from_secs(30)),
+    );
+    let all = partitions.into_iter().fold(all, Supervisor::child);
+    Supervisor::new("core", Strategy::RestForOne, Intensity::new(3, Duration::from_secs(30)))
+        .child(journal)
+        .child(all.into_child())
+        .into_child()
+}
+
+impl Node {
+    /// The child specification of an agent, as its owner declared it.
+    pub(super) fn agent_child(self: &Arc<Self>, slot: &Arc<Slot>) -> ChildSpec {
+        let declared = &slot.spec.supervision;
+        let give_up = {
+            let (node, slot) = (Arc::downgrade(self), slot.clone());
+            Arc::new(move |reason: &ExitReason| {
+                if let Some(node) = node.upgrade() {
+                    node.give_up(&slot, reason);
+                }
+            })
+        };
+        let started = slot.clone();
+        ChildSpec::worker(slot.name.as_str(), move |context| {
+            let start = InstanceStart {
+                slot: started.clone(),
+                incarnation: context.incarnation,
+            };
+            async move {
+                let (actor, _) = Actor::spawn_linked(None, Instance, start, context.supervisor).await?;
+                Ok::<_, BoxError>(actor.get_cell())
+            }
+        })
+        .restart(match declared.restart {
+            spec::Restart::Permanent => Restart::Permanent,
+            spec::Restart::Transient => Restart::Transient,
+            spec::Restart::Temporary => Restart::Temporary,
+        })
+        .shutdown(Shutdown::Timeout(declared.shutdown.0))
+        .intensity(Intensity::new(declared.intensity, declared.period.0))
+        .backoff(Backoff {
+            min: declared.backoff.min.0,
+            max: declared.backoff.max.0,
+            factor: declared.backoff.factor,
+            jitter: declared.backoff.jitter,
+            reset_after: declared.period.0,
+        })
+        .start_timeout(AGENT_START)
+        .on_give_up(give_up)
+    }
+
+    /// The supervisor gave an agent up: what it has will not be handled, and its senders are told.
+    fn give_up(&self, slot: &Slot, reason: &ExitReason) {
+        let detail = reason.to_string();
+        let body = json!({"agent_id": slot.id, "name": slot.name, "reason": reason.label(), "detail": detail});
+        self.partition(slot.partition).cast(RouterMessage::GiveUp {
+            agent: slot.id,
+            reason: "failed",
+            detail,
+            records: vec![event("agent.failed", slot.id, &body, Timestamp::now())],
+            reply: None,
+        });
+    }
+
+    pub(super) fn grants(&self, spec: &AgentSpec) -> Arc<dyn Grants> {
+        Arc::new(Granted {
+            directory: Arc::downgrade(&self.directory),
+            // A declaration is checked before it gets here; what cannot be compiled grants nothing.
+            message: spec.permissions.matchers().unwrap_or_default(),
+            state: spec.permissions.state,
+            random: spec.permissions.random,
+        })
+    }
+}
+
+/// An agent's permissions.
+struct Granted {
+    directory: Weak<Directory>,
+    message: Vec<GlobMatcher>,
+    state: bool,
+    random: bool,
+}
+
+impl Grants for Granted {
+    fn may_message(&self, receiver: &str) -> bool {
+        let granted = |text: &str| self.message.iter().any(|pattern| pattern.is_match(text));
+        if granted(receiver) {
+            return true;
+        }
+        // Patterns are over names, and an id is another way to write one.
+        let known = self.directory.upgrade().and_then(|directory| directory.find(receiver));
+        known.is_some_and(|entry| granted(entry.name.as_str()) || granted(&entry.id.to_string()))
+    }
+
+    fn state(&self) -> bool {
+        self.state
+    }
+
+    fn random(&self) -> bool {
+        self.random
+    }
+}

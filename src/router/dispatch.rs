@@ -1,0 +1,300 @@
+//! From a draft to a letter: stamped, its receivers found and its place in each mailbox taken.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Receipt, ReceiverOutcome, Shared};
+use crate::directory::{Entry, Standing, Target};
+use crate::error::Error;
+use crate::id::{AgentId, MessageId, Seq};
+use crate::journal::{Dispatch, Record};
+use crate::mailbox::{Delivery, Place, Question, Refusal, Ticket};
+use crate::message::{Address, ClientName, Draft, Message, limits};
+use crate::time::Timestamp;
+
+/// What the host knows of a draft's sender.
+pub(super) struct Stamp<'a> {
+    pub sender: Address,
+    pub now: Timestamp,
+    /// The message whose turn sends this one.
+    pub cause: Option<&'a Message>,
+}
+
+/// A message that has its places and waits for the journal.
+pub(super) struct Letter {
+    pub message: Arc<Message>,
+    agents: Vec<(Arc<Entry>, Place)>,
+    clients: Vec<ClientName>,
+    /// Why some receivers do not get it.
+    undelivered: Option<String>,
+    /// The sender's questions, one for each agent that will answer it.
+    asks: Vec<(Arc<Entry>, Question, Ticket)>,
+}
+
+/// A receiver that does not take a message.
+pub(super) struct Refused {
+    pub receiver: String,
+    /// As `failure` tells agents.
+    pub reason: &'static str,
+    pub error: Error,
+    pub about: Arc<Message>,
+    /// The place of the answer that will not come.
+    pub ticket: Option<Ticket>,
+}
+
+impl Letter {
+    /// A letter of the platform to one agent. Without a place it is only recorded.
+    pub(super) fn to_agent(message: Arc<Message>, entry: Arc<Entry>, place: Option<Place>) -> Self {
+        Self {
+            message,
+            undelivered: place.is_none().then(|| "the mailbox is closed or full".to_owned()),
+            agents: place.map(|place| (entry, place)).into_iter().collect(),
+            clients: Vec::new(),
+            asks: Vec::new(),
+        }
+    }
+
+    pub(super) fn record(&self) -> Record {
+        Record::Message(Dispatch {
+            message: self.message.clone(),
+            deliveries: self.agents.iter().map(|(entry, _)| entry.id).collect(),
+            undelivered: self.undelivered.clone(),
+        })
+    }
+
+    pub(super) fn receipt(&self, refused: Vec<Refused>, now: Timestamp) -> Receipt {
+        let taken = self.message.receivers.iter().map(|address| ReceiverOutcome {
+            receiver: address.to_string(),
+            refused: None,
+        });
+        let refused: Vec<_> = refused
+            .into_iter()
+            .map(|refusal| ReceiverOutcome {
+                receiver: refusal.receiver,
+                refused: Some((refusal.reason, refusal.error.to_string())),
+            })
+            .collect();
+        Receipt {
+            message_id: self.message.id,
+            conversation_id: self.message.conversation_id.clone(),
+            delivered_at: now,
+            receivers: taken
+                .filter(|taken| refused.iter().all(|no| no.receiver != taken.receiver))
+                .chain(refused.clone())
+                .collect(),
+        }
+    }
+}
+
+impl Shared {
+    /// Stamps a draft, finds its receivers and takes a place in each mailbox. `tickets` are places for answers that the
+    /// sender has set aside already. None: no receiver takes it, and `Refused` says for each why.
+    pub(super) fn prepare(
+        &self,
+        stamp: Stamp<'_>,
+        draft: Draft,
+        mut tickets: Vec<Ticket>,
+    ) -> (Option<Letter>, Vec<Refused>) {
+        let mut targets: Vec<(String, Target)> = Vec::new();
+        let mut unknown = Vec::new();
+        for receiver in &draft.receivers {
+            let found = self.directory.resolve(receiver);
+            if found.is_empty() {
+                unknown.push(receiver.clone());
+            }
+            for target in found {
+                if targets.iter().all(|(_, seen)| seen.address() != target.address()) {
+                    targets.push((receiver.clone(), target));
+                }
+            }
+        }
+        let looping = stamp.cause.is_some_and(|cause| cause.hops >= limits::HOPS);
+        let sender = stamp.sender.agent().and_then(|id| self.directory.by_id(id));
+        let message = Arc::new(stamp.message(draft, &targets));
+        let mut refused: Vec<_> = unknown
+            .into_iter()
+            .map(|receiver| Refused {
+                error: Error::AgentNotFound(receiver.clone()),
+                receiver,
+                reason: "unknown_receiver",
+                about: message.clone(),
+                ticket: tickets.pop(),
+            })
+            .collect();
+        let mut letter = Letter {
+            message: message.clone(),
+            agents: Vec::new(),
+            clients: Vec::new(),
+            undelivered: None,
+            asks: Vec::new(),
+        };
+        for (written, target) in targets {
+            match target {
+                Target::Client(name) => letter.clients.push(name),
+                Target::Agent(_) if looping => refused.push(Refused {
+                    receiver: written,
+                    reason: "loop",
+                    error: Error::DeliveryFailed {
+                        reason: format!("{} messages caused each other without end", limits::HOPS),
+                    },
+                    about: message.clone(),
+                    ticket: tickets.pop(),
+                }),
+                Target::Agent(entry) => match entry.mailbox.admit(&message) {
+                    Ok(place) => {
+                        if let (Some(sender), Some(question)) = (&sender, question(&message, &entry)) {
+                            // A cfp to many needs as many places for answers; the first is the turn's own.
+                            if let Some(ticket) = tickets.pop().or_else(|| sender.mailbox.take_ticket()) {
+                                letter.asks.push((sender.clone(), question, ticket));
+                            }
+                        }
+                        letter.agents.push((entry, place));
+                    }
+                    Err(refusal) => refused.push(Refused {
+                        receiver: written,
+                        reason: reason(refusal),
+                        error: error(refusal, &entry),
+                        about: message.clone(),
+                        ticket: tickets.pop(),
+                    }),
+                },
+            }
+        }
+        if letter.agents.is_empty() && letter.clients.is_empty() {
+            return (None, refused);
+        }
+        let why: Vec<_> = refused
+            .iter()
+            .map(|refusal| format!("{}: {}", refusal.receiver, refusal.reason))
+            .collect();
+        letter.undelivered = (!why.is_empty()).then(|| why.join("; "));
+        (Some(letter), refused)
+    }
+
+    /// A failure from the platform to the sender of `about`, if it is one that may be told.
+    pub(super) fn failure(&self, about: &Message, reason: &str, detail: &str, now: Timestamp) -> Option<Letter> {
+        if !about.performative.may_be_answered() {
+            return None;
+        }
+        let failure = Arc::new(Message::failure(about, reason, detail, now));
+        match &about.sender {
+            Address::Platform => None,
+            Address::Client(name) => Some(Letter {
+                message: failure,
+                agents: Vec::new(),
+                clients: vec![name.clone()],
+                undelivered: None,
+                asks: Vec::new(),
+            }),
+            Address::Agent(id) => {
+                let entry = self.directory.by_id(*id)?;
+                let place = entry.mailbox.admit(&failure).ok();
+                Some(Letter::to_agent(failure, entry, place))
+            }
+        }
+    }
+
+    /// The batch up to `seq` has its place in the journal: its letters go to the mailboxes and to those who wait. Answers
+    /// with the agents whose mailbox closed between admission and now.
+    #[must_use]
+    pub(super) fn hand_on(&self, letter: Letter, seq: Seq) -> Vec<(AgentId, Arc<Message>)> {
+        let mut bounced = Vec::new();
+        for (sender, question, ticket) in letter.asks {
+            sender.mailbox.ask(question, letter.message.performative, ticket);
+        }
+        for (entry, place) in letter.agents {
+            let delivery = Delivery {
+                message: letter.message.clone(),
+                attempt: 1,
+                admitted: Instant::now(),
+                seq,
+                place,
+            };
+            if let Err(delivery) = entry.mailbox.push(delivery) {
+                bounced.push((entry.id, delivery.message));
+            }
+        }
+        for client in letter.clients {
+            self.waiters.answer(&client, &letter.message, seq);
+        }
+        bounced
+    }
+}
+
+impl Stamp<'_> {
+    fn message(self, draft: Draft, targets: &[(String, Target)]) -> Message {
+        let id = MessageId::new();
+        let performative = draft.performative.expect("a draft is checked before it is sent");
+        let reply_with = draft
+            .reply_with
+            .or_else(|| performative.expects_reply().then(|| id.to_string()));
+        Message {
+            id,
+            performative,
+            sender: self.sender,
+            receivers: targets.iter().map(|(_, target)| target.address()).collect(),
+            reply_to: draft.reply_to,
+            content: draft.content,
+            language: draft.language,
+            ontology: draft.ontology,
+            protocol: draft
+                .protocol
+                .or_else(|| performative.starts_protocol().map(str::to_owned)),
+            conversation_id: draft
+                .conversation_id
+                .unwrap_or_else(|| format!("conv_{}", id.uuid().simple())),
+            reply_with,
+            in_reply_to: draft.in_reply_to,
+            reply_by: draft.reply_by,
+            timestamp: self.now,
+            causation_id: self.cause.map(|cause| cause.id),
+            traceparent: draft
+                .traceparent
+                .or_else(|| self.cause.and_then(|cause| cause.traceparent.clone())),
+            hops: self.cause.map_or(0, |cause| cause.hops.saturating_add(1)),
+            extensions: draft.extensions,
+        }
+    }
+}
+
+/// What the sender asks `entry` with `message`, if it waits for an answer.
+fn question(message: &Message, entry: &Entry) -> Option<Question> {
+    message.performative.expects_reply().then(|| Question {
+        conversation_id: message.conversation_id.clone(),
+        reply_with: message
+            .reply_with
+            .clone()
+            .expect("the stamp gives a question its reply_with"),
+        participant: Address::Agent(entry.id),
+    })
+}
+
+const fn reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Messages | Refusal::Bytes => "overloaded",
+        Refusal::Closed => "gone",
+    }
+}
+
+fn error(refusal: Refusal, entry: &Entry) -> Error {
+    const RETRY_AFTER: Duration = Duration::from_secs(1);
+    let agent: AgentId = entry.id;
+    let full = |what| Error::MailboxFull {
+        agent,
+        what,
+        retry_after: RETRY_AFTER,
+    };
+    match refusal {
+        Refusal::Messages => full("messages"),
+        Refusal::Bytes => full("bytes"),
+        Refusal::Closed => {
+            let (state, mend) = match &*entry.standing.read() {
+                Standing::Loaded | Standing::Running => ("starting", "try again"),
+                Standing::Draining => ("draining", "it takes no more messages; deploy it again"),
+                Standing::Stopped => ("stopped", "remove it and deploy it again"),
+                Standing::Failed { .. } => ("failed", "see its supervision tree, then remove it and deploy it again"),
+            };
+            Error::InvalidState { agent, state, mend }
+        }
+    }
+}

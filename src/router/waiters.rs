@@ -1,0 +1,65 @@
+//! Callers of the API that wait for an answer.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use tokio::sync::oneshot;
+
+use crate::fipa::Performative;
+use crate::id::Seq;
+use crate::message::{Address, ClientName, Message};
+
+/// Someone who waits. Dropping the receiver ends the wait.
+#[derive(Debug)]
+pub struct Expected {
+    pub answer: oneshot::Sender<(Arc<Message>, Seq)>,
+    /// Take the first answer of any kind, even one that does not end the session.
+    pub first: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    client: ClientName,
+    conversation_id: String,
+    reply_with: String,
+}
+
+/// Bounded by the callers: each entry is a request that is being answered, and leaves with it.
+#[derive(Debug, Default)]
+pub struct Waiters {
+    waiting: DashMap<Key, (Performative, Expected)>,
+}
+
+impl Waiters {
+    /// `question` is about to be handed on; `expected` waits for its answer.
+    pub(super) fn expect(&self, question: &Message, expected: Expected) {
+        self.waiting.retain(|_, (_, waiting)| !waiting.answer.is_closed());
+        if let (Address::Client(client), Some(reply_with)) = (&question.sender, &question.reply_with) {
+            let key = Key {
+                client: client.clone(),
+                conversation_id: question.conversation_id.clone(),
+                reply_with: reply_with.clone(),
+            };
+            self.waiting.insert(key, (question.performative, expected));
+        }
+    }
+
+    /// `answer` was appended up to `seq` for a client. The one who waits still has to see it durable.
+    pub(super) fn answer(&self, client: &ClientName, answer: &Arc<Message>, seq: Seq) {
+        let Some(reply_with) = answer.in_reply_to.clone() else {
+            return;
+        };
+        let key = Key {
+            client: client.clone(),
+            conversation_id: answer.conversation_id.clone(),
+            reply_with,
+        };
+        let ends = |asked: Performative, first: bool| first || answer.performative.ends_wait_for(asked);
+        if let Some((_, (_, expected))) = self
+            .waiting
+            .remove_if(&key, |_, (asked, wait)| ends(*asked, wait.first))
+        {
+            let _ = expected.answer.send((answer.clone(), seq)); // gone: the answer stays in the history
+        }
+    }
+}
