@@ -28,5 +28,8 @@ pub mod deployment;
 pub mod events;
 
 // The use cases, and how the world reaches them.
+pub mod api;
+pub mod cli;
 pub mod config;
 pub mod node;
+pub mod server;

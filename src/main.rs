@@ -1,3 +1,5 @@
-//! The program.
+//! The program: see [`caxton::cli`].
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    caxton::cli::main()
+}

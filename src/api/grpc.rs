@@ -1,0 +1,129 @@
+//! The gRPC API, `caxton.v1`, with reflection (v1) and `grpc.health.v1`.
+//!
+//! Purpose: the use cases of the REST API in protobuf. Owner: the `api` branch of the tree, through [`Server`]. Invariant:
+//! an error of the node has a `google.rpc.ErrorInfo` whose `reason` is the published code; both fronts call the same method.
+
+mod agents;
+mod convert;
+mod messages;
+pub mod proto;
+mod status;
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::server::HealthReporter;
+
+use self::agents::Agents;
+use self::messages::Messages;
+use self::proto::agent_service_server::AgentServiceServer;
+use self::proto::message_service_server::MessageServiceServer;
+use super::limits;
+use crate::node::Node;
+
+/// Calls of one connection at a time.
+const STREAMS: u32 = 256;
+/// Flow-control windows, so that a module of tens of megabytes need not wait for a round trip each 64 KiB.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// How often an idle connection is pinged, and how long it may take to answer.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
+
+/// A bound listener that does not answer yet: connections wait until [`Server::run`].
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+}
+
+/// Stops a running server, at the latest when it is dropped.
+#[derive(Debug)]
+pub struct Handle {
+    stopping: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Binds the address; port 0 takes a free one.
+    pub fn bind(addr: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(addr)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener })
+    }
+
+    /// Another server on the same socket, so that a restart loses no connection that waits.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            listener: self.listener.try_clone()?,
+        })
+    }
+
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until the handle stops it. The future must be polled on a tokio runtime; each connection becomes a task there.
+    pub fn run(self, node: Arc<Node>) -> (Handle, impl Future<Output = io::Result<()>> + Send + 'static + use<>) {
+        let (stopping, stopped) = watch::channel(false);
+        (Handle { stopping }, serve(self.listener, node, stopped))
+    }
+}
+
+impl Handle {
+    /// Takes no more calls, and waits [`limits::DRAIN`] for those in flight. The future of [`Server::run`] resolves then.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+}
+
+async fn serve(listener: TcpListener, node: Arc<Node>, stopping: watch::Receiver<bool>) -> io::Result<()> {
+    let module_bytes = node.limits().module_bytes;
+    let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?).with_nodelay(Some(true));
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(io::Error::other)?;
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<AgentServiceServer<Agents>>().await;
+    health.set_serving::<MessageServiceServer<Messages>>().await;
+
+    let envelope = limits::CONFIG_BYTES + limits::FRAMING_BYTES;
+    let agents = AgentServiceServer::new(Agents::new(Arc::clone(&node)))
+        .max_decoding_message_size(module_bytes.saturating_add(envelope));
+    let messages = MessageServiceServer::new(Messages::new(node)).max_decoding_message_size(limits::MESSAGE_BODY_BYTES);
+    let serving = tonic::transport::Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
+        .add_service(reflection)
+        .add_service(health_service)
+        .add_service(agents)
+        .add_service(messages)
+        .serve_with_incoming_shutdown(incoming, say_goodbye(stopping.clone(), health));
+    let overdue = async {
+        until(stopping).await;
+        tokio::time::sleep(limits::DRAIN).await;
+    };
+    tokio::select! {
+        served = serving => served.map_err(io::Error::other),
+        () = overdue => Ok(()),
+    }
+}
+
+async fn say_goodbye(stopping: watch::Receiver<bool>, health: HealthReporter) {
+    until(stopping).await;
+    health.set_not_serving::<AgentServiceServer<Agents>>().await;
+    health.set_not_serving::<MessageServiceServer<Messages>>().await;
+}
+
+/// Resolves when the handle says stop, or is gone.
+async fn until(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}

@@ -1,0 +1,229 @@
+//! `caxton.v1.AgentService`.
+
+mod config;
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use self::config::{limits_of, spec};
+use super::convert::{duration, read_duration, timestamp};
+use super::proto::agent_service_server::AgentService;
+use super::proto::{
+    Agent, AgentMetrics, AgentStatus, DeployAgentRequest, DeployAgentResponse, GetAgentRequest, ListAgentsRequest,
+    ListAgentsResponse, RemoveAgentRequest, RemoveAgentResponse, ResourceUsage, StopAgentRequest, StopAgentResponse,
+};
+use super::status::call;
+use crate::api::limits;
+use crate::error::{Error, Result};
+use crate::node::{AgentDetails, AgentSummary, Caller, Lifecycle, Node, StopOptions};
+
+pub(super) struct Agents {
+    node: Arc<Node>,
+}
+
+impl Agents {
+    pub(super) const fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    async fn deploy(&self, asked: DeployAgentRequest) -> Result<DeployAgentResponse> {
+        let limit = self.node.limits().module_bytes;
+        if asked.wasm_module.len() > limit {
+            return Err(Error::PayloadTooLarge { what: "module", limit });
+        }
+        let spec = spec(asked.config.ok_or_else(|| Error::invalid("config", "is missing"))?)?;
+        let agent = self.node.deploy(&Caller::anonymous(), asked.wasm_module, spec).await?;
+        Ok(DeployAgentResponse {
+            agent_id: agent.id.to_string(),
+            status: status(agent.lifecycle).into(),
+            deployed_at: Some(timestamp(agent.deployed_at)),
+            name: agent.spec.name.to_string(),
+            version: agent.version.to_string(),
+            deployment_id: agent.deployment_id.to_string(),
+            digest: agent.digest.to_string(),
+        })
+    }
+
+    async fn list(&self, asked: ListAgentsRequest) -> Result<ListAgentsResponse> {
+        let status = filter(asked.status_filter)?;
+        let limit = match usize::try_from(asked.limit) {
+            Ok(0) => limits::DEFAULT_PAGE,
+            Ok(limit) if limit <= limits::PAGE => limit,
+            _ => {
+                return Err(Error::invalid(
+                    "limit",
+                    format!("must be 1 to {}, or left out", limits::PAGE),
+                ));
+            }
+        };
+        let offset = usize::try_from(asked.offset).map_err(|_| Error::invalid("offset", "must not be negative"))?;
+        let page = self.node.agents(status, limit, offset).await;
+        Ok(ListAgentsResponse {
+            agents: page.agents.iter().map(shown).collect(),
+            total: count(page.total),
+            next_offset: page.next_offset.map(count),
+        })
+    }
+
+    async fn get(&self, asked: GetAgentRequest) -> Result<Agent> {
+        let AgentDetails {
+            summary,
+            messages_processed,
+            messages_failed,
+            messages_queued,
+            average_latency_ms,
+            uptime,
+            incarnation,
+            failure,
+        } = self.node.agent(&asked.agent_id).await?;
+        let metrics = AgentMetrics {
+            messages_processed,
+            messages_failed,
+            messages_queued,
+            average_latency_ms,
+            uptime: Some(duration(uptime)),
+            incarnation,
+        };
+        Ok(Agent {
+            metrics: Some(metrics),
+            failure: failure.unwrap_or_default(),
+            ..shown(&summary)
+        })
+    }
+
+    async fn stop(&self, asked: StopAgentRequest) -> Result<StopAgentResponse> {
+        let default = StopOptions::default();
+        let grace = match asked
+            .grace_period
+            .map(|grace| read_duration("grace_period", grace))
+            .transpose()?
+        {
+            None => default.grace,
+            Some(grace) if grace <= StopOptions::MAX_GRACE => grace,
+            Some(_) => return Err(Error::invalid("grace_period", "must be at most an hour")),
+        };
+        let options = StopOptions {
+            grace,
+            drain: asked.drain_messages.unwrap_or(default.drain),
+        };
+        let stopping = self
+            .node
+            .stop_agent(&Caller::anonymous(), &asked.agent_id, options)
+            .await?;
+        Ok(StopAgentResponse {
+            agent_id: stopping.id.to_string(),
+            status: status(stopping.lifecycle).into(),
+            estimated_completion: Some(timestamp(stopping.estimated_completion)),
+        })
+    }
+
+    async fn remove(&self, asked: RemoveAgentRequest) -> Result<RemoveAgentResponse> {
+        let removed = self
+            .node
+            .remove_agent(&Caller::anonymous(), &asked.agent_id, asked.force)
+            .await?;
+        Ok(RemoveAgentResponse {
+            agent_id: removed.id.to_string(),
+            status: AgentStatus::Removed.into(),
+            removed_at: Some(timestamp(removed.removed_at)),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl AgentService for Agents {
+    async fn deploy_agent(
+        &self,
+        request: Request<DeployAgentRequest>,
+    ) -> Result<Response<DeployAgentResponse>, Status> {
+        call(request, |asked, _| self.deploy(asked)).await
+    }
+
+    async fn list_agents(&self, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
+        call(request, |asked, _| self.list(asked)).await
+    }
+
+    async fn get_agent(&self, request: Request<GetAgentRequest>) -> Result<Response<Agent>, Status> {
+        call(request, |asked, _| self.get(asked)).await
+    }
+
+    async fn stop_agent(&self, request: Request<StopAgentRequest>) -> Result<Response<StopAgentResponse>, Status> {
+        call(request, |asked, _| self.stop(asked)).await
+    }
+
+    async fn remove_agent(
+        &self,
+        request: Request<RemoveAgentRequest>,
+    ) -> Result<Response<RemoveAgentResponse>, Status> {
+        call(request, |asked, _| self.remove(asked)).await
+    }
+}
+
+const fn status(lifecycle: Lifecycle) -> AgentStatus {
+    match lifecycle {
+        Lifecycle::Unloaded => AgentStatus::Unloaded,
+        Lifecycle::Loaded => AgentStatus::Loaded,
+        Lifecycle::Running => AgentStatus::Running,
+        Lifecycle::Draining => AgentStatus::Draining,
+        Lifecycle::Stopped => AgentStatus::Stopped,
+        Lifecycle::Failed => AgentStatus::Failed,
+    }
+}
+
+fn filter(number: i32) -> Result<Option<Lifecycle>> {
+    let known = AgentStatus::try_from(number).map_err(|_| Error::invalid("status_filter", "is no status"))?;
+    match known {
+        AgentStatus::Unspecified => Ok(None),
+        AgentStatus::Unloaded => Ok(Some(Lifecycle::Unloaded)),
+        AgentStatus::Loaded => Ok(Some(Lifecycle::Loaded)),
+        AgentStatus::Running => Ok(Some(Lifecycle::Running)),
+        AgentStatus::Draining => Ok(Some(Lifecycle::Draining)),
+        AgentStatus::Stopped => Ok(Some(Lifecycle::Stopped)),
+        AgentStatus::Failed => Ok(Some(Lifecycle::Failed)),
+        AgentStatus::Removed => Err(Error::invalid(
+            "status_filter",
+            "is no state of an agent: removed ones are gone",
+        )),
+    }
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+fn shown(agent: &AgentSummary) -> Agent {
+    Agent {
+        agent_id: agent.id.to_string(),
+        name: agent.spec.name.to_string(),
+        status: status(agent.lifecycle).into(),
+        version: agent.version.to_string(),
+        deployment_id: agent.deployment_id.to_string(),
+        digest: agent.digest.to_string(),
+        created_at: Some(timestamp(agent.created_at)),
+        deployed_at: Some(timestamp(agent.deployed_at)),
+        deployed_by: agent.deployed_by.clone(),
+        limits: Some(limits_of(&agent.spec.resources)),
+        usage: Some(ResourceUsage {
+            memory_bytes: agent.usage.memory_bytes,
+            cpu: agent.usage.cpu,
+        }),
+        capabilities: agent.spec.capabilities.clone(),
+        metrics: None,
+        failure: String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_filter_reads_what_a_status_shows() {
+        for &lifecycle in Lifecycle::ALL {
+            assert_eq!(filter(status(lifecycle).into()).unwrap(), Some(lifecycle));
+        }
+        assert_eq!(filter(0).unwrap(), None);
+        assert!(filter(AgentStatus::Removed.into()).is_err() && filter(99).is_err());
+    }
+}

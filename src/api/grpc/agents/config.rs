@@ -1,0 +1,248 @@
+//! The declaration of an agent in protobuf. It becomes JSON first, so that both fronts have one reader and one wording of
+//! errors.
+
+use serde_json::{Map, Value};
+
+use crate::agent::spec::{AgentSpec, Resources};
+use crate::api::grpc::convert::{duration, read_duration};
+use crate::api::grpc::proto::{AgentConfig, DeploymentStrategy, ResourceLimits, RestartPolicy, Supervision};
+use crate::error::{Error, Result};
+
+/// Members that are given; what protobuf leaves at its default is left out.
+#[derive(Default)]
+struct Members(Map<String, Value>);
+
+impl Members {
+    fn put(&mut self, name: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.0.insert(name.to_owned(), value.into());
+        }
+    }
+
+    fn text(&mut self, name: &str, text: String) {
+        self.put(name, super::super::convert::given(text));
+    }
+
+    /// A time, in seconds.
+    fn span(&mut self, name: &str, path: &str, span: Option<prost_types::Duration>) -> Result<()> {
+        let span = span
+            .map(|span| read_duration(&format!("{path}.{name}"), span))
+            .transpose()?;
+        self.put(name, span.map(|span| span.as_secs_f64()));
+        Ok(())
+    }
+}
+
+pub(super) fn spec(config: AgentConfig) -> Result<AgentSpec> {
+    if !config.environment.is_empty() {
+        return Err(Error::invalid(
+            "config.environment",
+            "is not offered by this release: leave it out",
+        ));
+    }
+    let mut members = Members::default();
+    members.put("name", Some(config.name));
+    members.text("version", config.version);
+    members.put("strategy", strategy(config.strategy)?);
+    members.put("capabilities", Some(config.capabilities));
+    if let Some(resources) = config.resources {
+        members.put("resources", Some(resources_json(resources)?));
+    }
+    if let Some(permissions) = config.permissions {
+        let mut inner = Members::default();
+        inner.put("message", Some(permissions.message));
+        inner.put("state", Some(permissions.state));
+        inner.put("random", Some(permissions.random));
+        members.put("permissions", Some(inner.0));
+    }
+    if let Some(supervision) = config.supervision {
+        members.put("supervision", Some(supervision_json(supervision)?));
+    }
+    if let Some(delivery) = config.delivery {
+        let mut inner = Members::default();
+        inner.put("max_deliveries", delivery.max_deliveries);
+        members.put("delivery", Some(inner.0));
+    }
+    AgentSpec::from_json(&serde_json::to_vec(&members.0).map_err(Error::internal)?)
+}
+
+fn resources_json(resources: ResourceLimits) -> Result<Map<String, Value>> {
+    let mut inner = Members::default();
+    inner.text("memory", resources.memory);
+    inner.text("cpu", resources.cpu);
+    inner.span("turn_deadline", "config.resources", resources.turn_deadline)?;
+    inner.put("mailbox_messages", resources.mailbox_messages);
+    inner.text("mailbox_bytes", resources.mailbox_bytes);
+    inner.text("state_bytes", resources.state_bytes);
+    inner.put("sends_per_turn", resources.sends_per_turn);
+    Ok(inner.0)
+}
+
+fn supervision_json(supervision: Supervision) -> Result<Map<String, Value>> {
+    const PATH: &str = "config.supervision";
+    let mut inner = Members::default();
+    inner.put("restart", restart(supervision.restart)?);
+    inner.put("intensity", supervision.intensity);
+    inner.span("period", PATH, supervision.period)?;
+    inner.span("shutdown", PATH, supervision.shutdown)?;
+    if let Some(backoff) = supervision.backoff {
+        const PATH: &str = "config.supervision.backoff";
+        let mut waits = Members::default();
+        waits.span("min", PATH, backoff.min)?;
+        waits.span("max", PATH, backoff.max)?;
+        waits.put("factor", backoff.factor);
+        waits.put("jitter", backoff.jitter);
+        inner.put("backoff", Some(waits.0));
+    }
+    Ok(inner.0)
+}
+
+fn strategy(number: i32) -> Result<Option<&'static str>> {
+    let known = DeploymentStrategy::try_from(number)
+        .map_err(|_| Error::invalid("config.strategy", "is none of this release's strategies"))?;
+    Ok(match known {
+        DeploymentStrategy::Unspecified => None,
+        DeploymentStrategy::Immediate => Some("immediate"),
+        DeploymentStrategy::Rolling => Some("rolling"),
+        DeploymentStrategy::BlueGreen => Some("blue_green"),
+        DeploymentStrategy::Canary => Some("canary"),
+    })
+}
+
+fn restart(number: i32) -> Result<Option<&'static str>> {
+    let known = RestartPolicy::try_from(number)
+        .map_err(|_| Error::invalid("config.supervision.restart", "is none of this release's policies"))?;
+    Ok(match known {
+        RestartPolicy::Unspecified => None,
+        RestartPolicy::Permanent => Some("permanent"),
+        RestartPolicy::Transient => Some("transient"),
+        RestartPolicy::Temporary => Some("temporary"),
+    })
+}
+
+pub(super) fn limits_of(resources: &Resources) -> ResourceLimits {
+    ResourceLimits {
+        memory: resources.memory.to_string(),
+        // An agent handles one message at a time, so that one core is its ceiling when none is declared.
+        cpu: resources.cpu.map_or_else(|| "1000m".to_owned(), |cpu| cpu.to_string()),
+        turn_deadline: Some(duration(resources.turn_deadline.0)),
+        mailbox_messages: Some(resources.mailbox_messages),
+        mailbox_bytes: resources.mailbox_bytes.to_string(),
+        state_bytes: resources.state_bytes.to_string(),
+        sends_per_turn: Some(resources.sends_per_turn),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::agent::spec::{Ceilings, Restart, Strategy};
+    use crate::api::grpc::proto::{Backoff, Permissions};
+    use crate::quantity::Cpu;
+
+    fn named(name: &str) -> AgentConfig {
+        AgentConfig {
+            name: name.to_owned(),
+            ..AgentConfig::default()
+        }
+    }
+
+    fn field(config: AgentConfig) -> String {
+        let Error::InvalidRequest { field, .. } = spec(config).unwrap_err() else {
+            panic!("no invalid request")
+        };
+        field
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let spec = spec(named("my-agent")).unwrap();
+        spec.check(&Ceilings::default()).unwrap();
+        assert_eq!(spec.resources, Resources::default());
+        assert!(!spec.permissions.state);
+    }
+
+    #[test]
+    fn what_is_given_arrives() {
+        let spec = spec(AgentConfig {
+            strategy: DeploymentStrategy::BlueGreen.into(),
+            resources: Some(ResourceLimits {
+                memory: "50MB".to_owned(),
+                cpu: "100m".to_owned(),
+                turn_deadline: Some(duration(Duration::from_millis(200))),
+                sends_per_turn: Some(0),
+                ..ResourceLimits::default()
+            }),
+            permissions: Some(Permissions {
+                message: vec!["*".to_owned()],
+                state: true,
+                random: false,
+            }),
+            supervision: Some(Supervision {
+                restart: RestartPolicy::Transient.into(),
+                backoff: Some(Backoff {
+                    factor: Some(3.0),
+                    ..Backoff::default()
+                }),
+                ..Supervision::default()
+            }),
+            ..named("my-agent")
+        })
+        .unwrap();
+        assert_eq!(spec.strategy, Strategy::BlueGreen);
+        assert_eq!(spec.resources.cpu, Some(Cpu::Millicores(100)));
+        assert_eq!(
+            (spec.resources.turn_deadline.0, spec.resources.sends_per_turn),
+            (Duration::from_millis(200), 0)
+        );
+        assert!(spec.permissions.state);
+        assert_eq!(spec.supervision.restart, Restart::Transient);
+        assert!((spec.supervision.backoff.factor - 3.0).abs() < f64::EPSILON);
+        assert_eq!(limits_of(&spec.resources).memory, "50MB");
+    }
+
+    #[test]
+    fn wrong_declarations_name_the_field() {
+        assert_eq!(field(named("")), "config.name");
+        let environment = [("A".to_owned(), "b".to_owned())].into();
+        assert_eq!(
+            field(AgentConfig {
+                environment,
+                ..named("a")
+            }),
+            "config.environment"
+        );
+        assert_eq!(
+            field(AgentConfig {
+                strategy: 99,
+                ..named("a")
+            }),
+            "config.strategy"
+        );
+        let resources = Some(ResourceLimits {
+            memory: "much".to_owned(),
+            ..ResourceLimits::default()
+        });
+        assert_eq!(
+            field(AgentConfig {
+                resources,
+                ..named("a")
+            }),
+            "config.resources.memory"
+        );
+        let turn_deadline = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+        let resources = Some(ResourceLimits {
+            turn_deadline,
+            ..ResourceLimits::default()
+        });
+        assert_eq!(
+            field(AgentConfig {
+                resources,
+                ..named("a")
+            }),
+            "config.resources.turn_deadline"
+        );
+    }
+}

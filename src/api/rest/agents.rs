@@ -1,0 +1,165 @@
+//! `/api/v1/agents`.
+
+mod view;
+
+use std::time::Duration;
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+
+use self::view::{DeployAnswer, Details, Page};
+use super::State;
+use super::failure::Failure;
+use super::query::Parameters;
+use crate::agent::spec::AgentSpec;
+use crate::api::{json, limits};
+use crate::error::Error;
+use crate::id::AgentId;
+use crate::node::{Caller, Lifecycle, StopOptions};
+use crate::time::Timestamp;
+
+/// `POST /api/v1/agents`: the parts `wasm` and `config` of a form, or `{"wasm_module": "<base64>", "config": {…}}`.
+pub(super) async fn deploy(
+    state: web::Data<State>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Failure> {
+    Parameters::of(&request)?.finish()?;
+    let room = state.uploads.acquire().await.map_err(Error::internal)?;
+    let deploy = super::body::read_deploy(&request, payload, state.node.limits().module_bytes).await?;
+    let spec = AgentSpec::from_json(&deploy.config)?;
+    let agent = state.node.deploy(&Caller::anonymous(), deploy.module, spec).await?;
+    drop(room);
+    Ok(HttpResponse::Created()
+        .insert_header((header::LOCATION, format!("/api/v1/agents/{}", agent.id)))
+        .json(DeployAnswer::of(&agent)))
+}
+
+/// `GET /api/v1/agents?status=&limit=&offset=`.
+pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Failure> {
+    let mut query = Parameters::of(&request)?;
+    let status = query.one_of("status", Lifecycle::ALL, Lifecycle::as_str)?;
+    let limit = query.limit()?;
+    let offset = query.parsed("offset")?.unwrap_or(0);
+    query.finish()?;
+    Ok(HttpResponse::Ok().json(Page::of(&state.node.agents(status, limit, offset).await)))
+}
+
+/// `GET /api/v1/agents/{id or name}`.
+pub(super) async fn details(
+    state: web::Data<State>,
+    key: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Failure> {
+    Parameters::of(&request)?.finish()?;
+    Ok(HttpResponse::Ok().json(Details::of(&state.node.agent(&key).await?)))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct StopRequest {
+    grace_period_seconds: Option<f64>,
+    drain_messages: Option<bool>,
+}
+
+impl StopRequest {
+    fn options(&self) -> Result<StopOptions, Error> {
+        let default = StopOptions::default();
+        let grace = match self.grace_period_seconds.map(Duration::try_from_secs_f64) {
+            None => default.grace,
+            Some(Ok(grace)) if grace <= StopOptions::MAX_GRACE => grace,
+            Some(_) => {
+                let problem = format!("must be 0 to {} seconds", StopOptions::MAX_GRACE.as_secs());
+                return Err(Error::invalid("grace_period_seconds", problem));
+            }
+        };
+        Ok(StopOptions {
+            grace,
+            drain: self.drain_messages.unwrap_or(default.drain),
+        })
+    }
+}
+
+/// What a stop or a removal answers.
+#[derive(Debug, Serialize)]
+struct Ending {
+    agent_id: AgentId,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimated_completion: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed_at: Option<Timestamp>,
+}
+
+/// `POST /api/v1/agents/{id or name}/stop`, with `{"grace_period_seconds": 30, "drain_messages": true}` or no body.
+pub(super) async fn stop(
+    state: web::Data<State>,
+    key: web::Path<String>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Failure> {
+    Parameters::of(&request)?.finish()?;
+    let body = super::body::read(&request, payload, "body", limits::SMALL_BODY_BYTES).await?;
+    let asked: StopRequest = if body.trim_ascii().is_empty() {
+        StopRequest::default()
+    } else {
+        json::read(&body)?
+    };
+    let stopping = state
+        .node
+        .stop_agent(&Caller::anonymous(), &key, asked.options()?)
+        .await?;
+    let answer = Ending {
+        agent_id: stopping.id,
+        status: stopping.lifecycle.as_str(),
+        estimated_completion: Some(stopping.estimated_completion),
+        removed_at: None,
+    };
+    Ok(if stopping.lifecycle == Lifecycle::Draining {
+        HttpResponse::Accepted()
+            .insert_header((header::LOCATION, format!("/api/v1/agents/{}", stopping.id)))
+            .json(answer)
+    } else {
+        HttpResponse::Ok().json(answer)
+    })
+}
+
+/// `DELETE /api/v1/agents/{id or name}?force=`: `true` does not wait for the queue to drain.
+pub(super) async fn remove(
+    state: web::Data<State>,
+    key: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Failure> {
+    let mut query = Parameters::of(&request)?;
+    let force = query.parsed("force")?.unwrap_or(false);
+    query.finish()?;
+    let removed = state.node.remove_agent(&Caller::anonymous(), &key, force).await?;
+    Ok(HttpResponse::Ok().json(Ending {
+        agent_id: removed.id,
+        status: "removed",
+        estimated_completion: None,
+        removed_at: Some(removed.removed_at),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_has_defaults_and_limits() {
+        let options = |json: &str| json::read::<StopRequest>(json.as_bytes()).and_then(|asked| asked.options());
+        let default = options("{}").unwrap();
+        assert_eq!((default.grace, default.drain), (Duration::from_secs(30), true));
+        let asked = options(r#"{"grace_period_seconds": 0.5, "drain_messages": false}"#).unwrap();
+        assert_eq!((asked.grace, asked.drain), (Duration::from_millis(500), false));
+        for bad in ["-1", "3601", "1e300"] {
+            assert!(
+                options(&format!(r#"{{"grace_period_seconds": {bad}}}"#)).is_err(),
+                "{bad}"
+            );
+        }
+        assert!(options(r#"{"grace": 1}"#).unwrap_err().to_string().contains("grace"));
+    }
+}

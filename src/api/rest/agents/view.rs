@@ -1,0 +1,328 @@
+//! Agents as the answers show them. Fields beside the reference's are added, none is renamed.
+
+use serde::Serialize;
+
+use crate::agent::spec::{AgentSpec, Resources};
+use crate::api::rest::metrics::finite;
+use crate::id::{AgentId, AgentName, DeploymentId, Digest};
+use crate::node::{AgentDetails, AgentPage, AgentSummary, Usage};
+use crate::quantity::{ByteSize, Cpu, Span};
+use crate::time::Timestamp;
+
+/// What a deploy answers.
+#[derive(Debug, Serialize)]
+pub(super) struct DeployAnswer<'a> {
+    agent_id: AgentId,
+    name: &'a AgentName,
+    status: &'static str,
+    deployed_at: Timestamp,
+    version: &'a semver::Version,
+    deployment_id: DeploymentId,
+    lifecycle_state: &'static str,
+    resource_limits: Limits<'a>,
+    digest: Digest,
+}
+
+impl<'a> DeployAnswer<'a> {
+    pub(super) fn of(agent: &'a AgentSummary) -> Self {
+        Self {
+            agent_id: agent.id,
+            name: &agent.spec.name,
+            status: agent.lifecycle.as_str(),
+            deployed_at: agent.deployed_at,
+            version: &agent.version,
+            deployment_id: agent.deployment_id,
+            lifecycle_state: agent.lifecycle.as_str(),
+            resource_limits: Limits::of(&agent.spec.resources),
+            digest: agent.digest,
+        }
+    }
+}
+
+/// Sizes as they were written, `memory` in bytes also; `cpu_fuel` only where fuel was given.
+#[derive(Debug, Serialize)]
+struct Limits<'a> {
+    memory: &'a ByteSize,
+    memory_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_fuel: Option<u64>,
+    cpu: String,
+    turn_deadline: Span,
+    mailbox_messages: u32,
+    mailbox_bytes: &'a ByteSize,
+    state_bytes: &'a ByteSize,
+    sends_per_turn: u32,
+}
+
+impl<'a> Limits<'a> {
+    fn of(resources: &'a Resources) -> Self {
+        Self {
+            memory: &resources.memory,
+            memory_bytes: resources.memory.bytes(),
+            cpu_fuel: match resources.cpu {
+                Some(Cpu::Fuel(fuel)) => Some(fuel),
+                Some(Cpu::Millicores(_)) | None => None,
+            },
+            // An agent handles one message at a time, so that one core is its ceiling when none is declared.
+            cpu: resources.cpu.map_or_else(|| "1000m".to_owned(), |cpu| cpu.to_string()),
+            turn_deadline: resources.turn_deadline,
+            mailbox_messages: resources.mailbox_messages,
+            mailbox_bytes: &resources.mailbox_bytes,
+            state_bytes: &resources.state_bytes,
+            sends_per_turn: resources.sends_per_turn,
+        }
+    }
+}
+
+/// A page of the list. `next_offset` is null on the last one.
+#[derive(Debug, Serialize)]
+pub(super) struct Page<'a> {
+    agents: Vec<Item<'a>>,
+    total: usize,
+    next_offset: Option<usize>,
+}
+
+impl<'a> Page<'a> {
+    pub(super) fn of(page: &'a AgentPage) -> Self {
+        Self {
+            agents: page.agents.iter().map(Item::of).collect(),
+            total: page.total,
+            next_offset: page.next_offset,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Item<'a> {
+    agent_id: AgentId,
+    name: &'a AgentName,
+    status: &'static str,
+    lifecycle_state: &'static str,
+    created_at: Timestamp,
+    deployed_at: Timestamp,
+    version: &'a semver::Version,
+    digest: Digest,
+    capabilities: &'a [String],
+    resources: Consumption,
+}
+
+/// `cpu_usage` is a fraction of one core.
+#[derive(Debug, Serialize)]
+struct Consumption {
+    memory_used: String,
+    memory_bytes: u64,
+    cpu_usage: f64,
+}
+
+impl<'a> Item<'a> {
+    fn of(agent: &'a AgentSummary) -> Self {
+        Self {
+            agent_id: agent.id,
+            name: &agent.spec.name,
+            status: agent.lifecycle.as_str(),
+            lifecycle_state: agent.lifecycle.as_str(),
+            created_at: agent.created_at,
+            deployed_at: agent.deployed_at,
+            version: &agent.version,
+            digest: agent.digest,
+            capabilities: &agent.spec.capabilities,
+            resources: Consumption {
+                memory_used: ByteSize::megabytes(agent.usage.memory_bytes),
+                memory_bytes: agent.usage.memory_bytes,
+                cpu_usage: finite(agent.usage.cpu),
+            },
+        }
+    }
+}
+
+/// Everything about one agent. `config` is its declaration with all defaults.
+#[derive(Debug, Serialize)]
+pub(super) struct Details<'a> {
+    agent_id: AgentId,
+    name: &'a AgentName,
+    status: &'static str,
+    lifecycle_state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<&'a str>,
+    version: &'a semver::Version,
+    digest: Digest,
+    created_at: Timestamp,
+    deployment: FirstDeployment<'a>,
+    resources: Shares<'a>,
+    metrics: Metrics,
+    config: &'a AgentSpec,
+}
+
+#[derive(Debug, Serialize)]
+struct FirstDeployment<'a> {
+    deployment_id: DeploymentId,
+    strategy: &'static str,
+    deployed_at: Timestamp,
+    deployed_by: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct Shares<'a> {
+    limits: Limits<'a>,
+    usage: Using,
+}
+
+/// `cpu` is in thousandths of a core.
+#[derive(Debug, Serialize)]
+struct Using {
+    memory: String,
+    memory_bytes: u64,
+    cpu: String,
+}
+
+impl From<Usage> for Using {
+    fn from(usage: Usage) -> Self {
+        Self {
+            memory: ByteSize::megabytes(usage.memory_bytes),
+            memory_bytes: usage.memory_bytes,
+            cpu: format!("{:.0}m", finite(usage.cpu) * 1_000.0),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Metrics {
+    messages_processed: u64,
+    messages_failed: u64,
+    messages_queued: u64,
+    average_latency_ms: f64,
+    uptime_seconds: u64,
+    incarnation: u64,
+}
+
+impl<'a> Details<'a> {
+    pub(super) fn of(details: &'a AgentDetails) -> Self {
+        let agent = &details.summary;
+        Self {
+            agent_id: agent.id,
+            name: &agent.spec.name,
+            status: agent.lifecycle.as_str(),
+            lifecycle_state: agent.lifecycle.as_str(),
+            failure: details.failure.as_deref(),
+            version: &agent.version,
+            digest: agent.digest,
+            created_at: agent.created_at,
+            deployment: FirstDeployment {
+                deployment_id: agent.deployment_id,
+                // A first deployment replaces nothing: it has no strategy but this.
+                strategy: "direct",
+                deployed_at: agent.deployed_at,
+                deployed_by: &agent.deployed_by,
+            },
+            resources: Shares {
+                limits: Limits::of(&agent.spec.resources),
+                usage: agent.usage.into(),
+            },
+            metrics: Metrics {
+                messages_processed: details.messages_processed,
+                messages_failed: details.messages_failed,
+                messages_queued: details.messages_queued,
+                average_latency_ms: finite(details.average_latency_ms),
+                uptime_seconds: details.uptime.as_secs(),
+                incarnation: details.incarnation,
+            },
+            config: &agent.spec,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::node::Lifecycle;
+
+    fn details(config: &str) -> AgentDetails {
+        AgentDetails {
+            summary: AgentSummary {
+                id: AgentId::new(),
+                lifecycle: Lifecycle::Running,
+                spec: AgentSpec::from_json(config.as_bytes()).unwrap(),
+                version: semver::Version::new(1, 0, 0),
+                digest: Digest::of(b"module"),
+                deployment_id: DeploymentId::new(),
+                created_at: Timestamp::now(),
+                deployed_at: Timestamp::now(),
+                deployed_by: "anonymous".to_owned(),
+                usage: Usage {
+                    memory_bytes: 25_000_000,
+                    cpu: 0.0501,
+                },
+            },
+            messages_processed: 1_542,
+            messages_failed: 3,
+            messages_queued: 0,
+            average_latency_ms: 12.0,
+            uptime: Duration::from_hours(1),
+            incarnation: 1,
+            failure: None,
+        }
+    }
+
+    fn json(value: &impl Serialize) -> Value {
+        serde_json::from_slice(&serde_json::to_vec(value).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_deploy_answers_as_printed() {
+        let agent = details(r#"{"name":"my-agent","resources":{"memory":"50MB","cpu":"100000"}}"#);
+        let view = json(&DeployAnswer::of(&agent.summary));
+        assert_eq!(
+            (&view["name"], &view["status"], &view["version"]),
+            (&json!("my-agent"), &json!("running"), &json!("1.0.0"))
+        );
+        assert_eq!(view["resource_limits"]["memory"], "50MB");
+        assert_eq!(view["resource_limits"]["cpu_fuel"], 100_000);
+        for text in ["agent_id", "deployment_id", "deployed_at", "lifecycle_state", "digest"] {
+            assert!(view[text].is_string(), "{text}");
+        }
+        let without_fuel = details(r#"{"name":"a","resources":{"cpu":"100m"}}"#);
+        let view = json(&DeployAnswer::of(&without_fuel.summary));
+        assert_eq!(
+            (view["resource_limits"].get("cpu_fuel"), &view["resource_limits"]["cpu"]),
+            (None, &json!("100m"))
+        );
+    }
+
+    #[test]
+    fn a_list_answers_as_printed() {
+        let agents = vec![details(r#"{"name":"my-agent"}"#).summary];
+        let view = json(&Page::of(&AgentPage {
+            agents,
+            total: 42,
+            next_offset: Some(10),
+        }));
+        assert_eq!((&view["total"], &view["next_offset"]), (&json!(42), &json!(10)));
+        let used = json!({"memory_used": "25MB", "memory_bytes": 25_000_000, "cpu_usage": 0.0501});
+        assert_eq!(view["agents"][0]["resources"], used);
+        assert!(view["agents"][0]["created_at"].is_string());
+    }
+
+    #[test]
+    fn details_answer_as_printed() {
+        let view = json(&Details::of(&details(
+            r#"{"name":"my-agent","resources":{"memory":"50MB"}}"#,
+        )));
+        assert_eq!(view["deployment"]["strategy"], "direct");
+        assert_eq!(view["deployment"]["deployed_by"], "anonymous");
+        assert_eq!(view["resources"]["limits"]["memory"], "50MB");
+        assert_eq!(view["resources"]["limits"]["cpu"], "1000m");
+        assert_eq!(
+            (
+                &view["resources"]["usage"]["memory"],
+                &view["resources"]["usage"]["cpu"]
+            ),
+            (&json!("25MB"), &json!("50m"))
+        );
+        assert!(view["metrics"]["average_latency_ms"].is_f64());
+        assert_eq!(view["metrics"]["uptime_seconds"], 3_600);
+    }
+}

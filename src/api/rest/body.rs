@@ -1,0 +1,301 @@
+//! Bodies, read within limits of bytes and time; and the two forms of a deploy.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use actix_multipart::{Field, Multipart};
+use actix_web::error::PayloadError;
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::{HttpRequest, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _};
+use serde_json::value::RawValue;
+
+use super::failure::Failure;
+use crate::api::limits;
+use crate::error::{Error, Result};
+
+/// A deploy as it came in: the module, and the JSON of its `config`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Deploy {
+    pub(super) module: Bytes,
+    pub(super) config: Bytes,
+}
+
+/// Reads a body of at most `limit` bytes. One that declares more is refused unread.
+pub(super) async fn read(
+    request: &HttpRequest,
+    payload: web::Payload,
+    what: &'static str,
+    limit: usize,
+) -> Result<Bytes, Failure> {
+    declared(request.headers(), what, limit)?;
+    in_time(collect(payload, what, limit)).await
+}
+
+/// Reads a deploy, as `multipart/form-data` or else as JSON, with a module of at most `module_bytes`.
+pub(super) async fn read_deploy(
+    request: &HttpRequest,
+    payload: web::Payload,
+    module_bytes: usize,
+) -> Result<Deploy, Failure> {
+    let media = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .map_or(&b""[..], |value| value.as_bytes());
+    let is_multipart = media.len() >= 10 && media[..10].eq_ignore_ascii_case(b"multipart/");
+    let envelope = limits::CONFIG_BYTES + limits::FRAMING_BYTES;
+    if is_multipart {
+        declared(
+            request.headers(),
+            "form of a deploy",
+            module_bytes.saturating_add(envelope),
+        )?;
+        let parts = Multipart::new(request.headers(), payload);
+        return in_time(from_multipart(parts, module_bytes)).await;
+    }
+    let limit = module_bytes.div_ceil(3).saturating_mul(4).saturating_add(envelope);
+    let body = read(request, payload, "JSON of a deploy", limit).await?;
+    // Tens of megabytes of base64 would hold up the other requests of this thread.
+    let deploy = web::block(move || from_json(&body, module_bytes))
+        .await
+        .map_err(Error::internal)??;
+    Ok(deploy)
+}
+
+fn declared(headers: &HeaderMap, what: &'static str, limit: usize) -> Result<()> {
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    match length {
+        Some(length) if length > limit as u64 => Err(Error::PayloadTooLarge { what, limit }),
+        _ => Ok(()),
+    }
+}
+
+async fn in_time<T>(reading: impl Future<Output = Result<T>>) -> Result<T, Failure> {
+    match tokio::time::timeout(limits::BODY_TIME, reading).await {
+        Ok(read) => Ok(read?),
+        Err(_) => Err(Failure::slow_body(limits::BODY_TIME)),
+    }
+}
+
+async fn collect(
+    mut stream: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+    what: &'static str,
+    limit: usize,
+) -> Result<Bytes> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| Error::invalid("body", format!("cannot be read: {error}")))?;
+        if body.len() + chunk.len() > limit {
+            return Err(Error::PayloadTooLarge { what, limit });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// The parts `wasm` and `config`, in any order.
+async fn from_multipart(mut parts: Multipart, module_bytes: usize) -> Result<Deploy> {
+    let broken = |error: actix_multipart::MultipartError| Error::invalid("body", format!("is no form: {error}"));
+    let (mut module, mut config) = (None, None);
+    while let Some(part) = parts.next().await {
+        let mut part = part.map_err(broken)?;
+        let name = part.name().unwrap_or_default().to_owned();
+        let (slot, what, limit) = match name.as_str() {
+            "wasm" => (&mut module, "module", module_bytes),
+            "config" => (&mut config, "config", limits::CONFIG_BYTES),
+            _ => {
+                let name: String = name.chars().take(64).collect();
+                return Err(Error::invalid(
+                    name,
+                    "is no part of a deploy: its parts are `wasm` and `config`",
+                ));
+            }
+        };
+        if slot.is_some() {
+            return Err(Error::invalid(name, "is given more than once"));
+        }
+        *slot = Some(part_bytes(&mut part, what, limit, broken).await?);
+    }
+    Ok(Deploy {
+        module: module.ok_or_else(|| Error::invalid("wasm", "is missing: send the module as the part `wasm`"))?,
+        config: config.ok_or_else(|| Error::invalid("config", "is missing: send the JSON as the part `config`"))?,
+    })
+}
+
+async fn part_bytes(
+    part: &mut Field,
+    what: &'static str,
+    limit: usize,
+    broken: impl Fn(actix_multipart::MultipartError) -> Error,
+) -> Result<Bytes> {
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = part.next().await {
+        let chunk = chunk.map_err(&broken)?;
+        if bytes.len() + chunk.len() > limit {
+            return Err(Error::PayloadTooLarge { what, limit });
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.freeze())
+}
+
+/// `{"wasm_module": "<base64>", "config": {…}}`.
+fn from_json(body: &[u8], module_bytes: usize) -> Result<Deploy> {
+    let members: BTreeMap<String, &RawValue> = serde_json::from_slice(body)
+        .map_err(|error| Error::invalid("body", format!("is neither a form nor a JSON object: {error}")))?;
+    let (mut module, mut config) = (None, None);
+    for (name, value) in members {
+        match (name.as_str(), value.get()) {
+            (_, "null") => {}
+            ("wasm_module", text) => {
+                let base64: std::borrow::Cow<'_, str> = serde_json::from_str(text)
+                    .map_err(|_| Error::invalid("wasm_module", "must be a string: the module in base64"))?;
+                let bytes = BASE64
+                    .decode(base64.as_bytes())
+                    .map_err(|error| Error::invalid("wasm_module", format!("is not base64: {error}")))?;
+                if bytes.len() > module_bytes {
+                    return Err(Error::PayloadTooLarge {
+                        what: "module",
+                        limit: module_bytes,
+                    });
+                }
+                module = Some(bytes.into());
+            }
+            ("config", json) if json.len() > limits::CONFIG_BYTES => {
+                return Err(Error::PayloadTooLarge {
+                    what: "config",
+                    limit: limits::CONFIG_BYTES,
+                });
+            }
+            ("config", json) => config = Some(Bytes::copy_from_slice(json.as_bytes())),
+            _ => {
+                let name: String = name.chars().take(64).collect();
+                return Err(Error::invalid(
+                    name,
+                    "is no member of a deploy: they are `wasm_module` and `config`",
+                ));
+            }
+        }
+    }
+    Ok(Deploy {
+        module: module.ok_or_else(|| Error::invalid("wasm_module", "is missing: the module in base64"))?,
+        config: config.ok_or_else(|| Error::invalid("config", "is missing: an object with at least a `name`"))?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    async fn form(parts: &[(&str, &str)], limit: usize) -> Result<Deploy> {
+        let part = |(name, value): &(&str, &str)| {
+            format!("--XX\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let body = parts.iter().map(part).collect::<String>() + "--XX--\r\n";
+        raw_form(body, limit).await
+    }
+
+    async fn raw_form(body: String, limit: usize) -> Result<Deploy> {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::CONTENT_TYPE,
+            "multipart/form-data; boundary=XX".parse().unwrap(),
+        );
+        // One byte at a time: no boundary may depend on how the network cuts.
+        let bytes: Vec<_> = body.bytes().map(|byte| Ok(Bytes::copy_from_slice(&[byte]))).collect();
+        from_multipart(Multipart::new(&headers, stream::iter(bytes)), limit).await
+    }
+
+    fn names(result: Result<Deploy>) -> String {
+        let error = result.unwrap_err();
+        match (error.details()["field"].as_str(), &error) {
+            (Some(field), _) => field.to_owned(),
+            (None, error) => error.to_string(),
+        }
+    }
+
+    #[actix_web::test]
+    async fn the_parts_of_a_form_come_in_any_order() {
+        let expected = Deploy {
+            module: "\0asm".into(),
+            config: "{}".into(),
+        };
+        assert_eq!(
+            form(&[("wasm", "\0asm"), ("config", "{}")], 10).await.unwrap(),
+            expected
+        );
+        assert_eq!(
+            form(&[("config", "{}"), ("wasm", "\0asm")], 10).await.unwrap(),
+            expected
+        );
+    }
+
+    #[actix_web::test]
+    async fn a_wrong_form_names_the_part() {
+        assert_eq!(names(form(&[("wasm", "x")], 10).await), "config");
+        assert_eq!(names(form(&[("config", "{}")], 10).await), "wasm");
+        assert_eq!(names(form(&[("wasm", "x"), ("wasm", "x")], 10).await), "wasm");
+        assert_eq!(names(form(&[("colour", "x")], 10).await), "colour");
+        assert_eq!(
+            names(form(&[("wasm", "12345678901"), ("config", "{}")], 10).await),
+            "the module is larger than 10 bytes"
+        );
+        assert_eq!(names(raw_form("--XX\r\nContent-Dispo".to_owned(), 10).await), "body");
+        assert_eq!(names(raw_form("nonsense".to_owned(), 10).await), "body");
+    }
+
+    #[test]
+    fn a_json_deploy_names_the_member() {
+        let names = |json: &str| names(from_json(json.as_bytes(), 4));
+        let good = from_json(
+            br#"{"wasm_module": "AGFzbQ==", "config": {"name": "a"}, "strategy": null}"#,
+            4,
+        )
+        .unwrap();
+        assert_eq!(
+            good,
+            Deploy {
+                module: "\0asm".into(),
+                config: r#"{"name": "a"}"#.into()
+            }
+        );
+        assert_eq!(
+            names(r#"{"wasm_module": "AGFzbQ==", "config": {}, "name": "a"}"#),
+            "name"
+        );
+        assert_eq!(names(r#"{"wasm_module": "not base64!", "config": {}}"#), "wasm_module");
+        assert_eq!(names(r#"{"wasm_module": 7, "config": {}}"#), "wasm_module");
+        assert_eq!(names(r#"{"config": {}}"#), "wasm_module");
+        assert_eq!(names(r#"{"wasm_module": "AGFzbQ==", "config": null}"#), "config");
+        assert_eq!(
+            names(r#"{"wasm_module": "AGFzbXg=", "config": {}}"#),
+            "the module is larger than 4 bytes"
+        );
+        assert_eq!(names("[]"), "body");
+    }
+
+    #[actix_web::test]
+    async fn a_body_over_its_limit_is_cut_off() {
+        let chunks = |n: usize| stream::iter((0..n).map(|_| Ok::<_, PayloadError>(Bytes::from_static(b"12345"))));
+        assert_eq!(collect(chunks(2), "message", 10).await.unwrap().len(), 10);
+        assert!(matches!(
+            collect(chunks(3), "message", 10).await,
+            Err(Error::PayloadTooLarge { limit: 10, .. })
+        ));
+
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_LENGTH, "11".parse().unwrap());
+        assert!(matches!(
+            declared(&headers, "message", 10),
+            Err(Error::PayloadTooLarge { .. })
+        ));
+        assert!(declared(&headers, "message", 11).is_ok());
+    }
+}

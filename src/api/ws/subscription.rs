@@ -1,0 +1,349 @@
+//! What a client may ask of the WebSocket, and which events a subscription wants.
+
+use std::collections::{HashMap, HashSet};
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::limits;
+use crate::api::json;
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::fipa::Performative;
+use crate::id::{AgentId, SubscriptionId};
+
+/// A message of a client.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Subscribe(Wanted),
+    Unsubscribe(String),
+    Ping,
+}
+
+impl Asked {
+    pub(super) fn read(text: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Unsubscribe {
+            subscription_id: String,
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Ping {}
+
+        let mut message: Value =
+            serde_json::from_slice(text).map_err(|error| Error::invalid("body", format!("is not JSON: {error}")))?;
+        let kind = message.as_object_mut().and_then(|members| members.remove("type"));
+        match kind.as_ref().and_then(Value::as_str) {
+            Some("subscribe") => {
+                let wanted: Wanted = json::from_value(message)?;
+                wanted.check()?;
+                Ok(Self::Subscribe(wanted))
+            }
+            Some("unsubscribe") => Ok(Self::Unsubscribe(
+                json::from_value::<Unsubscribe>(message)?.subscription_id,
+            )),
+            Some("ping") => json::from_value::<Ping>(message).map(|Ping {}| Self::Ping),
+            _ => Err(Error::invalid("type", "must be subscribe, unsubscribe or ping")),
+        }
+    }
+}
+
+/// A subscription as its client wrote it; agents are ids or names.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    filter: Option<MessageFilter>,
+    events: Option<Vec<String>>,
+    filters: Option<EventFilter>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MessageFilter {
+    agents: Option<Vec<String>>,
+    performatives: Option<Vec<Performative>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventFilter {
+    agent_ids: Option<Vec<String>>,
+}
+
+impl Wanted {
+    /// Checks that each field that is given has values, and not too many: a field with none would match nothing.
+    fn check(&self) -> Result<()> {
+        let lengths = [
+            (
+                "filter.agents",
+                self.filter.as_ref().and_then(|f| f.agents.as_ref()).map(Vec::len),
+            ),
+            (
+                "filter.performatives",
+                self.filter
+                    .as_ref()
+                    .and_then(|f| f.performatives.as_ref())
+                    .map(Vec::len),
+            ),
+            ("events", self.events.as_ref().map(Vec::len)),
+            (
+                "filters.agent_ids",
+                self.filters.as_ref().and_then(|f| f.agent_ids.as_ref()).map(Vec::len),
+            ),
+        ];
+        for (field, length) in lengths {
+            if length.is_some_and(|length| !(1..=limits::VALUES).contains(&length)) {
+                return Err(Error::invalid(
+                    field,
+                    format!("must have 1 to {} values, or be left out", limits::VALUES),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the agents by `agent` and compiles the patterns. An agent that does not exist is an error of its field.
+    pub(super) async fn resolve(self, agent: impl AsyncFn(&str) -> Result<AgentId>) -> Result<Filter> {
+        let find = async |field: &'static str, keys: Option<Vec<String>>| -> Result<_> {
+            let Some(keys) = keys else { return Ok(None) };
+            let mut ids = HashSet::with_capacity(keys.len());
+            for key in keys {
+                // An id names an agent that need not exist any more: what is told of its end has it.
+                let id = match key.parse() {
+                    Ok(id) => id,
+                    Err(_) => agent(&key).await.map_err(|error| {
+                        if let Error::AgentNotFound(key) = error {
+                            Error::invalid(field, format!("has `{key}`, which is no agent"))
+                        } else {
+                            error
+                        }
+                    })?,
+                };
+                ids.insert(id);
+            }
+            Ok(Some(ids))
+        };
+        let messages_only = self.filter.is_some();
+        let (ends, performatives) = self.filter.map_or((None, None), |f| (f.agents, f.performatives));
+        Ok(Filter {
+            messages_only,
+            ends: find("filter.agents", ends).await?,
+            performatives: performatives.map(HashSet::from_iter),
+            kinds: self.events.as_deref().map(globs).transpose()?,
+            agents: find("filters.agent_ids", self.filters.and_then(|f| f.agent_ids)).await?,
+        })
+    }
+}
+
+fn globs(patterns: &[String]) -> Result<GlobSet> {
+    let wrong = |error: globset::Error| Error::invalid("events", format!("has a bad pattern: {error}"));
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(GlobBuilder::new(pattern).build().map_err(wrong)?);
+    }
+    set.build().map_err(wrong)
+}
+
+/// Which events a subscription wants: fields are joined by AND, the values of a field by OR.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    /// From `filter`, which is about messages: other events have no part in it.
+    messages_only: bool,
+    ends: Option<HashSet<AgentId>>,
+    performatives: Option<HashSet<Performative>>,
+    kinds: Option<GlobSet>,
+    agents: Option<HashSet<AgentId>>,
+}
+
+impl Filter {
+    pub(super) fn wants(&self, event: &Event) -> bool {
+        let about = |ids: &Option<HashSet<AgentId>>| match ids {
+            Some(ids) => event.agents.iter().any(|agent| ids.contains(agent)),
+            None => true,
+        };
+        let says = match (&self.performatives, event.performative) {
+            (None, _) => true,
+            (Some(acts), Some(act)) => acts.contains(&act),
+            (Some(_), None) => false,
+        };
+        (!self.messages_only || event.kind.starts_with("message."))
+            && says
+            && about(&self.ends)
+            && about(&self.agents)
+            && self.kinds.as_ref().is_none_or(|kinds| kinds.is_match(&event.kind))
+    }
+}
+
+/// The subscriptions of one connection, at most [`limits::SUBSCRIPTIONS`].
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions(HashMap<SubscriptionId, Filter>);
+
+impl Subscriptions {
+    pub(super) fn add(&mut self, filter: Filter) -> Result<SubscriptionId> {
+        if self.0.len() >= limits::SUBSCRIPTIONS {
+            let limit = limits::SUBSCRIPTIONS as u64;
+            return Err(Error::LimitExceeded {
+                what: "the number of subscriptions of this connection",
+                limit,
+            });
+        }
+        let id = SubscriptionId::new();
+        self.0.insert(id, filter);
+        Ok(id)
+    }
+
+    pub(super) fn remove(&mut self, id: &str) -> Result<()> {
+        let known = id.parse().ok().and_then(|id: SubscriptionId| self.0.remove(&id));
+        known
+            .map(|_| ())
+            .ok_or_else(|| Error::invalid("subscription_id", "is no subscription of this connection"))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The subscriptions that want the event, oldest first.
+    pub(super) fn matching(&self, event: &Event) -> Vec<String> {
+        let wants = self
+            .0
+            .iter()
+            .filter(|(_, filter)| filter.wants(event))
+            .map(|(id, _)| *id);
+        let mut ids: Vec<SubscriptionId> = wants.collect();
+        ids.sort_unstable();
+        ids.iter().map(ToString::to_string).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Seq;
+    use crate::time::Timestamp;
+
+    fn event(kind: &str, agents: &[AgentId], performative: Option<Performative>) -> Event {
+        Event {
+            seq: Seq(1),
+            kind: kind.to_owned(),
+            timestamp: Timestamp::now(),
+            agents: agents.to_vec(),
+            performative,
+            body: serde_json::Map::new(),
+        }
+    }
+
+    async fn subscribe(json: &str, cart: AgentId) -> Result<Filter> {
+        let Asked::Subscribe(wanted) = Asked::read(json.as_bytes())? else {
+            panic!("{json}")
+        };
+        let find = async |key: &str| {
+            if key == "cart" {
+                Ok(cart)
+            } else {
+                Err(Error::AgentNotFound(key.to_owned()))
+            }
+        };
+        wanted.resolve(find).await
+    }
+
+    fn field<T>(result: Result<T>) -> String {
+        let Some(Error::InvalidRequest { field, .. }) = result.err() else {
+            panic!("no invalid request")
+        };
+        field
+    }
+
+    #[tokio::test]
+    async fn a_message_filter_joins_fields_by_and_and_values_by_or() {
+        let (cart, other) = (AgentId::new(), AgentId::new());
+        let json = r#"{"type":"subscribe","filter":{"agents":["cart","cart"],"performatives":["inform","query-ref"]}}"#;
+        let filter = subscribe(json, cart).await.unwrap();
+        assert!(filter.wants(&event("message.sent", &[other, cart], Some(Performative::Inform))));
+        assert!(filter.wants(&event("message.delivered", &[cart], Some(Performative::QueryRef))));
+        assert!(!filter.wants(&event("message.sent", &[other], Some(Performative::Inform))));
+        assert!(!filter.wants(&event("message.sent", &[cart], Some(Performative::Request))));
+        assert!(!filter.wants(&event("agent.deployed", &[cart], None)));
+    }
+
+    #[tokio::test]
+    async fn event_globs_and_agents() {
+        let (cart, other) = (AgentId::new(), AgentId::new());
+        let json = format!(
+            r#"{{"type":"subscribe","events":["agent.*","task.completed"],"filters":{{"agent_ids":["{cart}"]}}}}"#
+        );
+        let filter = subscribe(&json, cart).await.unwrap();
+        assert!(filter.wants(&event("agent.deployed", &[cart], None)));
+        assert!(filter.wants(&event("task.completed", &[cart], None)));
+        assert!(!filter.wants(&event("agent.deployed", &[other], None)));
+        assert!(!filter.wants(&event("task.created", &[cart], None)));
+    }
+
+    #[tokio::test]
+    async fn nothing_said_means_everything_and_both_forms_are_joined() {
+        let all = subscribe(r#"{"type":"subscribe","filter":null}"#, AgentId::new())
+            .await
+            .unwrap();
+        assert!(all.wants(&event("system.alert", &[], None)));
+        let messages = subscribe(r#"{"type":"subscribe","filter":{}}"#, AgentId::new())
+            .await
+            .unwrap();
+        assert!(
+            messages.wants(&event("message.sent", &[], None)) && !messages.wants(&event("system.alert", &[], None))
+        );
+        let json = r#"{"type":"subscribe","filter":{"performatives":["request"]},"events":["message.delivered"]}"#;
+        let both = subscribe(json, AgentId::new()).await.unwrap();
+        assert!(both.wants(&event("message.delivered", &[], Some(Performative::Request))));
+        assert!(!both.wants(&event("message.sent", &[], Some(Performative::Request))));
+    }
+
+    #[tokio::test]
+    async fn wrong_messages_name_the_field() {
+        let read = |json: &str| field(Asked::read(json.as_bytes()));
+        assert_eq!(read("nonsense"), "body");
+        assert_eq!(read("[]"), "type");
+        assert_eq!(read(r#"{"type":"shout"}"#), "type");
+        assert_eq!(read(r#"{"type":"unsubscribe"}"#), "subscription_id");
+        assert_eq!(read(r#"{"type":"ping","extra":1}"#), "extra");
+        assert_eq!(read(r#"{"type":"subscribe","filter":{"agent":["a"]}}"#), "filter.agent");
+        assert_eq!(
+            read(r#"{"type":"subscribe","filter":{"performatives":["shout"]}}"#),
+            "filter.performatives[0]"
+        );
+        assert_eq!(read(r#"{"type":"subscribe","events":[]}"#), "events");
+        assert!(matches!(Asked::read(br#"{"type":"ping"}"#), Ok(Asked::Ping)));
+        let cart = AgentId::new();
+        assert_eq!(
+            field(subscribe(r#"{"type":"subscribe","filter":{"agents":["nobody"]}}"#, cart).await),
+            "filter.agents"
+        );
+        assert_eq!(
+            field(subscribe(r#"{"type":"subscribe","events":["[a"]}"#, cart).await),
+            "events"
+        );
+    }
+
+    #[test]
+    fn an_event_has_all_its_subscriptions_and_they_are_bounded() {
+        let mut subscriptions = Subscriptions::default();
+        let first = subscriptions.add(Filter::default()).unwrap();
+        let second = subscriptions.add(Filter::default()).unwrap();
+        let happened = event("system.alert", &[], None);
+        assert_eq!(
+            subscriptions.matching(&happened),
+            [first.to_string(), second.to_string()]
+        );
+        subscriptions.remove(&first.to_string()).unwrap();
+        assert_eq!(field(subscriptions.remove(&first.to_string())), "subscription_id");
+        assert_eq!(subscriptions.matching(&happened), [second.to_string()]);
+        while subscriptions.0.len() < limits::SUBSCRIPTIONS {
+            subscriptions.add(Filter::default()).unwrap();
+        }
+        assert_eq!(
+            subscriptions.add(Filter::default()).unwrap_err().code().as_str(),
+            "RESOURCE_LIMIT_EXCEEDED"
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+
+mod demo;
+mod serve;
+
+/// A server for multi-agent systems: WebAssembly agents, FIPA messages, OTP supervision, atomic turns.
+#[derive(Debug, Parser)]
+#[command(name = "caxton", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server until SIGTERM or Ctrl-C.
+    Serve(ServeArgs),
+    /// Play a story on a server of its own: a buyer, three sellers, a crash, a deal.
+    Demo(DemoArgs),
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder of the journal and all that is stored. One server at a time.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Address of REST and WebSocket; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Address of gRPC; port 0 takes a free one [default: 127.0.0.1:50051]
+    #[arg(long, value_name = "ADDR")]
+    grpc_listen: Option<SocketAddr>,
+    /// Write the addresses as JSON to this file once both listen.
+    #[arg(long, value_name = "FILE")]
+    addr_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Leave the server running when the story is over, until Ctrl-C.
+    #[arg(long)]
+    keep: bool,
+    /// Address of REST and WebSocket; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+}
+
+impl ServeArgs {
+    fn into_config(self) -> Result<(Config, Option<PathBuf>), ConfigError> {
+        let mut config = Config::load(self.config.as_deref())?;
+        config.data_dir = self.data_dir.unwrap_or(config.data_dir);
+        config.listen = self.listen.unwrap_or(config.listen);
+        config.grpc_listen = self.grpc_listen.unwrap_or(config.grpc_listen);
+        config.check()?;
+        Ok((config, self.addr_file))
+    }
+}
+
+/// Runs the program and says how it ended: 0 well, 1 badly, 2 called wrongly.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    // A thread on which guests cannot run must fail now and not in a turn.
+    builder
+        .enable_all()
+        .on_thread_start(crate::wasm::Runtime::prepare_thread);
+    let runtime = match builder.build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("caxton: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = match cli.command {
+        Command::Serve(args) => match args.into_config() {
+            Ok((config, addr_file)) => runtime.block_on(serve::serve(config, addr_file)),
+            Err(error) => Err(error.into()),
+        },
+        Command::Demo(args) => runtime.block_on(demo::demo(args.listen, args.keep)),
+    };
+    // Blocking work that is still going on (a compilation) is not waited for: nothing durable hangs on it.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("caxton: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! `caxton demo`: the point of it all in a few seconds, over the same interfaces that everybody uses.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::config::Config;
+use crate::server::Server;
+
+/// The story must be over by then, or the demo has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const SELLER: &[u8] = include_bytes!("../../examples/agents/built/seller.wasm");
+const SELLER_AS: &[u8] = include_bytes!("../../examples/agents/built/seller_as.wasm");
+const BUYER: &[u8] = include_bytes!("../../examples/agents/built/buyer.wasm");
+
+type Failed = Box<dyn Error>;
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+pub(super) async fn demo(listen: SocketAddr, keep: bool) -> Result<(), Failed> {
+    crate::telemetry::log_at("error");
+    let folder = tempfile::Builder::new().prefix("caxton-demo-").tempdir()?;
+    let config = Config {
+        data_dir: folder.path().to_owned(),
+        listen,
+        grpc_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        ..Config::default()
+    };
+    let server = Server::start(config).await?;
+    let base = format!("http://{}", server.addresses().rest);
+    println!("A server of its own: {base}, data in {}\n", folder.path().display());
+    let told = tokio::time::timeout(PATIENCE, tell(&base)).await;
+    let result = told.unwrap_or_else(|_| Err(format!("the story did not end within {} s", PATIENCE.as_secs()).into()));
+    if let Err(error) = &result {
+        println!("\nThe story went wrong: {error}");
+    } else if keep {
+        println!("\nThe server goes on until Ctrl-C.");
+        tokio::signal::ctrl_c().await?;
+    }
+    server.shutdown().await;
+    result
+}
+
+/// Deploys, plays, sums up.
+async fn tell(base: &str) -> Result<(), Failed> {
+    let http = reqwest::Client::new();
+    let mut stage = Stage {
+        http: http.clone(),
+        base: base.to_owned(),
+        socket: listen(base).await?,
+        names: HashMap::new(),
+        began: Instant::now(),
+        messages: 0,
+        restarts: 0,
+    };
+    let grants = json!({"message": ["*"], "state": true});
+    for (name, module, language) in [
+        ("alder", SELLER, "Rust"),
+        ("birch", SELLER, "Rust"),
+        ("cedar", SELLER_AS, "AssemblyScript"),
+        ("buyer", BUYER, "Rust"),
+    ] {
+        let config = json!({"name": name, "permissions": grants, "capabilities": ["demo"]});
+        let agent = deploy(&http, base, &config, module).await?;
+        let id = agent["agent_id"]
+            .as_str()
+            .ok_or("the deploy's answer has no agent_id")?;
+        stage.names.insert(id.to_owned(), name.to_owned());
+        stage.line(
+            "deployed",
+            &format!("{name:<8} {language}, {} KB of WebAssembly", module.len() / 1_000),
+        );
+    }
+    println!();
+    let order = json!({
+        "performative": "request",
+        "sender": "you",
+        "receiver": "buyer",
+        "content": {"action": "buy", "item": "widgets", "quantity": 100, "sellers": ["alder", "birch", "cedar"]},
+    });
+    let url = format!("{base}/api/v1/messages/wait?timeout_seconds=15");
+    let ask = async { checked(http.post(url).json(&order).send().await?).await };
+    let answer = stage.watch(ask).await?;
+    stage.sum_up(&answer).await
+}
+
+async fn deploy(http: &reqwest::Client, base: &str, config: &Value, module: &'static [u8]) -> Result<Value, Failed> {
+    let form = reqwest::multipart::Form::new()
+        .part("wasm", reqwest::multipart::Part::bytes(module))
+        .text("config", config.to_string());
+    checked(
+        http.post(format!("{base}/api/v1/agents"))
+            .multipart(form)
+            .send()
+            .await?,
+    )
+    .await
+}
+
+/// The body of a good answer; a bad one is an error with its sentence.
+async fn checked(response: reqwest::Response) -> Result<Value, Failed> {
+    let good = response.status().is_success();
+    let body: Value = response.json().await?;
+    if good {
+        Ok(body)
+    } else {
+        Err(body["error"]["message"]
+            .as_str()
+            .unwrap_or("an error without a message")
+            .into())
+    }
+}
+
+/// Opens the WebSocket and subscribes to what the story is made of.
+async fn listen(base: &str) -> Result<Socket, Failed> {
+    let url = format!("{}/ws", base.replacen("http", "ws", 1));
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await?;
+    let events = [
+        "message.sent",
+        "message.crashed",
+        "supervisor.child_exited",
+        "supervisor.restarted",
+        "dead_letter",
+    ];
+    let subscribe = json!({"type": "subscribe", "events": events});
+    socket.send(Frame::text(subscribe.to_string())).await?;
+    while let Some(frame) = socket.next().await {
+        let frame: Value = serde_json::from_str(frame?.to_text()?)?;
+        match frame["type"].as_str() {
+            Some("subscribed") => return Ok(socket),
+            Some("error") => return Err(frame.to_string().into()),
+            _ => {}
+        }
+    }
+    Err("the WebSocket closed before it was subscribed".into())
+}
+
+struct Stage {
+    http: reqwest::Client,
+    base: String,
+    socket: Socket,
+    /// By id.
+    names: HashMap<String, String>,
+    began: Instant,
+    messages: usize,
+    restarts: usize,
+}
+
+impl Stage {
+    fn line(&self, what: &str, text: &str) {
+        println!("{:>7.3} s  {what:<10} {text}", self.began.elapsed().as_secs_f64());
+    }
+
+    /// Prints events while `ask` is on its way, and on until the answer's own event has been seen.
+    async fn watch(&mut self, ask: impl Future<Output = Result<Value, Failed>>) -> Result<Value, Failed> {
+        tokio::pin!(ask);
+        let mut answer: Option<Value> = None;
+        let mut seen = Vec::new();
+        loop {
+            if let Some(answer) = &answer
+                && seen.iter().any(|id| *id == answer["reply"]["message_id"])
+            {
+                return Ok(answer.clone());
+            }
+            tokio::select! {
+                result = &mut ask, if answer.is_none() => answer = Some(result?),
+                frame = self.socket.next() => {
+                    let frame = frame.ok_or("the WebSocket closed in the middle of the story")??;
+                    if let Frame::Text(text) = frame {
+                        let event: Value = serde_json::from_str(&text)?;
+                        seen.push(event["message_id"].clone());
+                        self.show(&event).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn show(&mut self, event: &Value) -> Result<(), Failed> {
+        let detail = event["detail"].as_str().unwrap_or_default();
+        let path = event["path"].as_str().unwrap_or_default();
+        let child = path.rsplit('/').next().unwrap_or_default();
+        let reason = event["reason"].as_str().unwrap_or_default();
+        match event["type"].as_str().unwrap_or_default() {
+            "message.sent" => {
+                self.messages += 1;
+                let id = event["message_id"].as_str().unwrap_or_default();
+                let url = format!("{}/api/v1/messages/{id}", self.base);
+                let message = checked(self.http.get(url).send().await?).await?;
+                let who = |field: &str| self.name(event[field].as_str().unwrap_or_default());
+                let act = message["performative"].as_str().unwrap_or_default();
+                let text = format!(
+                    "{:>8} → {:<8} {act:<16} {}",
+                    who("from"),
+                    who("to"),
+                    brief(&message["content"])
+                );
+                self.line("message", &text);
+            }
+            "message.crashed" => {
+                let agent = self.name(event["agent_id"].as_str().unwrap_or_default());
+                let text = format!(
+                    "{agent}'s turn never happened: {} (attempt {})",
+                    brief_text(detail),
+                    event["attempt"]
+                );
+                self.line("CRASH", &text);
+            }
+            "supervisor.child_exited" if path.contains("/agents/") => {
+                self.line("supervisor", &format!("{child} exited: {reason}"));
+            }
+            "supervisor.restarted" if path.contains("/agents/") => {
+                self.restarts += 1;
+                let recovery = event["recovery_seconds"].as_f64().unwrap_or_default() * 1_000.0;
+                let text = format!(
+                    "{child} restarted, incarnation {}, after {recovery:.2} ms",
+                    event["incarnation"]
+                );
+                self.line("supervisor", &text);
+            }
+            "dead_letter" => self.line("DEAD", reason),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn name(&self, address: &str) -> String {
+        let name = self.names.get(address).map(String::as_str);
+        name.unwrap_or_else(|| address.trim_start_matches("client:")).to_owned()
+    }
+
+    async fn sum_up(&self, answer: &Value) -> Result<(), Failed> {
+        let reply = &answer["reply"];
+        let deal = &reply["content"];
+        if reply["performative"] != "inform" || deal["seller"].as_str().is_none() {
+            return Err(format!("the buyer made no deal: {reply}").into());
+        }
+        if self.restarts == 0 {
+            return Err("the crash on purpose did not happen".into());
+        }
+        let metrics = self
+            .http
+            .get(format!("{}/api/v1/metrics/system", self.base))
+            .send()
+            .await?;
+        let metrics = checked(metrics).await?;
+        let base = &self.base;
+        println!(
+            "\nThe deal: {} {} from {} for {}. {} messages, {} restart(s), nothing lost and nothing done twice.",
+            deal["quantity"],
+            deal["item"].as_str().unwrap_or_default(),
+            deal["seller"].as_str().unwrap_or_default(),
+            deal["total"],
+            self.messages,
+            self.restarts,
+        );
+        println!(
+            "Turns took {:.2} ms in the middle and {:.2} ms at the 99th percentile, the disk included nowhere but at the edge.",
+            metrics["performance"]["message_latency_p50"]
+                .as_f64()
+                .unwrap_or_default(),
+            metrics["performance"]["message_latency_p99"]
+                .as_f64()
+                .unwrap_or_default(),
+        );
+        let conversation = deal["conversation_id"].as_str().unwrap_or_default();
+        println!("\nWhere to look (with --keep the server goes on):");
+        println!("  curl {base}/api/v1/agents");
+        println!("  curl '{base}/api/v1/messages?conversation_id={conversation}'");
+        println!("  curl {base}/api/v1/supervision/tree?path=node/core");
+        println!("  curl {base}/metrics");
+        println!("  curl -X POST {base}/api/v1/messages/wait -H 'content-type: application/json' \\");
+        println!(
+            "    -d '{{\"performative\":\"request\",\"receiver\":\"buyer\",\"content\":{{\"action\":\"buy\",\"item\":\"bolts\",\"quantity\":5,\"sellers\":[\"alder\",\"birch\"]}}}}'"
+        );
+        Ok(())
+    }
+}
+
+/// A content on one line.
+fn brief(content: &Value) -> String {
+    brief_text(&content.to_string())
+}
+
+fn brief_text(text: &str) -> String {
+    const LONGEST: usize = 96;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,44 @@
+//! `caxton serve`: the server in the foreground.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Config;
+use crate::server::Server;
+
+pub(super) async fn serve(config: Config, addr_file: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
+    crate::telemetry::log(config.log_json);
+    // Before anything listens: a signal that comes early must not end the process half started.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let server = Server::start(config).await?;
+    let addresses = server.addresses();
+    println!(
+        "caxton listens: REST and WebSocket on http://{}, gRPC on {}",
+        addresses.rest, addresses.grpc
+    );
+    if let Some(file) = addr_file {
+        write_whole(&file, &serde_json::to_vec(&addresses)?)?;
+    }
+    let gave_up = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        () = server.node().gave_up() => true,
+    };
+    tracing::info!("shutting down");
+    server.shutdown().await;
+    if gave_up {
+        return Err("the supervision tree gave up; see the log for what failed".into());
+    }
+    Ok(())
+}
+
+/// Writes a file so that a reader sees all of it or nothing.
+fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".new");
+    std::fs::write(&name, bytes)?;
+    std::fs::rename(&name, file)
+}

@@ -1,0 +1,147 @@
+//! The whole server: a node and its listeners.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+
+use futures_util::future::BoxFuture;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use serde::Serialize;
+use supervisors::{BoxError, ChildSpec, Failure, Shutdown};
+use tokio::task::JoinHandle;
+
+use crate::api::{grpc, rest};
+use crate::config::Config;
+use crate::node::{Node, Opened, StartError};
+
+/// Where the server listens, as `--addr-file` writes it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Addresses {
+    pub rest: SocketAddr,
+    pub grpc: SocketAddr,
+}
+
+pub struct Server {
+    node: Arc<Node>,
+    addresses: Addresses,
+}
+
+impl Server {
+    /// Starts the server and returns when it answers. The data folder is locked before a port is taken, so that a second
+    /// server on one folder says so, whatever ports it was given.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let opened = Opened::open(config)?;
+        let config = opened.config();
+        let listen = |what, address| move |source| StartError::Listen { what, address, source };
+        let rest = rest::Server::bind(config.listen).map_err(listen("REST on", config.listen))?;
+        let rest = rest.workers(config.limits.rest_workers.into());
+        let grpc = grpc::Server::bind(config.grpc_listen).map_err(listen("gRPC on", config.grpc_listen))?;
+        let addresses = Addresses {
+            rest: rest.local_addr().map_err(listen("REST on", config.listen))?,
+            grpc: grpc.local_addr().map_err(listen("gRPC on", config.grpc_listen))?,
+        };
+        let node = opened
+            .start(|node| vec![rest_child(rest, node.clone()), grpc_child(grpc, node.clone())])
+            .await?;
+        Ok(Self { node, addresses })
+    }
+
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    pub const fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    pub async fn shutdown(&self) {
+        self.node.shutdown().await;
+    }
+}
+
+/// An actor that owns a listener while it serves. Its incarnations share one socket, so that a restart loses no connection
+/// that waits to be accepted.
+struct Listener;
+
+type Ended = std::io::Result<()>;
+type Stop = Box<dyn FnOnce() + Send>;
+
+struct Serving {
+    /// Begins the end of `serve`.
+    stop: Stop,
+    serve: BoxFuture<'static, Ended>,
+}
+
+struct ListenerState {
+    /// Taken when the actor stops.
+    running: Option<(Stop, JoinHandle<()>)>,
+}
+
+impl Actor for Listener {
+    type Msg = Ended;
+    type State = ListenerState;
+    type Arguments = Serving;
+
+    async fn pre_start(&self, myself: ActorRef<Ended>, serving: Serving) -> Result<ListenerState, ActorProcessingErr> {
+        // The accept loop runs beside the actor, so that the actor can be told to stop while it serves.
+        let task = tokio::spawn(async move {
+            let ended = serving.serve.await;
+            let _ = myself.cast(ended); // the actor is gone: it stopped the loop itself
+        });
+        Ok(ListenerState {
+            running: Some((serving.stop, task)),
+        })
+    }
+
+    async fn handle(&self, _: ActorRef<Ended>, ended: Ended, _: &mut ListenerState) -> Result<(), ActorProcessingErr> {
+        let why = ended.map_or_else(|error| error.to_string(), |()| "it ended by itself".to_owned());
+        Err(Box::new(Failure::new("listener", why)))
+    }
+
+    async fn post_stop(&self, _: ActorRef<Ended>, state: &mut ListenerState) -> Result<(), ActorProcessingErr> {
+        if let Some((stop, task)) = state.running.take() {
+            stop();
+            let _ = task.await; // a panic in the loop has been logged; there is nothing left to stop
+        }
+        Ok(())
+    }
+}
+
+fn listener_child(
+    name: &'static str,
+    serve: impl Fn() -> std::io::Result<Serving> + Send + Sync + 'static,
+) -> ChildSpec {
+    ChildSpec::worker(name, move |context| {
+        let serving = serve();
+        async move { Ok::<_, BoxError>(Actor::spawn_linked(None, Listener, serving?, context.supervisor).await?) }
+    })
+    // Longer than the listeners' own deadline for requests in flight.
+    .shutdown(Shutdown::Timeout(
+        crate::api::limits::DRAIN + std::time::Duration::from_secs(2),
+    ))
+}
+
+fn gone() -> std::io::Error {
+    std::io::Error::other("the node is gone")
+}
+
+fn rest_child(server: rest::Server, node: Weak<Node>) -> ChildSpec {
+    listener_child("rest", move || {
+        let node = node.upgrade().ok_or_else(gone)?;
+        let (handle, serve) = server.try_clone()?.run(node)?;
+        Ok(Serving {
+            stop: Box::new(move || handle.stop()),
+            serve: Box::pin(serve),
+        })
+    })
+}
+
+fn grpc_child(server: grpc::Server, node: Weak<Node>) -> ChildSpec {
+    listener_child("grpc", move || {
+        let node = node.upgrade().ok_or_else(gone)?;
+        let (handle, serve) = server.try_clone()?.run(node);
+        Ok(Serving {
+            stop: Box::new(move || handle.stop()),
+            serve: Box::pin(serve),
+        })
+    })
+}
