@@ -1,0 +1,22 @@
+//! The black-box suite: the real program in a process of its own, over real HTTP, WebSocket and gRPC.
+//!
+//! Each test is named as the rule it shows. Nothing here sleeps to get an order and no port is fixed: tests wait for an
+//! event, or look until a condition holds ([`until`](harness::until)).
+
+mod client;
+mod guests;
+mod harness;
+mod socket;
+
+mod crash;
+mod demo;
+mod events;
+mod flood;
+mod grpc;
+mod hostile;
+mod lifecycle;
+mod reference;
+mod refusals;
+mod serving;
+mod stopping;
+mod supervision;

@@ -1,0 +1,91 @@
+//! A client of the WebSocket.
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::client::Client;
+use crate::harness::PATIENCE;
+
+pub(crate) struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// Every event that came, in its order.
+    pub heard: Vec<Value>,
+}
+
+impl Socket {
+    pub(crate) async fn open(client: &Client) -> Self {
+        let (stream, _) = connect_async(client.websocket_url("/ws")).await.unwrap();
+        Self {
+            stream,
+            heard: Vec::new(),
+        }
+    }
+
+    /// Opens and subscribes to events by globs.
+    pub(crate) async fn subscribed(client: &Client, events: &[&str]) -> Self {
+        let mut socket = Self::open(client).await;
+        socket.subscribe(&json!({"events": events})).await;
+        socket
+    }
+
+    /// Subscribes and answers with the subscription's id.
+    pub(crate) async fn subscribe(&mut self, what: &Value) -> String {
+        let mut message = what.clone();
+        message["type"] = "subscribe".into();
+        let answer = self.answered(&message, "subscribed").await;
+        answer["subscription_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Says something and waits for the answer of this type.
+    pub(crate) async fn answered(&mut self, message: &Value, kind: &str) -> Value {
+        self.say(&message.to_string()).await;
+        self.until(kind, |_| true).await
+    }
+
+    pub(crate) async fn say(&mut self, text: &str) {
+        self.stream.send(Frame::text(text.to_owned())).await.unwrap();
+    }
+
+    /// The next message of the server.
+    pub(crate) async fn next(&mut self) -> Value {
+        loop {
+            let frame = tokio::time::timeout(PATIENCE, self.stream.next()).await;
+            let frame = frame.unwrap_or_else(|_| panic!("no frame within {PATIENCE:?}, after {:#?}", self.heard));
+            let frame = frame.expect("the connection stays open").unwrap();
+            if let Frame::Text(text) = frame {
+                let message: Value = serde_json::from_str(&text).unwrap();
+                if message.get("seq").is_some() && message["type"] != "hello" {
+                    self.heard.push(message.clone());
+                }
+                return message;
+            }
+        }
+    }
+
+    /// The next message of this type of which `wanted` holds. Others that come first are only remembered.
+    pub(crate) async fn until(&mut self, kind: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let message = self.next().await;
+            if message["type"] == kind && wanted(&message) {
+                return message;
+            }
+        }
+    }
+
+    /// The next event of this type about an agent.
+    pub(crate) async fn until_about(&mut self, kind: &str, agent: &str) -> Value {
+        self.until(kind, |event| event["agent_id"] == agent).await
+    }
+
+    /// An event of this type about an agent, whether it came already or is to come.
+    pub(crate) async fn heard_about(&mut self, kind: &str, agent: &str) -> Value {
+        let told = |event: &&Value| event["type"] == kind && event["agent_id"] == agent;
+        match self.heard.iter().find(told) {
+            Some(event) => event.clone(),
+            None => self.until_about(kind, agent).await,
+        }
+    }
+}
