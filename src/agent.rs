@@ -36,7 +36,7 @@ pub struct Slot {
     pub state: Arc<RwLock<BTreeMap<String, Bytes>>>,
     pub program: Arc<Program>,
     pub grants: Arc<dyn Grants>,
-    pub meter: Meter,
+    pub meter: Arc<Meter>,
     pub outbox: Arc<dyn Outbox>,
     /// The last instance to have started, for the operator's eyes.
     pub running: Mutex<Option<Running>>,

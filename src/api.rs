@@ -11,6 +11,7 @@ pub mod rest;
 #[cfg(test)]
 mod testing;
 mod trace;
+mod tree;
 mod ws;
 
 /// Limits of the edges, the same on each of them.

@@ -3,14 +3,18 @@
 //! Owned by the node and written by the owners of partitions; everybody reads it. Agents are addressed through it and never
 //! pointed at, so that a restart can put another slot in the place of one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use dashmap::DashMap;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Slot;
+use crate::agent::meter::Meter;
 use crate::agent::spec::AgentSpec;
+use crate::group::Group;
 use crate::id::{AgentId, AgentName, DeploymentId, Digest, Partition};
 use crate::mailbox::Mailbox;
 use crate::message::{Address, ClientName};
@@ -30,6 +34,11 @@ pub struct Document {
     /// When somebody stopped it. A shutdown of the node is no stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_at: Option<Timestamp>,
+    /// Since when it takes no turns, though it takes messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended_at: Option<Timestamp>,
+    /// The key whose hash is the agent's partition: its group's root, or its own name. Frozen at creation.
+    pub placement: AgentName,
 }
 
 /// Where an agent stands, with the data that the place has.
@@ -38,6 +47,8 @@ pub enum Standing {
     /// Deployed; its first instance has not started yet.
     Loaded,
     Running,
+    /// It takes messages and no turns.
+    Suspended,
     Draining,
     Stopped,
     Failed {
@@ -53,8 +64,28 @@ pub struct Entry {
     pub document: RwLock<Document>,
     pub standing: RwLock<Standing>,
     pub mailbox: Arc<Mailbox>,
-    /// None: the agent is stopped, or its module cannot be loaded.
-    pub slot: Option<Arc<Slot>>,
+    /// Committed state, whether an instance runs or not.
+    pub state: Arc<RwLock<BTreeMap<String, Bytes>>>,
+    pub meter: Arc<Meter>,
+    /// None: the agent is stopped since before the node started, or its module cannot be loaded.
+    pub slot: RwLock<Option<Arc<Slot>>>,
+}
+
+impl Entry {
+    pub fn slot(&self) -> Option<Arc<Slot>> {
+        self.slot.read().clone()
+    }
+
+    pub fn group(&self) -> Option<AgentName> {
+        self.document.read().spec.supervision.group.clone()
+    }
+}
+
+/// Who has a name. Agents and groups share one space of names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    Agent(AgentId),
+    Group,
 }
 
 impl std::fmt::Debug for Entry {
@@ -85,35 +116,63 @@ impl Target {
 #[derive(Debug, Default)]
 pub struct Directory {
     agents: DashMap<AgentId, Arc<Entry>>,
-    names: DashMap<AgentName, AgentId>,
+    groups: DashMap<AgentName, Arc<Group>>,
+    names: DashMap<AgentName, Owner>,
 }
 
 impl Directory {
-    /// Claims a name for an agent that is about to be deployed. The error is the id that has it.
-    pub fn claim(&self, name: &AgentName, id: AgentId) -> Result<(), AgentId> {
+    /// Claims a name for what is about to be made. The error is who has it.
+    pub fn claim(&self, name: &AgentName, owner: Owner) -> Result<(), Owner> {
         match self.names.entry(name.clone()) {
             dashmap::Entry::Occupied(taken) => Err(*taken.get()),
             dashmap::Entry::Vacant(free) => {
-                free.insert(id);
+                free.insert(owner);
                 Ok(())
             }
         }
     }
 
     /// Gives a claimed name back.
-    pub fn release(&self, name: &AgentName, id: AgentId) {
-        self.names.remove_if(name, |_, owner| *owner == id);
+    pub fn release(&self, name: &AgentName, owner: Owner) {
+        self.names.remove_if(name, |_, has| *has == owner);
     }
 
     /// Enters an agent, in the place of what stood under its id.
     pub fn put(&self, entry: Arc<Entry>) {
-        self.names.insert(entry.name.clone(), entry.id);
+        self.names.insert(entry.name.clone(), Owner::Agent(entry.id));
         self.agents.insert(entry.id, entry);
     }
 
     pub fn remove(&self, entry: &Entry) {
         self.agents.remove(&entry.id);
-        self.release(&entry.name, entry.id);
+        self.release(&entry.name, Owner::Agent(entry.id));
+    }
+
+    /// Enters a group, or gives back the one that is there already.
+    pub fn put_group(&self, group: Group) -> Arc<Group> {
+        self.names.insert(group.name.clone(), Owner::Group);
+        self.groups
+            .entry(group.name.clone())
+            .or_insert_with(|| Arc::new(group))
+            .clone()
+    }
+
+    pub fn remove_group(&self, name: &AgentName) {
+        self.groups.remove(name);
+        self.release(name, Owner::Group);
+    }
+
+    pub fn group(&self, name: &str) -> Option<Arc<Group>> {
+        self.groups
+            .get(&name.parse::<AgentName>().ok()?)
+            .map(|group| group.clone())
+    }
+
+    /// All groups, oldest first.
+    pub fn groups(&self) -> Vec<Arc<Group>> {
+        let mut all: Vec<_> = self.groups.iter().map(|group| group.value().clone()).collect();
+        all.sort_by_cached_key(|group| (group.document.read().created_at, group.name.clone()));
+        all
     }
 
     pub fn by_id(&self, id: AgentId) -> Option<Arc<Entry>> {
@@ -124,7 +183,10 @@ impl Directory {
     pub fn find(&self, key: &str) -> Option<Arc<Entry>> {
         let id = match key.parse::<AgentId>() {
             Ok(id) => id,
-            Err(_) => *self.names.get(&key.parse::<AgentName>().ok()?)?,
+            Err(_) => match *self.names.get(&key.parse::<AgentName>().ok()?)? {
+                Owner::Agent(id) => id,
+                Owner::Group => return None,
+            },
         };
         self.by_id(id)
     }

@@ -17,6 +17,7 @@ pub enum Code {
     SupervisorNotFound,
     NotFound,
     AgentAlreadyExists,
+    Conflict,
     InvalidWasm,
     InvalidRequest,
     InvalidState,
@@ -39,6 +40,7 @@ impl Code {
             Self::SupervisorNotFound => "SUPERVISOR_NOT_FOUND",
             Self::NotFound => "NOT_FOUND",
             Self::AgentAlreadyExists => "AGENT_ALREADY_EXISTS",
+            Self::Conflict => "CONFLICT",
             Self::InvalidWasm => "INVALID_WASM",
             Self::InvalidRequest => "INVALID_REQUEST",
             Self::InvalidState => "INVALID_STATE",
@@ -73,6 +75,11 @@ pub enum Error {
     PathNotFound(String),
     #[error("an agent named '{name}' exists already, as {existing}; remove it or choose another name")]
     AgentAlreadyExists { name: AgentName, existing: AgentId },
+    /// What is asked for does not fit with what there is; the text says what and how to mend it.
+    #[error("{0}")]
+    Conflict(String),
+    #[error("supervision group '{0}' not found")]
+    GroupNotFound(String),
     #[error("invalid WebAssembly module: {}", first(.0))]
     InvalidWasm(Vec<Finding>),
     #[error("`{field}` {problem}")]
@@ -138,7 +145,8 @@ impl Error {
         match self {
             Self::AgentNotFound(_) => Code::AgentNotFound,
             Self::MessageNotFound(_) => Code::MessageNotFound,
-            Self::PathNotFound(_) => Code::SupervisorNotFound,
+            Self::PathNotFound(_) | Self::GroupNotFound(_) => Code::SupervisorNotFound,
+            Self::Conflict(_) => Code::Conflict,
             Self::AgentAlreadyExists { .. } => Code::AgentAlreadyExists,
             Self::InvalidWasm(_) => Code::InvalidWasm,
             Self::InvalidRequest { .. } => Code::InvalidRequest,
@@ -161,6 +169,7 @@ impl Error {
             Self::AgentNotFound(agent) => json!({"agent_id": agent, "searched_at": crate::time::Timestamp::now()}),
             Self::MessageNotFound(id) => json!({"message_id": id}),
             Self::PathNotFound(path) => json!({"path": path}),
+            Self::GroupNotFound(name) => json!({"name": name}),
             Self::AgentAlreadyExists { name, existing } => json!({"name": name, "agent_id": existing}),
             Self::InvalidWasm(findings) => json!({"findings": findings}),
             Self::InvalidRequest { field, .. } => json!({"field": field}),
@@ -183,7 +192,7 @@ impl Error {
                 json!({"message_id": message_id, "conversation_id": conversation_id, "waited_seconds": waited.as_secs_f64()})
             }
             Self::Unavailable { retry_after, .. } => json!({"retry_after_seconds": retry_after.as_secs_f64()}),
-            Self::DeliveryFailed { .. } | Self::Forbidden(_) | Self::Internal(_) => json!({}),
+            Self::Conflict(_) | Self::DeliveryFailed { .. } | Self::Forbidden(_) | Self::Internal(_) => json!({}),
         }
     }
 
@@ -194,6 +203,8 @@ impl Error {
             Self::AgentNotFound(_)
             | Self::MessageNotFound(_)
             | Self::PathNotFound(_)
+            | Self::GroupNotFound(_)
+            | Self::Conflict(_)
             | Self::AgentAlreadyExists { .. }
             | Self::InvalidWasm(_)
             | Self::InvalidRequest { .. }

@@ -92,7 +92,7 @@ impl Event {
                 let body = serde_json::from_str(body).unwrap_or_else(|_| json!({}));
                 (kind.as_str(), *at, agent.iter().copied().collect(), None, body)
             }
-            Record::Agent { .. } | Record::AgentRemoved { .. } => return None,
+            Record::Agent { .. } | Record::AgentRemoved { .. } | Record::Document { .. } => return None,
         };
         let Value::Object(body) = body else {
             return None;
@@ -280,10 +280,10 @@ impl ChroniclerState {
     }
 }
 
-/// The agent's name in a path of the tree, `node/core/partitions/7/agents/<name>`.
+/// The agent's name in a path of the tree, `node/core/partitions/7/agents/[<group>/…]<name>`.
 fn agent_name(path: &str) -> Option<&str> {
     path.split_once("/agents/")
-        .map(|(_, rest)| rest.split('/').next().unwrap_or(rest))
+        .map(|(_, below)| below.rsplit('/').next().unwrap_or(below))
 }
 
 #[cfg(test)]
@@ -293,6 +293,10 @@ mod tests {
     #[test]
     fn a_path_names_its_agent() {
         assert_eq!(agent_name("node/core/partitions/partition-7/agents/cart"), Some("cart"));
+        assert_eq!(
+            agent_name("node/core/partitions/7/agents/shop/checkout/cart"),
+            Some("cart")
+        );
         assert_eq!(agent_name("node/core/partitions/partition-7/agents"), None);
         assert_eq!(agent_name("node/events"), None);
     }

@@ -65,6 +65,16 @@ pub enum Record {
     },
     /// An agent is gone, its state and its queue with it.
     AgentRemoved { agent: AgentId, at: Timestamp },
+    /// Another document of the catalog, whole, as JSON; None: it is removed. The journal does not look into it, so that a
+    /// new kind of document needs no new kind of record.
+    Document {
+        /// What kind of document, such as `groups`.
+        collection: String,
+        /// Which one of its collection.
+        key: String,
+        document: Option<String>,
+        at: Timestamp,
+    },
     /// Something that subscribers should hear of and that no other record says, such as a supervisor's restart.
     Event {
         /// Dotted, such as `supervisor.restarted`.

@@ -21,6 +21,7 @@ pub mod mailbox;
 
 // Where messages become facts.
 pub mod directory;
+pub mod group;
 pub mod router;
 
 // What is told and done.

@@ -108,6 +108,8 @@ struct Inner {
     /// Open questions in the order they were asked.
     questions: IndexMap<Question, (Performative, Ticket)>,
     open: bool,
+    /// Messages come in and none goes out.
+    suspended: bool,
     /// What came up to here is in the queue, or was handled: it was restored from the journal.
     restored: Seq,
     waker: Option<Waker>,
@@ -275,7 +277,8 @@ impl Mailbox {
     /// The next message, which stays in hand until [`Self::finish`] or [`Self::retry`].
     pub fn take(&self) -> Option<Delivery> {
         let mut inner = self.inner.lock();
-        let Some(delivery) = inner.queue.pop_front() else {
+        let next = if inner.suspended { None } else { inner.queue.pop_front() };
+        let Some(delivery) = next else {
             inner.woken = false;
             return None;
         };
@@ -305,6 +308,23 @@ impl Mailbox {
             inner.queue.push_front(delivery);
         }
         still_ours
+    }
+
+    /// Gives out no more messages, and goes on admitting them up to the capacity. The turn in flight ends as it does.
+    pub fn suspend(&self) {
+        self.inner.lock().suspended = true;
+    }
+
+    /// Ends what [`Self::suspend`] began.
+    pub fn resume(&self) {
+        let waker = {
+            let mut inner = self.inner.lock();
+            inner.suspended = false;
+            inner.wake()
+        };
+        if let Some(waker) = waker {
+            waker();
+        }
     }
 
     /// Stops admission; what is queued can still be handled.

@@ -22,14 +22,17 @@ use crate::message::{Address, Draft};
 use crate::router::{Expected, RouterMessage, Shared};
 
 pub mod answers;
+mod groups;
 mod lifecycle;
 mod measure;
 mod restore;
 mod start;
+mod supervise;
 mod tree;
 
 pub use answers::*;
 pub use start::{Opened, StartError};
+pub use supervise::{PathFigures, SupervisionFigures, TreeNode, Verb};
 use tree::PartitionHandle;
 
 /// A running server, without its listeners.
@@ -157,16 +160,6 @@ impl Node {
         self.projections.message(parsed).await?.ok_or_else(missing)
     }
 
-    /// The supervision tree as data, whole or below `path`.
-    pub async fn supervision_tree(&self, path: Option<&str>) -> Result<supervisors::Snapshot> {
-        let tree = self.tree.get().ok_or_else(|| unavailable("the node starts"))?;
-        let whole = tree.snapshot().await;
-        let Some(path) = path.map(|path| path.trim_matches('/')).filter(|path| !path.is_empty()) else {
-            return Ok(whole);
-        };
-        below(whole, path).ok_or_else(|| Error::PathNotFound(path.to_owned()))
-    }
-
     /// Prometheus text.
     pub fn prometheus(&self) -> String {
         self.refresh_gauges();
@@ -202,7 +195,7 @@ impl Standing {
     pub const fn lifecycle(&self) -> Lifecycle {
         match self {
             Self::Loaded => Lifecycle::Loaded,
-            Self::Running => Lifecycle::Running,
+            Self::Running | Self::Suspended => Lifecycle::Running,
             Self::Draining => Lifecycle::Draining,
             Self::Stopped => Lifecycle::Stopped,
             Self::Failed { .. } => Lifecycle::Failed,
@@ -215,14 +208,4 @@ fn unavailable(reason: &str) -> Error {
         reason: reason.to_owned(),
         retry_after: Duration::from_secs(1),
     }
-}
-
-fn below(snapshot: supervisors::Snapshot, path: &str) -> Option<supervisors::Snapshot> {
-    if snapshot.path == path {
-        return Some(snapshot);
-    }
-    snapshot.children.into_iter().find_map(|child| {
-        let on_the_way = path == child.path || path.strip_prefix(&child.path).is_some_and(|rest| rest.starts_with('/'));
-        if on_the_way { below(child, path) } else { None }
-    })
 }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use supervisors::Failure;
+use supervisors::{Failure, Pulse};
 
+use super::meter::CrashReport;
 use super::{Outcome, Running, Slot};
+use crate::id::MessageId;
 use crate::journal::TurnEnd;
 use crate::mailbox::{Delivery, Ticket, Waker};
 use crate::quantity::Cpu;
+use crate::time::Timestamp;
 use crate::wasm;
 
 /// Turns that one wake-up may run before stop and supervision are looked at.
@@ -24,17 +27,21 @@ pub struct Instance;
 pub struct Start {
     pub slot: Arc<Slot>,
     pub incarnation: u64,
+    pub pulse: Pulse,
 }
 
 #[derive(Debug)]
 pub enum InstanceMessage {
     /// There may be messages in the mailbox.
     Wake,
+    /// Time to show life; sent only to agents whose supervisor asks for it.
+    Beat,
 }
 
 pub struct State {
     slot: Arc<Slot>,
     guest: wasm::Instance,
+    pulse: Pulse,
     /// When the agent's rate lets it take its next turn.
     next_turn: Instant,
     /// Clears the slot's `running` when the incarnation ends, in whichever way it ends.
@@ -59,7 +66,11 @@ impl Actor for Instance {
     type Arguments = Start;
 
     async fn pre_start(&self, myself: ActorRef<InstanceMessage>, start: Start) -> Result<State, ActorProcessingErr> {
-        let Start { slot, incarnation } = start;
+        let Start {
+            slot,
+            incarnation,
+            pulse,
+        } = start;
         let began = Instant::now();
         let host = wasm::Host {
             agent: slot.id,
@@ -75,7 +86,10 @@ impl Actor for Instance {
         let turn = guest.init(slot.budget(true)).await;
         slot.meter.memory_is(turn.usage.memory_bytes);
         match turn.end {
-            wasm::End::Crash(crash) => return Err(failure(&crash)),
+            wasm::End::Crash(crash) => {
+                report(&slot, &crash, None, 1);
+                return Err(failure(&crash));
+            }
             wasm::End::Error(reason) => {
                 return Err(Box::new(Failure {
                     kind: "init_error",
@@ -92,6 +106,10 @@ impl Actor for Instance {
             since: Instant::now(),
             incarnation,
         });
+        if let Some(heartbeat) = slot.spec.supervision.heartbeat {
+            // Twice as often as asked for, so that one late beat is no death.
+            myself.send_interval(heartbeat.0 / 2, || InstanceMessage::Beat);
+        }
         let waker: Waker = Arc::new(move || {
             // The cast fails only when the actor is gone; its successor looks into the mailbox by itself.
             let _ = myself.cast(InstanceMessage::Wake);
@@ -99,6 +117,7 @@ impl Actor for Instance {
         slot.mailbox.attach(&waker);
         Ok(State {
             guest,
+            pulse,
             next_turn: Instant::now(),
             _running: ClearOnDrop(slot.clone(), incarnation),
             slot,
@@ -112,7 +131,14 @@ impl Actor for Instance {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            InstanceMessage::Wake => state.work(&myself).await,
+            InstanceMessage::Wake => {
+                let _busy = state.pulse.busy();
+                state.work(&myself).await
+            }
+            InstanceMessage::Beat => {
+                state.pulse.beat();
+                Ok(())
+            }
         }
     }
 
@@ -156,6 +182,7 @@ impl State {
             return Ok(());
         };
         let broken = failure(crash);
+        report(slot, crash, Some(delivery.message.id), attempt);
         let end = TurnEnd::Crash {
             kind: crash.kind.as_str().to_owned(),
             detail: crash.detail.clone(),
@@ -229,6 +256,17 @@ fn commit(slot: &Slot, delivery: Option<Delivery>, attempt: u32, turn: wasm::Tur
         writes: effects.writes.into_iter().collect(),
         latency_micros: micros(latency),
         guest_micros: micros(guest),
+    });
+}
+
+fn report(slot: &Slot, crash: &wasm::Crash, message_id: Option<MessageId>, attempt: u32) {
+    slot.meter.crashed(CrashReport {
+        at: Timestamp::now(),
+        kind: crash.kind.as_str(),
+        detail: crash.detail.clone(),
+        message_id,
+        attempt,
+        backtrace: crash.backtrace.clone(),
     });
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::id::MessageId;
 use crate::telemetry::Spawns;
 use crate::time::Timestamp;
 
@@ -29,6 +30,22 @@ struct Minute {
     errors: BTreeMap<&'static str, (u64, Timestamp)>,
 }
 
+/// How an instance of an agent broke.
+#[derive(Clone, Debug)]
+pub struct CrashReport {
+    pub at: Timestamp,
+    pub kind: &'static str,
+    pub detail: String,
+    /// None: it broke in `init`.
+    pub message_id: Option<MessageId>,
+    pub attempt: u32,
+    /// Guest frames, innermost first; with function names when the module has them.
+    pub backtrace: Vec<String>,
+}
+
+/// Crashes that are remembered of each agent, the last ones.
+pub const CRASHES: usize = 16;
+
 #[derive(Debug, Default)]
 struct Totals {
     processed: u64,
@@ -44,6 +61,7 @@ pub struct Meter {
     totals: Mutex<Totals>,
     memory: AtomicU64,
     spawns: Arc<Spawns>,
+    crashes: Mutex<VecDeque<CrashReport>>,
 }
 
 /// What a meter read over a period.
@@ -69,7 +87,19 @@ impl Meter {
             totals: Mutex::default(),
             memory: AtomicU64::new(0),
             spawns,
+            crashes: Mutex::default(),
         }
+    }
+
+    pub fn crashed(&self, report: CrashReport) {
+        let mut crashes = self.crashes.lock();
+        crashes.truncate(CRASHES - 1);
+        crashes.push_front(report);
+    }
+
+    /// The last [`CRASHES`] crashes, newest first.
+    pub fn crashes(&self) -> Vec<CrashReport> {
+        self.crashes.lock().iter().cloned().collect()
     }
 
     /// An instance was made and initialised.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use globset::{GlobBuilder, GlobMatcher};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 use crate::id::AgentName;
@@ -99,23 +99,34 @@ pub struct Permissions {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Supervision {
+    /// The supervision group that the agent is a member of. None: a budget of its own, and no siblings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<AgentName>,
     pub restart: Restart,
-    /// Restarts within `period` that are allowed; one more and the agent is `failed`.
+    /// The end of this agent may end its group, as the group's `auto_shutdown` says.
+    pub significant: bool,
+    /// Restarts within `period` that are allowed; one more and the agent is `failed`. Members of a group share the group's.
     pub intensity: u32,
     pub period: Span,
     pub backoff: Backoff,
     /// How long a turn in flight may go on when the agent is shut down.
-    pub shutdown: Span,
+    pub shutdown: Shutdown,
+    /// An instance that neither works nor answers for this long is taken for dead. None: it is trusted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Span>,
 }
 
 impl Default for Supervision {
     fn default() -> Self {
         Self {
+            group: None,
             restart: Restart::Permanent,
+            significant: false,
             intensity: 10,
             period: Span(Duration::from_secs(60)),
             backoff: Backoff::default(),
-            shutdown: Span(Duration::from_secs(5)),
+            shutdown: Shutdown::Timeout(Span(Duration::from_secs(5))),
+            heartbeat: None,
         }
     }
 }
@@ -127,6 +138,36 @@ pub enum Restart {
     Permanent,
     Transient,
     Temporary,
+}
+
+/// How a child is ended, as OTP's specification of a child has it: `"brutal_kill"`, `"infinity"`, or a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    BrutalKill,
+    Timeout(Span),
+    Infinity,
+}
+
+impl Serialize for Shutdown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::BrutalKill => serializer.serialize_str("brutal_kill"),
+            Self::Infinity => serializer.serialize_str("infinity"),
+            Self::Timeout(time) => time.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Shutdown {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) if text == "brutal_kill" => Ok(Self::BrutalKill),
+            serde_json::Value::String(text) if text == "infinity" => Ok(Self::Infinity),
+            time => serde_json::from_value(time).map(Self::Timeout).map_err(|error| {
+                serde::de::Error::custom(format_args!("is not brutal_kill, infinity or a time: {error}"))
+            }),
+        }
+    }
 }
 
 /// The wait before the second and later restarts: `min * factor^n`, at most `max`, varied by `jitter`.
@@ -147,6 +188,30 @@ impl Default for Backoff {
             max: Span(Duration::from_secs(30)),
             factor: 2.0,
             jitter: 0.1,
+        }
+    }
+}
+
+impl Backoff {
+    /// The error is the mend.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let in_bounds = (1.0..=100.0).contains(&self.factor) && (0.0..=1.0).contains(&self.jitter);
+        if in_bounds && self.min <= self.max && self.max.0 <= Duration::from_secs(86_400) {
+            Ok(())
+        } else {
+            Err("needs factor 1 to 100, jitter 0 to 1, min not above max, and max at most 24 h")
+        }
+    }
+}
+
+impl From<&Backoff> for supervisors::Backoff {
+    fn from(backoff: &Backoff) -> Self {
+        Self {
+            min: backoff.min.0,
+            max: backoff.max.0,
+            factor: backoff.factor,
+            jitter: backoff.jitter,
+            ..Self::default()
         }
     }
 }
@@ -265,26 +330,18 @@ impl AgentSpec {
             1,
             86_400_000,
         )?;
-        within(
-            "supervision.shutdown (ms)",
-            millis(self.supervision.shutdown),
-            0,
-            600_000,
-        )?;
-        within(
-            "supervision.backoff.max (ms)",
-            millis(self.supervision.backoff.max),
-            0,
-            86_400_000,
-        )?;
-        let backoff = &self.supervision.backoff;
-        if !(1.0..=100.0).contains(&backoff.factor)
-            || !(0.0..=1.0).contains(&backoff.jitter)
-            || backoff.min > backoff.max
-        {
-            let mend = "needs factor 1 to 100, jitter 0 to 1, and min not above max";
-            return Err(Error::invalid("config.supervision.backoff", mend));
+        if let Shutdown::Timeout(time) = self.supervision.shutdown {
+            within("supervision.shutdown (ms)", millis(time), 0, 600_000)?;
         }
+        if let Some(heartbeat) = self.supervision.heartbeat {
+            within("supervision.heartbeat (ms)", millis(heartbeat), 100, 3_600_000)?;
+        }
+        if self.supervision.significant && self.supervision.restart == Restart::Permanent {
+            let mend = "cannot be with restart permanent: such an agent never ends for good";
+            return Err(Error::invalid("config.supervision.significant", mend));
+        }
+        let backoff = self.supervision.backoff.check();
+        backoff.map_err(|mend| Error::invalid("config.supervision.backoff", mend))?;
         within(
             "capabilities (count)",
             self.capabilities.len() as u64,
@@ -322,7 +379,8 @@ impl Permissions {
     }
 }
 
-fn drop_nulls(value: &mut serde_json::Value) {
+/// Null means absent, at any depth of objects.
+pub(crate) fn drop_nulls(value: &mut serde_json::Value) {
     if let serde_json::Value::Object(members) = value {
         members.retain(|_, member| !member.is_null());
         members.values_mut().for_each(drop_nulls);

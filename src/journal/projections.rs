@@ -8,6 +8,7 @@
 //! A query answers as of some sequence; [`Projections::seen`] waits for the caller's own writes.
 
 mod apply;
+mod events;
 mod query;
 mod recover;
 mod schema;
@@ -28,6 +29,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use self::apply::load_progress;
+pub use self::events::{EventPage, EventQuery, StoredEvent};
 pub use self::query::{MessageQuery, Page, QueryError, Stored, limits as query_limits};
 pub use self::recover::{OpenSession, Pending, Recovered};
 use self::schema::Unusable;
@@ -39,6 +41,9 @@ use crate::message::Address;
 const GROUP: usize = super::limits::GROUP_BATCHES;
 /// Queries at a time; further ones wait.
 const READERS: usize = 4;
+
+/// Events of the history; when one more comes, the oldest goes. The journal still has it.
+pub const EVENTS_KEPT: u64 = 1_000_000;
 
 /// Where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,6 +109,8 @@ impl Counts {
 struct Progress {
     applied: Seq,
     counts: Counts,
+    /// Events of the history.
+    events: u64,
 }
 
 /// `SQLite`'s integers are signed; a sequence never comes near the end of them.
@@ -224,6 +231,11 @@ impl Projections {
             .await
     }
 
+    /// Events of the journal's [`super::Record::Event`]s; of those, the newest [`EVENTS_KEPT`].
+    pub async fn events(&self, query: EventQuery) -> Result<EventPage, QueryError> {
+        self.read(move |connection, _| events::events(connection, &query)).await
+    }
+
     async fn read<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Connection, &Path) -> Result<T, QueryError> + Send + 'static,
@@ -294,7 +306,7 @@ fn catch_up(path: &Path, journal: &dyn Journal) -> Result<(Connection, Progress)
     }
     while progress.applied < durable {
         let batches = journal.read_after(progress.applied, GROUP)?;
-        progress = apply::apply(&mut connection, progress, &batches)?;
+        progress = apply::apply(&mut connection, progress, &batches, EVENTS_KEPT)?;
     }
     Ok((connection, progress))
 }
@@ -338,7 +350,7 @@ impl Tail {
         let mut group = Vec::with_capacity(GROUP);
         while runtime.block_on(self.next(&mut group)) {
             let progress = *self.progress.borrow();
-            match apply::apply(&mut self.connection, progress, &group) {
+            match apply::apply(&mut self.connection, progress, &group, EVENTS_KEPT) {
                 Ok(progress) => {
                     self.progress.send_replace(progress);
                 }

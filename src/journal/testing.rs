@@ -172,5 +172,11 @@ pub(super) fn records() -> impl Strategy<Value = Record> {
             body,
             at
         }),
+        (".{0,20}", ".{0,20}", texts(), times()).prop_map(|(collection, key, document, at)| Record::Document {
+            collection,
+            key,
+            document,
+            at
+        }),
     ]
 }

@@ -81,7 +81,7 @@ struct Entries {
 struct Entry {
     #[prost(uint32, tag = "1")]
     partition: u32,
-    #[prost(oneof = "Fact", tags = "2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Fact", tags = "2, 3, 4, 5, 6, 7, 8")]
     fact: Option<Fact>,
 }
 
@@ -103,6 +103,8 @@ enum Fact {
     AgentRemoved(WireAgentRemoved),
     #[prost(message, tag = "7")]
     Event(WireEvent),
+    #[prost(message, tag = "8")]
+    Document(WireDocument),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -203,6 +205,18 @@ struct WireEvent {
     at: i64,
 }
 
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireDocument {
+    #[prost(string, tag = "1")]
+    collection: String,
+    #[prost(string, tag = "2")]
+    key: String,
+    #[prost(string, optional, tag = "3")]
+    document: Option<String>,
+    #[prost(int64, tag = "4")]
+    at: i64,
+}
+
 fn id(uuid: Uuid) -> Bytes {
     Bytes::copy_from_slice(uuid.as_bytes())
 }
@@ -254,6 +268,17 @@ impl Fact {
                 body: body.clone(),
                 at: at.micros(),
             }),
+            Record::Document {
+                collection,
+                key,
+                document,
+                at,
+            } => Self::Document(WireDocument {
+                collection: collection.clone(),
+                key: key.clone(),
+                document: document.clone(),
+                at: at.micros(),
+            }),
         }
     }
 
@@ -290,6 +315,12 @@ impl Fact {
                 agent: event.agent.as_ref().map(agent).transpose()?,
                 body: event.body,
                 at: Timestamp::from_micros(event.at),
+            },
+            Self::Document(entry) => Record::Document {
+                collection: entry.collection,
+                key: entry.key,
+                document: entry.document,
+                at: Timestamp::from_micros(entry.at),
             },
         })
     }

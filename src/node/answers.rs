@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::agent::spec::AgentSpec;
-use crate::id::{AgentId, DeploymentId, Digest};
+use crate::group::GroupSpec;
+use crate::id::{AgentId, AgentName, DeploymentId, Digest};
 use crate::message::{ClientName, Message};
 use crate::time::Timestamp;
 
@@ -64,6 +65,8 @@ impl Lifecycle {
 pub struct AgentSummary {
     pub id: AgentId,
     pub lifecycle: Lifecycle,
+    /// It takes messages and no turns. Its lifecycle state is `running` all the same.
+    pub suspended: bool,
     pub spec: AgentSpec,
     pub version: semver::Version,
     pub digest: Digest,
@@ -95,6 +98,8 @@ pub struct AgentDetails {
     pub incarnation: u64,
     /// Why it is `failed`, if it is.
     pub failure: Option<String>,
+    /// How its instances broke, newest first, at most [`crate::agent::meter::CRASHES`].
+    pub crashes: Vec<crate::agent::meter::CrashReport>,
 }
 
 #[derive(Clone, Debug)]
@@ -195,4 +200,16 @@ pub struct AgentErrors {
 #[derive(Clone, Copy, Debug)]
 pub struct NodeLimits {
     pub module_bytes: usize,
+}
+
+/// A supervision group, as declared, and what is in it.
+#[derive(Clone, Debug)]
+pub struct GroupView {
+    pub spec: GroupSpec,
+    /// Its place in the tree.
+    pub path: String,
+    /// Its own members, oldest first.
+    pub agents: Vec<AgentName>,
+    pub groups: Vec<AgentName>,
+    pub created_at: Timestamp,
 }

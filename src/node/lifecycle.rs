@@ -15,9 +15,9 @@ use super::{
 use crate::agent::Slot;
 use crate::agent::meter::Meter;
 use crate::agent::spec::AgentSpec;
-use crate::directory::{Document, Entry, Standing};
+use crate::directory::{Document, Entry, Owner, Standing};
 use crate::error::{Error, Result};
-use crate::id::{AgentId, DeploymentId, Digest, Partition, Seq};
+use crate::id::{AgentId, AgentName, DeploymentId, Digest, Partition, Seq};
 use crate::journal::{Journal, Record};
 use crate::mailbox::{Capacity, Mailbox};
 use crate::quantity::Cpu;
@@ -48,14 +48,10 @@ impl Node {
     async fn deploy_now(self: Arc<Self>, principal: String, module: Bytes, spec: AgentSpec) -> Result<AgentSummary> {
         let id = AgentId::new();
         let name = spec.name.clone();
-        let taken = |existing| Error::AgentAlreadyExists {
-            name: name.clone(),
-            existing,
-        };
-        self.directory.claim(&name, id).map_err(taken)?;
+        self.claim(&name, Owner::Agent(id))?;
         let result = self.install(id, principal, module, spec).await;
         if result.is_err() {
-            self.directory.release(&name, id);
+            self.directory.release(&name, Owner::Agent(id));
         }
         result
     }
@@ -67,6 +63,7 @@ impl Node {
         module: Bytes,
         spec: AgentSpec,
     ) -> Result<AgentSummary> {
+        let placement = self.placement(&spec)?;
         let program = self.compile(module.clone(), &spec).await?;
         let digest = program.digest();
         let journal = self.journal.clone();
@@ -87,44 +84,149 @@ impl Node {
             deployed_at: now,
             deployed_by: principal,
             stopped_at: None,
+            suspended_at: None,
+            placement,
             spec,
         };
-        let entry = self.entry(document.clone(), Some(program));
+        let entry = self.entry(document.clone());
+        let slot = self.slot(&entry, program);
+        *entry.slot.write() = Some(slot.clone());
         entry.mailbox.drain(); // opened when the agent is there for good
-        let slot = entry.slot.clone().expect("an entry with a program has a slot");
         self.directory.put(entry.clone());
-        let handle = self.partition(entry.partition);
-        if let Err(error) = handle.agents.start_child(self.agent_child(&slot)).await {
+        if let Err(error) = self.start_instance(&entry, &slot).await {
             self.directory.remove(&entry);
-            return Err(match error {
-                StartChildError::Failed(reason) => Error::DeploymentFailed {
-                    kind: reason.label(),
-                    reason: reason.to_string(),
-                },
-                StartChildError::Gone => unavailable("the partition of the agent restarts"),
-                other @ (StartChildError::AlreadyPresent
-                | StartChildError::AlreadyStarted
-                | StartChildError::MaxChildren
-                | StartChildError::NotFound
-                | StartChildError::Invalid(_)) => Error::internal(other),
-            });
+            return Err(error);
         }
         let body = json!({
             "agent_id": id, "name": entry.name, "version": document.version, "digest": digest,
             "deployment_id": document.deployment_id,
         });
         let records = vec![record(&document, now), event("agent.deployed", id, &body, now)];
-        let open = {
+        self.catalog(entry.partition, records, opened(&entry)).await?;
+        Ok(summary(&entry))
+    }
+
+    /// Claims a name for an agent or a group that is about to be made.
+    pub(super) fn claim(&self, name: &AgentName, owner: Owner) -> Result<()> {
+        self.directory.claim(name, owner).map_err(|has| match has {
+            Owner::Agent(existing) => Error::AgentAlreadyExists {
+                name: name.clone(),
+                existing,
+            },
+            Owner::Group => Error::Conflict(format!("a supervision group has the name '{name}'; choose another")),
+        })
+    }
+
+    /// Starts the first instance of an agent, in its place in the tree.
+    async fn start_instance(self: &Arc<Self>, entry: &Entry, slot: &Arc<Slot>) -> Result<()> {
+        let started = self.home(entry)?.start_child(self.agent_child(slot)).await;
+        started.map(|_| ()).map_err(|error| match error {
+            StartChildError::Failed(reason) => Error::DeploymentFailed {
+                kind: reason.label(),
+                reason: reason.to_string(),
+            },
+            StartChildError::Gone => unavailable("the supervisor of the agent is down or restarts"),
+            StartChildError::Invalid(problem) => Error::invalid("config.supervision", problem.to_string()),
+            other @ (StartChildError::AlreadyPresent
+            | StartChildError::AlreadyStarted
+            | StartChildError::MaxChildren
+            | StartChildError::NotFound) => Error::internal(other),
+        })
+    }
+
+    /// Starts a stopped or failed agent again, with its state and an empty queue. One that runs is left alone.
+    pub async fn start_agent(self: &Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
+        let (node, caller, key) = (self.clone(), caller.clone(), key.to_owned());
+        let work = async move { node.start_now(&caller, &key).await };
+        self.operations.run("start", work).await
+    }
+
+    async fn start_now(self: Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
+        let entry = self.find(key)?;
+        match &*entry.standing.read() {
+            Standing::Stopped | Standing::Failed { .. } => {}
+            Standing::Running | Standing::Suspended | Standing::Loaded => return Ok(summary(&entry)),
+            Standing::Draining => {
+                return Err(Error::InvalidState {
+                    agent: entry.id,
+                    state: "draining",
+                    mend: "it can be started when it has stopped",
+                });
+            }
+        }
+        let slot = self.renewed_slot(&entry).await?;
+        *entry.slot.write() = Some(slot.clone());
+        // What is left of it in the tree: a failed child, or one that was stopped.
+        let _ = self.home(&entry)?.delete(entry.name.as_str()).await;
+        let before = std::mem::replace(&mut *entry.standing.write(), Standing::Loaded);
+        if let Err(error) = self.start_instance(&entry, &slot).await {
+            *entry.standing.write() = before;
+            return Err(error);
+        }
+        let now = Timestamp::now();
+        let document = {
+            let mut document = entry.document.write();
+            (document.stopped_at, document.suspended_at) = (None, None);
+            document.clone()
+        };
+        let body = json!({"agent_id": entry.id, "name": entry.name, "by": caller.principal.as_str()});
+        let records = vec![record(&document, now), event("agent.started", entry.id, &body, now)];
+        self.catalog(entry.partition, records, opened(&entry)).await?;
+        Ok(summary(&entry))
+    }
+
+    async fn renewed_slot(self: &Arc<Self>, entry: &Entry) -> Result<Arc<Slot>> {
+        if let Some(slot) = entry.slot() {
+            return Ok(slot);
+        }
+        let document = entry.document.read().clone();
+        let module = self.module(document.digest)?;
+        let program = self.compile(module, &document.spec).await?;
+        Ok(self.slot(entry, program))
+    }
+
+    /// Has an agent take messages and no turns, or ends that; durable. Changing nothing is no error.
+    pub async fn suspend_agent(&self, caller: &Caller, key: &str, suspend: bool) -> Result<AgentSummary> {
+        let entry = self.find(key)?;
+        let (from, kind) = if suspend {
+            (Standing::Running, "agent.suspended")
+        } else {
+            (Standing::Suspended, "agent.resumed")
+        };
+        let standing = entry.standing.read().clone();
+        if standing != from {
+            let there = matches!(standing, Standing::Running | Standing::Suspended);
+            return if there {
+                Ok(summary(&entry))
+            } else {
+                Err(Error::InvalidState {
+                    agent: entry.id,
+                    state: standing.lifecycle().as_str(),
+                    mend: "only an agent that runs can be suspended and resumed",
+                })
+            };
+        }
+        let now = Timestamp::now();
+        let document = {
+            let mut document = entry.document.write();
+            document.suspended_at = suspend.then_some(now);
+            document.clone()
+        };
+        let body = json!({"agent_id": entry.id, "name": entry.name, "by": caller.principal.as_str()});
+        let change = {
             let entry = entry.clone();
             move || {
-                let mut standing = entry.standing.write();
-                if *standing == Standing::Loaded {
-                    *standing = Standing::Running;
-                    entry.mailbox.reopen();
+                if suspend {
+                    *entry.standing.write() = Standing::Suspended;
+                    entry.mailbox.suspend();
+                } else {
+                    *entry.standing.write() = Standing::Running;
+                    entry.mailbox.resume();
                 }
             }
         };
-        self.catalog(&entry, records, open).await?;
+        let records = vec![record(&document, now), event(kind, entry.id, &body, now)];
+        self.catalog(entry.partition, records, change).await?;
         Ok(summary(&entry))
     }
 
@@ -137,38 +239,41 @@ impl Node {
             .await
     }
 
-    /// What the directory has of an agent that is about to run, or of one that does not.
-    pub(super) fn entry(&self, document: Document, program: Option<Arc<Program>>) -> Arc<Entry> {
+    /// What the directory has of an agent, with nothing that runs.
+    pub(super) fn entry(&self, document: Document) -> Arc<Entry> {
         let resources = &document.spec.resources;
         let mailbox = Mailbox::new(Capacity {
             messages: resources.mailbox_messages,
             bytes: resources.mailbox_bytes.bytes(),
         });
-        let name = document.spec.name.clone();
-        let partition = Partition::of(name.as_str(), self.config.partitions);
-        let slot = program.map(|program| {
-            Arc::new(Slot {
-                id: document.id,
-                name: name.clone(),
-                partition,
-                mailbox: mailbox.clone(),
-                state: Arc::default(),
-                program,
-                grants: self.grants(&document.spec),
-                meter: Meter::new(self.shared.spawns.clone()),
-                outbox: self.partition(partition).outbox(),
-                running: Mutex::default(),
-                spec: document.spec.clone(),
-            })
-        });
         Arc::new(Entry {
             id: document.id,
-            name,
-            partition,
+            name: document.spec.name.clone(),
+            partition: Partition::of(document.placement.as_str(), self.config.partitions),
             document: RwLock::new(document),
             standing: RwLock::new(Standing::Loaded),
             mailbox,
-            slot,
+            state: Arc::default(),
+            meter: Arc::new(Meter::new(self.shared.spawns.clone())),
+            slot: RwLock::new(None),
+        })
+    }
+
+    /// What instances of an agent are given.
+    pub(super) fn slot(&self, entry: &Entry, program: Arc<Program>) -> Arc<Slot> {
+        let spec = entry.document.read().spec.clone();
+        Arc::new(Slot {
+            id: entry.id,
+            name: entry.name.clone(),
+            partition: entry.partition,
+            mailbox: entry.mailbox.clone(),
+            state: entry.state.clone(),
+            program,
+            grants: self.grants(&spec),
+            meter: entry.meter.clone(),
+            outbox: self.partition(entry.partition).outbox(),
+            running: Mutex::default(),
+            spec,
         })
     }
 
@@ -200,11 +305,11 @@ impl Node {
     )]
     pub async fn agent(&self, key: &str) -> Result<AgentDetails> {
         let entry = self.find(key)?;
-        let (processed, failed, latency) = entry.slot.as_ref().map(|slot| slot.meter.totals()).unwrap_or_default();
-        let running = entry.slot.as_ref().and_then(|slot| *slot.running.lock());
+        let (processed, failed, latency) = entry.meter.totals();
+        let running = entry.slot().and_then(|slot| *slot.running.lock());
         let failure = match &*entry.standing.read() {
             Standing::Failed { why } => Some(why.clone()),
-            Standing::Loaded | Standing::Running | Standing::Draining | Standing::Stopped => None,
+            Standing::Loaded | Standing::Running | Standing::Suspended | Standing::Draining | Standing::Stopped => None,
         };
         Ok(AgentDetails {
             summary: summary(&entry),
@@ -215,6 +320,7 @@ impl Node {
             uptime: running.map_or(Duration::ZERO, |running| running.since.elapsed()),
             incarnation: running.map_or(0, |running| running.incarnation),
             failure,
+            crashes: entry.meter.crashes(),
         })
     }
 
@@ -232,7 +338,7 @@ impl Node {
         match standing {
             Standing::Stopped => return Ok(answer(Lifecycle::Stopped, now)),
             Standing::Draining => return Ok(answer(Lifecycle::Draining, now.plus(options.grace))),
-            Standing::Loaded | Standing::Running | Standing::Failed { .. } => {}
+            Standing::Loaded | Standing::Running | Standing::Suspended | Standing::Failed { .. } => {}
         }
         self.begin_stop(&entry, caller, now).await?;
         let (node, entry_) = (self.clone(), entry.clone());
@@ -257,7 +363,10 @@ impl Node {
     async fn remove_now(self: Arc<Self>, caller: &Caller, key: &str, force: bool) -> Result<Removed> {
         let entry = self.find(key)?;
         let now = Timestamp::now();
-        let running = matches!(*entry.standing.read(), Standing::Loaded | Standing::Running);
+        let running = matches!(
+            *entry.standing.read(),
+            Standing::Loaded | Standing::Running | Standing::Suspended
+        );
         if running {
             self.begin_stop(&entry, caller, now).await?;
         }
@@ -269,9 +378,10 @@ impl Node {
         if self.directory.by_id(entry.id).is_none() {
             return Err(Error::AgentNotFound(key.to_owned())); // another call was quicker
         }
-        let handle = self.partition(entry.partition);
         // The child may be gone already: it was given up, or the partition restarted without it.
-        let _ = handle.agents.delete(entry.name.as_str()).await;
+        if let Ok(home) = self.home(&entry) {
+            let _ = home.delete(entry.name.as_str()).await;
+        }
         let removed_at = Timestamp::now();
         let body = json!({"agent_id": entry.id, "name": entry.name});
         let gone = Record::AgentRemoved {
@@ -283,7 +393,7 @@ impl Node {
             move || directory.remove(&entry)
         };
         self.catalog(
-            &entry,
+            entry.partition,
             vec![gone, event("agent.removed", entry.id, &body, removed_at)],
             forget,
         )
@@ -310,7 +420,7 @@ impl Node {
                 *entry.standing.write() = Standing::Draining;
             }
         };
-        self.catalog(entry, records, close).await.map(|_| ())
+        self.catalog(entry.partition, records, close).await.map(|_| ())
     }
 
     /// Waits for the queue, ends the instance, and gives up what is left.
@@ -331,17 +441,24 @@ impl Node {
             records: vec![event("agent.stopped", entry.id, &body, now)],
             reply: Some(reply),
         });
-        let _ = handle.agents.terminate(entry.name.as_str()).await; // gone already is as good
+        if let Ok(home) = self.home(entry) {
+            home.retire(entry.name.as_str()).await;
+        }
         let seq = done
             .await
             .map_err(|_| unavailable("the router of the agent restarts"))?;
         self.until_durable(seq).await
     }
 
-    /// Records facts about an agent in its partition and waits until they are durable.
-    async fn catalog(&self, entry: &Entry, records: Vec<Record>, then: impl FnOnce() + Send + 'static) -> Result<Seq> {
+    /// Records facts about a partition's agents or groups and waits until they are durable.
+    pub(super) async fn catalog(
+        &self,
+        partition: Partition,
+        records: Vec<Record>,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<Seq> {
         let (reply, recorded) = oneshot::channel();
-        self.partition(entry.partition).cast(RouterMessage::Catalog {
+        self.partition(partition).cast(RouterMessage::Catalog {
             records,
             then: Box::new(then),
             reply,
@@ -367,6 +484,16 @@ pub(super) fn record(document: &Document, at: Timestamp) -> Record {
     }
 }
 
+/// An event that is about no agent.
+pub(super) fn event_of(kind: &str, body: &serde_json::Value, at: Timestamp) -> Record {
+    Record::Event {
+        kind: kind.to_owned(),
+        agent: None,
+        body: body.to_string(),
+        at,
+    }
+}
+
 pub(super) fn event(kind: &str, agent: AgentId, body: &serde_json::Value, at: Timestamp) -> Record {
     Record::Event {
         kind: kind.to_owned(),
@@ -376,16 +503,30 @@ pub(super) fn event(kind: &str, agent: AgentId, body: &serde_json::Value, at: Ti
     }
 }
 
-fn summary(entry: &Entry) -> AgentSummary {
+/// What makes an agent that has started a member: it may be messaged from now on.
+fn opened(entry: &Arc<Entry>) -> impl FnOnce() + Send + 'static {
+    let entry = entry.clone();
+    move || {
+        let mut standing = entry.standing.write();
+        if *standing == Standing::Loaded {
+            *standing = Standing::Running;
+            entry.mailbox.resume();
+            entry.mailbox.reopen();
+        }
+    }
+}
+
+pub(super) fn summary(entry: &Entry) -> AgentSummary {
     const LAST: Duration = Duration::from_secs(60);
     let document = entry.document.read().clone();
-    let usage = entry.slot.as_ref().map(|slot| Usage {
-        memory_bytes: slot.meter.memory(),
-        cpu: slot.meter.read(LAST).cpu_average,
-    });
+    let usage = Usage {
+        memory_bytes: entry.meter.memory(),
+        cpu: entry.meter.read(LAST).cpu_average,
+    };
     AgentSummary {
         id: entry.id,
         lifecycle: entry.standing.read().lifecycle(),
+        suspended: *entry.standing.read() == Standing::Suspended,
         version: document.version,
         digest: document.digest,
         deployment_id: document.deployment_id,
@@ -393,6 +534,6 @@ fn summary(entry: &Entry) -> AgentSummary {
         deployed_at: document.deployed_at,
         deployed_by: document.deployed_by,
         spec: document.spec,
-        usage: usage.unwrap_or_default(),
+        usage,
     }
 }

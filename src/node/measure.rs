@@ -51,11 +51,7 @@ impl Node {
             return Err(Error::invalid("period", "must be 1m to 24h"));
         }
         let entry = self.find(key)?;
-        let reading = entry
-            .slot
-            .as_ref()
-            .map(|slot| slot.meter.read(period))
-            .unwrap_or_default();
+        let reading = entry.meter.read(period);
         let errors = reading.errors.into_iter().map(|(at, kind, count)| AgentErrors {
             at,
             kind: kind.to_owned(),

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::Node;
 use crate::directory::{Document, Entry, Standing};
 use crate::error::{Error, Result};
+use crate::group::{COLLECTION, Group, GroupDocument};
 use crate::id::{AgentId, Partition};
 use crate::journal::projections::Recovered;
 use crate::mailbox::Question;
@@ -81,9 +82,16 @@ impl Node {
             share.last_seq = recovered.last_seq;
         }
         let mut homes: HashMap<AgentId, Partition> = HashMap::new();
+        for (collection, key, json) in recovered.documents {
+            if collection == COLLECTION {
+                let document: GroupDocument = serde_json::from_str(&json).map_err(Error::internal)?;
+                let home = Partition::of(document.root.as_str(), count);
+                split.entry(home).or_default().documents.push((collection, key, json));
+            }
+        }
         for (id, json) in recovered.agents {
             let document: Document = serde_json::from_str(&json).map_err(Error::internal)?;
-            let home = Partition::of(document.spec.name.as_str(), count);
+            let home = Partition::of(document.placement.as_str(), count);
             homes.insert(id, home);
             split.entry(home).or_default().agents.push((id, json));
         }
@@ -121,22 +129,23 @@ impl Node {
                 asked.entry(asker).or_default().push((question, session.act));
             }
         }
+        for (_, _, json) in recovered.documents {
+            let document: GroupDocument = serde_json::from_str(&json).map_err(Error::internal)?;
+            self.directory.put_group(Group::new(document, self.config.partitions));
+        }
         let mut orphans = Vec::new();
         for (id, json) in recovered.agents {
             let document: Document = serde_json::from_str(&json).map_err(Error::internal)?;
             let entry = self.reinstate(document).await;
             let queue = recovered.queues.remove(&id).unwrap_or_default();
-            let Some(slot) = entry
-                .slot
-                .as_ref()
-                .filter(|_| *entry.standing.read() == Standing::Running)
-            else {
+            let runs = matches!(*entry.standing.read(), Standing::Running | Standing::Suspended);
+            *entry.state.write() = recovered.states.remove(&id).unwrap_or_default();
+            if !runs {
                 entry.mailbox.drain();
                 orphans.extend(queue.into_iter().map(|pending| (id, pending.message)));
                 self.directory.put(entry);
                 continue;
-            };
-            *slot.state.write() = recovered.states.remove(&id).unwrap_or_default();
+            }
             let queue = queue
                 .into_iter()
                 .map(|pending| (pending.message, pending.attempts + 1, pending.seq));
@@ -154,27 +163,34 @@ impl Node {
     /// The entry of an agent: the one that is in the directory, whose mailbox others hold, or a new one.
     async fn reinstate(&self, document: Document) -> Arc<Entry> {
         let stopped = document.stopped_at.is_some();
+        let standing = if stopped {
+            Standing::Stopped
+        } else if document.suspended_at.is_some() {
+            Standing::Suspended
+        } else {
+            Standing::Running
+        };
         if let Some(entry) = self.directory.by_id(document.id) {
-            *entry.standing.write() = if stopped { Standing::Stopped } else { Standing::Running };
+            *entry.standing.write() = standing;
             return entry;
         }
-        let program = if stopped {
-            Ok(None)
-        } else {
-            self.program_of(&document).await.map(Some)
-        };
-        let (program, standing) = match program {
-            Ok(Some(program)) => (Some(program), Standing::Running),
-            Ok(None) => (None, Standing::Stopped),
-            Err(error) => {
-                let (id, name) = (document.id, &document.spec.name);
-                tracing::error!(agent = %id, %name, %error, "an agent cannot be loaded");
-                let why = error.to_string();
-                (None, Standing::Failed { why })
-            }
-        };
-        let entry = self.entry(document, program);
+        let entry = self.entry(document);
+        if standing == Standing::Suspended {
+            entry.mailbox.suspend();
+        }
         *entry.standing.write() = standing;
+        if stopped {
+            return entry;
+        }
+        let document = entry.document.read().clone();
+        match self.program_of(&document).await {
+            Ok(program) => *entry.slot.write() = Some(self.slot(&entry, program)),
+            Err(error) => {
+                tracing::error!(agent = %entry.id, name = %entry.name, %error, "an agent cannot be loaded");
+                let why = error.to_string();
+                *entry.standing.write() = Standing::Failed { why };
+            }
+        }
         entry
     }
 
@@ -187,7 +203,7 @@ impl Node {
     /// The agents of a partition that should run, for the supervisor that starts them.
     pub(super) fn runnable(&self, partition: Partition) -> Vec<Arc<Entry>> {
         let mut entries = self.directory.of_partition(partition);
-        entries.retain(|entry| entry.slot.is_some() && *entry.standing.read() == Standing::Running);
+        entries.retain(|entry| matches!(*entry.standing.read(), Standing::Running | Standing::Suspended));
         entries
     }
 }

@@ -22,9 +22,9 @@ use parking_lot::RwLock;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde_json::json;
 use supervisors::{
-    Backoff, BoxError, ChildSpec, Dynamic, DynamicHandle, Failure, Intensity, Restart, Shutdown, Strategy,
+    BoxError, ChildSpec, Dynamic, DynamicHandle, ExitReason, Failure, Heartbeat, Intensity, Restart, Shutdown,
+    Strategy, Supervisor,
 };
-use supervisors::{ExitReason, Supervisor};
 use tokio::sync::watch;
 
 use super::Node;
@@ -39,6 +39,8 @@ use crate::wasm::Grants;
 
 /// Longer than the longest `init`, so that the guest's own limit speaks first.
 const AGENT_START: Duration = Duration::from_secs(30);
+/// Deadlines of turns that one wake-up of an instance may take together before its heartbeat counts it as stuck.
+const TURNS_BUSY: u32 = 20;
 /// A router reads its partition and compiles its agents' modules before it is there.
 const ROUTER_START: Duration = Duration::from_secs(600);
 
@@ -130,11 +132,7 @@ pub(super) fn partition(
         let Some(node) = node.upgrade() else {
             return Vec::new();
         };
-        let slots = node
-            .runnable(partition)
-            .into_iter()
-            .filter_map(|entry| entry.slot.clone());
-        slots.map(|slot| node.agent_child(&slot)).collect()
+        node.children_of_partition(partition)
     });
     let (agents, handle) = Dynamic::new("agents", Intensity::new(10, Duration::from_secs(60)))
         .populate(populate)
@@ -189,10 +187,11 @@ impl Node {
             })
         };
         let started = slot.clone();
-        ChildSpec::worker(slot.name.as_str(), move |context| {
+        let child = ChildSpec::worker(slot.name.as_str(), move |context| {
             let start = InstanceStart {
                 slot: started.clone(),
                 incarnation: context.incarnation,
+                pulse: context.pulse.clone(),
             };
             async move {
                 let (actor, _) = Actor::spawn_linked(None, Instance, start, context.supervisor).await?;
@@ -204,21 +203,32 @@ impl Node {
             spec::Restart::Transient => Restart::Transient,
             spec::Restart::Temporary => Restart::Temporary,
         })
-        .shutdown(Shutdown::Timeout(declared.shutdown.0))
+        .shutdown(match declared.shutdown {
+            spec::Shutdown::BrutalKill => Shutdown::BrutalKill,
+            spec::Shutdown::Timeout(time) => Shutdown::Timeout(time.0),
+            spec::Shutdown::Infinity => Shutdown::Infinity,
+        })
+        .significant(declared.significant)
         .intensity(Intensity::new(declared.intensity, declared.period.0))
-        .backoff(Backoff {
-            min: declared.backoff.min.0,
-            max: declared.backoff.max.0,
-            factor: declared.backoff.factor,
-            jitter: declared.backoff.jitter,
+        .backoff(supervisors::Backoff {
             reset_after: declared.period.0,
+            ..(&declared.backoff).into()
         })
         .start_timeout(AGENT_START)
-        .on_give_up(give_up)
+        .on_give_up(give_up);
+        match declared.heartbeat {
+            None => child,
+            Some(every) => child.heartbeat(Heartbeat {
+                every: every.0,
+                // A turn ends itself at its deadline; what outlives that by far is stuck in the host.
+                busy_for: TURNS_BUSY * slot.spec.resources.turn_deadline.0 + every.0,
+                grace: every.0,
+            }),
+        }
     }
 
     /// The supervisor gave an agent up: what it has will not be handled, and its senders are told.
-    fn give_up(&self, slot: &Slot, reason: &ExitReason) {
+    pub(super) fn give_up(&self, slot: &Slot, reason: &ExitReason) {
         let detail = reason.to_string();
         let body = json!({"agent_id": slot.id, "name": slot.name, "reason": reason.label(), "detail": detail});
         self.partition(slot.partition).cast(RouterMessage::GiveUp {

@@ -289,10 +289,10 @@ fn error(refusal: Refusal, entry: &Entry) -> Error {
         Refusal::Bytes => full("bytes"),
         Refusal::Closed => {
             let (state, mend) = match &*entry.standing.read() {
-                Standing::Loaded | Standing::Running => ("starting", "try again"),
+                Standing::Loaded | Standing::Running | Standing::Suspended => ("starting", "try again"),
                 Standing::Draining => ("draining", "it takes no more messages; deploy it again"),
-                Standing::Stopped => ("stopped", "remove it and deploy it again"),
-                Standing::Failed { .. } => ("failed", "see its supervision tree, then remove it and deploy it again"),
+                Standing::Stopped => ("stopped", "start it again"),
+                Standing::Failed { .. } => ("failed", "see its supervision tree, then start it again"),
             };
             Error::InvalidState { agent, state, mend }
         }

@@ -14,9 +14,9 @@ use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Supervisio
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use crate::core::{Action, ChildId, Core, Exit, Mode};
-use crate::dynamic::StartChildError;
+use crate::core::{Action, ChildId, Core, Exit, Mode, Refused};
 use crate::exit::{ExitReason, Failure, MELTDOWN};
+use crate::handle::StartChildError;
 use crate::meter::Meter;
 use crate::node::{Node, Scope, now};
 use crate::spec::{BoxError, ChildSpec, Started};
@@ -35,16 +35,23 @@ pub(crate) enum Msg {
     Due(ChildId, u64),
     /// Restarts have left the window since.
     WindowMoved,
+    /// The specification or the budget is not what it was.
+    Changed,
     StartChild(Box<ChildSpec>, RunReply),
     Terminate(ChildId, RestReply),
     Restart(ChildId, RunReply),
     Delete(ChildId, RestReply),
+    Suspend(ChildId, RestReply),
+    Resume(ChildId, RestReply),
+    Replace(Box<ChildSpec>, RestReply),
 }
 
 /// Whoever waits for a child to be up, or down.
 enum Waiter {
     Run(RunReply),
     Rest(RestReply),
+    /// Waits for its new spec to be used.
+    Replace(RestReply),
 }
 
 pub(crate) struct Arguments {
@@ -136,7 +143,11 @@ impl Actor for SupervisorActor {
             ready,
         } = arguments;
         let plan = &node.plan;
-        let dynamic = matches!(plan.mode, Mode::Dynamic { .. });
+        let (mode, budget) = {
+            let inner = node.inner.lock();
+            (inner.core.mode(), inner.core.window().budget())
+        };
+        let dynamic = matches!(mode, Mode::Dynamic { .. });
         let label = match (plan.label, &scope.label) {
             (Some(label), _) => label.into(),
             (None, Some(label)) => Arc::clone(label),
@@ -147,8 +158,8 @@ impl Actor for SupervisorActor {
         if let Some(populate) = &plan.populate {
             children.extend(populate());
         }
-        let meter = Meter::new(label, plan.mode.name());
-        meter.intensity(0, plan.budget.restarts);
+        let meter = Meter::new(label, mode.name());
+        meter.intensity(0, budget.restarts);
         node.renew(&myself, meter, children);
         Ok(State {
             path,
@@ -206,6 +217,7 @@ impl Actor for SupervisorActor {
                 state.window_timer = None;
                 Vec::new()
             }
+            Msg::Changed => Vec::new(),
             Msg::StartChild(spec, reply) => state.start_child(*spec, reply),
             Msg::Terminate(id, reply) => {
                 let result = node.inner.lock().core.terminate(&id, now());
@@ -219,6 +231,9 @@ impl Actor for SupervisorActor {
                 let result = node.inner.lock().core.delete(&id, now());
                 state.command(id, Waiter::Rest(reply), result)
             }
+            Msg::Suspend(id, reply) => answer(reply, node.inner.lock().core.suspend(&id)),
+            Msg::Resume(id, reply) => answer(reply, node.inner.lock().core.resume(&id, now())),
+            Msg::Replace(spec, reply) => state.replace(*spec, reply),
         };
         state.perform(&myself, actions);
         Ok(())
@@ -273,11 +288,21 @@ impl Actor for SupervisorActor {
     }
 }
 
+/// Answers a command that is done when it is decided.
+fn answer(reply: RestReply, result: Result<Vec<Action>, Refused>) -> Vec<Action> {
+    let (result, actions) = match result {
+        Ok(actions) => (Ok(()), actions),
+        Err(refused) => (Err(refused.into()), Vec::new()),
+    };
+    let _ = reply.send(result);
+    actions
+}
+
 impl Waiter {
     fn refuse(self, error: StartChildError) {
         match self {
             Self::Run(reply) => drop(reply.send(Err(error))),
-            Self::Rest(reply) => drop(reply.send(Err(error))),
+            Self::Rest(reply) | Self::Replace(reply) => drop(reply.send(Err(error))),
         }
     }
 }

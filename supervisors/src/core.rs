@@ -10,6 +10,7 @@ mod decide;
 mod group;
 #[cfg(test)]
 mod model;
+mod replace;
 mod reports;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,8 @@ use indexmap::IndexMap;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-pub(crate) use self::child::{After, Child, LastExit, STATES, State};
+use self::child::After;
+pub(crate) use self::child::{Child, LastExit, STATES, State};
 pub(crate) use self::commands::Refused;
 use self::group::Group;
 use crate::event::{EventKind, Note};
@@ -72,6 +74,8 @@ pub(crate) enum Action {
     GiveUp(ChildId, ExitReason),
     /// The child and its spec are no more.
     Forget(ChildId),
+    /// Put back the spec it had before the last replacement.
+    Revert(ChildId),
     /// What was asked of this child is done.
     Settled(ChildId, Outcome),
     /// A restart was decided, for this reason.
@@ -87,6 +91,8 @@ pub(crate) enum Action {
 pub(crate) enum Outcome {
     Running,
     StartFailed(ExitReason),
+    /// It runs, or rests, by its old spec: the new one did not start.
+    Reverted(ExitReason),
     Stopped,
     Gone,
 }
@@ -154,11 +160,13 @@ impl Core {
         }
     }
 
-    /// Takes over what outlives an incarnation of the supervisor, so that incarnations of one path never repeat.
-    pub(crate) fn succeed(&mut self, old: &mut Self) {
-        self.carried = std::mem::take(&mut old.carried);
+    /// The next incarnation of a supervisor: as it is configured by now, with a full budget and no children. Incarnations of
+    /// one path never repeat.
+    pub(crate) fn succeed(old: &mut Self, seed: u64) -> Self {
+        let mut next = Self::new(old.mode, old.window.budget(), old.auto_shutdown, seed);
+        next.carried = std::mem::take(&mut old.carried);
         for (id, child) in std::mem::take(&mut old.children) {
-            self.carried.insert(
+            next.carried.insert(
                 id,
                 Carried {
                     incarnation: child.incarnation,
@@ -168,6 +176,7 @@ impl Core {
             );
         }
         old.counts = [0; STATES.len()];
+        next
     }
 
     /// Declares a child before `begin`; false when the id is taken.
@@ -181,7 +190,7 @@ impl Core {
             child.restarts = carried.restarts;
             child.last_exit = carried.last_exit;
         }
-        self.counts[child.state.index()] += 1;
+        self.counts[child.index()] += 1;
         self.children.insert(Arc::clone(id), child);
         true
     }
@@ -225,9 +234,21 @@ impl Core {
         }
     }
 
+    /// Starts a child, unless it is suspended.
     fn start(&mut self, id: &ChildId, now: Instant) {
+        if self.children[id].suspended {
+            self.set(id, State::Parked { decided: true });
+            self.first_starts.remove(id);
+            self.settle(id, Outcome::Stopped);
+        } else {
+            self.start_now(id, now);
+        }
+    }
+
+    fn start_now(&mut self, id: &ChildId, now: Instant) {
         self.set(id, State::Starting { since: now });
         let child = &mut self.children[id];
+        child.held = false;
         child.incarnation += 1;
         self.out.push(Action::Start(Arc::clone(id), child.incarnation));
     }
@@ -266,8 +287,11 @@ impl Core {
 
     fn forget(&mut self, id: &ChildId) {
         if let Some(child) = self.children.shift_remove(id) {
-            self.counts[child.state.index()] -= 1;
+            self.counts[child.index()] -= 1;
             self.first_starts.remove(id);
+            if let Phase::Group(group) = &mut self.phase {
+                group.forget(id);
+            }
             self.settle(id, Outcome::Gone);
             self.out.push(Action::Forget(Arc::clone(id)));
         }
@@ -284,18 +308,21 @@ impl Core {
 
     fn continue_init(&mut self, now: Instant) {
         if let Mode::Static(_) = self.mode {
-            let next = self
-                .children
-                .iter()
-                .find(|(_, child)| matches!(child.state, State::Starting { .. } | State::Stopped));
-            match next {
-                Some((_, child)) if matches!(child.state, State::Starting { .. }) => return,
-                Some((id, _)) => {
-                    let id = Arc::clone(id);
-                    self.start(&id, now);
-                    return;
+            loop {
+                let moving = |child: &Child| matches!(child.state, State::Starting { .. } | State::Stopping { .. });
+                let unstarted = |child: &Child| child.state == State::Stopped && !child.held;
+                let next = self
+                    .children
+                    .iter()
+                    .find(|(_, child)| moving(child) || unstarted(child));
+                match next {
+                    Some((_, child)) if moving(child) => return,
+                    Some((id, _)) => {
+                        let id = Arc::clone(id);
+                        self.start(&id, now);
+                    }
+                    None => break,
                 }
-                None => {}
             }
         } else if !self.first_starts.is_empty() {
             return;
@@ -320,17 +347,16 @@ impl Core {
         }
     }
 
-    fn settle(&mut self, id: &ChildId, outcome: Outcome) {
-        if matches!(self.mode, Mode::Dynamic { .. }) {
-            self.out.push(Action::Settled(Arc::clone(id), outcome));
-        }
+    fn set(&mut self, id: &ChildId, state: State) {
+        self.change(id, |child| child.state = state);
     }
 
-    fn set(&mut self, id: &ChildId, state: State) {
+    /// Changes a child in a way that may move it from one count to another.
+    fn change(&mut self, id: &ChildId, change: impl FnOnce(&mut Child)) {
         let child = &mut self.children[id];
-        self.counts[child.state.index()] -= 1;
-        self.counts[state.index()] += 1;
-        child.state = state;
+        self.counts[child.index()] -= 1;
+        change(child);
+        self.counts[child.index()] += 1;
     }
 
     fn latest(&mut self, id: &ChildId, incarnation: u64) -> Option<&mut Child> {
@@ -345,6 +371,10 @@ impl Core {
 
     pub(crate) fn mode(&self) -> Mode {
         self.mode
+    }
+
+    pub(crate) fn auto_shutdown(&self) -> AutoShutdown {
+        self.auto_shutdown
     }
 
     pub(crate) fn children(&self) -> &IndexMap<ChildId, Child> {

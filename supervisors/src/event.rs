@@ -35,6 +35,12 @@ pub enum EventKind {
     Zombie,
     /// Its supervisor restarts too often and ends. The path is the supervisor's.
     Meltdown,
+    /// Its exits are not followed by a start until it is resumed.
+    Suspended,
+    /// It is supervised as before.
+    Resumed,
+    /// An incarnation by its new spec runs.
+    Replaced,
     /// A significant child has ended, and its supervisor follows. The path is the supervisor's.
     AutoShutdown,
 }
@@ -53,6 +59,9 @@ impl EventKind {
             Self::ChildTerminated => "child_terminated",
             Self::Zombie => "zombie",
             Self::Meltdown => "meltdown",
+            Self::Suspended => "suspended",
+            Self::Resumed => "resumed",
+            Self::Replaced => "replaced",
             Self::AutoShutdown => "auto_shutdown",
         }
     }

@@ -54,6 +54,13 @@ impl Window {
         self.budget
     }
 
+    /// Goes by another budget. Restarts that were made count under it, as far as they are still known.
+    pub(crate) fn set_budget(&mut self, budget: Intensity) {
+        self.budget = budget;
+        let surplus = self.restarts.len().saturating_sub(budget.restarts as usize);
+        self.restarts.drain(..surplus);
+    }
+
     pub(crate) fn clear(&mut self) {
         self.restarts.clear();
     }

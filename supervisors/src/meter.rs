@@ -55,6 +55,9 @@ impl Meter {
             | EventKind::GroupRestart
             | EventKind::ChildTerminated
             | EventKind::Zombie
+            | EventKind::Suspended
+            | EventKind::Resumed
+            | EventKind::Replaced
             | EventKind::AutoShutdown => {}
         }
         // Under a dynamic supervisor this is the budget of the child it happened to.
@@ -68,6 +71,16 @@ impl Meter {
             .set(f64::from(used));
         gauge!("supervisor_intensity_limit", "supervisor" => self.name(), "strategy" => self.strategy)
             .set(f64::from(limit));
+    }
+
+    /// From now on all goes to this strategy's account.
+    pub(crate) fn set_strategy(&mut self, strategy: &'static str) {
+        if strategy != self.strategy {
+            let published = self.published;
+            self.children([0; STATES.len()]);
+            self.strategy = strategy;
+            self.children(published);
+        }
     }
 
     /// Publishes the children by state. Differences, so that supervisors of one label add up.

@@ -18,7 +18,7 @@ use crate::meter::Meter;
 use crate::spec::{AutoShutdown, ChildSpec, Kind, Restart, Started};
 use crate::stop::{self, Ended};
 
-/// The children a dynamic supervisor starts with, asked anew for each incarnation.
+/// Children a supervisor starts with besides those declared, asked anew for each of its incarnations.
 pub type Populate = Arc<dyn Fn() -> Vec<ChildSpec> + Send + Sync>;
 
 /// A declaration that cannot be.
@@ -93,14 +93,15 @@ pub(crate) struct Scope {
     pub(crate) label: Option<Arc<str>>,
 }
 
-/// What runs, or is about to, for a child.
+/// What runs, or is about to, for a child, with the spec that it was started by.
 pub(crate) enum Live {
     Starting {
         task: JoinHandle<()>,
         slot: StartSlot,
         pulse: Pulse,
+        spec: Arc<ChildSpec>,
     },
-    Running(Started),
+    Running(Started, Arc<ChildSpec>),
     /// The actor is known when it had started.
     Stopping(JoinHandle<Ended>, Option<ActorCell>),
 }
@@ -115,7 +116,9 @@ pub(crate) struct Node {
 
 pub(crate) struct Inner {
     pub(crate) core: Core,
-    pub(crate) specs: HashMap<ChildId, ChildSpec>,
+    pub(crate) specs: HashMap<ChildId, Arc<ChildSpec>>,
+    /// The specs of children whose new ones have not started yet.
+    pub(crate) replaced: HashMap<ChildId, Arc<ChildSpec>>,
     pub(crate) live: HashMap<ChildId, Live>,
     pub(crate) actor: Option<ActorRef<Msg>>,
     pub(crate) meter: Option<Meter>,
@@ -134,6 +137,7 @@ impl Node {
             inner: Mutex::new(Inner {
                 core,
                 specs: HashMap::new(),
+                replaced: HashMap::new(),
                 live: HashMap::new(),
                 actor: None,
                 meter: None,
@@ -145,24 +149,23 @@ impl Node {
 
     /// Begins a new incarnation: a fresh budget, and no child running.
     pub(crate) fn renew(&self, actor: &ActorRef<Msg>, meter: Meter, children: Vec<ChildSpec>) {
-        let plan = &self.plan;
-        let mut core = Core::new(plan.mode, plan.budget, plan.auto_shutdown, rand::random());
         let mut inner = self.inner.lock();
-        core.succeed(&mut inner.core);
-        inner.core = core;
+        inner.core = Core::succeed(&mut inner.core, rand::random());
+        let auto_shutdown = inner.core.auto_shutdown();
         inner.specs.clear();
+        inner.replaced.clear();
         inner.live.clear();
         inner.actor = Some(actor.clone());
         inner.meter = Some(meter);
         inner.exit = None;
         inner.since = Some(now());
         for spec in children {
-            let checked = check_child(&spec, plan.auto_shutdown);
+            let checked = check_child(&spec, auto_shutdown);
             if checked.is_ok() && inner.core.declare(&spec.id, spec.rules) {
-                inner.specs.insert(Arc::clone(&spec.id), spec);
+                inner.specs.insert(Arc::clone(&spec.id), Arc::new(spec));
             } else {
                 // Only a populate function gets here: a declared tree was checked before it started.
-                tracing::error!(supervisor = %plan.name, child = %spec.id, "left out: invalid or declared twice");
+                tracing::error!(supervisor = %self.plan.name, child = %spec.id, "left out: invalid or declared twice");
             }
         }
     }

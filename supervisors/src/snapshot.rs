@@ -43,7 +43,7 @@ pub struct Snapshot {
     pub name: String,
     /// A supervisor's strategy, or `dynamic`.
     pub strategy: Option<&'static str>,
-    /// `running`, `starting`, `backoff`, `restarting`, `failed`, `stopping` or `stopped`.
+    /// `running`, `starting`, `backoff`, `restarting`, `failed`, `stopping`, `stopped` or `suspended`.
     pub state: &'static str,
     /// 1 for its first start, one more for each that follows.
     pub incarnation: u64,
@@ -106,10 +106,10 @@ impl Snapshot {
     fn fill(&mut self, node: &Arc<Node>) {
         let now = now();
         self.kind = "supervisor";
-        self.strategy = Some(node.plan.mode.name());
         let mut below = Vec::new();
         {
             let inner = node.inner.lock();
+            self.strategy = Some(inner.core.mode().name());
             self.uptime_seconds = self.uptime_seconds.or_else(|| inner.uptime(now));
             self.intensity = Some(shared_use(&inner.core, now));
             for (id, child) in inner.core.children() {
@@ -137,7 +137,12 @@ impl Snapshot {
             State::Backoff { until, .. } => {
                 view.backoff_remaining_seconds = Some(seconds(until, now));
             }
-            State::Starting { .. } | State::Waiting | State::Stopping { .. } | State::Stopped | State::Failed => {}
+            State::Starting { .. }
+            | State::Waiting
+            | State::Parked { .. }
+            | State::Stopping { .. }
+            | State::Stopped
+            | State::Failed => {}
         }
         if matches!(inner.core.mode(), Mode::Dynamic { .. }) {
             let budget = child.window.budget();
@@ -166,7 +171,7 @@ impl Inner {
 
     pub(crate) fn running(&self, id: &str) -> Option<ActorCell> {
         match self.live.get(id) {
-            Some(Live::Running(started)) => Some(started.cell.clone()),
+            Some(Live::Running(started, _)) => Some(started.cell.clone()),
             Some(Live::Starting { .. } | Live::Stopping(..)) | None => None,
         }
     }

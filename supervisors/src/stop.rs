@@ -53,25 +53,27 @@ impl Drop for Adopted {
     }
 }
 
-/// Ends whatever there is of a child, as its spec says. `closing` is the supervisor when it ends itself.
-pub(crate) async fn end(live: Live, spec: &ChildSpec, closing: Option<&ActorCell>) -> Ended {
+/// Ends whatever there is of a child, as the spec says that it was started by, or at once. `closing` is the supervisor when
+/// it ends itself.
+pub(crate) async fn end(live: Live, kill: bool, closing: Option<&ActorCell>) -> Ended {
+    let shutdown = |spec: &ChildSpec| if kill { Shutdown::BrutalKill } else { spec.shutdown };
     match live {
-        Live::Running(started) => {
+        Live::Running(started, spec) => {
             let _adopted = Adopted::from(closing, &started.cell);
-            end_actor(started, spec.shutdown).await
+            end_actor(started, shutdown(&spec)).await
         }
         Live::Stopping(task, cell) => {
             let _adopted = cell.map(|cell| Adopted::from(closing, &cell));
             task.await.unwrap_or(Ended::Zombie)
         }
-        Live::Starting { task, slot, .. } => {
+        Live::Starting { task, slot, spec, .. } => {
             task.abort();
             let _ = task.await;
             let started = slot.lock().take();
             match (started, &spec.kind) {
                 (Some(Ok(started)), _) => {
                     let _adopted = Adopted::from(closing, &started.cell);
-                    end_actor(started, spec.shutdown).await
+                    end_actor(started, shutdown(&spec)).await
                 }
                 // Its children are starting; they stop in order too.
                 (_, Kind::Supervisor(node)) => end_starting(node).await,
@@ -123,7 +125,7 @@ pub(crate) async fn gone(started: Started) {
 /// Ends what a dead supervisor left behind.
 pub(crate) async fn discard(live: Live) {
     match live {
-        Live::Running(started) => {
+        Live::Running(started, _) => {
             started.cell.kill();
             gone(started).await;
         }

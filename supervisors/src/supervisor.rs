@@ -6,8 +6,9 @@ use crate::actor::launch;
 use crate::core::Mode;
 use crate::event::Bus;
 use crate::exit::ExitReason;
+use crate::handle::{Handle, SupervisorHandle};
 use crate::intensity::Intensity;
-use crate::node::{Node, Plan, Scope, SpecError};
+use crate::node::{Node, Plan, Populate, Scope, SpecError};
 use crate::spec::{AutoShutdown, ChildSpec, StartContext, StartFn, StartFuture, Strategy};
 use crate::tree::Tree;
 
@@ -59,6 +60,14 @@ impl Supervisor {
         self
     }
 
+    /// More children, after those declared, asked for at each start of the supervisor. One that cannot be is left out; one
+    /// that does not start fails the supervisor's start, like any other.
+    #[must_use]
+    pub fn populate(mut self, populate: Populate) -> Self {
+        self.plan.populate = Some(populate);
+        self
+    }
+
     /// Whether it ends when its significant children have ended by themselves.
     #[must_use]
     pub fn auto_shutdown(mut self, mode: AutoShutdown) -> Self {
@@ -76,6 +85,12 @@ impl Supervisor {
     /// This supervisor as a child of another: permanent, and waited for when it stops.
     pub fn into_child(self) -> ChildSpec {
         nest(Node::new(self.plan))
+    }
+
+    /// This supervisor as a child of another, and the handle to it.
+    pub fn into_child_with_handle(self) -> (ChildSpec, SupervisorHandle) {
+        let node = Node::new(self.plan);
+        (nest(Arc::clone(&node)), Handle::new(node))
     }
 
     /// Starts the tree on the current tokio runtime. Returns when every child has started.

@@ -6,6 +6,7 @@ use ractor::ActorCell;
 
 use crate::event::{Bus, EventStream};
 use crate::exit::ExitReason;
+use crate::handle::{Handle, SupervisorHandle};
 use crate::node::Node;
 use crate::snapshot::Snapshot;
 
@@ -29,6 +30,11 @@ impl Tree {
     )]
     pub async fn snapshot(&self) -> Snapshot {
         Snapshot::of_root(&self.node, &self.path, self.root.get_status())
+    }
+
+    /// The handle to the root.
+    pub fn handle(&self) -> SupervisorHandle {
+        Handle::new(Arc::clone(&self.node))
     }
 
     /// The events from now on.

@@ -26,6 +26,7 @@ const TRACEPARENT: &str = "traceparent";
 const fn grpc_code(code: Code) -> GrpcCode {
     match code {
         Code::AgentNotFound | Code::MessageNotFound | Code::SupervisorNotFound | Code::NotFound => GrpcCode::NotFound,
+        Code::Conflict => GrpcCode::FailedPrecondition,
         Code::AgentAlreadyExists => GrpcCode::AlreadyExists,
         Code::InvalidWasm | Code::InvalidRequest => GrpcCode::InvalidArgument,
         Code::InvalidState => GrpcCode::FailedPrecondition,

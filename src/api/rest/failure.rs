@@ -34,7 +34,7 @@ pub(super) const fn status(code: Code) -> StatusCode {
         Code::AgentNotFound | Code::MessageNotFound | Code::SupervisorNotFound | Code::NotFound => {
             StatusCode::NOT_FOUND
         }
-        Code::AgentAlreadyExists | Code::InvalidState => StatusCode::CONFLICT,
+        Code::AgentAlreadyExists | Code::Conflict | Code::InvalidState => StatusCode::CONFLICT,
         Code::InvalidWasm | Code::InvalidRequest => StatusCode::BAD_REQUEST,
         Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::ResourceLimitExceeded | Code::MailboxFull => StatusCode::TOO_MANY_REQUESTS,

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::State;
 use super::failure::Failure;
 use super::query::Parameters;
+use crate::api::tree::TreeView;
 use crate::error::Error;
 
 /// `GET /healthz`: the process answers. `{"status": "ok"}`.
@@ -34,5 +35,6 @@ pub(super) async fn tree(state: web::Data<State>, request: HttpRequest) -> Resul
     let mut query = Parameters::of(&request)?;
     let path = query.text("path")?;
     query.finish()?;
-    Ok(HttpResponse::Ok().json(state.node.supervision_tree(path.as_deref()).await?))
+    let tree = state.node.supervision_tree(path.as_deref()).await?;
+    Ok(HttpResponse::Ok().json(TreeView::of(tree)))
 }

@@ -47,7 +47,8 @@ fn texts(journal: &LocalJournal) -> Vec<String> {
             | Record::Turn(_)
             | Record::DeadLetter { .. }
             | Record::Agent { .. }
-            | Record::AgentRemoved { .. } => panic!("{record:?}"),
+            | Record::AgentRemoved { .. }
+            | Record::Document { .. } => panic!("{record:?}"),
         })
         .collect()
 }

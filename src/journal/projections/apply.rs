@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
-use super::{Counts, Progress, Status, address_key, int, sessions};
+use super::{Counts, Progress, Status, address_key, events, int, sessions};
 use crate::id::{AgentId, MessageId, Seq};
 use crate::journal::{Batch, Dispatch, Record, Turn, TurnEnd, wire};
 use crate::message::Address;
 
-type Sql<T = ()> = rusqlite::Result<T>;
+pub(super) type Sql<T = ()> = rusqlite::Result<T>;
 
 /// Who takes part in a message, as bits.
 pub(super) const SENDER: i64 = 1;
@@ -21,7 +21,7 @@ pub(super) const RECEIVER: i64 = 2;
 
 pub(super) fn load_progress(connection: &Connection) -> Sql<Progress> {
     connection.query_row(
-        "SELECT applied_seq, messages, processed, failed, dead_letters FROM progress",
+        "SELECT applied_seq, messages, processed, failed, dead_letters, events FROM progress",
         [],
         |row| {
             let count = |at| row.get::<_, i64>(at).map(i64::unsigned_abs);
@@ -37,17 +37,26 @@ pub(super) fn load_progress(connection: &Connection) -> Sql<Progress> {
             Ok(Progress {
                 applied: Seq(count(0)?),
                 counts,
+                events: count(5)?,
             })
         },
     )
 }
 
 /// Applies batches in one transaction. Those that are applied already are passed over.
-pub(super) fn apply(connection: &mut Connection, progress: Progress, batches: &[Arc<Batch>]) -> Sql<Progress> {
+///
+/// `events_kept` is how many events stay in the history.
+pub(super) fn apply(
+    connection: &mut Connection,
+    progress: Progress,
+    batches: &[Arc<Batch>],
+    events_kept: u64,
+) -> Sql<Progress> {
     let transaction = connection.transaction()?;
     let mut step = Step {
         connection: &transaction,
         counts: progress.counts,
+        events: progress.events,
     };
     let mut applied = progress.applied;
     // What was read before it was followed comes twice.
@@ -56,9 +65,11 @@ pub(super) fn apply(connection: &mut Connection, progress: Progress, batches: &[
         applied = applied.max(batch.last());
     }
     let counts = step.counts;
+    let events = events::prune(&transaction, step.events, events_kept)?;
     cached(
         &transaction,
-        "UPDATE progress SET applied_seq = ?1, messages = ?2, processed = ?3, failed = ?4, dead_letters = ?5",
+        "UPDATE progress SET applied_seq = ?1, messages = ?2, processed = ?3, failed = ?4, dead_letters = ?5,
+         events = ?6",
     )?
     .execute(
         [
@@ -67,11 +78,16 @@ pub(super) fn apply(connection: &mut Connection, progress: Progress, batches: &[
             counts.processed,
             counts.failed,
             counts.dead_letters,
+            events,
         ]
         .map(int),
     )?;
     transaction.commit()?;
-    Ok(Progress { applied, counts })
+    Ok(Progress {
+        applied,
+        counts,
+        events,
+    })
 }
 
 pub(super) fn cached<'a>(connection: &'a Connection, sql: &str) -> Sql<CachedStatement<'a>> {
@@ -82,6 +98,7 @@ pub(super) fn cached<'a>(connection: &'a Connection, sql: &str) -> Sql<CachedSta
 struct Step<'a> {
     connection: &'a Connection,
     counts: Counts,
+    events: u64,
 }
 
 impl Step<'_> {
@@ -100,7 +117,16 @@ impl Step<'_> {
                     cached(self.connection, sql)?.execute(params![agent.uuid().as_bytes(), document])?;
                 }
                 Record::AgentRemoved { agent, .. } => self.agent_removed(*agent)?,
-                Record::Event { .. } => {}
+                Record::Document {
+                    collection,
+                    key,
+                    document,
+                    ..
+                } => self.document(collection, key, document.as_deref())?,
+                Record::Event { kind, agent, body, at } => {
+                    events::insert(self.connection, seq, kind, *agent, body, *at)?;
+                    self.events += 1;
+                }
             }
         }
         Ok(())
@@ -149,6 +175,18 @@ impl Step<'_> {
         // An answer may be a question of its own: it ends a session before it opens one.
         sessions::close_by_answer(self.connection, message, settled)?;
         sessions::open(self.connection, seq, message, &agents)
+    }
+
+    fn document(&self, collection: &str, key: &str, document: Option<&str>) -> Sql {
+        if let Some(document) = document {
+            let sql =
+                "INSERT INTO documents VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET document = excluded.document";
+            cached(self.connection, sql)?.execute(params![collection, key, document])?;
+        } else {
+            let sql = "DELETE FROM documents WHERE collection = ?1 AND key = ?2";
+            cached(self.connection, sql)?.execute(params![collection, key])?;
+        }
+        Ok(())
     }
 
     fn turn(&mut self, turn: &Turn) -> Sql {

@@ -42,6 +42,8 @@ pub struct OpenSession {
 pub struct Recovered {
     /// The catalog: each agent and its document, by id.
     pub agents: Vec<(AgentId, String)>,
+    /// The catalog's other documents: collection, key and document, in the order of the first two.
+    pub documents: Vec<(String, String, String)>,
     /// Live deliveries in the order of the journal.
     pub queues: HashMap<AgentId, Vec<Pending>>,
     pub states: HashMap<AgentId, BTreeMap<String, Bytes>>,
@@ -74,6 +76,13 @@ pub(super) fn recover(connection: &mut Connection, path: &Path) -> Result<Recove
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         recovered.agents.push((agent(row, 0)?, row.get(1)?));
+    }
+
+    let mut statement =
+        connection.prepare("SELECT collection, key, document FROM documents ORDER BY collection, key")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        recovered.documents.push((row.get(0)?, row.get(1)?, row.get(2)?));
     }
 
     let mut statement = connection.prepare(

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::journal::JournalError;
 
 /// The version of the tables. A file of another version is set aside and made again from the journal.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 /// `CxPj` in ASCII, so that no other program's file is taken for ours.
 const APPLICATION_ID: i32 = 0x4378_506a;
 /// Prepared statements that a connection keeps.
@@ -30,9 +30,10 @@ const TABLES: &str = "
     CREATE TABLE progress (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         applied_seq INTEGER NOT NULL,
-        messages INTEGER NOT NULL, processed INTEGER NOT NULL, failed INTEGER NOT NULL, dead_letters INTEGER NOT NULL
+        messages INTEGER NOT NULL, processed INTEGER NOT NULL, failed INTEGER NOT NULL, dead_letters INTEGER NOT NULL,
+        events INTEGER NOT NULL
     );
-    INSERT INTO progress VALUES (1, 0, 0, 0, 0, 0);
+    INSERT INTO progress VALUES (1, 0, 0, 0, 0, 0, 0);
     CREATE TABLE messages (
         seq INTEGER PRIMARY KEY,
         id BLOB NOT NULL,
@@ -62,13 +63,22 @@ const TABLES: &str = "
     ) WITHOUT ROWID;
     CREATE INDEX sessions_by_participant ON sessions (participant, seq);
     CREATE TABLE agents (agent BLOB PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE documents (
+        collection TEXT NOT NULL, key TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (collection, key)
+    ) WITHOUT ROWID;
+    CREATE TABLE events (
+        seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, agent BLOB, path TEXT, body TEXT NOT NULL, at INTEGER NOT NULL
+    );
+    CREATE INDEX events_by_kind ON events (kind);
+    CREATE INDEX events_by_agent ON events (agent) WHERE agent IS NOT NULL;
+    CREATE INDEX events_by_path ON events (path, kind) WHERE path IS NOT NULL;
     CREATE TABLE state (
         agent BLOB NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (agent, key)
     ) WITHOUT ROWID;
 ";
 
 /// Tables that a start depends on, and that do not grow with history: they are checked when the file is opened.
-const LIVE: [&str; 5] = ["progress", "deliveries", "sessions", "agents", "state"];
+const LIVE: [&str; 6] = ["progress", "deliveries", "sessions", "agents", "documents", "state"];
 
 /// Why a file cannot be used.
 pub(super) enum Unusable {

@@ -27,6 +27,7 @@ pub(super) fn settled_elsewhere(batch: &Batch) -> HashSet<MessageId> {
         | Record::Message(_)
         | Record::Agent { .. }
         | Record::AgentRemoved { .. }
+        | Record::Document { .. }
         | Record::Event { .. } => None,
     };
     batch.records.iter().filter_map(|(_, record)| failed(record)).collect()

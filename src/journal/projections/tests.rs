@@ -1,3 +1,4 @@
+mod events;
 mod files;
 mod queries;
 mod records;

@@ -51,4 +51,15 @@ fn the_encoding_is_frozen() {
     expected.extend([0; 15]);
     expected.extend([1, 26, 2, b'{', b'}', 32, 5]);
     assert_eq!(payload, expected);
+
+    let record = Record::Document {
+        collection: "c".to_owned(),
+        key: "k".to_owned(),
+        document: Some("{}".to_owned()),
+        at: Timestamp::from_micros(5),
+    };
+    let payload = encode_batch(&[(Partition(7), record)]);
+    let mut expected = vec![10, 16, 8, 7, 66, 12, 10, 1, b'c', 18, 1, b'k'];
+    expected.extend([26, 2, b'{', b'}', 32, 5]);
+    assert_eq!(payload, expected);
 }

@@ -5,23 +5,20 @@ use std::time::Duration;
 
 use ractor::{ActorCell, ActorRef, ActorStatus};
 
-use super::{Msg, RunReply, State, Waiter, perform};
+use super::{Msg, RestReply, RunReply, State, Waiter, perform};
 use crate::core::{Action, ChildId, Refused};
-use crate::dynamic::StartChildError;
 use crate::exit::ExitReason;
+use crate::handle::StartChildError;
 use crate::node::{Live, check_child, now};
 use crate::spec::ChildSpec;
 use crate::stop::{self, Ended};
 
 impl State {
     pub(super) async fn close_child(&self, myself: &ActorCell, id: &ChildId) {
-        let (live, spec) = {
-            let mut inner = self.node.inner.lock();
-            (inner.live.remove(id), inner.specs.get(id).cloned())
-        };
-        let ended = match (live, spec) {
-            (Some(live), Some(spec)) => stop::end(live, &spec, Some(myself)).await,
-            (_, None) | (None, _) => Ended::Stopped,
+        let live = self.node.inner.lock().live.remove(id);
+        let ended = match live {
+            Some(live) => stop::end(live, false, Some(myself)).await,
+            None => Ended::Stopped,
         };
         let reason = match ended {
             Ended::Stopped => ExitReason::Shutdown,
@@ -47,26 +44,28 @@ impl State {
             .get(id)
             .is_some_and(|child| child.incarnation == incarnation);
         let taken = match inner.live.get(id) {
-            Some(Live::Starting { slot, pulse, .. }) if current => {
-                slot.lock().take().map(|result| (result, pulse.clone()))
-            }
+            Some(Live::Starting { slot, pulse, spec, .. }) if current => slot
+                .lock()
+                .take()
+                .map(|result| (result, pulse.clone(), Arc::clone(spec))),
             Some(_) | None => None,
         };
         // A stop overtook it, and took the result.
-        let Some((result, pulse)) = taken else {
+        let Some((result, pulse, spec)) = taken else {
             return Vec::new();
         };
         match result {
             Ok(started) => {
                 let cell = started.cell.clone();
-                inner.live.insert(Arc::clone(id), Live::Running(started));
+                let heartbeat = spec.heartbeat;
+                inner.live.insert(Arc::clone(id), Live::Running(started, spec));
                 let mut actions = inner.core.on_started(id, incarnation, now());
                 if let Some(reason) = self.early.remove(&cell.get_id()) {
                     actions.extend(inner.core.on_exit(id, incarnation, reason, now()));
                 } else {
                     self.by_actor.insert(cell.get_id(), (Arc::clone(id), incarnation));
                     Self::adopt(myself, &cell, id, incarnation);
-                    if let Some(rules) = inner.specs.get(id).and_then(|spec| spec.heartbeat) {
+                    if let Some(rules) = heartbeat {
                         perform::watch(myself, rules, pulse, cell, Arc::clone(id), incarnation);
                     }
                 }
@@ -92,20 +91,39 @@ impl State {
     }
 
     pub(super) fn start_child(&mut self, spec: ChildSpec, reply: RunReply) -> Vec<Action> {
-        if let Err(error) = check_child(&spec, self.node.plan.auto_shutdown) {
+        let id = Arc::clone(&spec.id);
+        let mut inner = self.node.inner.lock();
+        if let Err(error) = check_child(&spec, inner.core.auto_shutdown()) {
             let _ = reply.send(Err(StartChildError::Invalid(error)));
             return Vec::new();
         }
-        let id = Arc::clone(&spec.id);
-        let result = {
-            let mut inner = self.node.inner.lock();
-            let result = inner.core.add(&id, spec.rules, now());
-            if result.is_ok() {
-                inner.specs.insert(Arc::clone(&id), spec);
-            }
-            result
-        };
+        let result = inner.core.add(&id, spec.rules, now());
+        if result.is_ok() {
+            inner.specs.insert(Arc::clone(&id), Arc::new(spec));
+        }
+        drop(inner);
         self.command(id, Waiter::Run(reply), result)
+    }
+
+    pub(super) fn replace(&mut self, spec: ChildSpec, reply: RestReply) -> Vec<Action> {
+        let id = Arc::clone(&spec.id);
+        let mut inner = self.node.inner.lock();
+        if let Err(error) = check_child(&spec, inner.core.auto_shutdown()) {
+            let _ = reply.send(Err(StartChildError::Invalid(error)));
+            return Vec::new();
+        }
+        let result = inner.core.replace(&id, spec.rules, now());
+        if result.is_ok() {
+            let old = inner.specs.insert(Arc::clone(&id), Arc::new(spec));
+            if let Some(old) = old
+                && inner.core.may_revert(&id)
+            {
+                // The one that ran last, should one replacement follow the other.
+                inner.replaced.entry(Arc::clone(&id)).or_insert(old);
+            }
+        }
+        drop(inner);
+        self.command(id, Waiter::Replace(reply), result)
     }
 
     pub(super) fn command(&mut self, id: ChildId, waiter: Waiter, result: Result<Vec<Action>, Refused>) -> Vec<Action> {

@@ -10,12 +10,12 @@ use tokio::task::AbortHandle;
 
 use super::{Msg, State, Waiter};
 use crate::core::{Action, ChildId, Mode, Outcome};
-use crate::dynamic::StartChildError;
 use crate::event::Note;
 use crate::exit::{ExitReason, SHUTDOWN};
+use crate::handle::StartChildError;
 use crate::heartbeat::{Heartbeat, Pulse};
 use crate::node::{Live, StartSlot, now};
-use crate::spec::{ChildSpec, Kind, Shutdown, StartContext, Started};
+use crate::spec::{ChildSpec, Kind, StartContext, Started};
 use crate::stop;
 
 impl State {
@@ -45,7 +45,14 @@ impl State {
                 Action::Forget(id) => {
                     let mut inner = self.node.inner.lock();
                     inner.specs.remove(&id);
+                    inner.replaced.remove(&id);
                     inner.live.remove(&id);
+                }
+                Action::Revert(id) => {
+                    let mut inner = self.node.inner.lock();
+                    if let Some(old) = inner.replaced.remove(&id) {
+                        inner.specs.insert(id, old);
+                    }
                 }
                 Action::Settled(id, outcome) => self.settle(&id, &outcome),
                 Action::Count(reason) => {
@@ -80,7 +87,9 @@ impl State {
         let window = inner.core.window();
         let (used, budget) = (window.used(now()), window.budget());
         let shared = matches!(inner.core.mode(), Mode::Static(_));
+        let strategy = inner.core.mode().name();
         if let Some(meter) = &mut inner.meter {
+            meter.set_strategy(strategy);
             meter.children(counts);
             if shared {
                 meter.intensity(used, budget.restarts);
@@ -100,7 +109,7 @@ impl State {
             return;
         };
         let previous = match inner.live.remove(id) {
-            Some(Live::Running(started)) => Some(started),
+            Some(Live::Running(started, _)) => Some(started),
             Some(Live::Starting { .. } | Live::Stopping(..)) | None => None,
         };
         let pulse = Pulse::new();
@@ -112,28 +121,29 @@ impl State {
             scope: self.scope.clone(),
         };
         let slot = StartSlot::default();
-        let task = tokio::spawn(start_task(myself.clone(), spec, context, previous, Arc::clone(&slot)));
-        inner.live.insert(Arc::clone(id), Live::Starting { task, slot, pulse });
+        let start = start_task(myself.clone(), Arc::clone(&spec), context, previous, Arc::clone(&slot));
+        let task = tokio::spawn(start);
+        let starting = Live::Starting {
+            task,
+            slot,
+            pulse,
+            spec,
+        };
+        inner.live.insert(Arc::clone(id), starting);
         self.starting += 1;
     }
 
     fn stop(&mut self, myself: &ActorRef<Msg>, id: &ChildId, incarnation: u64, kill: bool) {
         let mut inner = self.node.inner.lock();
-        let Some(mut spec) = inner.specs.get(id).cloned() else {
-            return;
-        };
-        if kill {
-            spec.shutdown = Shutdown::BrutalKill;
-        }
         let live = inner.live.remove(id);
         let cell = match &live {
-            Some(Live::Running(started)) => Some(started.cell.clone()),
+            Some(Live::Running(started, _)) => Some(started.cell.clone()),
             Some(Live::Starting { .. } | Live::Stopping(..)) | None => None,
         };
         let (supervisor, id_) = (myself.clone(), Arc::clone(id));
         let task = tokio::spawn(async move {
             let ended = match live {
-                Some(live) => stop::end(live, &spec, None).await,
+                Some(live) => stop::end(live, kill, None).await,
                 None => stop::Ended::Stopped,
             };
             let _ = supervisor.cast(Msg::StopDone(id_, incarnation, ended));
@@ -156,6 +166,9 @@ impl State {
     }
 
     fn settle(&mut self, id: &ChildId, outcome: &Outcome) {
+        if *outcome == Outcome::Running {
+            self.node.inner.lock().replaced.remove(id);
+        }
         let Some(waiters) = self.waiters.remove(id) else {
             return;
         };
@@ -172,10 +185,18 @@ impl State {
                 (Waiter::Run(reply), Outcome::Stopped | Outcome::Gone) => {
                     drop(reply.send(Err(StartChildError::Failed(ExitReason::Shutdown))));
                 }
-                (Waiter::Rest(reply), Outcome::Stopped | Outcome::Gone) => {
+                (Waiter::Rest(reply), Outcome::Stopped | Outcome::Gone)
+                | (Waiter::Replace(reply), Outcome::Running | Outcome::Stopped) => {
                     drop(reply.send(Ok(())));
                 }
-                (waiter @ Waiter::Rest(_), Outcome::Running | Outcome::StartFailed(_)) => {
+                (Waiter::Replace(reply), Outcome::StartFailed(reason) | Outcome::Reverted(reason)) => {
+                    drop(reply.send(Err(StartChildError::Failed(reason.clone()))));
+                }
+                (Waiter::Replace(reply), Outcome::Gone) => {
+                    drop(reply.send(Err(StartChildError::NotFound)));
+                }
+                (waiter @ Waiter::Rest(_), Outcome::Running | Outcome::StartFailed(_) | Outcome::Reverted(_))
+                | (waiter @ Waiter::Run(_), Outcome::Reverted(_)) => {
                     left.push(waiter);
                 }
             }
@@ -188,7 +209,7 @@ impl State {
 
 async fn start_task(
     supervisor: ActorRef<Msg>,
-    spec: ChildSpec,
+    spec: Arc<ChildSpec>,
     context: StartContext,
     previous: Option<Started>,
     slot: StartSlot,

@@ -8,7 +8,7 @@ use crate::intensity::{Intensity, Window};
 use crate::spec::Rules;
 
 /// The names of all states a child can be in, as people and metrics see them.
-pub(crate) const STATES: [&str; 7] = [
+pub(crate) const STATES: [&str; 8] = [
     "running",
     "starting",
     "backoff",
@@ -16,7 +16,10 @@ pub(crate) const STATES: [&str; 7] = [
     "failed",
     "stopping",
     "stopped",
+    "suspended",
 ];
+
+const SUSPENDED: usize = 7;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
@@ -33,6 +36,10 @@ pub(crate) enum State {
     },
     /// Waits for its siblings to stop or start.
     Waiting,
+    /// Ended while it was suspended, and goes on when it is resumed. One whose restart was decided before needs no budget.
+    Parked {
+        decided: bool,
+    },
     Stopping {
         after: After,
     },
@@ -54,9 +61,22 @@ pub(crate) enum After {
     Condemned,
 }
 
+/// What becomes of a child whose start fails.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum IfStartFails {
+    /// A failed restart, under its supervisor's rules.
+    Retry,
+    /// It goes: somebody is just adding it, and gets the error instead.
+    Forget,
+    /// It was down, and stays down.
+    Rest,
+    /// It has a new spec: the old one, of these rules, is put back.
+    Revert(Rules),
+}
+
 impl State {
     /// The index of its name in [`STATES`].
-    pub(crate) fn index(&self) -> usize {
+    pub(crate) fn index(self) -> usize {
         match self {
             Self::Running { .. } => 0,
             Self::Starting { .. } => 1,
@@ -65,11 +85,12 @@ impl State {
             Self::Failed => 4,
             Self::Stopping { .. } => 5,
             Self::Stopped => 6,
+            Self::Parked { .. } => SUSPENDED,
         }
     }
 
     /// Whether the child runs or is about to.
-    pub(crate) fn is_active(&self) -> bool {
+    pub(crate) fn is_active(self) -> bool {
         !matches!(self, Self::Stopped | Self::Failed)
     }
 }
@@ -95,8 +116,13 @@ pub(crate) struct Child {
     pub(crate) last_exit: Option<LastExit>,
     pub(crate) down_since: Option<Instant>,
     pub(crate) started_before: bool,
-    /// Whether it stays when its start fails. A child that somebody is just adding does not: they get the error instead.
-    pub(crate) adopted: bool,
+    pub(crate) if_start_fails: IfStartFails,
+    /// Why its new spec did not start, until the old one runs again.
+    pub(crate) reverting: Option<ExitReason>,
+    /// Terminated by command: what starts all, or a group that is under way, leaves it down.
+    pub(crate) held: bool,
+    /// Its exit is decided when it is resumed.
+    pub(crate) suspended: bool,
 }
 
 impl Child {
@@ -111,7 +137,10 @@ impl Child {
             last_exit: None,
             down_since: None,
             started_before: false,
-            adopted: true,
+            if_start_fails: IfStartFails::Retry,
+            reverting: None,
+            held: false,
+            suspended: false,
         }
     }
 
@@ -142,23 +171,33 @@ impl Child {
             .map_or(Duration::ZERO, |backoff| backoff.delay(streak, unit))
     }
 
-    /// As if it had never failed.
+    /// A full budget, and no delay before the next restart.
     pub(crate) fn forgive(&mut self) {
         self.window.clear();
         self.streak = 0;
     }
 
+    /// As if it had never failed.
+    pub(crate) fn reset(&mut self) {
+        self.forgive();
+        self.restarts.clear();
+    }
+
+    /// The index of its state in [`STATES`]. To be suspended outdoes whatever else it is, except down.
+    pub(crate) fn index(&self) -> usize {
+        if self.suspended && self.state.is_active() {
+            SUSPENDED
+        } else {
+            self.state.index()
+        }
+    }
+
     /// The name of its state. A start that is not the first is a restart to those who look.
     pub(crate) fn state_name(&self) -> &'static str {
-        match self.state {
-            State::Starting { .. } if self.started_before => "restarting",
-            State::Starting { .. }
-            | State::Running { .. }
-            | State::Backoff { .. }
-            | State::Waiting
-            | State::Stopping { .. }
-            | State::Stopped
-            | State::Failed => STATES[self.state.index()],
+        if matches!(self.state, State::Starting { .. }) && self.started_before && !self.suspended {
+            "restarting"
+        } else {
+            STATES[self.index()]
         }
     }
 }

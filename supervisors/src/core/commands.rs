@@ -1,12 +1,18 @@
-//! What can be asked of a dynamic supervisor.
+//! What can be asked of a running supervisor.
+//!
+//! The commands are OTP's `start_child`, `terminate_child`, `restart_child` and `delete_child` (`supervisor`, stdlib), and do
+//! what they do there, except that OTP's supervisor reads none while it starts or restarts children and refuses to delete or
+//! restart a child that runs. Here a command that comes while a group restarts changes what that restart starts, and a child
+//! that runs is stopped first.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::child::{After, State};
-use super::{Action, ChildId, Core, Mode, Phase};
+use super::child::{After, Child, IfStartFails, State};
+use super::{Action, ChildId, Core, Mode, Outcome, Phase};
 use crate::event::Note;
-use crate::spec::Rules;
+use crate::intensity::Intensity;
+use crate::spec::{AutoShutdown, Rules, Strategy};
 
 /// Why a child is not added, or not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +25,7 @@ pub(crate) enum Refused {
 }
 
 impl Core {
-    /// Adds and starts a child. When its first start fails it is forgotten again.
+    /// Adds a child after all others and starts it. When its first start fails it is forgotten again.
     pub(crate) fn add(&mut self, id: &ChildId, rules: Rules, now: Instant) -> Result<Vec<Action>, Refused> {
         if matches!(self.phase, Phase::Closed) {
             return Err(Refused::Gone);
@@ -35,14 +41,25 @@ impl Core {
             return Err(Refused::MaxChildren);
         }
         self.declare(id, rules);
-        self.children[id].adopted = false;
-        self.start(id, now);
+        self.children[id].if_start_fails = IfStartFails::Forget;
+        match (&mut self.phase, self.mode) {
+            // Its turn comes.
+            (Phase::Init, Mode::Static(_)) => {}
+            (Phase::Group(group), _) => {
+                group.append(id);
+                self.set(id, State::Waiting);
+            }
+            (Phase::Init | Phase::Running | Phase::Closed, _) => self.start(id, now),
+        }
+        self.proceed(now);
         Ok(self.take_actions())
     }
 
     /// Stops a child and keeps its spec.
     pub(crate) fn terminate(&mut self, id: &ChildId, now: Instant) -> Result<Vec<Action>, Refused> {
-        match self.commanded(id)? {
+        let state = self.commanded(id)?;
+        self.children[id].held = true;
+        match state {
             State::Starting { .. } | State::Running { .. } => self.stop(id, After::Stopped),
             State::Stopping { after } => {
                 let after = if after == After::Delete { after } else { After::Stopped };
@@ -52,32 +69,33 @@ impl Core {
                 self.out.push(Action::CancelTimer(Arc::clone(id)));
                 self.terminated(id, now);
                 self.rest(id);
+                self.skip_delay(id, now);
             }
-            State::Waiting | State::Stopped | State::Failed => self.rest(id),
+            State::Waiting | State::Parked { .. } | State::Stopped | State::Failed => self.rest(id),
         }
+        self.proceed(now);
         Ok(self.take_actions())
     }
 
     /// Starts a child anew with its budget restored, whether it runs, waits, has failed or was terminated.
     pub(crate) fn restart(&mut self, id: &ChildId, now: Instant) -> Result<Vec<Action>, Refused> {
         let state = self.commanded(id)?;
-        self.children[id].forgive();
-        match state {
-            State::Starting { .. } | State::Running { .. } => self.stop(id, After::Start),
-            State::Stopping { after: After::Delete } => return Err(Refused::NotFound),
-            State::Stopping { .. } => {
-                let after = After::Start;
-                self.set(id, State::Stopping { after });
-            }
-            State::Backoff { .. } => {
-                self.out.push(Action::CancelTimer(Arc::clone(id)));
-                self.start(id, now);
-            }
-            State::Waiting | State::Stopped | State::Failed => {
-                self.children[id].down_since = Some(now);
-                self.start(id, now);
-            }
+        if matches!(state, State::Stopping { after: After::Delete }) {
+            return Err(Refused::NotFound);
         }
+        let shared = matches!(self.mode, Mode::Static(_));
+        let child = &mut self.children[id];
+        child.forgive();
+        // `restart_child` of OTP: its error leaves the child down. Under a dynamic supervisor only its own budget is at stake.
+        let down = !state.is_active() && !matches!(self.phase, Phase::Init);
+        if shared && down && matches!(child.if_start_fails, IfStartFails::Retry) {
+            child.if_start_fails = IfStartFails::Rest;
+        }
+        if !state.is_active() || state == State::Waiting {
+            child.down_since = Some(now);
+        }
+        self.start_anew(id, state, now);
+        self.proceed(now);
         Ok(self.take_actions())
     }
 
@@ -92,33 +110,123 @@ impl Core {
             State::Backoff { .. } => {
                 self.out.push(Action::CancelTimer(Arc::clone(id)));
                 self.terminated(id, now);
+                // Before it is gone: a group finds its delay by it.
+                self.rest(id);
+                self.skip_delay(id, now);
                 self.forget(id);
             }
-            State::Waiting | State::Stopped | State::Failed => self.forget(id),
+            State::Waiting | State::Parked { .. } | State::Stopped | State::Failed => self.forget(id),
         }
+        self.proceed(now);
         Ok(self.take_actions())
     }
 
-    fn commanded(&mut self, id: &ChildId) -> Result<State, Refused> {
+    /// Changes the supervisor's own specification. Children, running or not, are left alone, and restarts that were made
+    /// count under the new budget.
+    pub(crate) fn reconfigure(&mut self, strategy: Strategy, budget: Intensity, auto_shutdown: AutoShutdown) {
+        if let Mode::Static(current) = &mut self.mode {
+            *current = strategy;
+        }
+        self.window.set_budget(budget);
+        self.auto_shutdown = auto_shutdown;
+    }
+
+    /// Forgets all restarts. Who is down stays down, and a delay that has begun passes.
+    pub(crate) fn reset(&mut self) {
+        self.window.clear();
+        self.children.values_mut().for_each(Child::reset);
+    }
+
+    /// Forgets the restarts of one child. What they used of a shared budget stays used.
+    pub(crate) fn reset_child(&mut self, id: &str) -> Result<(), Refused> {
+        self.children.get_mut(id).ok_or(Refused::NotFound)?.reset();
+        Ok(())
+    }
+
+    /// Brings a child up by command: stopped first when it is there, and with its siblings when a group restart has it.
+    pub(super) fn start_anew(&mut self, id: &ChildId, state: State, now: Instant) {
+        self.children[id].held = false;
+        match state {
+            State::Starting { .. } | State::Running { .. } => {
+                if !matches!(&self.phase, Phase::Group(group) if group.will_stop(id)) {
+                    self.stop(id, After::Start);
+                }
+            }
+            State::Stopping { .. } => {
+                let after = After::Start;
+                self.set(id, State::Stopping { after });
+            }
+            State::Backoff { .. } => {
+                self.out.push(Action::CancelTimer(Arc::clone(id)));
+                if matches!(&self.phase, Phase::Group(group) if group.is_delayed_by(id)) {
+                    self.group_delay_over(now);
+                } else {
+                    self.start_now(id, now);
+                }
+            }
+            State::Waiting | State::Parked { .. } | State::Stopped | State::Failed => self.bring_up(id, now),
+        }
+    }
+
+    /// Starts a child that is down, now or with its siblings.
+    pub(super) fn bring_up(&mut self, id: &ChildId, now: Instant) {
+        match (&mut self.phase, self.mode) {
+            (Phase::Closed, _) => {}
+            (Phase::Init, Mode::Static(_)) => self.set(id, State::Stopped),
+            (Phase::Group(group), _) => {
+                if group.bring(id) {
+                    self.set(id, State::Waiting);
+                } else {
+                    self.start_now(id, now);
+                }
+            }
+            (Phase::Init | Phase::Running, _) => self.start_now(id, now),
+        }
+    }
+
+    /// Whether its spec is on trial.
+    pub(crate) fn may_revert(&self, id: &ChildId) -> bool {
+        let child = self.children.get(id);
+        child.is_some_and(|child| matches!(child.if_start_fails, IfStartFails::Revert(_)))
+    }
+
+    pub(super) fn known(&mut self, id: &ChildId) -> Result<&mut Child, Refused> {
         if matches!(self.phase, Phase::Closed) {
             return Err(Refused::Gone);
         }
-        let child = self.children.get_mut(id).ok_or(Refused::NotFound)?;
-        child.adopted = true;
+        self.children.get_mut(id).ok_or(Refused::NotFound)
+    }
+
+    /// A child that commands are given about stays, even if somebody is just adding it.
+    fn commanded(&mut self, id: &ChildId) -> Result<State, Refused> {
+        let child = self.known(id)?;
+        if matches!(child.if_start_fails, IfStartFails::Forget) {
+            child.if_start_fails = IfStartFails::Retry;
+        }
         Ok(child.state)
     }
 
     /// Children that wait for a restart count too: their place is taken.
     fn is_full(&self) -> bool {
         let Mode::Dynamic { max_children } = self.mode else {
-            return true;
+            return false;
         };
-        let active: i64 =
-            self.counts.iter().sum::<i64>() - self.counts[State::Stopped.index()] - self.counts[State::Failed.index()];
+        let down = self.counts[State::Stopped.index()] + self.counts[State::Failed.index()];
+        let active = self.counts.iter().sum::<i64>() - down;
         usize::try_from(active).is_ok_and(|active| active >= max_children)
     }
 
     pub(super) fn push_note(&mut self, id: &ChildId, note: Note) {
         self.out.push(Action::Emit(Arc::clone(id), note));
+    }
+
+    /// Tells whoever waits what came of it, and that a new spec was given up if so.
+    pub(super) fn settle(&mut self, id: &ChildId, outcome: Outcome) {
+        let reverting = self.children.get_mut(id).and_then(|child| child.reverting.take());
+        if let Some(reason) = reverting {
+            self.out
+                .push(Action::Settled(Arc::clone(id), Outcome::Reverted(reason)));
+        }
+        self.out.push(Action::Settled(Arc::clone(id), outcome));
     }
 }

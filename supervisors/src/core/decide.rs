@@ -26,6 +26,10 @@ impl Core {
             self.leave_down(id);
             return;
         }
+        if self.children[id].suspended {
+            self.set(id, State::Parked { decided: false });
+            return;
+        }
         match self.mode {
             Mode::Static(Strategy::OneForOne) | Mode::Dynamic { .. } => {
                 if let Some(delay) = self.spend(id, now) {

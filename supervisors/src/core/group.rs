@@ -3,6 +3,9 @@
 //! First every member stops, last one first and each before the next; then the delay, if there is one, passes; then they
 //! start in order. One such restart is under way at a time. A member of the old generation that fails meanwhile has its
 //! restart under way already; one of the new generation is a failed attempt and costs another restart.
+//!
+//! As in OTP a child that is down when the restart begins, terminated or ended for good, starts with the others. One that is
+//! terminated while it is under way stays down.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,8 +18,8 @@ use crate::spec::{Restart, Strategy};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Group {
-    /// The first member; all children when there is none.
-    from: Option<ChildId>,
+    /// In start order.
+    members: Vec<ChildId>,
     /// The child whose exit began it.
     trigger: ChildId,
     delay: Duration,
@@ -35,6 +38,47 @@ enum Stage {
     },
 }
 
+impl Group {
+    fn is_member(&self, id: &ChildId) -> bool {
+        self.members.contains(id)
+    }
+
+    /// Whether its delay is the one that this child's timer ends.
+    pub(super) fn is_delayed_by(&self, id: &ChildId) -> bool {
+        self.trigger == *id && matches!(self.stage, Stage::Delay { .. })
+    }
+
+    /// Whether this child is going to be stopped.
+    pub(super) fn will_stop(&self, id: &ChildId) -> bool {
+        matches!(self.stage, Stage::Stopping) && self.is_member(id)
+    }
+
+    /// A new child, at the right end.
+    pub(super) fn append(&mut self, id: &ChildId) {
+        self.members.push(Arc::clone(id));
+        self.bring(id);
+    }
+
+    /// Whether this child is a member, which is then going to be started.
+    pub(super) fn bring(&mut self, id: &ChildId) -> bool {
+        let member = self.is_member(id);
+        if let Stage::Starting { pending } = &mut self.stage
+            && member
+            && !pending.contains(id)
+        {
+            pending.push_back(Arc::clone(id));
+        }
+        member
+    }
+
+    pub(super) fn forget(&mut self, id: &ChildId) {
+        self.members.retain(|member| member != id);
+        if let Stage::Starting { pending } = &mut self.stage {
+            pending.retain(|member| member != id);
+        }
+    }
+}
+
 impl Core {
     pub(super) fn restart_group(&mut self, id: &ChildId, now: Instant) {
         let Some(delay) = self.spend(id, now) else {
@@ -47,8 +91,16 @@ impl Core {
         let note = note.because(child.last_reason()).attempt(used, limit);
         self.push_note(id, note);
         let whole = matches!(self.mode, Mode::Static(Strategy::OneForAll));
+        let members = if whole {
+            self.children.keys().cloned().collect()
+        } else {
+            self.since(id)
+        };
+        for member in &members {
+            self.children[member].held = false;
+        }
         self.phase = Phase::Group(Group {
-            from: (!whole).then(|| Arc::clone(id)),
+            members,
             trigger: Arc::clone(id),
             delay,
             stage: Stage::Stopping,
@@ -56,41 +108,40 @@ impl Core {
         self.continue_group(now);
     }
 
-    /// A member of the new generation could not start. It is the first of the next attempt: under `rest_for_one` those
-    /// before it have started and stay.
-    pub(super) fn group_start_failed(&mut self, id: &ChildId, now: Instant) {
-        if self.comes_back(id) {
-            self.restart_group(id, now);
-        } else {
-            self.leave_down(id);
-        }
+    /// A child and those after it.
+    fn since(&self, id: &ChildId) -> Vec<ChildId> {
+        let first = self.children.get_index_of(id).unwrap_or(0);
+        self.children.keys().skip(first).cloned().collect()
     }
 
     pub(super) fn ended_in_group(&mut self, id: &ChildId, now: Instant) {
-        let member = self.members().contains(id);
         let Phase::Group(group) = &self.phase else {
             return;
         };
+        let member = group.is_member(id);
         let new_generation = member && matches!(group.stage, Stage::Starting { .. });
-        if new_generation {
-            self.decide(id, now);
-        } else if member {
+        let with_siblings = !matches!(self.mode, Mode::Static(Strategy::OneForOne));
+        if member && !new_generation {
             self.set(id, State::Waiting);
-        } else if self.comes_back(id) {
+        } else if !member && with_siblings && self.comes_back(id) && !self.children[id].suspended {
             self.set(id, State::Waiting);
             self.widen(id, now);
         } else {
-            self.leave_down(id);
+            self.decide(id, now);
         }
         self.continue_group(now);
     }
 
     /// A child before the first member failed too: the restart begins with it instead.
     fn widen(&mut self, id: &ChildId, now: Instant) {
+        let members = self.since(id);
         let Phase::Group(group) = &mut self.phase else {
             return;
         };
-        group.from = Some(Arc::clone(id));
+        for new in members.iter().filter(|member| !group.is_member(member)) {
+            self.children[new].held = false;
+        }
+        group.members = members;
         let stage = std::mem::replace(&mut group.stage, Stage::Stopping);
         match stage {
             // The rest of the delay follows once the new members are down; the timer that runs is stale by its token.
@@ -104,12 +155,22 @@ impl Core {
         }
     }
 
+    /// A child is no longer waiting for its timer. If the group was, it goes on without.
+    pub(super) fn skip_delay(&mut self, id: &ChildId, now: Instant) {
+        if matches!(&self.phase, Phase::Group(group) if group.is_delayed_by(id)) {
+            self.group_delay_over(now);
+        }
+    }
+
     pub(super) fn group_delay_over(&mut self, now: Instant) {
-        let pending = self.members().into();
         if let Phase::Group(group) = &mut self.phase {
             let trigger = Arc::clone(&group.trigger);
+            let pending = group.members.iter().cloned().collect();
             group.stage = Stage::Starting { pending };
-            self.set(&trigger, State::Waiting);
+            let waits = |child: &super::Child| matches!(child.state, State::Backoff { .. });
+            if self.children.get(&trigger).is_some_and(waits) {
+                self.set(&trigger, State::Waiting);
+            }
             self.continue_group(now);
         }
     }
@@ -136,32 +197,30 @@ impl Core {
             self.stop(last, After::Group);
             return;
         }
-        for id in members {
-            if self.children[&id].rules.restart == Restart::Temporary {
-                self.forget(&id);
-            } else {
-                self.set(&id, State::Waiting);
+        for id in &members {
+            if self.children[id].rules.restart == Restart::Temporary {
+                self.forget(id);
+            } else if !self.children[id].held {
+                self.set(id, State::Waiting);
             }
         }
-        let pending = self.members().into();
         let Phase::Group(group) = &mut self.phase else {
             return;
         };
-        let delay = group.delay;
-        if delay.is_zero() {
-            group.stage = Stage::Starting { pending };
-            self.start_members(now);
-        } else {
-            let trigger = Arc::clone(&group.trigger);
+        let (trigger, delay) = (Arc::clone(&group.trigger), group.delay);
+        let delays = |child: &super::Child| child.state == State::Waiting;
+        if !delay.is_zero() && self.children.get(&trigger).is_some_and(delays) {
             group.stage = Stage::Delay { until: now + delay };
             self.back_off(&trigger, delay, now);
+        } else {
+            self.group_delay_over(now);
         }
     }
 
     fn start_members(&mut self, now: Instant) {
         let members = self.members();
-        let starting = |id: &ChildId| matches!(self.children[id].state, State::Starting { .. });
-        if members.iter().any(starting) {
+        let moving = |id: &ChildId| matches!(self.children[id].state, State::Starting { .. } | State::Stopping { .. });
+        if members.iter().any(moving) {
             return;
         }
         let Phase::Group(group) = &mut self.phase else {
@@ -170,19 +229,21 @@ impl Core {
         let Stage::Starting { pending } = &mut group.stage else {
             return;
         };
-        if let Some(next) = pending.pop_front() {
-            self.start(&next, now);
-            return;
+        while let Some(next) = pending.pop_front() {
+            if self.children[&next].state == State::Waiting {
+                self.start(&next, now);
+                // A suspended one holds up nobody.
+                return self.start_members(now);
+            }
         }
         self.phase = Phase::Running;
         self.decide_deferred(now);
     }
 
     fn members(&self) -> Vec<ChildId> {
-        let Phase::Group(group) = &self.phase else {
-            return Vec::new();
-        };
-        let first = group.from.as_ref().and_then(|from| self.children.get_index_of(from));
-        self.children.keys().skip(first.unwrap_or(0)).cloned().collect()
+        match &self.phase {
+            Phase::Group(group) => group.members.clone(),
+            Phase::Init | Phase::Running | Phase::Closed => Vec::new(),
+        }
     }
 }

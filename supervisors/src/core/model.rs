@@ -211,7 +211,12 @@ fn chaos(strategy: Strategy, choices: &[(u8, u8)]) {
                 State::Stopping { .. } => {
                     drop(bench.core.on_stopped(&id, child.incarnation, false, now));
                 }
-                State::Running { .. } | State::Backoff { .. } | State::Waiting | State::Stopped | State::Failed => {}
+                State::Running { .. }
+                | State::Backoff { .. }
+                | State::Waiting
+                | State::Parked { .. }
+                | State::Stopped
+                | State::Failed => {}
             }
         }
     }

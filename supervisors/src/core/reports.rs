@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::child::{After, Child, State};
+use super::child::{After, Child, IfStartFails, State};
 use super::{Action, ChildId, Core, Exit, Mode, Outcome, Phase};
 use crate::event::{EventKind, Note};
 use crate::exit::ExitReason;
@@ -17,8 +17,9 @@ impl Core {
         if !matches!(child.state, State::Starting { .. }) {
             return Vec::new();
         }
-        let first = std::mem::replace(&mut child.started_before, true);
-        child.adopted = true;
+        let again = std::mem::replace(&mut child.started_before, true);
+        let replaced = std::mem::replace(&mut child.if_start_fails, IfStartFails::Retry);
+        let replaced = matches!(replaced, IfStartFails::Revert(_));
         let recovery = child
             .down_since
             .take()
@@ -26,7 +27,10 @@ impl Core {
         let why = child.last_reason();
         let (used, limit) = self.usage(id, now);
         let mut note = Note::new(EventKind::ChildStarted, incarnation);
-        if first {
+        if replaced {
+            note = Note::new(EventKind::Replaced, incarnation);
+            note.recovery = recovery;
+        } else if again {
             note = Note::new(EventKind::Restarted, incarnation)
                 .because(why)
                 .attempt(used, limit);
@@ -53,14 +57,23 @@ impl Core {
         if !matches!(child.state, State::Starting { .. }) {
             return Vec::new();
         }
-        let adopted = child.adopted;
+        let if_fails = child.if_start_fails;
         child.end(reason.clone(), Duration::ZERO, now);
         let note = Note::new(EventKind::StartFailed, incarnation).because(reason.clone());
         self.out.push(Action::Emit(Arc::clone(id), note));
-        self.settle(id, Outcome::StartFailed(reason.clone()));
         self.first_starts.remove(id);
-        if !adopted {
-            self.forget(id);
+        if matches!(if_fails, IfStartFails::Revert(_)) && !matches!(self.phase, Phase::Closed) {
+            self.revert(id, reason, now);
+            return self.take_actions();
+        }
+        self.settle(id, Outcome::StartFailed(reason.clone()));
+        if matches!(if_fails, IfStartFails::Forget | IfStartFails::Rest) {
+            if matches!(if_fails, IfStartFails::Forget) {
+                self.forget(id);
+            } else {
+                self.children[id].if_start_fails = IfStartFails::Retry;
+                self.rest(id);
+            }
             self.proceed(now);
             return self.take_actions();
         }
@@ -71,8 +84,8 @@ impl Core {
                 self.phase = Phase::Closed;
                 self.out.push(Action::Exit(Exit::StartFailed(reason)));
             }
-            (Phase::Group(_), _) => self.group_start_failed(id, now),
-            (Phase::Init | Phase::Running, _) => self.decide(id, now),
+            // Under `rest_for_one` those before it have started and stay: it is the first of the next attempt.
+            (Phase::Init | Phase::Running | Phase::Group(_), _) => self.decide(id, now),
         }
         self.proceed(now);
         self.take_actions()
@@ -90,7 +103,12 @@ impl Core {
             }
             // It was being stopped: `on_stopped` follows, and this is how it went.
             State::Stopping { .. } => child.end(reason, Duration::ZERO, now),
-            State::Starting { .. } | State::Backoff { .. } | State::Waiting | State::Stopped | State::Failed => {}
+            State::Starting { .. }
+            | State::Backoff { .. }
+            | State::Waiting
+            | State::Parked { .. }
+            | State::Stopped
+            | State::Failed => {}
         }
         self.take_actions()
     }
@@ -110,6 +128,7 @@ impl Core {
         }
         if after == After::Condemned {
             self.ended(id, ExitReason::HeartbeatLost, Duration::ZERO, now);
+            self.proceed(now);
             return self.take_actions();
         }
         self.terminated(id, now);
@@ -117,10 +136,12 @@ impl Core {
             After::Condemned => {}
             After::Group => {
                 self.set(id, State::Waiting);
-                self.continue_group(now);
             }
             After::Stopped => self.rest(id),
-            After::Start => self.start(id, now),
+            After::Start if matches!(&self.phase, Phase::Group(group) if group.will_stop(id)) => {
+                self.set(id, State::Waiting);
+            }
+            After::Start => self.start_now(id, now),
             After::Delete => self.forget(id),
         }
         self.proceed(now);
@@ -146,7 +167,7 @@ impl Core {
         if !due {
             return Vec::new();
         }
-        if matches!(self.phase, Phase::Group(_)) {
+        if matches!(&self.phase, Phase::Group(group) if group.is_delayed_by(id)) {
             self.group_delay_over(now);
         } else if !matches!(self.phase, Phase::Closed) {
             self.start(id, now);

@@ -6,8 +6,10 @@ mod commands;
 mod delays;
 mod exits;
 mod intensity;
+mod replace;
 mod start;
 mod strategies;
+mod under_groups;
 
 use std::time::{Duration, Instant};
 
@@ -84,6 +86,41 @@ impl Bench {
 
     fn look(&mut self) -> Vec<String> {
         std::mem::take(&mut self.log).iter().filter_map(brief).collect()
+    }
+
+    /// Carries out a command that is accepted.
+    fn command(&mut self, decide: impl FnOnce(&mut Core, Instant) -> Result<Vec<Action>, Refused>) {
+        let actions = decide(&mut self.core, self.now).expect("it is accepted");
+        self.log.extend(actions);
+    }
+
+    fn add(&mut self, name: &str) {
+        self.command(|core, now| core.add(&id(name), Rules::default(), now));
+    }
+
+    fn terminate(&mut self, name: &str) {
+        self.command(|core, now| core.terminate(&id(name), now));
+    }
+
+    fn restart(&mut self, name: &str) {
+        self.command(|core, now| core.restart(&id(name), now));
+    }
+
+    fn delete(&mut self, name: &str) {
+        self.command(|core, now| core.delete(&id(name), now));
+    }
+
+    /// What whoever asked something of this child was told.
+    fn settled(&self, name: &str) -> Vec<Outcome> {
+        let outcome = |action: &Action| match action {
+            Action::Settled(child, outcome) if **child == *name => Some(outcome.clone()),
+            _ => None,
+        };
+        self.log.iter().filter_map(outcome).collect()
+    }
+
+    fn used(&self) -> u32 {
+        self.core.window().used(self.now)
     }
 
     fn latest(&self, name: &str) -> u64 {

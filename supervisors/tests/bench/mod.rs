@@ -55,8 +55,13 @@ struct Notes {
 
 impl Board {
     pub(crate) fn worker(&self, id: &str) -> ChildSpec {
+        self.named(id, id)
+    }
+
+    /// A worker that goes by another name than its id.
+    pub(crate) fn named(&self, id: &str, name: &str) -> ChildSpec {
         let board = self.clone();
-        let name = id.to_owned();
+        let name = name.to_owned();
         ChildSpec::worker(id, move |context: StartContext| {
             let arguments = Arguments {
                 board: board.clone(),

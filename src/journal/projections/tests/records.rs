@@ -143,6 +143,36 @@ async fn state_and_catalog_are_recovered_and_go_with_their_agent() {
     );
 }
 
+#[tokio::test]
+async fn documents_are_recovered_until_they_are_removed() {
+    let world = World::new();
+    let document = |collection: &str, key: &str, document: Option<&str>| Record::Document {
+        collection: collection.to_owned(),
+        key: key.to_owned(),
+        document: document.map(str::to_owned),
+        at: Timestamp::now(),
+    };
+    world
+        .write(vec![
+            document("groups", "b", Some("1")),
+            document("groups", "a", Some("2")),
+            document("tokens", "b", Some("3")),
+            document("groups", "b", Some("4")),
+        ])
+        .await;
+    world.write(vec![document("tokens", "never there", None)]).await;
+    let world = World::reopen(world.close());
+    let row = |collection: &str, key: &str, document: &str| (collection.into(), key.into(), document.into());
+    let rows = [
+        row("groups", "a", "2"),
+        row("groups", "b", "4"),
+        row("tokens", "b", "3"),
+    ];
+    assert_eq!(world.recover().documents, rows);
+    world.write(vec![document("groups", "b", None)]).await;
+    assert_eq!(world.recover().documents, [rows[0].clone(), rows[2].clone()]);
+}
+
 /// One step of a history: what happens, to which message and agent, by index.
 type Step = (u8, usize, usize);
 

@@ -97,10 +97,7 @@ fn a_new_incarnation_of_the_supervisor_does_not_repeat_incarnations() {
     let mut bench = Bench::running(Strategy::OneForOne, &["a"]);
     bench.crash("a");
     bench.settle();
-    let budget = Intensity::new(3, SECOND);
-    let mode = Mode::Static(Strategy::OneForOne);
-    let mut next = Core::new(mode, budget, AutoShutdown::Never, 0);
-    next.succeed(&mut bench.core);
+    let mut next = Core::succeed(&mut bench.core, 0);
     next.declare(&id("a"), Rules::default());
     assert_eq!(next.begin(bench.now), [Action::Start(id("a"), 3)]);
 }

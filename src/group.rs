@@ -1,0 +1,163 @@
+//! Supervision groups as their users declare them: an OTP supervisor over agents in any language, nested as they like.
+
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use supervisors::{AutoShutdown, Intensity, Strategy, SupervisorHandle};
+
+use crate::agent::spec::Backoff;
+use crate::error::{Error, Result};
+use crate::id::{AgentName, Partition};
+use crate::quantity::Span;
+use crate::time::Timestamp;
+
+/// Limits on groups.
+pub mod limits {
+    /// Groups above a group.
+    pub const DEPTH: usize = 16;
+    /// Groups of the node.
+    pub const GROUPS: usize = 1_000;
+}
+
+/// The declaration of a group. Unknown keys are refused by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupSpec {
+    /// Agents and groups share one space of names.
+    pub name: AgentName,
+    /// None: the group is a root, and decides where all below it live. Fixed at creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<AgentName>,
+    #[serde(default = "one_for_one")]
+    pub strategy: Strategy,
+    /// Restarts within `period` that the whole group may make; one more and it melts down, and its parent decides.
+    #[serde(default = "intensity")]
+    pub intensity: u32,
+    #[serde(default = "period")]
+    pub period: Span,
+    /// The wait before the group itself is restarted a second time and later.
+    #[serde(default)]
+    pub backoff: Backoff,
+    #[serde(default = "never")]
+    pub auto_shutdown: AutoShutdown,
+}
+
+const fn one_for_one() -> Strategy {
+    Strategy::OneForOne
+}
+
+const fn intensity() -> u32 {
+    10
+}
+
+const fn period() -> Span {
+    Span(std::time::Duration::from_secs(60))
+}
+
+const fn never() -> AutoShutdown {
+    AutoShutdown::Never
+}
+
+impl GroupSpec {
+    /// Reads a declaration. Null means absent; the error names the key.
+    pub fn from_json(json: &[u8]) -> Result<Self> {
+        let mut value: serde_json::Value =
+            serde_json::from_slice(json).map_err(|error| Error::invalid("body", format!("is not JSON: {error}")))?;
+        crate::agent::spec::drop_nulls(&mut value);
+        serde_path_to_error::deserialize(value).map_err(|error| {
+            let path = error.path().to_string();
+            let field = if path == "." { "body".to_owned() } else { path };
+            Error::invalid(field, format!("is wrong: {}", error.inner()))
+        })
+    }
+
+    /// Checks what no type holds.
+    pub fn check(&self) -> Result<()> {
+        let seconds = self.period.0.as_secs_f64();
+        if !(0.001..=86_400.0).contains(&seconds) {
+            return Err(Error::invalid("period", "must be 1 ms to 24 h"));
+        }
+        if self.intensity > 10_000 {
+            return Err(Error::invalid("intensity", "must be at most 10000"));
+        }
+        if self.parent.as_ref() == Some(&self.name) {
+            return Err(Error::invalid("parent", "cannot be the group itself"));
+        }
+        self.backoff.check().map_err(|mend| Error::invalid("backoff", mend))
+    }
+
+    pub const fn budget(&self) -> Intensity {
+        Intensity::new(self.intensity, self.period.0)
+    }
+}
+
+/// What the catalog keeps of a group. Stored as JSON; members may be added and never change their meaning.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GroupDocument {
+    pub spec: GroupSpec,
+    /// The group at the top, by whose name all below it are placed.
+    pub root: AgentName,
+    pub created_at: Timestamp,
+}
+
+/// The collection of group documents in the catalog.
+pub const COLLECTION: &str = "groups";
+
+/// A group as the directory has it.
+pub struct Group {
+    pub name: AgentName,
+    pub root: AgentName,
+    pub partition: Partition,
+    pub document: RwLock<GroupDocument>,
+    /// The way to its supervisor. None until its parent has started it.
+    pub handle: RwLock<Option<SupervisorHandle>>,
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Group {
+    pub fn new(document: GroupDocument, partitions: u16) -> Self {
+        Self {
+            name: document.spec.name.clone(),
+            root: document.root.clone(),
+            partition: Partition::of(document.root.as_str(), partitions),
+            document: RwLock::new(document),
+            handle: RwLock::new(None),
+        }
+    }
+
+    pub fn parent(&self) -> Option<AgentName> {
+        self.document.read().spec.parent.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_declaration_has_defaults_and_refuses_what_it_does_not_know() {
+        let spec = GroupSpec::from_json(br#"{"name":"checkout","strategy":"rest_for_one","parent":null}"#).unwrap();
+        spec.check().unwrap();
+        assert_eq!(
+            (spec.strategy, spec.intensity, spec.parent),
+            (Strategy::RestForOne, 10, None)
+        );
+        let problem = |json: &str| {
+            GroupSpec::from_json(json.as_bytes())
+                .and_then(|spec| spec.check())
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(problem(r#"{"name":"a","colour":1}"#).contains("colour"));
+        assert!(problem(r#"{"name":"a","strategy":"all_for_one"}"#).contains("strategy"));
+        assert!(problem(r#"{"name":"a","parent":"a"}"#).contains("parent"));
+        assert!(problem(r#"{"name":"a","backoff":{"factor":0}}"#).contains("backoff"));
+        assert!(problem(r#"{"name":"a","period":0}"#).contains("period"));
+    }
+}

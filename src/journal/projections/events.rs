@@ -1,0 +1,192 @@
+//! The events of the journal, kept to be read again.
+//!
+//! Invariant: after each transaction the newest [`super::EVENTS_KEPT`] events are there and no other, so that the table is a function of
+//! the journal whatever the transactions were.
+
+use std::borrow::Cow;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::apply::{Sql, cached, load_progress};
+use super::int;
+use super::query::{QueryError, limits};
+use crate::id::{AgentId, Seq};
+use crate::time::Timestamp;
+
+/// Which events. None matches all.
+#[derive(Clone, Debug, Default)]
+pub struct EventQuery {
+    /// How the kind begins, such as `supervisor.`.
+    pub kind_prefix: Option<String>,
+    pub agent: Option<AgentId>,
+    /// The member `path` of the body: this one, or one below it.
+    pub path_prefix: Option<String>,
+    /// Those after this one.
+    pub since: Seq,
+    /// Events of the page, 1 to [`limits::PAGE`]; what is outside is taken as the nearest.
+    pub limit: usize,
+}
+
+/// An event of the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    pub seq: Seq,
+    pub kind: String,
+    pub agent: Option<AgentId>,
+    /// A JSON object, as it was written.
+    pub body: String,
+    pub at: Timestamp,
+}
+
+/// Events in the order of the journal, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventPage {
+    pub events: Vec<StoredEvent>,
+    /// The next query's `since`: the last event of a full page, else all that the query has seen.
+    pub next_seq: Seq,
+}
+
+/// The part of a body that events are found by.
+#[derive(Deserialize)]
+struct Placed<'a> {
+    #[serde(borrow)]
+    path: Cow<'a, str>,
+}
+
+pub(super) fn insert(
+    connection: &Connection,
+    seq: Seq,
+    kind: &str,
+    agent: Option<AgentId>,
+    body: &str,
+    at: Timestamp,
+) -> Sql {
+    let path = serde_json::from_str::<Placed<'_>>(body).ok().map(|placed| placed.path);
+    cached(connection, "INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
+        int(seq.0),
+        kind,
+        agent.as_ref().map(|agent| agent.uuid().into_bytes()),
+        path,
+        body,
+        at.micros(),
+    ])?;
+    Ok(())
+}
+
+/// Removes the oldest of `count` events beyond `kept`, and answers with how many there are then.
+pub(super) fn prune(connection: &Connection, count: u64, kept: u64) -> Sql<u64> {
+    let surplus = count.saturating_sub(kept);
+    if surplus > 0 {
+        let sql = "DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?1)";
+        cached(connection, sql)?.execute([int(surplus)])?;
+    }
+    Ok(count - surplus)
+}
+
+/// Events that are looked at in the order of the journal before an index is used. A query that matches much has its page
+/// by then, and so has one that follows the end; the index is for what is rare, and to put its few in order costs little.
+const LOOKED_AT: u64 = 4_096;
+
+const COLUMNS: &str = "e.seq, e.kind, e.agent, e.body, e.at";
+
+/// What must be true of an event, in SQL, and the index that serves it best.
+struct Selection {
+    index: Option<&'static str>,
+    conditions: String,
+    values: Vec<Value>,
+}
+
+impl Selection {
+    fn of(query: &EventQuery) -> Self {
+        let mut selection = Self {
+            index: None,
+            conditions: String::new(),
+            values: Vec::new(),
+        };
+        if let Some(agent) = query.agent {
+            let agent = selection.bind(agent.uuid().as_bytes().to_vec());
+            selection.require("events_by_agent", &format!("agent = {agent}"));
+        }
+        if let Some(path) = &query.path_prefix {
+            let [itself, below, end] = ["", "/", "0"].map(|sign| selection.bind(format!("{path}{sign}")));
+            // Between a path and those below it sort others that begin like it and go on with a sign before `/`.
+            let condition = format!("path >= {itself} AND path < {end} AND (path = {itself} OR path >= {below})");
+            selection.require("events_by_path", &condition);
+        }
+        if let Some(kind) = &query.kind_prefix {
+            // Kinds are dotted words: none has the last of all characters.
+            let [begin, end] = [kind.clone(), format!("{kind}{}", char::MAX)].map(|kind| selection.bind(kind));
+            selection.require("events_by_kind", &format!("kind >= {begin} AND kind < {end}"));
+        }
+        selection
+    }
+
+    /// The parameter's name; the first two numbers are the statement's own.
+    fn bind(&mut self, value: impl Into<Value>) -> String {
+        self.values.push(value.into());
+        format!("?{}", self.values.len() + 2)
+    }
+
+    fn require(&mut self, index: &'static str, condition: &str) {
+        self.index.get_or_insert(index);
+        self.conditions.push_str(" AND ");
+        self.conditions.push_str(condition);
+    }
+
+    fn read(&self, connection: &Connection, sql: &str, first: [u64; 2]) -> Sql<Vec<StoredEvent>> {
+        let values = first.map(|number| Value::from(int(number)));
+        let values = values.iter().chain(&self.values);
+        cached(connection, sql)?
+            .query_map(params_from_iter(values), event)?
+            .collect()
+    }
+}
+
+pub(super) fn events(connection: &mut Connection, query: &EventQuery) -> Result<EventPage, QueryError> {
+    let limit = query.limit.clamp(1, limits::PAGE);
+    // One transaction, so that the page ends where it says.
+    let connection = connection.transaction()?;
+    let applied = load_progress(&connection)?.applied;
+    let selection = Selection::of(query);
+    let conditions = &selection.conditions;
+    let nearest = format!(
+        "SELECT {COLUMNS} FROM (SELECT * FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2) e
+         WHERE TRUE{conditions} ORDER BY seq LIMIT {limit}"
+    );
+    let mut events = selection.read(&connection, &nearest, [query.since.0, LOOKED_AT])?;
+    if let Some(index) = selection.index.filter(|_| events.len() < limit) {
+        let last = "SELECT seq FROM events WHERE seq > ?1 ORDER BY seq LIMIT 1 OFFSET ?2";
+        let last: Option<i64> = cached(&connection, last)?
+            .query_row([query.since.0, LOOKED_AT - 1].map(int), |row| row.get(0))
+            .optional()?;
+        if let Some(last) = last {
+            // The sequences alone first: bodies are read of the page and of no other.
+            let rest = format!(
+                "SELECT {COLUMNS} FROM events e WHERE seq IN (SELECT seq FROM events INDEXED BY {index}
+                 WHERE seq > ?1{conditions} ORDER BY seq LIMIT ?2) ORDER BY seq"
+            );
+            events.extend(selection.read(&connection, &rest, [last.unsigned_abs(), (limit - events.len()) as u64])?);
+        }
+    }
+    let full = events.len() == limit;
+    let next_seq = events
+        .last()
+        .filter(|_| full)
+        // Who heard of more than the projections have, from the journal itself, does not go back.
+        .map_or_else(|| applied.max(query.since), |last| last.seq);
+    Ok(EventPage { events, next_seq })
+}
+
+fn event(row: &Row<'_>) -> Sql<StoredEvent> {
+    let agent: Option<[u8; 16]> = row.get(2)?;
+    Ok(StoredEvent {
+        seq: Seq(row.get::<_, i64>(0)?.unsigned_abs()),
+        kind: row.get(1)?,
+        agent: agent.map(|id| AgentId::from_uuid(Uuid::from_bytes(id))),
+        body: row.get(3)?,
+        at: Timestamp::from_micros(row.get(4)?),
+    })
+}

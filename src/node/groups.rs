@@ -1,0 +1,378 @@
+//! Supervision groups: made, changed, removed, and their place in the tree.
+
+use std::sync::{Arc, Weak};
+
+use ractor::ActorCell;
+use serde_json::json;
+use supervisors::{
+    AutoShutdown, ChildSpec, DynamicHandle, ExitReason, Restart, StartChildError, Supervisor, SupervisorHandle,
+};
+
+use super::lifecycle::event_of;
+use super::{Caller, GroupView, Node, unavailable};
+use crate::agent::spec::AgentSpec;
+use crate::directory::{Entry, Owner};
+use crate::error::{Error, Result};
+use crate::group::{COLLECTION, Group, GroupDocument, GroupSpec, limits};
+use crate::id::{AgentName, Partition};
+use crate::journal::Record;
+use crate::time::Timestamp;
+
+/// Whose child an agent or a group is.
+pub(super) enum Home {
+    /// Its partition's: a budget of its own, and no siblings.
+    Partition(DynamicHandle),
+    Group(SupervisorHandle),
+}
+
+impl Home {
+    pub(super) async fn start_child(&self, spec: ChildSpec) -> Result<ActorCell, StartChildError> {
+        match self {
+            Self::Partition(handle) => handle.start_child(spec).await,
+            Self::Group(handle) => handle.start_child(spec).await,
+        }
+    }
+
+    pub(super) async fn restart(&self, id: &str) -> Result<ActorCell, StartChildError> {
+        match self {
+            Self::Partition(handle) => handle.restart(id).await,
+            Self::Group(handle) => handle.restart(id).await,
+        }
+    }
+
+    pub(super) async fn delete(&self, id: &str) -> Result<(), StartChildError> {
+        match self {
+            Self::Partition(handle) => handle.delete(id).await,
+            Self::Group(handle) => handle.delete(id).await,
+        }
+    }
+
+    /// Ends a child that somebody stopped. In a partition its place stays to be seen; a group forgets it, or the next
+    /// restart of the group would bring it back, as OTP's does. Gone already is as good.
+    pub(super) async fn retire(&self, id: &str) {
+        let _ = match self {
+            Self::Partition(handle) => handle.terminate(id).await,
+            Self::Group(handle) => handle.delete(id).await,
+        };
+    }
+
+    pub(super) fn reset(&self, id: &str) -> Result<(), StartChildError> {
+        match self {
+            Self::Partition(handle) => handle.reset(id),
+            Self::Group(handle) => handle.reset_child(id),
+        }
+    }
+}
+
+impl Node {
+    /// The placement key of an agent that is about to be deployed: the root of its group, or its own name.
+    pub(super) fn placement(&self, spec: &AgentSpec) -> Result<AgentName> {
+        let Some(name) = &spec.supervision.group else {
+            if spec.supervision.significant {
+                let mend = "needs a group whose auto_shutdown looks at it";
+                return Err(Error::invalid("config.supervision.significant", mend));
+            }
+            return Ok(spec.name.clone());
+        };
+        let group = self.directory.group(name.as_str());
+        let group = group.ok_or_else(|| {
+            let mend = format!("names '{name}', which is no group; create it first (POST /api/v1/supervisors)");
+            Error::invalid("config.supervision.group", mend)
+        })?;
+        Ok(group.root.clone())
+    }
+
+    pub(super) fn home(&self, entry: &Entry) -> Result<Home> {
+        self.home_in(entry.group(), entry.partition)
+    }
+
+    pub(super) fn home_of_group(&self, group: &Group) -> Result<Home> {
+        self.home_in(group.parent(), group.partition)
+    }
+
+    fn home_in(&self, group: Option<AgentName>, partition: Partition) -> Result<Home> {
+        let Some(name) = group else {
+            return Ok(Home::Partition(self.partition(partition).agents.clone()));
+        };
+        let group = self.find_group(name.as_str())?;
+        let handle = group.handle.read().clone();
+        handle
+            .map(Home::Group)
+            .ok_or_else(|| unavailable("the supervisor of the group is not there yet"))
+    }
+
+    pub(super) fn find_group(&self, name: &str) -> Result<Arc<Group>> {
+        self.directory
+            .group(name)
+            .ok_or_else(|| Error::GroupNotFound(name.to_owned()))
+    }
+
+    /// Declares a group and starts it, empty. Answers when that is durable.
+    pub async fn create_group(self: &Arc<Self>, caller: &Caller, spec: GroupSpec) -> Result<GroupView> {
+        spec.check()?;
+        let (node, caller) = (self.clone(), caller.clone());
+        self.operations
+            .run(
+                "create-group",
+                async move { node.create_group_now(&caller, spec).await },
+            )
+            .await
+    }
+
+    async fn create_group_now(self: Arc<Self>, caller: &Caller, spec: GroupSpec) -> Result<GroupView> {
+        if self.directory.groups().len() >= limits::GROUPS {
+            let what = "the number of supervision groups of this node";
+            let limit = limits::GROUPS as u64;
+            return Err(Error::LimitExceeded { what, limit });
+        }
+        let parent = spec
+            .parent
+            .as_ref()
+            .map(|parent| self.find_group(parent.as_str()))
+            .transpose();
+        let parent = parent.map_err(|_| Error::invalid("parent", "names no group; create it first"))?;
+        if parent
+            .as_ref()
+            .is_some_and(|parent| self.depth(parent) >= limits::DEPTH)
+        {
+            return Err(Error::invalid(
+                "parent",
+                format!("is {} groups deep already, the most there may be", limits::DEPTH),
+            ));
+        }
+        let name = spec.name.clone();
+        self.claim(&name, Owner::Group)?;
+        let document = GroupDocument {
+            root: parent.map_or_else(|| name.clone(), |parent| parent.root.clone()),
+            created_at: Timestamp::now(),
+            spec,
+        };
+        let group = self.directory.put_group(Group::new(document, self.config.partitions));
+        let result = async {
+            let started = self.home_of_group(&group)?.start_child(self.group_child(&group)).await;
+            started.map_err(|_| unavailable("the supervisor of the parent is down or restarts"))?;
+            self.record_group(&group, "group.created", caller, || {}).await
+        };
+        if let Err(error) = result.await {
+            self.directory.remove_group(&name);
+            return Err(error);
+        }
+        Ok(self.view(&group))
+    }
+
+    /// Changes a group's specification. Restarts nothing: the next exit goes by the new one.
+    pub async fn update_group(self: &Arc<Self>, caller: &Caller, name: &str, spec: GroupSpec) -> Result<GroupView> {
+        spec.check()?;
+        let (node, caller, name) = (self.clone(), caller.clone(), name.to_owned());
+        let work = async move {
+            let group = node.find_group(&name)?;
+            if spec.name != group.name {
+                return Err(Error::Conflict(format!(
+                    "the group's name is '{}' and cannot be changed",
+                    group.name
+                )));
+            }
+            if spec.parent != group.parent() {
+                return Err(Error::Conflict(
+                    "a group's parent cannot be changed: where it lives is frozen".to_owned(),
+                ));
+            }
+            if let Some(handle) = &*group.handle.read() {
+                let changed = handle.reconfigure(spec.strategy, spec.budget(), spec.auto_shutdown);
+                changed.map_err(|problem| Error::invalid("auto_shutdown", problem.to_string()))?;
+            }
+            group.document.write().spec = spec;
+            node.record_group(&group, "group.updated", &caller, || {}).await?;
+            Ok(node.view(&group))
+        };
+        self.operations.run("update-group", work).await
+    }
+
+    /// Removes a group that has no members.
+    pub async fn remove_group(self: &Arc<Self>, caller: &Caller, name: &str) -> Result<()> {
+        let (node, caller, name) = (self.clone(), caller.clone(), name.to_owned());
+        let work = async move {
+            let group = node.find_group(&name)?;
+            let view = node.view(&group);
+            if let Some(member) = view.agents.first().or(view.groups.first()) {
+                let mend = format!("the group '{name}' has members, '{member}' among them; remove them first");
+                return Err(Error::Conflict(mend));
+            }
+            if let Ok(home) = node.home_of_group(&group) {
+                let _ = home.delete(&name).await; // a parent that is down has no children
+            }
+            let forget = {
+                let (directory, name) = (node.directory.clone(), group.name.clone());
+                move || directory.remove_group(&name)
+            };
+            let at = Timestamp::now();
+            let gone = Record::Document {
+                collection: COLLECTION.to_owned(),
+                key: name.clone(),
+                document: None,
+                at,
+            };
+            let body = json!({"name": name, "by": caller.principal.as_str()});
+            let records = vec![gone, event_of("group.removed", &body, at)];
+            node.catalog(group.partition, records, forget).await.map(|_| ())
+        };
+        self.operations.run("remove-group", work).await
+    }
+
+    pub fn groups(&self) -> Vec<GroupView> {
+        self.directory.groups().iter().map(|group| self.view(group)).collect()
+    }
+
+    pub fn group(&self, name: &str) -> Result<GroupView> {
+        self.find_group(name).map(|group| self.view(&group))
+    }
+
+    async fn record_group(
+        &self,
+        group: &Group,
+        kind: &str,
+        caller: &Caller,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<()> {
+        let at = Timestamp::now();
+        let json = serde_json::to_string(&*group.document.read());
+        let document = Record::Document {
+            collection: COLLECTION.to_owned(),
+            key: group.name.to_string(),
+            document: Some(json.expect("a document is serialisable: its keys are strings")),
+            at,
+        };
+        let body = json!({"name": group.name, "by": caller.principal.as_str()});
+        self.catalog(group.partition, vec![document, event_of(kind, &body, at)], then)
+            .await
+            .map(|_| ())
+    }
+
+    fn view(&self, group: &Group) -> GroupView {
+        let document = group.document.read().clone();
+        let agents = self
+            .directory
+            .all()
+            .into_iter()
+            .filter(|entry| entry.group().as_ref() == Some(&group.name));
+        let groups = self
+            .directory
+            .groups()
+            .into_iter()
+            .filter(|other| other.parent().as_ref() == Some(&group.name));
+        GroupView {
+            path: self.path_of_group(group),
+            agents: agents.map(|entry| entry.name.clone()).collect(),
+            groups: groups.map(|other| other.name.clone()).collect(),
+            created_at: document.created_at,
+            spec: document.spec,
+        }
+    }
+
+    /// The groups from the root down to this one, by name.
+    fn lineage(&self, group: &Group) -> Vec<AgentName> {
+        let mut names = vec![group.name.clone()];
+        let mut above = group.parent();
+        while let Some(parent) = above.and_then(|name| self.directory.group(name.as_str())) {
+            names.push(parent.name.clone());
+            above = parent.parent();
+        }
+        names.reverse();
+        names
+    }
+
+    fn depth(&self, group: &Group) -> usize {
+        self.lineage(group).len()
+    }
+
+    fn path_of_group(&self, group: &Group) -> String {
+        let names: Vec<_> = self.lineage(group).iter().map(ToString::to_string).collect();
+        format!("node/core/partitions/{}/agents/{}", group.partition, names.join("/"))
+    }
+
+    /// The agents of a group and of all groups below it.
+    pub(super) fn members(&self, group: &Group) -> Vec<Arc<Entry>> {
+        let below = |entry: &Arc<Entry>| {
+            let own = entry.group().and_then(|name| self.directory.group(name.as_str()));
+            own.is_some_and(|own| self.lineage(&own).contains(&group.name))
+        };
+        self.directory
+            .of_partition(group.partition)
+            .into_iter()
+            .filter(below)
+            .collect()
+    }
+
+    /// What a partition's supervisor of agents starts with: the groups that are roots, and the agents of no group.
+    pub(super) fn children_of_partition(self: &Arc<Self>, partition: Partition) -> Vec<ChildSpec> {
+        self.children_of(partition, None)
+    }
+
+    /// The children of a group, or of a partition, oldest first: for `rest_for_one`, those that came later depend on those
+    /// that came before.
+    fn children_of(self: &Arc<Self>, partition: Partition, group: Option<&AgentName>) -> Vec<ChildSpec> {
+        let mut children: Vec<(Timestamp, ChildSpec)> = Vec::new();
+        for inner in self.directory.groups() {
+            if inner.partition == partition && inner.parent().as_ref() == group {
+                let created_at = inner.document.read().created_at;
+                children.push((created_at, self.group_child(&inner)));
+            }
+        }
+        for entry in self.runnable(partition) {
+            if entry.group().as_ref() == group
+                && let Some(slot) = entry.slot()
+            {
+                let created_at = entry.document.read().created_at;
+                children.push((created_at, self.agent_child(&slot)));
+            }
+        }
+        children.sort_by_key(|(created_at, _)| *created_at);
+        children.into_iter().map(|(_, child)| child).collect()
+    }
+
+    /// The child specification of a group, as its user declared it; the way to its supervisor is kept in the directory.
+    fn group_child(self: &Arc<Self>, group: &Arc<Group>) -> ChildSpec {
+        let spec = group.document.read().spec.clone();
+        let weak: Weak<Self> = Arc::downgrade(self);
+        let populate = {
+            let (node, name, partition) = (weak.clone(), group.name.clone(), group.partition);
+            Arc::new(move || {
+                let node = node.upgrade();
+                node.map(|node| node.children_of(partition, Some(&name)))
+                    .unwrap_or_default()
+            })
+        };
+        let (child, handle) = Supervisor::new(group.name.as_str(), spec.strategy, spec.budget())
+            .auto_shutdown(spec.auto_shutdown)
+            .populate(populate)
+            .into_child_with_handle();
+        *group.handle.write() = Some(handle);
+        let give_up = {
+            let group = group.clone();
+            Arc::new(move |reason: &ExitReason| {
+                if let Some(node) = weak.upgrade() {
+                    node.give_up_group(&group, reason);
+                }
+            })
+        };
+        // A group that ends because its significant agents did has done its work.
+        let restart = if spec.auto_shutdown == AutoShutdown::Never {
+            Restart::Permanent
+        } else {
+            Restart::Transient
+        };
+        child
+            .restart(restart)
+            .backoff((&spec.backoff).into())
+            .on_give_up(give_up)
+    }
+
+    /// The partition gave a whole group up: what its agents have will not be handled.
+    fn give_up_group(&self, group: &Group, reason: &ExitReason) {
+        for entry in self.members(group) {
+            if let Some(slot) = entry.slot() {
+                self.give_up(&slot, reason);
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What an upgrade needs of a supervisor: a child that is left alone for a while, and one whose spec is exchanged.
+//!
+//! OTP's `suspend`, `code_change` and `resume` (`sys`, stdlib) act on the process; here the mailbox and the state are the
+//! owner's, and the supervisor's part is when an incarnation ends and which spec starts the next one.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::child::{After, IfStartFails, State};
+use super::{Action, ChildId, Core, Mode, Outcome, Phase, Refused};
+use crate::event::{EventKind, Note};
+use crate::exit::ExitReason;
+use crate::spec::Rules;
+
+impl Core {
+    /// From now on no exit of the child is followed by a start, until it is resumed.
+    pub(crate) fn suspend(&mut self, id: &ChildId) -> Result<Vec<Action>, Refused> {
+        let child = self.known(id)?;
+        if !child.suspended {
+            let incarnation = child.incarnation;
+            self.change(id, |child| child.suspended = true);
+            self.push_note(id, Note::new(EventKind::Suspended, incarnation));
+        }
+        Ok(self.take_actions())
+    }
+
+    /// Decides what the suspended child missed.
+    pub(crate) fn resume(&mut self, id: &ChildId, now: Instant) -> Result<Vec<Action>, Refused> {
+        let child = self.known(id)?;
+        let (state, incarnation) = (child.state, child.incarnation);
+        if child.suspended {
+            self.change(id, |child| child.suspended = false);
+            self.push_note(id, Note::new(EventKind::Resumed, incarnation));
+        }
+        match (state, &self.phase, self.mode) {
+            (State::Parked { decided: true }, ..) => self.bring_up(id, now),
+            (State::Parked { decided: false }, Phase::Init, Mode::Static(_)) => {
+                self.set(id, State::Waiting);
+                self.deferred.push_back(Arc::clone(id));
+            }
+            (State::Parked { decided: false }, Phase::Group(_), _) => self.ended_in_group(id, now),
+            (State::Parked { decided: false }, ..) => self.decide(id, now),
+            _ => {}
+        }
+        self.proceed(now);
+        Ok(self.take_actions())
+    }
+
+    /// Gives a child new rules, and an incarnation that goes by them: it is stopped if it is there, and started unless it
+    /// was down. No restart is counted. Until the new one has started the old rules are kept, to be put back.
+    pub(crate) fn replace(&mut self, id: &ChildId, rules: Rules, now: Instant) -> Result<Vec<Action>, Refused> {
+        let default = self.window.budget();
+        let child = self.known(id)?;
+        let state = child.state;
+        if matches!(state, State::Stopping { after: After::Delete }) {
+            return Err(Refused::NotFound);
+        }
+        let stays_down = !state.is_active() || matches!(state, State::Stopping { after: After::Stopped });
+        let old = std::mem::replace(&mut child.rules, rules);
+        child.window.set_budget(rules.intensity.unwrap_or(default));
+        match child.if_start_fails {
+            // What never ran is not worth going back to.
+            IfStartFails::Retry | IfStartFails::Rest if child.started_before && !stays_down => {
+                child.if_start_fails = IfStartFails::Revert(old);
+            }
+            IfStartFails::Retry | IfStartFails::Rest | IfStartFails::Forget | IfStartFails::Revert(_) => {}
+        }
+        if !state.is_active() {
+            self.settle(id, Outcome::Stopped);
+        } else if !stays_down {
+            self.start_anew(id, state, now);
+        }
+        self.proceed(now);
+        Ok(self.take_actions())
+    }
+
+    /// Puts the old rules back, and starts by them, when the new spec did not start.
+    pub(super) fn revert(&mut self, id: &ChildId, reason: ExitReason, now: Instant) {
+        let default = self.window.budget();
+        let child = &mut self.children[id];
+        if let IfStartFails::Revert(old) = std::mem::replace(&mut child.if_start_fails, IfStartFails::Retry) {
+            child.rules = old;
+            child.window.set_budget(old.intensity.unwrap_or(default));
+            child.reverting = Some(reason);
+            self.out.push(Action::Revert(Arc::clone(id)));
+            self.start_now(id, now);
+        }
+    }
+}
