@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::id::{AgentId, AgentName, Partition};
 use crate::journal::TurnEnd;
@@ -25,6 +26,9 @@ pub use instance::{Instance, InstanceMessage, Start};
 use meter::Meter;
 use spec::AgentSpec;
 
+/// KiB of outcomes that may wait for one partition's router; turns wait when they are used up. More than one turn's most.
+pub const OUTCOME_KIB: usize = 64 << 10;
+
 /// Everything of an agent that outlives an instance.
 pub struct Slot {
     pub id: AgentId,
@@ -38,6 +42,8 @@ pub struct Slot {
     pub grants: Arc<dyn Grants>,
     pub meter: Arc<Meter>,
     pub outbox: Arc<dyn Outbox>,
+    /// KiB of outcomes that may wait for the owner of the partition, all its agents together.
+    pub outcome_kib: Arc<Semaphore>,
     /// The last instance to have started, for the operator's eyes.
     pub running: Mutex<Option<Running>>,
 }
@@ -62,7 +68,6 @@ impl Slot {
     /// What one turn may use. Init is no turn that a client waits for: it has time and fuel of its own, because engines of
     /// interpreted languages need far more of both to start than to answer.
     fn budget(&self, init: bool) -> Budget {
-        const INIT_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
         const INIT_FUEL: u64 = 10_000_000_000;
         let resources = &self.spec.resources;
         let fuel = match resources.cpu {
@@ -72,9 +77,15 @@ impl Slot {
         let deadline = resources.turn_deadline.0;
         Budget {
             fuel,
-            deadline: if init { deadline.max(INIT_DEADLINE) } else { deadline },
+            deadline: if init { self.init_deadline() } else { deadline },
             sends: resources.sends_per_turn.min(self.mailbox.tickets_left()),
         }
+    }
+
+    /// How long `init` may take.
+    pub fn init_deadline(&self) -> Duration {
+        const INIT_DEADLINE: Duration = Duration::from_secs(10);
+        self.spec.resources.turn_deadline.0.max(INIT_DEADLINE)
     }
 
     fn limits(&self) -> Limits {
@@ -93,6 +104,8 @@ pub struct Outcome {
     pub message: Option<Arc<Message>>,
     /// The message's place in the mailbox, given back when the outcome has been recorded. None: the message keeps it.
     pub place: Option<Place>,
+    /// Its share of what may wait for the owner of the partition.
+    pub permit: Option<OwnedSemaphorePermit>,
     pub attempt: u32,
     pub end: TurnEnd,
     /// The message was given up with this turn: no more tries.

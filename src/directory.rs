@@ -37,8 +37,16 @@ pub struct Document {
     /// Since when it takes no turns, though it takes messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended_at: Option<Timestamp>,
-    /// The key whose hash is the agent's partition: its group's root, or its own name. Frozen at creation.
-    pub placement: AgentName,
+    /// The key whose hash is the agent's partition: its group's root. None: its own name. Frozen at creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<AgentName>,
+}
+
+impl Document {
+    /// The partition that the agent lives in, for ever.
+    pub fn home(&self, partitions: u16) -> Partition {
+        Partition::of(self.placement.as_ref().unwrap_or(&self.spec.name).as_str(), partitions)
+    }
 }
 
 /// Where an agent stands, with the data that the place has.

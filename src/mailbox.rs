@@ -104,7 +104,8 @@ struct Inner {
     in_hand: Option<(Arc<Message>, u32, Seq)>,
     used_messages: u32,
     used_bytes: u64,
-    tickets: u32,
+    /// Below zero when turns overdrew it: they take what they were promised, and the router may have been quicker.
+    tickets: i64,
     /// Open questions in the order they were asked.
     questions: IndexMap<Question, (Performative, Ticket)>,
     open: bool,
@@ -136,7 +137,7 @@ impl Mailbox {
     pub fn new(capacity: Capacity) -> Arc<Self> {
         Arc::new(Self {
             inner: Mutex::new(Inner {
-                tickets: TICKETS,
+                tickets: i64::from(TICKETS),
                 open: true,
                 ..Inner::default()
             }),
@@ -147,11 +148,16 @@ impl Mailbox {
 
     /// A place for `message` from `sender`: its question's ticket if it answers one, else room.
     pub fn admit(self: &Arc<Self>, message: &Message) -> Result<Place, Refusal> {
+        self.admit_failure(message, &message.sender)
+    }
+
+    /// A place for the platform's word that `participant` will not answer.
+    pub fn admit_failure(self: &Arc<Self>, message: &Message, participant: &Address) -> Result<Place, Refusal> {
         let mut inner = self.inner.lock();
         if !inner.open {
             return Err(Refusal::Closed);
         }
-        if let Some(ticket) = inner.answered_by(message) {
+        if let Some(ticket) = inner.answered_by(message, participant) {
             return Ok(Place::Ticket(ticket));
         }
         let bytes = message.weight() as u64;
@@ -167,19 +173,30 @@ impl Mailbox {
     /// How many tickets can be had, that is, how many more messages the agent may send.
     pub fn tickets_left(&self) -> u32 {
         let inner = self.inner.lock();
-        inner.tickets + u32::try_from(inner.questions.len()).expect("there are no more questions than tickets")
+        let left = inner.tickets + i64::try_from(inner.questions.len()).expect("questions are bounded by tickets");
+        u32::try_from(left.max(0)).expect("there are no more tickets than a u32 holds")
     }
 
     /// Sets the place of an answer aside. When all are taken the oldest question gives its own up: an answer to it still
     /// comes in, but needs room like any other message. None: all are on their way through the router.
     pub fn take_ticket(self: &Arc<Self>) -> Option<Ticket> {
         let mut inner = self.inner.lock();
-        if inner.tickets == 0 {
+        if inner.tickets <= 0 {
             return inner.questions.shift_remove_index(0).map(|(_, (_, ticket))| ticket);
         }
         inner.tickets -= 1;
         drop(inner);
         Some(Ticket { mailbox: self.clone() })
+    }
+
+    /// As [`Self::take_ticket`], for a send of a turn that was within its budget when it began. What the router took
+    /// meanwhile is overdrawn, by no more than one turn's sends.
+    pub fn take_promised_ticket(self: &Arc<Self>) -> Ticket {
+        if let Some(ticket) = self.take_ticket() {
+            return ticket;
+        }
+        self.inner.lock().tickets -= 1;
+        Ticket { mailbox: self.clone() }
     }
 
     /// Remembers what the agent asked, so that the answer finds its ticket. When there are as many questions as tickets
@@ -409,22 +426,14 @@ impl Inner {
         self.waker.clone()
     }
 
-    /// The ticket of the question that `message` answers for good. An answer that only goes on with a conversation
-    /// (`agree`, the first of many) takes room like any other message.
-    fn answered_by(&mut self, message: &Message) -> Option<Ticket> {
-        let reply_with = message.in_reply_to.as_ref()?;
-        let question = |participant: Address| Question {
+    /// The ticket of the question to `participant` that `message` answers for good. An answer that only goes on with a
+    /// conversation (`agree`, the first of many) takes room like any other message.
+    fn answered_by(&mut self, message: &Message, participant: &Address) -> Option<Ticket> {
+        let asked = Question {
             conversation_id: message.conversation_id.clone(),
-            reply_with: reply_with.clone(),
-            participant,
+            reply_with: message.in_reply_to.clone()?,
+            participant: participant.clone(),
         };
-        if message.sender == Address::Platform {
-            let key =
-                |asked: &Question| asked.conversation_id == message.conversation_id && asked.reply_with == *reply_with;
-            let asked = self.questions.keys().find(|asked| key(asked)).cloned()?;
-            return self.questions.shift_remove(&asked).map(|(_, ticket)| ticket);
-        }
-        let asked = question(message.sender.clone());
         let (act, _) = self.questions.get(&asked)?;
         if message.performative.ends_wait_for(*act) {
             self.questions.shift_remove(&asked).map(|(_, ticket)| ticket)

@@ -21,6 +21,7 @@ use crate::journal::{Journal, until_durable};
 use crate::message::{Address, Draft};
 use crate::router::{Expected, RouterMessage, Shared};
 
+mod agents;
 pub mod answers;
 mod groups;
 mod lifecycle;
@@ -48,11 +49,14 @@ pub struct Node {
     fanout: Fanout,
     operations: Operations,
     compilations: Operations,
-    /// Messages of clients on their way to the journal.
-    sends: Semaphore,
+    /// Messages of clients that may be on their way to the journal, and KiB of their content.
+    sends: Arc<Semaphore>,
+    send_kib: Arc<Semaphore>,
     system: Mutex<System>,
     tree: tokio::sync::OnceCell<supervisors::Tree>,
     stopping: AtomicBool,
+    /// Told when a partition is given up.
+    broken: tokio::sync::Notify,
 }
 
 impl Node {
@@ -114,21 +118,25 @@ impl Node {
     async fn submit(&self, caller: &Caller, draft: Draft, expected: Option<Expected>) -> Result<Receipt> {
         let draft = draft.check()?;
         let sender = self.sender(caller, draft.sender.as_deref())?;
-        let busy = || unavailable("too many messages are on their way to the journal");
-        let permit = self.sends.try_acquire().map_err(|_| busy())?;
+        let busy = |_| unavailable("too many messages are on their way to the journal");
+        let kib = u32::try_from(draft.content.len() / 1_024 + 1).unwrap_or(u32::MAX);
+        let permits = [
+            self.sends.clone().try_acquire_owned().map_err(busy)?,
+            self.send_kib.clone().try_acquire_many_owned(kib).map_err(busy)?,
+        ];
         let (reply, receipt) = oneshot::channel();
         let partition = Partition::of(&sender.to_string(), self.config.partitions);
         self.partition(partition).cast(RouterMessage::Send {
             sender,
             draft: Box::new(draft),
             expected,
+            permits,
             reply,
         });
         let (receipt, seq) = receipt
             .await
             .map_err(|_| unavailable("the router of the sender restarts"))??;
         self.until_durable(seq).await?;
-        drop(permit);
         Ok(receipt)
     }
 

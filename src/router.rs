@@ -12,13 +12,13 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::Failure;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::agent::Outcome;
 use crate::directory::{Directory, Entry, Standing};
 use crate::error::Result;
 use crate::id::{AgentId, Fence, MessageId, Partition, Seq};
-use crate::journal::{Journal, Record, Turn, TurnEnd};
+use crate::journal::{Journal, JournalError, Record, Turn, TurnEnd};
 use crate::mailbox::{Place, Ticket};
 use crate::message::{Address, Draft, Message};
 use crate::telemetry::{Spawns, Turns};
@@ -65,6 +65,9 @@ pub trait Restore: Send + Sync + 'static {
     fn restore(&self, partition: Partition) -> Pin<Box<dyn Future<Output = Result<Orphans>> + Send + '_>>;
 }
 
+/// Deliveries that are given up in one batch, which bounds the batch whatever the mailboxes hold.
+const BURIED_AT_ONCE: usize = 500;
+
 #[derive(Debug)]
 pub struct Router;
 
@@ -81,15 +84,20 @@ pub enum RouterMessage {
         draft: Box<Draft>,
         /// Told before any answer can come: who waits for one.
         expected: Option<Expected>,
+        /// The message's share of what may be on its way, given back when it has its place in the journal.
+        permits: [OwnedSemaphorePermit; 2],
         reply: oneshot::Sender<Result<(Receipt, Seq)>>,
     },
     /// An agent's turn ended.
     Record(Box<Outcome>),
-    /// Facts about agents of this partition, and what to do once they are recorded and before anything else is.
+    /// A change of this partition's agents or groups. It is decided here, after all that was recorded before it, so that
+    /// two changes at once cannot undo each other.
     Catalog {
-        records: Vec<Record>,
+        change: Change,
+        /// What to do once it is recorded, before anything else is.
         then: Box<dyn FnOnce() + Send>,
-        reply: oneshot::Sender<Seq>,
+        /// None: there was nothing to change any more.
+        reply: oneshot::Sender<Option<Seq>>,
     },
     /// An agent will never handle what it has: it was stopped, given up, or removed.
     GiveUp {
@@ -102,6 +110,9 @@ pub enum RouterMessage {
         reply: Option<oneshot::Sender<Seq>>,
     },
 }
+
+/// Looks at how things stand and says what is to be recorded. None: nothing.
+pub type Change = Box<dyn FnOnce() -> Option<Vec<Record>> + Send>;
 
 pub struct State {
     partition: Partition,
@@ -123,20 +134,13 @@ impl Actor for Router {
             fence,
             shared: start.shared,
         };
-        if !orphans.is_empty() {
-            let (mut records, mut letters) = (Vec::new(), Vec::new());
-            for (agent, message) in orphans {
-                state.bury(
-                    &message,
-                    agent,
-                    "gone",
-                    "the agent is stopped, cannot be loaded, or is gone",
-                    &mut records,
-                    &mut letters,
-                );
-            }
-            state.append(records, letters).await?;
-        }
+        state
+            .bury(
+                orphans,
+                "the agent is stopped, cannot be loaded, or is gone",
+                Vec::new(),
+            )
+            .await?;
         Ok(state)
     }
 
@@ -151,15 +155,22 @@ impl Actor for Router {
                 sender,
                 draft,
                 expected,
+                permits,
                 reply,
             } => {
                 let answer = state.send(sender, *draft, expected).await?;
+                drop(permits);
                 let _ = reply.send(answer); // a caller that has gone needs no answer
             }
             RouterMessage::Record(outcome) => state.record(*outcome).await?,
-            RouterMessage::Catalog { records, then, reply } => {
-                let seq = state.append(records, Vec::new()).await?;
-                then();
+            RouterMessage::Catalog { change, then, reply } => {
+                let seq = match change() {
+                    None => None,
+                    Some(records) => Some(state.append(records, Vec::new()).await?),
+                };
+                if seq.is_some() {
+                    then();
+                }
                 let _ = reply.send(seq);
             }
             RouterMessage::GiveUp {
@@ -181,32 +192,29 @@ impl Actor for Router {
 
 impl State {
     /// Appends one batch and then hands its messages on. An error means that this router must not go on.
-    async fn append(&self, mut records: Vec<Record>, mut letters: Vec<Letter>) -> Result<Seq, ActorProcessingErr> {
-        let mut first = None;
-        loop {
-            records.extend(letters.iter().map(Letter::record));
-            let batch = records.drain(..).map(|record| (self.partition, record)).collect();
-            let appended = self.shared.journal.append(self.partition, self.fence, batch).await;
-            let seq = appended.map_err(|error| Failure::new("journal", error.to_string()))?;
-            let bounced: Vec<_> = letters
-                .drain(..)
-                .flat_map(|letter| self.shared.hand_on(letter, seq))
-                .collect();
-            let seq = *first.get_or_insert(seq);
-            if bounced.is_empty() {
-                return Ok(seq);
-            }
-            for (agent, message) in bounced {
-                self.bury(
-                    &message,
-                    agent,
-                    "gone",
-                    "the agent was stopped, given up or removed",
-                    &mut records,
-                    &mut letters,
-                );
-            }
+    async fn append(&self, records: Vec<Record>, letters: Vec<Letter>) -> Result<Seq, ActorProcessingErr> {
+        let (seq, bounced) = self.append_once(records, letters).await.map_err(broken)?;
+        let detail = "the agent was stopped, given up or removed";
+        if !bounced.is_empty() {
+            Box::pin(self.bury(bounced, detail, Vec::new())).await?;
         }
+        Ok(seq)
+    }
+
+    /// As [`Self::append`]; answers also with what came too late for its mailbox.
+    async fn append_once(
+        &self,
+        mut records: Vec<Record>,
+        letters: Vec<Letter>,
+    ) -> Result<(Seq, Orphans), JournalError> {
+        records.extend(letters.iter().map(Letter::record));
+        let batch = records.into_iter().map(|record| (self.partition, record)).collect();
+        let seq = self.shared.journal.append(self.partition, self.fence, batch).await?;
+        let bounced = letters
+            .into_iter()
+            .flat_map(|letter| self.shared.hand_on(letter, seq))
+            .collect();
+        Ok((seq, bounced))
     }
 
     async fn send(
@@ -245,7 +253,7 @@ impl State {
         for (draft, ticket) in outcome.sends {
             self.letters_of_send(&entry, draft, ticket, outcome.message.as_ref(), now, &mut letters);
         }
-        let mut records = vec![Record::Turn(Turn {
+        let turn = Turn {
             agent: outcome.agent,
             message: outcome.message.as_ref().map(|message| message.id),
             attempt: outcome.attempt,
@@ -254,23 +262,55 @@ impl State {
             at: now,
             latency_micros: outcome.latency_micros,
             guest_micros: outcome.guest_micros,
-        })];
+        };
+        let mut records = vec![Record::Turn(turn.clone())];
         if let Some(message) = &outcome.message {
             match &outcome.end {
-                TurnEnd::Error { reason } => letters.extend(self.shared.failure(message, "error", reason, now)),
+                TurnEnd::Error { reason } => {
+                    letters.extend(self.shared.failure(message, entry.id, "error", reason, now));
+                }
                 TurnEnd::Crash { kind, detail } if outcome.dead => {
                     let detail = format!("{kind}: {detail} (delivered {} times)", outcome.attempt);
-                    self.bury(message, outcome.agent, "crashed", &detail, &mut records, &mut letters);
+                    self.bury_one(message, entry.id, "crashed", &detail, &mut records, &mut letters);
                 }
                 TurnEnd::Ok | TurnEnd::Crash { .. } => {}
             }
         }
-        self.append(records, letters).await?;
-        drop(outcome.place);
-        Ok(())
+        match self.append_once(records, letters).await {
+            Ok((_, bounced)) => {
+                self.bury(bounced, "the agent was stopped, given up or removed", Vec::new())
+                    .await?;
+                drop((outcome.place, outcome.permit));
+                Ok(())
+            }
+            Err(JournalError::TooLarge(bytes)) => self.refuse(turn, outcome.message.as_deref(), bytes).await,
+            Err(error) => Err(broken(error)),
+        }
     }
 
-    /// What one send of a turn becomes: the message, and a failure for each receiver that does not take it.
+    /// A turn that the journal cannot hold did not happen: its message is given up, and the partition starts again without
+    /// the state that ran ahead of it.
+    async fn refuse(&self, turn: Turn, message: Option<&Message>, bytes: usize) -> Result<(), ActorProcessingErr> {
+        let detail = format!("the turn's effects take {bytes} bytes of the journal, over its limit for one batch");
+        let agent = turn.agent;
+        let end = TurnEnd::Crash {
+            kind: "over_limit".to_owned(),
+            detail: detail.clone(),
+        };
+        let mut records = vec![Record::Turn(Turn {
+            end,
+            writes: Vec::new(),
+            ..turn
+        })];
+        let mut letters = Vec::new();
+        if let Some(message) = message {
+            self.bury_one(message, agent, "crashed", &detail, &mut records, &mut letters);
+        }
+        self.append(records, letters).await?;
+        Err(Box::new(Failure::new("over_limit", detail)))
+    }
+
+    /// What one send of a turn becomes: the message, and one failure that names the receivers which do not take it.
     fn letters_of_send(
         &self,
         sender: &Arc<Entry>,
@@ -285,23 +325,20 @@ impl State {
             now,
             cause: cause.map(Arc::as_ref),
         };
-        let (letter, refused) = self.shared.prepare(stamp, draft, vec![ticket]);
-        for refusal in refused {
-            if !refusal.about.performative.may_be_answered() {
-                continue; // a failure is never answered with a failure
-            }
-            let failure = Arc::new(Message::failure(
-                &refusal.about,
-                refusal.reason,
-                &refusal.error.to_string(),
-                now,
-            ));
+        let (letter, mut refused) = self.shared.prepare(stamp, draft, vec![ticket]);
+        let receivers: Vec<_> = refused.iter().map(|refusal| refusal.receiver.as_str()).collect();
+        let receivers = match receivers.as_slice() {
+            [one] => (*one).into(),
+            several => several.into(),
+        };
+        if let Some(first) = refused.first_mut()
+            && first.about.performative.may_be_answered()
+        {
+            let detail = first.error.to_string();
+            let failure = Arc::new(Message::failure_of(&first.about, receivers, first.reason, &detail, now));
             // The place of the answer that will never come is the place of the failure.
-            let place = refusal
-                .ticket
-                .or_else(|| sender.mailbox.take_ticket())
-                .map(Place::Ticket);
-            letters.push(Letter::to_agent(failure, sender.clone(), place));
+            let ticket = first.ticket.take().or_else(|| sender.mailbox.take_ticket());
+            letters.push(Letter::to_agent(failure, sender.clone(), ticket.map(Place::Ticket)));
         }
         letters.extend(letter);
     }
@@ -311,24 +348,43 @@ impl State {
         agent: AgentId,
         reason: &'static str,
         detail: &str,
-        mut records: Vec<Record>,
+        records: Vec<Record>,
     ) -> Result<Seq, ActorProcessingErr> {
-        let mut letters = Vec::new();
+        let mut left = Orphans::new();
         if let Some(entry) = self.shared.directory.by_id(agent) {
-            for message in entry.mailbox.close() {
-                self.bury(&message, agent, "gone", detail, &mut records, &mut letters);
-            }
-            let mut standing = entry.standing.write();
-            *standing = match reason {
+            left = entry
+                .mailbox
+                .close()
+                .into_iter()
+                .map(|message| (agent, message))
+                .collect();
+            *entry.standing.write() = match reason {
                 "failed" => Standing::Failed { why: detail.to_owned() },
                 _ => Standing::Stopped,
             };
         }
-        self.append(records, letters).await
+        self.bury(left, detail, records).await
     }
 
-    /// A delivery is given up: the dead letter, and the failure that tells its sender.
-    fn bury(
+    /// Deliveries are given up, a bounded number in each batch; `records` go with the first. Answers with the last place.
+    async fn bury(&self, orphans: Orphans, detail: &str, records: Vec<Record>) -> Result<Seq, ActorProcessingErr> {
+        let mut records = records;
+        let mut orphans = orphans.into_iter();
+        let mut last = Seq(0);
+        loop {
+            let mut letters = Vec::new();
+            for (agent, message) in orphans.by_ref().take(BURIED_AT_ONCE) {
+                self.bury_one(&message, agent, "gone", detail, &mut records, &mut letters);
+            }
+            if records.is_empty() && letters.is_empty() {
+                return Ok(last);
+            }
+            last = self.append(std::mem::take(&mut records), letters).await?;
+        }
+    }
+
+    /// The dead letter of a delivery, and the failure that tells its sender.
+    fn bury_one(
         &self,
         message: &Message,
         agent: AgentId,
@@ -339,12 +395,26 @@ impl State {
     ) {
         let now = Timestamp::now();
         metrics::counter!("caxton_dead_letters_total", "reason" => reason.to_owned()).increment(1);
+        let detail = shortened(detail);
         records.push(Record::DeadLetter {
             message: message.id,
             agent,
             reason: format!("{reason}: {detail}"),
             at: now,
         });
-        letters.extend(self.shared.failure(message, reason, detail, now));
+        letters.extend(self.shared.failure(message, agent, reason, detail, now));
     }
+}
+
+fn broken(error: JournalError) -> ActorProcessingErr {
+    Box::new(Failure::new("journal", error.to_string()))
+}
+
+/// A reason is repeated for each message that it concerns, so it has a length.
+fn shortened(detail: &str) -> &str {
+    const LONGEST: usize = 1_024;
+    detail
+        .char_indices()
+        .nth(LONGEST)
+        .map_or(detail, |(end, _)| &detail[..end])
 }

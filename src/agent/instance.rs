@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{Failure, Pulse};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::meter::CrashReport;
-use super::{Outcome, Running, Slot};
+use super::{OUTCOME_KIB, Outcome, Running, Slot};
 use crate::id::MessageId;
 use crate::journal::TurnEnd;
-use crate::mailbox::{Delivery, Ticket, Waker};
+use crate::mailbox::{Delivery, Waker};
 use crate::quantity::Cpu;
 use crate::time::Timestamp;
 use crate::wasm;
@@ -99,7 +101,8 @@ impl Actor for Instance {
             wasm::End::Ok => {}
         }
         if !turn.effects.sends.is_empty() || !turn.effects.writes.is_empty() {
-            commit(&slot, None, 1, turn);
+            let permit = permit(&slot, &turn.effects).await;
+            commit(&slot, None, 1, turn, permit);
         }
         slot.meter.started(began.elapsed());
         *slot.running.lock() = Some(Running {
@@ -174,10 +177,11 @@ impl State {
             let share = turn.usage.guest_time.mul_f64(1_000.0 / f64::from(rate));
             self.next_turn = self.next_turn.max(Instant::now()) + share.saturating_sub(turn.usage.guest_time);
         }
+        let permit = permit(slot, &turn.effects).await;
         // From here to the record there is no await, so a kill cannot come between.
         let wasm::End::Crash(crash) = &turn.end else {
             if slot.mailbox.finish() {
-                commit(slot, Some(delivery), attempt, turn);
+                commit(slot, Some(delivery), attempt, turn, permit);
             }
             return Ok(());
         };
@@ -201,6 +205,7 @@ impl State {
                 agent: slot.id,
                 message,
                 place,
+                permit: None,
                 attempt,
                 end,
                 dead,
@@ -216,7 +221,13 @@ impl State {
 
 /// Hands a turn that did not crash to the owner of the partition. The agent runs ahead of the disk: its next turn sees the
 /// state that this one wrote.
-fn commit(slot: &Slot, delivery: Option<Delivery>, attempt: u32, turn: wasm::Turn) {
+fn commit(
+    slot: &Slot,
+    delivery: Option<Delivery>,
+    attempt: u32,
+    turn: wasm::Turn,
+    permit: Option<OwnedSemaphorePermit>,
+) {
     let latency = delivery
         .as_ref()
         .map_or(Duration::ZERO, |delivery| delivery.admitted.elapsed());
@@ -239,24 +250,36 @@ fn commit(slot: &Slot, delivery: Option<Delivery>, attempt: u32, turn: wasm::Tur
             }
         }
     }
-    let ticket = || -> Ticket {
-        slot.mailbox
-            .take_ticket()
-            .expect("the turn's budget of sends was not above the tickets left, and only turns take them")
-    };
     let (message, place) = delivery.map(|delivery| (delivery.message, delivery.place)).unzip();
     slot.outbox.record(Outcome {
         agent: slot.id,
         message,
         place,
+        permit,
         attempt,
         end,
         dead: false,
-        sends: effects.sends.into_iter().map(|draft| (draft, ticket())).collect(),
+        sends: effects
+            .sends
+            .into_iter()
+            .map(|draft| (draft, slot.mailbox.take_promised_ticket()))
+            .collect(),
         writes: effects.writes.into_iter().collect(),
         latency_micros: micros(latency),
         guest_micros: micros(guest),
     });
+}
+
+/// Waits for room in the queue before the owner of the partition.
+async fn permit(slot: &Slot, effects: &wasm::Effects) -> Option<OwnedSemaphorePermit> {
+    let sends = effects.sends.iter().map(|draft| draft.content.len() + 512);
+    let writes = effects
+        .writes
+        .iter()
+        .map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len));
+    let bytes: usize = sends.chain(writes).sum();
+    let kib = u32::try_from((1 + bytes / 1_024).min(OUTCOME_KIB)).expect("it is at most what there is in all");
+    slot.outcome_kib.clone().acquire_many_owned(kib).await.ok() // never closed
 }
 
 fn report(slot: &Slot, crash: &wasm::Crash, message_id: Option<MessageId>, attempt: u32) {

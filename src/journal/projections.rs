@@ -211,6 +211,12 @@ impl Projections {
             .map_err(|_| JournalError::Closed)
     }
 
+    /// Resolves when the thread has ended, well or badly: nothing is applied any more.
+    pub async fn ended(&self) {
+        let mut progress = self.progress.clone();
+        while progress.changed().await.is_ok() {}
+    }
+
     /// The last record that queries know of. How far it lies behind the journal's watermark is the lag.
     pub fn applied(&self) -> Seq {
         self.progress.borrow().applied

@@ -8,7 +8,7 @@ use supervisors::{
     AutoShutdown, ChildSpec, DynamicHandle, ExitReason, Restart, StartChildError, Supervisor, SupervisorHandle,
 };
 
-use super::lifecycle::event_of;
+use super::agents::event_of;
 use super::{Caller, GroupView, Node, unavailable};
 use crate::agent::spec::AgentSpec;
 use crate::directory::{Entry, Owner};
@@ -151,9 +151,12 @@ impl Node {
         let result = async {
             let started = self.home_of_group(&group)?.start_child(self.group_child(&group)).await;
             started.map_err(|_| unavailable("the supervisor of the parent is down or restarts"))?;
-            self.record_group(&group, "group.created", caller, || {}).await
+            self.record_group(&group, "group.created", caller).await
         };
         if let Err(error) = result.await {
+            if let Ok(home) = self.home_of_group(&group) {
+                let _ = home.delete(name.as_str()).await;
+            }
             self.directory.remove_group(&name);
             return Err(error);
         }
@@ -182,7 +185,7 @@ impl Node {
                 changed.map_err(|problem| Error::invalid("auto_shutdown", problem.to_string()))?;
             }
             group.document.write().spec = spec;
-            node.record_group(&group, "group.updated", &caller, || {}).await?;
+            node.record_group(&group, "group.updated", &caller).await?;
             Ok(node.view(&group))
         };
         self.operations.run("update-group", work).await
@@ -205,16 +208,18 @@ impl Node {
                 let (directory, name) = (node.directory.clone(), group.name.clone());
                 move || directory.remove_group(&name)
             };
-            let at = Timestamp::now();
-            let gone = Record::Document {
-                collection: COLLECTION.to_owned(),
-                key: name.clone(),
-                document: None,
-                at,
+            let change = move || {
+                let at = Timestamp::now();
+                let body = json!({"name": name, "by": caller.principal.as_str()});
+                let gone = Record::Document {
+                    collection: COLLECTION.to_owned(),
+                    key: name,
+                    document: None,
+                    at,
+                };
+                Some(vec![gone, event_of("group.removed", &body, at)])
             };
-            let body = json!({"name": name, "by": caller.principal.as_str()});
-            let records = vec![gone, event_of("group.removed", &body, at)];
-            node.catalog(group.partition, records, forget).await.map(|_| ())
+            node.catalog(group.partition, change, forget).await.map(|_| ())
         };
         self.operations.run("remove-group", work).await
     }
@@ -227,25 +232,21 @@ impl Node {
         self.find_group(name).map(|group| self.view(&group))
     }
 
-    async fn record_group(
-        &self,
-        group: &Group,
-        kind: &str,
-        caller: &Caller,
-        then: impl FnOnce() + Send + 'static,
-    ) -> Result<()> {
-        let at = Timestamp::now();
-        let json = serde_json::to_string(&*group.document.read());
-        let document = Record::Document {
-            collection: COLLECTION.to_owned(),
-            key: group.name.to_string(),
-            document: Some(json.expect("a document is serialisable: its keys are strings")),
-            at,
+    async fn record_group(&self, group: &Arc<Group>, kind: &'static str, caller: &Caller) -> Result<()> {
+        let (recorded, by) = (group.clone(), caller.clone());
+        let change = move || {
+            let at = Timestamp::now();
+            let json = serde_json::to_string(&*recorded.document.read());
+            let document = Record::Document {
+                collection: COLLECTION.to_owned(),
+                key: recorded.name.to_string(),
+                document: Some(json.expect("a document is serialisable: its keys are strings")),
+                at,
+            };
+            let body = json!({"name": recorded.name, "by": by.principal.as_str()});
+            Some(vec![document, event_of(kind, &body, at)])
         };
-        let body = json!({"name": group.name, "by": caller.principal.as_str()});
-        self.catalog(group.partition, vec![document, event_of(kind, &body, at)], then)
-            .await
-            .map(|_| ())
+        self.catalog(group.partition, change, || {}).await.map(|_| ())
     }
 
     fn view(&self, group: &Group) -> GroupView {

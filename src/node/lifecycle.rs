@@ -1,25 +1,20 @@
-//! Deploying, stopping and removing agents, and telling of them.
+//! Deploying, starting, suspending, stopping and removing agents.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
 use serde_json::json;
 use supervisors::StartChildError;
 use tokio::sync::oneshot;
 
-use super::{
-    AgentDetails, AgentPage, AgentSummary, Caller, Lifecycle, Node, Removed, StopOptions, Stopping, Usage, unavailable,
-};
+use super::agents::{event, opened, record, summary};
+use super::{AgentSummary, Caller, Lifecycle, Node, Removed, StopOptions, Stopping, unavailable};
 use crate::agent::Slot;
-use crate::agent::meter::Meter;
 use crate::agent::spec::AgentSpec;
 use crate::directory::{Document, Entry, Owner, Standing};
 use crate::error::{Error, Result};
-use crate::id::{AgentId, AgentName, DeploymentId, Digest, Partition, Seq};
+use crate::id::{AgentId, AgentName, DeploymentId, Partition, Seq};
 use crate::journal::{Journal, Record};
-use crate::mailbox::{Capacity, Mailbox};
 use crate::quantity::Cpu;
 use crate::router::RouterMessage;
 use crate::time::Timestamp;
@@ -85,24 +80,37 @@ impl Node {
             deployed_by: principal,
             stopped_at: None,
             suspended_at: None,
-            placement,
+            placement: Some(placement),
             spec,
         };
-        let entry = self.entry(document.clone());
+        let entry = self.entry(document);
         let slot = self.slot(&entry, program);
         *entry.slot.write() = Some(slot.clone());
         entry.mailbox.drain(); // opened when the agent is there for good
         self.directory.put(entry.clone());
         if let Err(error) = self.start_instance(&entry, &slot).await {
+            self.withdraw(&entry).await;
             self.directory.remove(&entry);
             return Err(error);
         }
-        let body = json!({
-            "agent_id": id, "name": entry.name, "version": document.version, "digest": digest,
-            "deployment_id": document.deployment_id,
-        });
-        let records = vec![record(&document, now), event("agent.deployed", id, &body, now)];
-        self.catalog(entry.partition, records, opened(&entry)).await?;
+        let deployed = entry.clone();
+        let change = move || {
+            let now = Timestamp::now();
+            let document = deployed.document.read();
+            let body = json!({
+                "agent_id": document.id, "name": deployed.name, "version": document.version,
+                "digest": document.digest, "deployment_id": document.deployment_id,
+            });
+            Some(vec![
+                record(&document, now),
+                event("agent.deployed", document.id, &body, now),
+            ])
+        };
+        if let Err(error) = self.catalog(entry.partition, change, opened(&entry)).await {
+            self.withdraw(&entry).await;
+            self.directory.remove(&entry);
+            return Err(error);
+        }
         Ok(summary(&entry))
     }
 
@@ -143,36 +151,49 @@ impl Node {
 
     async fn start_now(self: Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
         let entry = self.find(key)?;
-        match &*entry.standing.read() {
-            Standing::Stopped | Standing::Failed { .. } => {}
-            Standing::Running | Standing::Suspended | Standing::Loaded => return Ok(summary(&entry)),
-            Standing::Draining => {
-                return Err(Error::InvalidState {
-                    agent: entry.id,
-                    state: "draining",
-                    mend: "it can be started when it has stopped",
-                });
+        let before = {
+            let mut standing = entry.standing.write();
+            match &*standing {
+                Standing::Stopped | Standing::Failed { .. } => std::mem::replace(&mut *standing, Standing::Loaded),
+                Standing::Running | Standing::Suspended => return Ok(summary(&entry)),
+                Standing::Loaded | Standing::Draining => return Err(busy(&entry, &standing)),
+            }
+        };
+        let started = self.start_again(&entry, caller).await;
+        if started.is_err() {
+            self.withdraw(&entry).await;
+            let mut standing = entry.standing.write();
+            if *standing == Standing::Loaded {
+                *standing = before;
             }
         }
-        let slot = self.renewed_slot(&entry).await?;
+        started.map(|()| summary(&entry))
+    }
+
+    async fn start_again(self: &Arc<Self>, entry: &Arc<Entry>, caller: &Caller) -> Result<()> {
+        let slot = self.renewed_slot(entry).await?;
         *entry.slot.write() = Some(slot.clone());
-        // What is left of it in the tree: a failed child, or one that was stopped.
-        let _ = self.home(&entry)?.delete(entry.name.as_str()).await;
-        let before = std::mem::replace(&mut *entry.standing.write(), Standing::Loaded);
-        if let Err(error) = self.start_instance(&entry, &slot).await {
-            *entry.standing.write() = before;
-            return Err(error);
-        }
-        let now = Timestamp::now();
-        let document = {
-            let mut document = entry.document.write();
+        self.withdraw(entry).await; // what is left of it: a failed child, or one that was stopped
+        self.start_instance(entry, &slot).await?;
+        let (change, by) = (entry.clone(), caller.clone());
+        let change = move || {
+            let now = Timestamp::now();
+            let mut document = change.document.write();
             (document.stopped_at, document.suspended_at) = (None, None);
-            document.clone()
+            let body = json!({"agent_id": change.id, "name": change.name, "by": by.principal.as_str()});
+            Some(vec![
+                record(&document, now),
+                event("agent.started", change.id, &body, now),
+            ])
         };
-        let body = json!({"agent_id": entry.id, "name": entry.name, "by": caller.principal.as_str()});
-        let records = vec![record(&document, now), event("agent.started", entry.id, &body, now)];
-        self.catalog(entry.partition, records, opened(&entry)).await?;
-        Ok(summary(&entry))
+        self.catalog(entry.partition, change, opened(entry)).await.map(|_| ())
+    }
+
+    /// Takes an agent's child out of the tree, if it is there.
+    async fn withdraw(&self, entry: &Entry) {
+        if let Ok(home) = self.home(entry) {
+            let _ = home.delete(entry.name.as_str()).await;
+        }
     }
 
     async fn renewed_slot(self: &Arc<Self>, entry: &Entry) -> Result<Arc<Slot>> {
@@ -188,45 +209,41 @@ impl Node {
     /// Has an agent take messages and no turns, or ends that; durable. Changing nothing is no error.
     pub async fn suspend_agent(&self, caller: &Caller, key: &str, suspend: bool) -> Result<AgentSummary> {
         let entry = self.find(key)?;
-        let (from, kind) = if suspend {
-            (Standing::Running, "agent.suspended")
-        } else {
-            (Standing::Suspended, "agent.resumed")
-        };
         let standing = entry.standing.read().clone();
-        if standing != from {
-            let there = matches!(standing, Standing::Running | Standing::Suspended);
-            return if there {
-                Ok(summary(&entry))
-            } else {
-                Err(Error::InvalidState {
-                    agent: entry.id,
-                    state: standing.lifecycle().as_str(),
-                    mend: "only an agent that runs can be suspended and resumed",
-                })
-            };
+        if !matches!(standing, Standing::Running | Standing::Suspended) {
+            return Err(Error::InvalidState {
+                agent: entry.id,
+                state: standing.lifecycle().as_str(),
+                mend: "only an agent that runs can be suspended and resumed",
+            });
         }
-        let now = Timestamp::now();
-        let document = {
-            let mut document = entry.document.write();
-            document.suspended_at = suspend.then_some(now);
-            document.clone()
+        let (from, to, kind) = if suspend {
+            (Standing::Running, Standing::Suspended, "agent.suspended")
+        } else {
+            (Standing::Suspended, Standing::Running, "agent.resumed")
         };
-        let body = json!({"agent_id": entry.id, "name": entry.name, "by": caller.principal.as_str()});
-        let change = {
-            let entry = entry.clone();
-            move || {
-                if suspend {
-                    *entry.standing.write() = Standing::Suspended;
-                    entry.mailbox.suspend();
-                } else {
-                    *entry.standing.write() = Standing::Running;
-                    entry.mailbox.resume();
-                }
+        let (changed, by) = (entry.clone(), caller.clone());
+        let change = move || {
+            let mut standing = changed.standing.write();
+            if *standing != from {
+                return None;
+            }
+            *standing = to;
+            let now = Timestamp::now();
+            let mut document = changed.document.write();
+            document.suspended_at = suspend.then_some(now);
+            let body = json!({"agent_id": changed.id, "name": changed.name, "by": by.principal.as_str()});
+            Some(vec![record(&document, now), event(kind, changed.id, &body, now)])
+        };
+        let done = entry.clone();
+        let then = move || {
+            if suspend {
+                done.mailbox.suspend()
+            } else {
+                done.mailbox.resume()
             }
         };
-        let records = vec![record(&document, now), event(kind, entry.id, &body, now)];
-        self.catalog(entry.partition, records, change).await?;
+        self.catalog(entry.partition, change, then).await?;
         Ok(summary(&entry))
     }
 
@@ -237,91 +254,6 @@ impl Node {
         self.compilations
             .run("compile", async move { runtime.compile(module, metered).await })
             .await
-    }
-
-    /// What the directory has of an agent, with nothing that runs.
-    pub(super) fn entry(&self, document: Document) -> Arc<Entry> {
-        let resources = &document.spec.resources;
-        let mailbox = Mailbox::new(Capacity {
-            messages: resources.mailbox_messages,
-            bytes: resources.mailbox_bytes.bytes(),
-        });
-        Arc::new(Entry {
-            id: document.id,
-            name: document.spec.name.clone(),
-            partition: Partition::of(document.placement.as_str(), self.config.partitions),
-            document: RwLock::new(document),
-            standing: RwLock::new(Standing::Loaded),
-            mailbox,
-            state: Arc::default(),
-            meter: Arc::new(Meter::new(self.shared.spawns.clone())),
-            slot: RwLock::new(None),
-        })
-    }
-
-    /// What instances of an agent are given.
-    pub(super) fn slot(&self, entry: &Entry, program: Arc<Program>) -> Arc<Slot> {
-        let spec = entry.document.read().spec.clone();
-        Arc::new(Slot {
-            id: entry.id,
-            name: entry.name.clone(),
-            partition: entry.partition,
-            mailbox: entry.mailbox.clone(),
-            state: entry.state.clone(),
-            program,
-            grants: self.grants(&spec),
-            meter: entry.meter.clone(),
-            outbox: self.partition(entry.partition).outbox(),
-            running: Mutex::default(),
-            spec,
-        })
-    }
-
-    #[allow(
-        clippy::unused_async,
-        reason = "a use case may have to ask others; who calls it need not know"
-    )]
-    pub async fn agents(&self, status: Option<Lifecycle>, limit: usize, offset: usize) -> AgentPage {
-        let mut entries = self.directory.all();
-        entries.retain(|entry| status.is_none_or(|status| entry.standing.read().lifecycle() == status));
-        let total = entries.len();
-        let agents: Vec<_> = entries
-            .iter()
-            .skip(offset)
-            .take(limit)
-            .map(|entry| summary(entry))
-            .collect();
-        let end = offset.saturating_add(agents.len());
-        AgentPage {
-            next_offset: (end < total && !agents.is_empty()).then_some(end),
-            agents,
-            total,
-        }
-    }
-
-    #[allow(
-        clippy::unused_async,
-        reason = "a use case may have to ask others; who calls it need not know"
-    )]
-    pub async fn agent(&self, key: &str) -> Result<AgentDetails> {
-        let entry = self.find(key)?;
-        let (processed, failed, latency) = entry.meter.totals();
-        let running = entry.slot().and_then(|slot| *slot.running.lock());
-        let failure = match &*entry.standing.read() {
-            Standing::Failed { why } => Some(why.clone()),
-            Standing::Loaded | Standing::Running | Standing::Suspended | Standing::Draining | Standing::Stopped => None,
-        };
-        Ok(AgentDetails {
-            summary: summary(&entry),
-            messages_processed: processed,
-            messages_failed: failed,
-            messages_queued: entry.mailbox.depth() as u64,
-            average_latency_ms: latency.as_secs_f64() * 1_000.0,
-            uptime: running.map_or(Duration::ZERO, |running| running.since.elapsed()),
-            incarnation: running.map_or(0, |running| running.incarnation),
-            failure,
-            crashes: entry.meter.crashes(),
-        })
     }
 
     /// Stops an agent: it takes no more messages, handles what it has until the grace is over, and then is stopped, also
@@ -338,16 +270,25 @@ impl Node {
         match standing {
             Standing::Stopped => return Ok(answer(Lifecycle::Stopped, now)),
             Standing::Draining => return Ok(answer(Lifecycle::Draining, now.plus(options.grace))),
-            Standing::Loaded | Standing::Running | Standing::Suspended | Standing::Failed { .. } => {}
+            Standing::Loaded => return Err(busy(&entry, &standing)),
+            Standing::Running | Standing::Suspended | Standing::Failed { .. } => {}
         }
-        self.begin_stop(&entry, caller, now).await?;
-        let (node, entry_) = (self.clone(), entry.clone());
-        // Nobody waits for the result: the stop is durable, and a restart of the node would finish it.
-        drop(
-            self.operations
-                .start("stop", async move { node.finish_stop(&entry_, options).await })
-                .await?,
-        );
+        let (tell, told) = oneshot::channel();
+        let (node, stopping, by) = (self.clone(), entry.clone(), caller.clone());
+        // One operation for both, so that whoever hangs up cannot leave a stop half done.
+        let work = async move {
+            let begun = node.begin_stop(&stopping, &by).await;
+            let go_on = begun.is_ok();
+            let _ = tell.send(begun);
+            if go_on {
+                node.finish_stop(&stopping, options).await
+            } else {
+                Ok(())
+            }
+        };
+        drop(self.operations.start("stop", work).await?); // the end of it is an event
+        told.await
+            .map_err(|_| Error::internal("the stop ended without a word"))??;
         Ok(answer(Lifecycle::Draining, now.plus(options.grace)))
     }
 
@@ -355,49 +296,40 @@ impl Node {
     /// stay in the history.
     pub async fn remove_agent(self: &Arc<Self>, caller: &Caller, key: &str, force: bool) -> Result<Removed> {
         let (node, caller, key) = (self.clone(), caller.clone(), key.to_owned());
-        self.operations
-            .run("remove", async move { node.remove_now(&caller, &key, force).await })
-            .await
+        let work = async move { node.remove_now(&caller, &key, force).await };
+        self.operations.run("remove", work).await
     }
 
     async fn remove_now(self: Arc<Self>, caller: &Caller, key: &str, force: bool) -> Result<Removed> {
         let entry = self.find(key)?;
-        let now = Timestamp::now();
-        let running = matches!(
-            *entry.standing.read(),
-            Standing::Loaded | Standing::Running | Standing::Suspended
-        );
-        if running {
-            self.begin_stop(&entry, caller, now).await?;
+        let standing = entry.standing.read().clone();
+        match standing {
+            Standing::Loaded => return Err(busy(&entry, &standing)),
+            Standing::Running | Standing::Suspended => self.begin_stop(&entry, caller).await?,
+            Standing::Draining | Standing::Stopped | Standing::Failed { .. } => {}
         }
         let options = StopOptions {
             drain: !force,
             ..StopOptions::default()
         };
         self.finish_stop(&entry, options).await?;
-        if self.directory.by_id(entry.id).is_none() {
-            return Err(Error::AgentNotFound(key.to_owned())); // another call was quicker
-        }
-        // The child may be gone already: it was given up, or the partition restarted without it.
-        if let Ok(home) = self.home(&entry) {
-            let _ = home.delete(entry.name.as_str()).await;
-        }
+        self.withdraw(&entry).await;
         let removed_at = Timestamp::now();
-        let body = json!({"agent_id": entry.id, "name": entry.name});
-        let gone = Record::AgentRemoved {
-            agent: entry.id,
-            at: removed_at,
+        let (directory, gone) = (self.directory.clone(), entry.clone());
+        let change = move || {
+            directory.by_id(gone.id)?; // another call was quicker
+            let body = json!({"agent_id": gone.id, "name": gone.name});
+            let removed = Record::AgentRemoved {
+                agent: gone.id,
+                at: removed_at,
+            };
+            Some(vec![removed, event("agent.removed", gone.id, &body, removed_at)])
         };
-        let forget = {
-            let (directory, entry) = (self.directory.clone(), entry.clone());
-            move || directory.remove(&entry)
-        };
-        self.catalog(
-            entry.partition,
-            vec![gone, event("agent.removed", entry.id, &body, removed_at)],
-            forget,
-        )
-        .await?;
+        let (directory, forgotten) = (self.directory.clone(), entry.clone());
+        let removed = self
+            .catalog(entry.partition, change, move || directory.remove(&forgotten))
+            .await?;
+        removed.ok_or_else(|| Error::AgentNotFound(key.to_owned()))?;
         Ok(Removed {
             id: entry.id,
             removed_at,
@@ -405,22 +337,28 @@ impl Node {
     }
 
     /// Makes the wish to stop durable and shuts the door.
-    async fn begin_stop(&self, entry: &Arc<Entry>, caller: &Caller, now: Timestamp) -> Result<()> {
-        let document = {
-            let mut document = entry.document.write();
-            document.stopped_at = Some(now);
-            document.clone()
-        };
-        let body = json!({"agent_id": entry.id, "name": entry.name, "by": caller.principal.as_str()});
-        let records = vec![record(&document, now), event("agent.draining", entry.id, &body, now)];
-        let close = {
-            let entry = entry.clone();
-            move || {
-                entry.mailbox.drain();
-                *entry.standing.write() = Standing::Draining;
+    async fn begin_stop(&self, entry: &Arc<Entry>, caller: &Caller) -> Result<()> {
+        let (changed, by) = (entry.clone(), caller.clone());
+        let change = move || {
+            let mut standing = changed.standing.write();
+            if !matches!(
+                *standing,
+                Standing::Running | Standing::Suspended | Standing::Failed { .. }
+            ) {
+                return None;
             }
+            *standing = Standing::Draining;
+            changed.mailbox.drain();
+            let now = Timestamp::now();
+            let mut document = changed.document.write();
+            document.stopped_at = Some(now);
+            let body = json!({"agent_id": changed.id, "name": changed.name, "by": by.principal.as_str()});
+            Some(vec![
+                record(&document, now),
+                event("agent.draining", changed.id, &body, now),
+            ])
         };
-        self.catalog(entry.partition, records, close).await.map(|_| ())
+        self.catalog(entry.partition, change, || {}).await.map(|_| ())
     }
 
     /// Waits for the queue, ends the instance, and gives up what is left.
@@ -450,90 +388,38 @@ impl Node {
         self.until_durable(seq).await
     }
 
-    /// Records facts about a partition's agents or groups and waits until they are durable.
+    /// Decides a change in the router of a partition, records it, and waits until it is durable. None: there was nothing to
+    /// change any more.
     pub(super) async fn catalog(
         &self,
         partition: Partition,
-        records: Vec<Record>,
+        change: impl FnOnce() -> Option<Vec<Record>> + Send + 'static,
         then: impl FnOnce() + Send + 'static,
-    ) -> Result<Seq> {
+    ) -> Result<Option<Seq>> {
         let (reply, recorded) = oneshot::channel();
         self.partition(partition).cast(RouterMessage::Catalog {
-            records,
+            change: Box::new(change),
             then: Box::new(then),
             reply,
         });
         let seq = recorded
             .await
             .map_err(|_| unavailable("the router of the agent restarts"))?;
-        self.until_durable(seq).await?;
+        if let Some(seq) = seq {
+            self.until_durable(seq).await?;
+        }
         Ok(seq)
     }
-
-    pub(super) fn module(&self, digest: Digest) -> Result<Bytes> {
-        let module = self.journal.module(digest).map_err(Error::internal)?;
-        module.ok_or_else(|| Error::internal(format!("the module {digest} is missing")))
-    }
 }
 
-pub(super) fn record(document: &Document, at: Timestamp) -> Record {
-    Record::Agent {
-        agent: document.id,
-        document: serde_json::to_string(document).expect("a document is serialisable: its keys are strings"),
-        at,
-    }
-}
-
-/// An event that is about no agent.
-pub(super) fn event_of(kind: &str, body: &serde_json::Value, at: Timestamp) -> Record {
-    Record::Event {
-        kind: kind.to_owned(),
-        agent: None,
-        body: body.to_string(),
-        at,
-    }
-}
-
-pub(super) fn event(kind: &str, agent: AgentId, body: &serde_json::Value, at: Timestamp) -> Record {
-    Record::Event {
-        kind: kind.to_owned(),
-        agent: Some(agent),
-        body: body.to_string(),
-        at,
-    }
-}
-
-/// What makes an agent that has started a member: it may be messaged from now on.
-fn opened(entry: &Arc<Entry>) -> impl FnOnce() + Send + 'static {
-    let entry = entry.clone();
-    move || {
-        let mut standing = entry.standing.write();
-        if *standing == Standing::Loaded {
-            *standing = Standing::Running;
-            entry.mailbox.resume();
-            entry.mailbox.reopen();
-        }
-    }
-}
-
-pub(super) fn summary(entry: &Entry) -> AgentSummary {
-    const LAST: Duration = Duration::from_secs(60);
-    let document = entry.document.read().clone();
-    let usage = Usage {
-        memory_bytes: entry.meter.memory(),
-        cpu: entry.meter.read(LAST).cpu_average,
-    };
-    AgentSummary {
-        id: entry.id,
-        lifecycle: entry.standing.read().lifecycle(),
-        suspended: *entry.standing.read() == Standing::Suspended,
-        version: document.version,
-        digest: document.digest,
-        deployment_id: document.deployment_id,
-        created_at: document.created_at,
-        deployed_at: document.deployed_at,
-        deployed_by: document.deployed_by,
-        spec: document.spec,
-        usage,
+fn busy(entry: &Entry, standing: &Standing) -> Error {
+    Error::InvalidState {
+        agent: entry.id,
+        state: if *standing == Standing::Loaded {
+            "starting"
+        } else {
+            standing.lifecycle().as_str()
+        },
+        mend: "try again when that is over",
     }
 }

@@ -4,7 +4,7 @@
 //! that restarts later takes its own partition back while the others go on: what they send it meanwhile waits in its
 //! mailboxes, behind what the journal held.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
@@ -91,7 +91,7 @@ impl Node {
         }
         for (id, json) in recovered.agents {
             let document: Document = serde_json::from_str(&json).map_err(Error::internal)?;
-            let home = Partition::of(document.placement.as_str(), count);
+            let home = document.home(count);
             homes.insert(id, home);
             split.entry(home).or_default().agents.push((id, json));
         }
@@ -141,8 +141,15 @@ impl Node {
             let runs = matches!(*entry.standing.read(), Standing::Running | Standing::Suspended);
             *entry.state.write() = recovered.states.remove(&id).unwrap_or_default();
             if !runs {
-                entry.mailbox.drain();
+                // What came after the journal was read is only here; what is in both is buried once.
+                let known: HashSet<_> = queue.iter().map(|pending| pending.message.id).collect();
                 orphans.extend(queue.into_iter().map(|pending| (id, pending.message)));
+                let later = entry
+                    .mailbox
+                    .close()
+                    .into_iter()
+                    .filter(|message| !known.contains(&message.id));
+                orphans.extend(later.map(|message| (id, message)));
                 self.directory.put(entry);
                 continue;
             }
@@ -171,7 +178,13 @@ impl Node {
             Standing::Running
         };
         if let Some(entry) = self.directory.by_id(document.id) {
-            *entry.standing.write() = standing;
+            let mut now = entry.standing.write();
+            // What its supervisor gave up stays down until somebody starts it.
+            if !matches!(*now, Standing::Failed { .. }) {
+                *now = standing;
+            }
+            drop(now);
+            *entry.document.write() = document;
             return entry;
         }
         let entry = self.entry(document);

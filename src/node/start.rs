@@ -24,6 +24,9 @@ use crate::router::{Restore, Shared, Waiters};
 use crate::telemetry::Turns;
 use crate::wasm::{Runtime, RuntimeConfig};
 
+/// KiB of content of clients' messages that may be on their way to the journal.
+const SEND_KIB: usize = 256 << 10;
+
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -118,7 +121,8 @@ impl Opened {
             faces = api(node);
             Node {
                 data_dir: dir,
-                sends: Semaphore::new(config.limits.sends_in_flight as usize),
+                sends: Arc::new(Semaphore::new(config.limits.sends_in_flight as usize)),
+                send_kib: Arc::new(Semaphore::new(SEND_KIB)),
                 config,
                 journal: journal.clone(),
                 projections,
@@ -132,11 +136,12 @@ impl Opened {
                 system: system.into(),
                 tree: tokio::sync::OnceCell::new(),
                 stopping: false.into(),
+                broken: tokio::sync::Notify::new(),
             }
         });
         restorer.expect("the closure above ran").restore_all().await?;
         let events = events(&dynamic, &directory, &fanout, Partition(node.config.partitions));
-        let core = tree::core(journal.durable(), children);
+        let core = tree::core(&journal, &node.projections, move || children.clone());
         let api = Supervisor::new("api", Strategy::OneForOne, Intensity::new(5, Duration::from_secs(60)));
         let api = faces.into_iter().fold(api, Supervisor::child);
         // Children stop in the reverse order: the listeners first, then the agents, and events last, to hear of it all.
@@ -162,17 +167,25 @@ impl Node {
     /// state and agents come back with the next start.
     pub async fn shutdown(&self) {
         self.stopping.store(true, std::sync::atomic::Ordering::Release);
-        if let Some(tree) = self.tree.get() {
-            tree.shutdown().await;
+        if let Some(tree) = self.tree.get()
+            && tokio::time::timeout(self.config.shutdown.0, tree.shutdown())
+                .await
+                .is_err()
+        {
+            // What did not end is cut off with the process. Nothing is lost: a turn that did not end did not happen.
+            tracing::warn!(after = %self.config.shutdown, "not everything stopped in time");
         }
         self.journal.close();
     }
 
     /// Returns when the tree has given up by itself: the node cannot keep its promises and its process must end.
     pub async fn gave_up(&self) {
-        match self.tree.get() {
-            Some(tree) => drop(tree.wait().await),
-            None => std::future::pending().await,
+        let Some(tree) = self.tree.get() else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = tree.wait() => {}
+            () = self.broken.notified() => {}
         }
     }
 }

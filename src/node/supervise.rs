@@ -235,17 +235,32 @@ impl Node {
 
     /// Members that failed come back with the group; those that somebody stopped do not.
     async fn restart_group(self: &Arc<Self>, group: &Arc<Group>) -> Result<()> {
+        let mut revived = Vec::new();
         for entry in self.members(group) {
             let mut standing = entry.standing.write();
             if matches!(*standing, Standing::Failed { .. }) && entry.slot().is_some() {
-                *standing = Standing::Running;
+                let suspended = entry.document.read().suspended_at.is_some();
+                let back = if suspended {
+                    Standing::Suspended
+                } else {
+                    Standing::Running
+                };
+                let before = std::mem::replace(&mut *standing, back);
                 entry.mailbox.reopen();
+                drop(standing);
+                revived.push((entry, before));
             }
         }
         let restarted = self.home_of_group(group)?.restart(group.name.as_str()).await;
-        restarted.map(|_| ()).map_err(|error| Error::DeploymentFailed {
-            kind: "restart",
-            reason: error.to_string(),
+        restarted.map(|_| ()).map_err(|error| {
+            for (entry, before) in revived {
+                entry.mailbox.drain();
+                *entry.standing.write() = before;
+            }
+            Error::DeploymentFailed {
+                kind: "restart",
+                reason: error.to_string(),
+            }
         })
     }
 }

@@ -3,8 +3,8 @@
 //! ```text
 //! node (one_for_one)
 //! ├─ core (rest_for_one)
-//! │   ├─ journal
-//! │   └─ partitions (one_for_one)
+//! │   ├─ journal, projections
+//! │   └─ partitions (dynamic)
 //! │       └─ <partition> (rest_for_one)
 //! │           ├─ router
 //! │           └─ agents (dynamic, a restart budget for each child)
@@ -17,6 +17,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use globset::GlobMatcher;
 use parking_lot::RwLock;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -25,20 +26,23 @@ use supervisors::{
     BoxError, ChildSpec, Dynamic, DynamicHandle, ExitReason, Failure, Heartbeat, Intensity, Restart, Shutdown,
     Strategy, Supervisor,
 };
-use tokio::sync::watch;
+use tokio::sync::Semaphore;
 
 use super::Node;
-use super::lifecycle::event;
+use super::agents::event;
 use crate::agent::spec::{self, AgentSpec};
-use crate::agent::{Instance, Outbox, Outcome, Slot, Start as InstanceStart};
+use crate::agent::{Instance, OUTCOME_KIB, Outbox, Outcome, Slot, Start as InstanceStart};
 use crate::directory::Directory;
-use crate::id::{Partition, Seq};
+use crate::id::Partition;
+use crate::journal::Journal;
+use crate::journal::local::LocalJournal;
+use crate::journal::projections::Projections;
 use crate::router::{Restore, Router, RouterMessage, Shared, Start as RouterStart};
 use crate::time::Timestamp;
 use crate::wasm::Grants;
 
-/// Longer than the longest `init`, so that the guest's own limit speaks first.
-const AGENT_START: Duration = Duration::from_secs(30);
+/// How much longer than its `init` may take an agent has to start, so that the guest's own limit speaks first.
+const AGENT_START: Duration = Duration::from_secs(10);
 /// Deadlines of turns that one wake-up of an instance may take together before its heartbeat counts it as stuck.
 const TURNS_BUSY: u32 = 20;
 /// A router reads its partition and compiles its agents' modules before it is there.
@@ -49,6 +53,7 @@ const ROUTER_START: Duration = Duration::from_secs(600);
 pub(super) struct PartitionHandle {
     router: Arc<RwLock<Option<ActorRef<RouterMessage>>>>,
     pub(super) agents: DynamicHandle,
+    pub(super) outcome_kib: Arc<Semaphore>,
 }
 
 impl PartitionHandle {
@@ -71,36 +76,42 @@ impl Outbox for PartitionHandle {
     }
 }
 
-/// Watches the journal. When the writer is gone nothing can be promised any more, so the node must end.
+/// Watches what is no actor: the journal's writer and the projections' thread. When one of them is gone nothing can be
+/// promised any more, so the node must end.
 struct Watchman;
+
+/// Resolves when what is watched has ended.
+type End = BoxFuture<'static, ()>;
 
 impl Actor for Watchman {
     type Msg = ();
-    type State = watch::Receiver<Seq>;
-    type Arguments = watch::Receiver<Seq>;
+    type State = (&'static str, Option<End>);
+    type Arguments = (&'static str, End);
 
     async fn pre_start(
         &self,
         myself: ActorRef<()>,
-        watermark: watch::Receiver<Seq>,
+        (what, end): Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
         myself.cast(())?;
-        Ok(watermark)
+        Ok((what, Some(end)))
     }
 
-    async fn handle(
-        &self,
-        myself: ActorRef<()>,
-        (): (),
-        watermark: &mut Self::State,
-    ) -> Result<(), ActorProcessingErr> {
-        watermark
-            .changed()
-            .await
-            .map_err(|_| Failure::new("journal", "the writer of the journal is gone"))?;
-        myself.cast(())?;
-        Ok(())
+    async fn handle(&self, _: ActorRef<()>, (): (), (what, end): &mut Self::State) -> Result<(), ActorProcessingErr> {
+        if let Some(end) = end.take() {
+            end.await;
+        }
+        Err(Box::new(Failure::new("gone", format!("{what} is gone"))))
     }
+}
+
+fn watchman(name: &'static str, what: &'static str, end: impl Fn() -> End + Send + Sync + 'static) -> ChildSpec {
+    ChildSpec::worker(name, move |context| {
+        let start = (what, end());
+        async move { Ok::<_, BoxError>(Actor::spawn_linked(None, Watchman, start, context.supervisor).await?) }
+    })
+    // It waits inside its handler and holds nothing.
+    .shutdown(Shutdown::BrutalKill)
 }
 
 /// The children of one partition, and the way to them.
@@ -128,6 +139,15 @@ pub(super) fn partition(
         })
         .start_timeout(ROUTER_START)
     };
+    let give_up = {
+        let node = node.clone();
+        Arc::new(move |reason: &ExitReason| {
+            tracing::error!(%partition, %reason, "a partition cannot be kept up; the node must end");
+            if let Some(node) = node.upgrade() {
+                node.broken.notify_one();
+            }
+        })
+    };
     let populate = Arc::new(move || {
         let Some(node) = node.upgrade() else {
             return Vec::new();
@@ -145,32 +165,40 @@ pub(super) fn partition(
     .label("partition")
     .child(router)
     .child(agents)
-    .into_child();
+    .into_child()
+    .on_give_up(give_up);
     let handle = PartitionHandle {
         router: slot,
         agents: handle,
+        outcome_kib: Arc::new(Semaphore::new(OUTCOME_KIB)),
     };
     (child, handle)
 }
 
-pub(super) fn core(watermark: watch::Receiver<Seq>, partitions: Vec<ChildSpec>) -> ChildSpec {
-    let journal = ChildSpec::worker("journal", move |context| {
-        let watermark = watermark.clone();
-        async move {
-            let (actor, _) = Actor::spawn_linked(None, Watchman, watermark, context.supervisor).await?;
-            Ok::<_, BoxError>(actor.get_cell())
-        }
-    })
-    .shutdown(Shutdown::BrutalKill);
-    let all = Supervisor::new(
-        "partitions",
-        Strategy::OneForOne,
-        Intensity::new(10, Duration::from_secs(30)),
-    );
-    let all = partitions.into_iter().fold(all, Supervisor::child);
+pub(super) fn core(
+    journal: &Arc<LocalJournal>,
+    projections: &Arc<Projections>,
+    partitions: impl Fn() -> Vec<ChildSpec> + Send + Sync + 'static,
+) -> ChildSpec {
+    let watermark = journal.durable();
+    let writer = watchman("journal", "the writer of the journal", move || {
+        let mut watermark = watermark.clone();
+        Box::pin(async move { while watermark.changed().await.is_ok() {} })
+    });
+    let projections = projections.clone();
+    let tail = watchman("projections", "the thread of the projections", move || {
+        let projections = projections.clone();
+        Box::pin(async move { projections.ended().await })
+    });
+    // Dynamic, so that partitions stop side by side.
+    let (all, _) = Dynamic::new("partitions", Intensity::new(10, Duration::from_secs(30)))
+        .label("partitions")
+        .populate(Arc::new(partitions))
+        .into_child();
     Supervisor::new("core", Strategy::RestForOne, Intensity::new(3, Duration::from_secs(30)))
-        .child(journal)
-        .child(all.into_child())
+        .child(writer)
+        .child(tail)
+        .child(all)
         .into_child()
 }
 
@@ -214,7 +242,7 @@ impl Node {
             reset_after: declared.period.0,
             ..(&declared.backoff).into()
         })
-        .start_timeout(AGENT_START)
+        .start_timeout(slot.init_deadline() + AGENT_START)
         .on_give_up(give_up);
         match declared.heartbeat {
             None => child,

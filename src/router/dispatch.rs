@@ -1,5 +1,6 @@
 //! From a draft to a letter: stamped, its receivers found and its place in each mailbox taken.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -96,14 +97,23 @@ impl Shared {
         mut tickets: Vec<Ticket>,
     ) -> (Option<Letter>, Vec<Refused>) {
         let mut targets: Vec<(String, Target)> = Vec::new();
-        let mut unknown = Vec::new();
-        for receiver in &draft.receivers {
+        let (mut asked, mut seen) = (HashSet::new(), HashSet::new());
+        let (mut unknown, mut too_many) = (Vec::new(), Vec::new());
+        for receiver in draft
+            .receivers
+            .iter()
+            .filter(|receiver| asked.insert(receiver.as_str()))
+        {
             let found = self.directory.resolve(receiver);
             if found.is_empty() {
                 unknown.push(receiver.clone());
             }
             for target in found {
-                if targets.iter().all(|(_, seen)| seen.address() != target.address()) {
+                if targets.len() >= limits::RECEIVERS {
+                    too_many.push(receiver.clone());
+                    break;
+                }
+                if seen.insert(target.address()) {
                     targets.push((receiver.clone(), target));
                 }
             }
@@ -111,16 +121,25 @@ impl Shared {
         let looping = stamp.cause.is_some_and(|cause| cause.hops >= limits::HOPS);
         let sender = stamp.sender.agent().and_then(|id| self.directory.by_id(id));
         let message = Arc::new(stamp.message(draft, &targets));
-        let mut refused: Vec<_> = unknown
-            .into_iter()
-            .map(|receiver| Refused {
-                error: Error::AgentNotFound(receiver.clone()),
-                receiver,
-                reason: "unknown_receiver",
-                about: message.clone(),
-                ticket: tickets.pop(),
-            })
-            .collect();
+        let refusal = |receiver: String, reason, error, ticket| Refused {
+            receiver,
+            reason,
+            error,
+            about: message.clone(),
+            ticket,
+        };
+        let mut refused = Vec::new();
+        for receiver in unknown {
+            let error = Error::AgentNotFound(receiver.clone());
+            refused.push(refusal(receiver, "unknown_receiver", error, tickets.pop()));
+        }
+        for receiver in too_many {
+            let error = Error::LimitExceeded {
+                what: "the number of receivers of one message",
+                limit: limits::RECEIVERS as u64,
+            };
+            refused.push(refusal(receiver, "over_limit", error, tickets.pop()));
+        }
         let mut letter = Letter {
             message: message.clone(),
             agents: Vec::new(),
@@ -171,12 +190,25 @@ impl Shared {
         (Some(letter), refused)
     }
 
-    /// A failure from the platform to the sender of `about`, if it is one that may be told.
-    pub(super) fn failure(&self, about: &Message, reason: &str, detail: &str, now: Timestamp) -> Option<Letter> {
+    /// A failure from the platform to the sender of `about`, if it is one that may be told; `receiver` is who failed.
+    pub(super) fn failure(
+        &self,
+        about: &Message,
+        receiver: AgentId,
+        reason: &str,
+        detail: &str,
+        now: Timestamp,
+    ) -> Option<Letter> {
         if !about.performative.may_be_answered() {
             return None;
         }
-        let failure = Arc::new(Message::failure(about, reason, detail, now));
+        let failure = Arc::new(Message::failure_of(
+            about,
+            receiver.to_string().into(),
+            reason,
+            detail,
+            now,
+        ));
         match &about.sender {
             Address::Platform => None,
             Address::Client(name) => Some(Letter {
@@ -188,7 +220,7 @@ impl Shared {
             }),
             Address::Agent(id) => {
                 let entry = self.directory.by_id(*id)?;
-                let place = entry.mailbox.admit(&failure).ok();
+                let place = entry.mailbox.admit_failure(&failure, &Address::Agent(receiver)).ok();
                 Some(Letter::to_agent(failure, entry, place))
             }
         }

@@ -245,6 +245,7 @@ mod tests {
             summary: AgentSummary {
                 id: AgentId::new(),
                 lifecycle: Lifecycle::Running,
+                suspended: false,
                 spec: AgentSpec::from_json(config.as_bytes()).unwrap(),
                 version: semver::Version::new(1, 0, 0),
                 digest: Digest::of(b"module"),
@@ -264,6 +265,7 @@ mod tests {
             uptime: Duration::from_hours(1),
             incarnation: 1,
             failure: None,
+            crashes: Vec::new(),
         }
     }
 
