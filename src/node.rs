@@ -29,6 +29,8 @@ mod measure;
 mod restore;
 mod start;
 mod supervise;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 pub use answers::*;

@@ -208,7 +208,7 @@ impl Actor for SupervisorActor {
                 core(&|core| core.on_stopped(&id, incarnation, zombie, now()))
             }
             Msg::Lost(id, incarnation) => core(&|core| core.on_exit(&id, incarnation, ExitReason::Cancelled, now())),
-            Msg::HeartbeatLost(id, incarnation) => core(&|core| core.on_heartbeat_lost(&id, incarnation)),
+            Msg::HeartbeatLost(id, incarnation) => core(&|core| core.on_heartbeat_lost(&id, incarnation, now())),
             Msg::Due(id, token) => {
                 state.timers.remove(&id);
                 core(&|core| core.on_timer(&id, token, now()))

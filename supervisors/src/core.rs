@@ -8,10 +8,9 @@ mod child;
 mod commands;
 mod decide;
 mod group;
-#[cfg(test)]
-mod model;
 mod replace;
 mod reports;
+mod start;
 #[cfg(test)]
 mod tests;
 
@@ -195,19 +194,6 @@ impl Core {
         true
     }
 
-    /// Starts what was declared: one after the other, or all at once under a dynamic supervisor.
-    pub(crate) fn begin(&mut self, now: Instant) -> Vec<Action> {
-        if matches!(self.mode, Mode::Dynamic { .. }) {
-            let ids: Vec<ChildId> = self.children.keys().cloned().collect();
-            self.first_starts.extend(ids.iter().cloned());
-            for id in &ids {
-                self.start(id, now);
-            }
-        }
-        self.continue_init(now);
-        self.take_actions()
-    }
-
     /// Decides the end. Returns the order in which children have to stop; those in one batch stop together.
     pub(crate) fn close(&mut self) -> Vec<Vec<ChildId>> {
         self.phase = Phase::Closed;
@@ -232,25 +218,6 @@ impl Core {
             (Phase::Group(_), _) => self.ended_in_group(id, now),
             (Phase::Init | Phase::Running, _) => self.decide(id, now),
         }
-    }
-
-    /// Starts a child, unless it is suspended.
-    fn start(&mut self, id: &ChildId, now: Instant) {
-        if self.children[id].suspended {
-            self.set(id, State::Parked { decided: true });
-            self.first_starts.remove(id);
-            self.settle(id, Outcome::Stopped);
-        } else {
-            self.start_now(id, now);
-        }
-    }
-
-    fn start_now(&mut self, id: &ChildId, now: Instant) {
-        self.set(id, State::Starting { since: now });
-        let child = &mut self.children[id];
-        child.held = false;
-        child.incarnation += 1;
-        self.out.push(Action::Start(Arc::clone(id), child.incarnation));
     }
 
     fn stop(&mut self, id: &ChildId, after: After) {
@@ -294,56 +261,6 @@ impl Core {
             }
             self.settle(id, Outcome::Gone);
             self.out.push(Action::Forget(Arc::clone(id)));
-        }
-    }
-
-    /// Moves on to whatever waited for the step before.
-    fn proceed(&mut self, now: Instant) {
-        match self.phase {
-            Phase::Init => self.continue_init(now),
-            Phase::Group(_) => self.continue_group(now),
-            Phase::Running | Phase::Closed => {}
-        }
-    }
-
-    fn continue_init(&mut self, now: Instant) {
-        if let Mode::Static(_) = self.mode {
-            loop {
-                let moving = |child: &Child| matches!(child.state, State::Starting { .. } | State::Stopping { .. });
-                let unstarted = |child: &Child| child.state == State::Stopped && !child.held;
-                let next = self
-                    .children
-                    .iter()
-                    .find(|(_, child)| moving(child) || unstarted(child));
-                match next {
-                    Some((_, child)) if moving(child) => return,
-                    Some((id, _)) => {
-                        let id = Arc::clone(id);
-                        self.start(&id, now);
-                    }
-                    None => break,
-                }
-            }
-        } else if !self.first_starts.is_empty() {
-            return;
-        }
-        self.phase = Phase::Running;
-        self.out.push(Action::Ready);
-        self.decide_deferred(now);
-    }
-
-    /// Decides the exits that came while nothing could be decided.
-    fn decide_deferred(&mut self, now: Instant) {
-        while matches!(self.phase, Phase::Running)
-            && let Some(id) = self.deferred.pop_front()
-        {
-            if self
-                .children
-                .get(&id)
-                .is_some_and(|child| child.state == State::Waiting)
-            {
-                self.decide(&id, now);
-            }
         }
     }
 

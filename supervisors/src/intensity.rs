@@ -19,6 +19,9 @@ impl Intensity {
     }
 }
 
+/// A restart counts to the end of the period, and a timer may not fire before it.
+const TICK: Duration = Duration::from_millis(1);
+
 /// The restarts that still count.
 #[derive(Debug, Clone)]
 pub(crate) struct Window {
@@ -48,6 +51,16 @@ impl Window {
     pub(crate) fn used(&self, now: Instant) -> u32 {
         let counted = self.restarts.iter().filter(|at| self.counts(**at, now));
         u32::try_from(counted.count()).unwrap_or(u32::MAX)
+    }
+
+    /// How long until the oldest restart that counts has left the window.
+    pub(crate) fn moves_in(&self, now: Instant) -> Option<Duration> {
+        let oldest = self.restarts.iter().find(|at| self.counts(**at, now))?;
+        let left = self
+            .budget
+            .period
+            .saturating_sub(now.saturating_duration_since(*oldest));
+        Some(left + TICK)
     }
 
     pub(crate) fn budget(&self) -> Intensity {
@@ -113,5 +126,30 @@ mod tests {
         assert_eq!(window.used(start + SECOND), 1);
         assert_eq!(window.used(start + 2 * SECOND), 0);
         assert!(window.record(start + 2 * SECOND));
+    }
+
+    #[test]
+    fn the_window_tells_when_it_moves_next() {
+        let start = Instant::now();
+        let mut window = Window::new(Intensity::new(2, 5 * SECOND));
+        assert_eq!(window.moves_in(start), None);
+        window.record(start);
+        window.record(start + SECOND);
+        assert_eq!(window.moves_in(start + SECOND), Some(4 * SECOND + TICK));
+        let moved = start + 5 * SECOND + TICK;
+        assert_eq!(window.used(moved), 1);
+        assert_eq!(window.moves_in(moved), Some(SECOND));
+    }
+
+    #[test]
+    fn a_smaller_budget_keeps_the_latest_restarts() {
+        let start = Instant::now();
+        let mut window = Window::new(Intensity::new(3, 5 * SECOND));
+        for n in 0..3 {
+            window.record(start + n * SECOND);
+        }
+        window.set_budget(Intensity::new(1, 5 * SECOND));
+        assert_eq!(window.used(start + 7 * SECOND), 1);
+        assert_eq!(window.used(start + 8 * SECOND), 0);
     }
 }

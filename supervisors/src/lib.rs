@@ -22,6 +22,8 @@
 //! `rest_for_one` does so with the later ones only. Failures of the old generation while a group restarts are part of that one
 //! restart. A failure of the new one, or a start that fails, is another attempt and counts.
 //!
+//! As in OTP a group restart starts all its members, also one that was down, terminated or ended for good.
+//!
 //! A [`Dynamic`] supervisor has children that come and go by id, each independent of the others, started and stopped in
 //! parallel.
 //!
@@ -52,6 +54,34 @@
 //! A child whose spec has a [`Heartbeat`] shows signs of life through its [`Pulse`]: it beats when idle and says when it is
 //! busy. One that does neither is killed, and ends with [`ExitReason::HeartbeatLost`].
 //!
+//! # Commands
+//!
+//! A [`Handle`] is a way to a running supervisor that outlives its restarts: [`Supervisor::into_child_with_handle`],
+//! [`Dynamic::into_child`], [`Tree::handle`]. `start_child`, `terminate`, `restart` and `delete` are those of OTP's
+//! `supervisor`, under every strategy:
+//!
+//! - a child is added at the right end. One whose first start fails is not kept, and is no restart;
+//! - a terminated child keeps its spec and stays down until `restart`, or until its group restarts. One that is terminated
+//!   while its group restarts is left out of that, and a group waits no longer for the delay of one that is gone;
+//! - a child that was down and does not start when told to stays down, and nothing is counted (`restart_child`). Under a
+//!   dynamic supervisor it is retried under its own budget;
+//! - none of them touches a sibling, uses the budget, or triggers an auto-shutdown;
+//! - a supervisor that is restarted begins with what was declared and populated, whatever was added, deleted or terminated.
+//!
+//! Unlike OTP's, a supervisor takes commands while it starts or restarts children, and stops a running child before it
+//! deletes or restarts it.
+//!
+//! [`SupervisorHandle::reconfigure`](Handle::reconfigure) changes strategy, intensity and auto-shutdown of a running
+//! supervisor and restarts nothing; `reset` gives a budget back.
+//!
+//! # Upgrade
+//!
+//! The supervisor's part of OTP's `suspend`, `code_change` and `resume`. [`Handle::suspend`] leaves a child alone: its exits are
+//! followed by no start, until [`Handle::resume`] decides them. [`Handle::replace`] exchanges its spec by an ordered stop and
+//! start in the same place, puts the old spec back when the new one does not start, and is no restart either way. The mailbox
+//! and the state are the owner's: to upgrade is to suspend, let the turn in flight end, export the state, replace by a spec
+//! whose start imports it and fails if it is not healthy, and resume.
+//!
 //! # Looking at a tree
 //!
 //! [`Tree::snapshot`] is the whole tree as data. [`Tree::subscribe`] is its events in one order; a reader that is too slow stalls
@@ -59,7 +89,8 @@
 //!
 //! Metrics go through the `metrics` facade: `supervisor_restarts_total`, `supervisor_meltdowns_total` (also children that
 //! became `failed`), `supervisor_intensity_used`, `supervisor_intensity_limit`, `supervisor_children{state}`,
-//! `supervisor_recovery_seconds` (exit to running) and `supervisor_backoff_seconds`. Their labels are the supervisor's name or
+//! `supervisor_recovery_seconds` (exit to running) and `supervisor_backoff_seconds`. A suspended child counts as such
+//! whatever it does, unless it is down. Their labels are the supervisor's name or
 //! `label`, the strategy and the reason. Below a dynamic supervisor, where names may come from users, it is that supervisor's.
 //!
 //! # Example
@@ -92,6 +123,7 @@
 //! tree.shutdown().await;
 //! # });
 //! ```
+#![doc = include_str!("rules.md")]
 
 mod actor;
 mod backoff;

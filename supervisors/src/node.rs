@@ -174,6 +174,20 @@ impl Node {
         self.inner.lock().actor.clone()
     }
 
+    /// The actor at a path below this supervisor.
+    pub(crate) fn actor_below(&self, path: &str) -> Option<ActorCell> {
+        let Some((id, below)) = path.split_once('/') else {
+            return self.cell_of(path);
+        };
+        let inner = self.inner.lock();
+        let child = match &inner.specs.get(id)?.kind {
+            Kind::Supervisor(node) => Arc::clone(node),
+            Kind::Worker => return None,
+        };
+        drop(inner);
+        child.actor_below(below)
+    }
+
     pub(crate) fn cell_of(&self, id: &str) -> Option<ActorCell> {
         self.inner.lock().running(id)
     }

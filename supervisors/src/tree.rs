@@ -37,6 +37,15 @@ impl Tree {
         Handle::new(Arc::clone(&self.node))
     }
 
+    /// The actor that runs at a path, such as `node/core/journal`.
+    pub fn actor(&self, path: &str) -> Option<ActorCell> {
+        let below = path.strip_prefix(self.path.as_str())?;
+        match below.strip_prefix('/') {
+            Some(below) => self.node.actor_below(below),
+            None => below.is_empty().then(|| self.root.clone()),
+        }
+    }
+
     /// The events from now on.
     pub fn subscribe(&self) -> EventStream {
         self.bus.subscribe()

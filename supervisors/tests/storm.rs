@@ -2,7 +2,7 @@
 
 mod bench;
 
-use bench::{AMPLE, Board, Order, Start, until};
+use bench::{AMPLE, Board, Order, until};
 use supervisors::{Dynamic, EventError, EventKind, Strategy, Supervisor};
 
 fn alive() -> usize {
@@ -59,36 +59,6 @@ async fn ten_thousand_exits_are_ten_thousand_restarts() {
     assert_eq!(agents.count_children().active, CHILDREN);
     tokio::time::sleep(bench::SECOND / 10).await;
     assert!(alive() <= before + 2, "{} tasks before, {} after", before, alive());
-    tree.shutdown().await;
-}
-
-#[tokio::test]
-async fn starts_and_stops_leave_nothing_behind() {
-    let board = Board::default();
-    let (child, agents) = Dynamic::new("agents", AMPLE).into_child();
-    let tree = Supervisor::new("node", Strategy::OneForOne, AMPLE)
-        .child(child)
-        .start()
-        .await
-        .expect("it starts");
-    let before = alive();
-    for cycle in 0..10_000 {
-        let id = (cycle % 7).to_string();
-        if cycle % 5 == 0 {
-            board.starts(&id, vec![Start::Fail]);
-            agents
-                .start_child(board.worker(&id))
-                .await
-                .expect_err("it does not start");
-        } else {
-            agents.start_child(board.worker(&id)).await.expect("it starts");
-            agents.delete(&id).await.expect("it goes");
-        }
-        board.look();
-    }
-    assert_eq!(agents.which_children().len(), 0);
-    tokio::time::sleep(bench::SECOND / 10).await;
-    assert!(alive() <= before, "{before} tasks before, {} after", alive());
     tree.shutdown().await;
 }
 

@@ -140,9 +140,11 @@ impl State {
     }
 
     /// Keeps the gauges true while restarts leave the window.
-    pub(super) fn watch_window(&mut self, myself: &ActorRef<Msg>, used: u32, period: Duration) {
-        if used > 0 && self.window_timer.is_none() {
-            self.window_timer = Some(perform::send_after(myself, period, Msg::WindowMoved));
+    pub(super) fn watch_window(&mut self, myself: &ActorRef<Msg>, moves_in: Option<Duration>) {
+        if let Some(delay) = moves_in
+            && self.window_timer.is_none()
+        {
+            self.window_timer = Some(perform::send_after(myself, delay, Msg::WindowMoved));
         }
     }
 }

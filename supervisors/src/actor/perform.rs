@@ -27,7 +27,9 @@ impl State {
                 Action::Kill(id, incarnation) => self.stop(myself, &id, incarnation, true),
                 Action::SetTimer(id, token, delay) => {
                     let timer = send_after(myself, delay, Msg::Due(Arc::clone(&id), token));
-                    self.timers.insert(id, timer);
+                    if let Some(stale) = self.timers.insert(id, timer) {
+                        stale.abort();
+                    }
                 }
                 Action::CancelTimer(id) => {
                     if let Some(timer) = self.timers.remove(&id) {
@@ -85,18 +87,18 @@ impl State {
         let mut inner = self.node.inner.lock();
         let counts = inner.core.counts();
         let window = inner.core.window();
-        let (used, budget) = (window.used(now()), window.budget());
+        let (used, limit, moves_in) = (window.used(now()), window.budget().restarts, window.moves_in(now()));
         let shared = matches!(inner.core.mode(), Mode::Static(_));
         let strategy = inner.core.mode().name();
         if let Some(meter) = &mut inner.meter {
             meter.set_strategy(strategy);
             meter.children(counts);
             if shared {
-                meter.intensity(used, budget.restarts);
+                meter.intensity(used, limit);
             }
         }
         drop(inner);
-        self.watch_window(myself, used, budget.period);
+        self.watch_window(myself, moves_in);
     }
 
     fn child_path(&self, id: &ChildId) -> String {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::child::{After, Child, IfStartFails, State};
+use super::child::{After, IfStartFails, State};
 use super::{Action, ChildId, Core, Exit, Mode, Outcome, Phase};
 use crate::event::{EventKind, Note};
 use crate::exit::ExitReason;
@@ -149,9 +149,12 @@ impl Core {
     }
 
     /// A child neither beat nor said that it was busy.
-    pub(crate) fn on_heartbeat_lost(&mut self, id: &ChildId, incarnation: u64) -> Vec<Action> {
-        let running = |child: &mut Child| matches!(child.state, State::Running { .. });
-        if self.latest(id, incarnation).is_some_and(running) {
+    pub(crate) fn on_heartbeat_lost(&mut self, id: &ChildId, incarnation: u64, now: Instant) -> Vec<Action> {
+        if let Some(child) = self.latest(id, incarnation)
+            && let State::Running { since } = child.state
+        {
+            // Its uptime counts, and its recovery begins.
+            child.end(ExitReason::HeartbeatLost, now.saturating_duration_since(since), now);
             let after = After::Condemned;
             self.set(id, State::Stopping { after });
             self.out.push(Action::Kill(Arc::clone(id), incarnation));

@@ -2,11 +2,16 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test looks for one action among many")]
 
 mod auto_shutdown;
+mod chaos;
 mod commands;
 mod delays;
 mod exits;
 mod intensity;
+mod model;
+mod reference;
 mod replace;
+mod sequences;
+mod settings;
 mod start;
 mod strategies;
 mod under_groups;
@@ -19,13 +24,13 @@ use crate::backoff::Backoff;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A core, its clock, and the actions it has asked for since the last look.
-pub(super) struct Bench {
-    pub(super) core: Core,
-    pub(super) now: Instant,
-    pub(super) log: Vec<Action>,
+struct Bench {
+    core: Core,
+    now: Instant,
+    log: Vec<Action>,
 }
 
-pub(super) fn rules(restart: Restart) -> Rules {
+fn rules(restart: Restart) -> Rules {
     Rules {
         restart,
         ..Rules::default()
@@ -37,7 +42,7 @@ fn id(name: &str) -> ChildId {
 }
 
 impl Bench {
-    pub(super) fn new(mode: Mode, budget: Intensity, children: &[(&str, Rules)]) -> Self {
+    fn new(mode: Mode, budget: Intensity, children: &[(&str, Rules)]) -> Self {
         Self::with(mode, budget, AutoShutdown::Never, children)
     }
 
@@ -69,7 +74,7 @@ impl Bench {
     }
 
     /// Lets every start and stop that was asked for succeed, until nothing more is asked.
-    pub(super) fn settle(&mut self) {
+    fn settle(&mut self) {
         let mut done = 0;
         while done < self.log.len() {
             let action = self.log[done].clone();

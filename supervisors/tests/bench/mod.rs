@@ -114,6 +114,10 @@ impl Board {
         self.0.lock().actors[id].clone()
     }
 
+    pub(crate) fn find(&self, id: &str) -> Option<ActorRef<Order>> {
+        self.0.lock().actors.get(id).cloned()
+    }
+
     pub(crate) fn write(&self, line: impl Into<String>) {
         self.0.lock().log.push(line.into());
     }
@@ -191,7 +195,9 @@ impl Actor for Worker {
     }
 
     async fn post_stop(&self, _myself: ActorRef<Order>, state: &mut Held) -> Result<(), ActorProcessingErr> {
-        tokio::time::sleep(state.stop).await;
+        if !state.stop.is_zero() {
+            tokio::time::sleep(state.stop).await;
+        }
         state.board.write(format!("~{}", state.name));
         Ok(())
     }

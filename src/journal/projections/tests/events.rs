@@ -136,7 +136,7 @@ async fn pages_follow_on_one_another_however_much_lies_between() {
 fn the_newest_are_kept_whatever_the_transactions() {
     let batches: Vec<Arc<Batch>> = (0..30)
         .map(|n| {
-            let records = (0..1 + n % 3).map(|_| (HOME, event("k", None, "{}"))).collect();
+            let records = (0..=n % 3).map(|_| (HOME, event("k", None, "{}"))).collect();
             (n, records)
         })
         .scan(1, |next, (_, records): (u64, Vec<_>)| {

@@ -92,6 +92,27 @@ fn delete_stops_a_child_and_forgets_it() {
 }
 
 #[test]
+fn a_terminated_child_ends_by_shutdown_unless_it_ended_otherwise_meanwhile() {
+    for killed in [false, true] {
+        let mut bench = Bench::dynamic(Rules::default());
+        bench.crash("a");
+        bench.settle();
+        bench.terminate("a");
+        if killed {
+            bench.crash("a");
+        }
+        bench.stopped("a");
+        let last = bench.core.children()["a"].last_exit.clone().expect("it has ended");
+        let expected = if killed {
+            ExitReason::Killed
+        } else {
+            ExitReason::Shutdown
+        };
+        assert_eq!((last.incarnation, last.reason), (2, expected));
+    }
+}
+
+#[test]
 fn a_start_can_be_terminated_before_it_is_done() {
     let mut bench = Bench::dynamic(Rules::default());
     add(&mut bench, "x").expect("it is new");

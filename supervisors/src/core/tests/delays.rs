@@ -28,6 +28,19 @@ fn uptime_resets_the_backoff() {
 }
 
 #[test]
+fn a_heartbeat_lost_after_a_long_uptime_begins_the_backoff_again() {
+    let mut bench = Bench::dynamic(backing_off());
+    bench.crash("a");
+    bench.settle();
+    bench.now += backoff().reset_after;
+    bench.look();
+    let incarnation = bench.latest("a");
+    bench.log = bench.core.on_heartbeat_lost(&id("a"), incarnation, bench.now);
+    bench.stopped("a");
+    assert_eq!(bench.look(), ["kill a2", "start a3"]);
+}
+
+#[test]
 fn terminating_or_deleting_a_child_cancels_its_timer() {
     for delete in [false, true] {
         let mut bench = Bench::dynamic(backing_off());

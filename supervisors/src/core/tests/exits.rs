@@ -82,7 +82,7 @@ fn exits_of_stale_incarnations_and_unknown_children_are_ignored() {
 fn a_lost_heartbeat_is_a_kill_and_then_an_exit_of_its_own_reason() {
     let mut bench = Bench::running(Strategy::OneForOne, &["a"]);
     let incarnation = bench.latest("a");
-    let actions = bench.core.on_heartbeat_lost(&id("a"), incarnation);
+    let actions = bench.core.on_heartbeat_lost(&id("a"), incarnation, bench.now);
     bench.log.extend(actions);
     assert_eq!(bench.look(), ["kill a1"]);
     bench.crash("a");

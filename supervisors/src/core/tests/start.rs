@@ -42,6 +42,13 @@ fn an_exit_while_others_start_is_decided_when_they_have() {
 }
 
 #[test]
+fn strategies_have_the_names_of_the_documentation() {
+    let all = [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne].map(Mode::Static);
+    assert_eq!(all.map(Mode::name), ["one_for_one", "one_for_all", "rest_for_one"]);
+    assert_eq!(Mode::Dynamic { max_children: 1 }.name(), "dynamic");
+}
+
+#[test]
 fn duplicate_ids_are_rejected() {
     let mut bench = Bench::running(Strategy::OneForOne, &["a"]);
     assert!(!bench.core.declare(&id("a"), Rules::default()));

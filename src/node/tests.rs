@@ -1,0 +1,436 @@
+//! Faults by causing them: every inner part of the node is killed under load, and what was acknowledged is handled once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use supervisors::Snapshot;
+
+use super::*;
+use crate::agent::spec::AgentSpec;
+use crate::group::GroupSpec;
+use crate::journal::projections::Status;
+
+/// Adds one to a number in its state and answers with it, at every request.
+const COUNTER: &str = include_str!("../../examples/agents/wat/counter.wat");
+/// Traps at every message.
+const CRASH: &str = include_str!("../../examples/agents/wat/crash.wat");
+/// How long anything here may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct World {
+    node: Arc<Node>,
+    _dir: tempfile::TempDir,
+}
+
+async fn world() -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        data_dir: dir.path().to_owned(),
+        partitions: 4,
+        ..Config::default()
+    };
+    let node = Opened::open(config).unwrap().start(|_| Vec::new()).await.unwrap();
+    World { node, _dir: dir }
+}
+
+fn module(wat: &str) -> Bytes {
+    wat::parse_str(wat).unwrap().into()
+}
+
+fn draft(json: &serde_json::Value) -> Draft {
+    Draft::from_json(json.to_string().as_bytes()).unwrap()
+}
+
+impl World {
+    async fn deploy(&self, wat: &str, config: &serde_json::Value) {
+        let spec = AgentSpec::from_json(config.to_string().as_bytes()).unwrap();
+        self.node.deploy(&Caller::anonymous(), module(wat), spec).await.unwrap();
+    }
+
+    async fn group(&self, json: &serde_json::Value) {
+        let spec = GroupSpec::from_json(json.to_string().as_bytes()).unwrap();
+        self.node.create_group(&Caller::anonymous(), spec).await.unwrap();
+    }
+
+    async fn ask(&self, agent: &str) -> Result<Reply> {
+        let draft = draft(&serde_json::json!({"performative": "request", "receiver": agent, "content": {}}));
+        self.node
+            .send_and_wait(&Caller::anonymous(), draft, PATIENCE, false)
+            .await
+    }
+
+    async fn snapshot(&self) -> Snapshot {
+        self.node.tree.get().unwrap().snapshot().await
+    }
+
+    async fn incarnation(&self, name: &str) -> u64 {
+        fn find(node: &Snapshot, name: &str) -> Option<u64> {
+            if node.name == name {
+                return Some(node.incarnation);
+            }
+            node.children.iter().find_map(|child| find(child, name))
+        }
+        find(&self.snapshot().await, name).unwrap()
+    }
+
+    /// Waits for something to become true; the world has no event for each of these.
+    async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let began = Instant::now();
+        while !holds().await {
+            assert!(began.elapsed() < PATIENCE, "{what} did not come true");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Sends to `counter` without pause while `fault` is done, and then looks whether all that was acknowledged was handled
+    /// once and nothing else was counted.
+    async fn survives(&self, fault: impl AsyncFnOnce()) {
+        let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let mut floods = tokio::task::JoinSet::new();
+        for client in 0..4 {
+            let (node, stop, acknowledged) = (self.node.clone(), stop.clone(), acknowledged.clone());
+            floods.spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let json = serde_json::json!({
+                        "performative": "request", "receiver": "counter", "content": {}, "sender": format!("c{client}"),
+                    });
+                    match node.send(&Caller::anonymous(), draft(&json)).await {
+                        Ok(_) => acknowledged.fetch_add(1, Ordering::Relaxed),
+                        // Refused, so nothing was promised; the part that is down is coming back.
+                        Err(_) => {
+                            tokio::task::yield_now().await;
+                            0
+                        }
+                    };
+                }
+            });
+        }
+        let enough = async |more: u64| {
+            let from = acknowledged.load(Ordering::Relaxed);
+            self.until("the load goes on", async || {
+                acknowledged.load(Ordering::Relaxed) >= from + more
+            })
+            .await;
+        };
+        enough(50).await;
+        fault().await;
+        enough(50).await;
+        stop.store(true, Ordering::Relaxed);
+        while let Some(ended) = floods.join_next().await {
+            ended.unwrap();
+        }
+        let query = |status| MessageQuery {
+            performative: Some(crate::fipa::Performative::Request),
+            status,
+            limit: 1,
+            ..MessageQuery::default()
+        };
+        self.until("everything is handled", async || {
+            let page = self.node.messages(query(Some(Status::Queued))).await;
+            page.is_ok_and(|page| page.total == 0)
+        })
+        .await;
+        let all = self.node.messages(query(None)).await.unwrap().total;
+        let done = self.node.messages(query(Some(Status::Processed))).await.unwrap().total;
+        assert!(
+            done >= acknowledged.load(Ordering::Relaxed),
+            "what was acknowledged was handled"
+        );
+        assert_eq!(done, all, "and nothing failed");
+        let reply = self.ask("counter").await.unwrap();
+        let crate::message::Content::Json(count) = &reply.message.content else {
+            panic!("the counter answers in JSON");
+        };
+        assert_eq!(
+            count.as_ref(),
+            (all + 1).to_string().as_bytes(),
+            "each was counted once"
+        );
+    }
+
+    async fn kill(&self, path: &str) {
+        let before = self.snapshot().await.find(path).unwrap().incarnation;
+        let tree = self.node.tree.get().unwrap();
+        tree.actor(path)
+            .unwrap_or_else(|| panic!("nothing runs at {path}"))
+            .kill();
+        self.until("it is restarted", async || {
+            let snapshot = self.snapshot().await;
+            snapshot
+                .find(path)
+                .is_some_and(|part| part.incarnation > before && part.state == "running")
+        })
+        .await;
+    }
+}
+
+fn counter() -> serde_json::Value {
+    serde_json::json!({"name": "counter", "permissions": {"state": true}})
+}
+
+/// What has to stand after a part was killed: the agents that the architecture does not name were not touched.
+async fn killing(path: impl FnOnce(&World) -> String, touches_agents: bool) {
+    let world = world().await;
+    world.deploy(COUNTER, &counter()).await;
+    let path = path(&world);
+    let before = world.incarnation("counter").await;
+    world.survives(async || world.kill(&path).await).await;
+    let after = world.incarnation("counter").await;
+    assert_eq!(
+        after > before,
+        touches_agents,
+        "{path}: incarnation {before}, then {after}"
+    );
+    world.node.shutdown().await;
+}
+
+fn home(world: &World) -> String {
+    let partition = world.node.find("counter").unwrap().partition;
+    format!("node/core/partitions/{partition}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_instance_loses_nothing() {
+    killing(|world| format!("{}/agents/counter", home(world)), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_router_restarts_its_partitions_guests_from_the_journal() {
+    killing(|world| format!("{}/router", home(world)), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_supervisor_of_agents_restarts_them() {
+    killing(|world| format!("{}/agents", home(world)), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_partition_comes_back_whole() {
+    killing(home, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_loss_of_the_journals_keeper_restarts_all_partitions() {
+    killing(|_| "node/core/journal".to_owned(), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_loss_of_the_projections_keeper_restarts_all_partitions() {
+    killing(|_| "node/core/projections".to_owned(), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_announcer_stops_no_guest() {
+    killing(|_| "node/events/announcer".to_owned(), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_chronicler_stops_no_guest() {
+    killing(|_| "node/events/chronicler".to_owned(), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_supervisors_of_events_modules_and_deployments_stop_no_guest() {
+    for part in ["node/events", "node/modules", "node/deployments"] {
+        killing(|_| part.to_owned(), false).await;
+    }
+}
+
+/// Three agents under one strategy; the second one crashes once. Who was restarted?
+async fn restarted_after_the_second_crashes(strategy: &str) -> [bool; 3] {
+    let world = world().await;
+    world
+        .group(&serde_json::json!({"name": "shop", "strategy": strategy}))
+        .await;
+    for (name, wat) in [("first", COUNTER), ("second", CRASH), ("third", COUNTER)] {
+        let config = serde_json::json!({
+            "name": name, "permissions": {"state": true},
+            "supervision": {"group": "shop"}, "delivery": {"max_deliveries": 1},
+        });
+        world.deploy(wat, &config).await;
+    }
+    assert_eq!(
+        world.ask("first").await.unwrap().message.performative,
+        crate::fipa::Performative::Inform
+    );
+    let failure = world.ask("second").await.unwrap();
+    assert_eq!(failure.message.performative, crate::fipa::Performative::Failure);
+    world
+        .until("the second is back", async || world.incarnation("second").await == 2)
+        .await;
+    world
+        .until("all run", async || {
+            let path = world.node.group("shop").unwrap().path;
+            let snapshot = world.snapshot().await;
+            snapshot
+                .find(&path)
+                .unwrap()
+                .children
+                .iter()
+                .all(|child| child.state == "running")
+        })
+        .await;
+    for name in ["first", "third"] {
+        let reply = world.ask(name).await.unwrap();
+        assert_eq!(
+            reply.message.performative,
+            crate::fipa::Performative::Inform,
+            "{name} answers"
+        );
+    }
+    let mut restarted = [false; 3];
+    for (restarted, name) in restarted.iter_mut().zip(["first", "second", "third"]) {
+        *restarted = world.incarnation(name).await > 1;
+    }
+    world.node.shutdown().await;
+    restarted
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_one_for_one_the_crashed_agent_alone_restarts() {
+    assert_eq!(
+        restarted_after_the_second_crashes("one_for_one").await,
+        [false, true, false]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_rest_for_one_those_after_it_restart_too() {
+    assert_eq!(
+        restarted_after_the_second_crashes("rest_for_one").await,
+        [false, true, true]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_one_for_all_everyone_restarts() {
+    assert_eq!(
+        restarted_after_the_second_crashes("one_for_all").await,
+        [true, true, true]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_and_their_members_come_back_with_the_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        data_dir: dir.path().to_owned(),
+        partitions: 4,
+        ..Config::default()
+    };
+    let node = Opened::open(config.clone())
+        .unwrap()
+        .start(|_| Vec::new())
+        .await
+        .unwrap();
+    let mut world = World { node, _dir: dir };
+    world
+        .group(&serde_json::json!({"name": "shop", "strategy": "one_for_all"}))
+        .await;
+    world
+        .group(&serde_json::json!({"name": "checkout", "parent": "shop", "strategy": "rest_for_one"}))
+        .await;
+    let member = serde_json::json!({
+        "name": "counter", "permissions": {"state": true}, "supervision": {"group": "checkout"},
+    });
+    world.deploy(COUNTER, &member).await;
+    world.ask("counter").await.unwrap();
+    world.node.shutdown().await;
+    drop(std::mem::replace(
+        &mut world.node,
+        Opened::open(config.clone())
+            .unwrap()
+            .start(|_| Vec::new())
+            .await
+            .unwrap(),
+    ));
+    let path = world.node.group("checkout").unwrap().path;
+    assert!(path.ends_with("/agents/shop/checkout"), "{path}");
+    assert!(world.snapshot().await.find(&format!("{path}/counter")).is_some());
+    let reply = world.ask("counter").await.unwrap();
+    assert_eq!(
+        reply.message.content,
+        crate::message::Content::Json("2".into()),
+        "its state is there"
+    );
+    world.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_melts_down_too_often_is_failed_and_one_call_brings_it_back() {
+    let world = world().await;
+    world.group(&serde_json::json!({"name": "shop", "strategy": "one_for_all", "intensity": 0, "backoff": {"min": 0, "max": 0}})).await;
+    for (name, wat) in [("bomb", CRASH), ("counter", COUNTER)] {
+        let config = serde_json::json!({
+            "name": name, "permissions": {"state": true},
+            "supervision": {"group": "shop"}, "delivery": {"max_deliveries": 1},
+        });
+        world.deploy(wat, &config).await;
+    }
+    // Each crash melts the group down, and its partition restarts it until that budget is spent too.
+    world
+        .until("the group is given up", async || {
+            let bomb = draft(&serde_json::json!({"performative": "inform", "receiver": "bomb"}));
+            let _ = world.node.send(&Caller::anonymous(), bomb).await; // refused while it is down
+            world.node.agent("counter").await.unwrap().summary.lifecycle == Lifecycle::Failed
+        })
+        .await;
+    assert!(matches!(world.ask("counter").await, Err(Error::InvalidState { .. })));
+    world
+        .node
+        .supervise(&Caller::anonymous(), "shop", Verb::Restart)
+        .await
+        .unwrap();
+    let reply = world.ask("counter").await.unwrap();
+    assert_eq!(reply.message.performative, crate::fipa::Performative::Inform);
+    world.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_agent_takes_messages_and_no_turns_also_after_a_restart_of_its_partition() {
+    let world = world().await;
+    world.deploy(COUNTER, &counter()).await;
+    let caller = Caller::anonymous();
+    world.node.suspend_agent(&caller, "counter", true).await.unwrap();
+    let json = serde_json::json!({"performative": "request", "receiver": "counter", "content": {}});
+    let receipt = world.node.send(&caller, draft(&json)).await.unwrap();
+    world.kill(&format!("{}/router", home(&world))).await;
+    let id = receipt.message_id.to_string();
+    assert_eq!(world.node.message(&id).await.unwrap().status, Status::Queued);
+    world.node.suspend_agent(&caller, "counter", false).await.unwrap();
+    world
+        .until("it is handled", async || {
+            world.node.message(&id).await.unwrap().status == Status::Processed
+        })
+        .await;
+    world.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_agent_can_be_started_again_with_its_state() {
+    let world = world().await;
+    world.deploy(COUNTER, &counter()).await;
+    world.ask("counter").await.unwrap();
+    let caller = Caller::anonymous();
+    world
+        .node
+        .stop_agent(&caller, "counter", StopOptions::default())
+        .await
+        .unwrap();
+    world
+        .until("it is stopped", async || {
+            world.node.agent("counter").await.unwrap().summary.lifecycle == Lifecycle::Stopped
+        })
+        .await;
+    world.node.start_agent(&caller, "counter").await.unwrap();
+    let reply = world.ask("counter").await.unwrap();
+    assert_eq!(reply.message.content, crate::message::Content::Json("2".into()));
+    world.node.remove_agent(&caller, "counter", false).await.unwrap();
+    assert!(matches!(
+        world.node.agent("counter").await,
+        Err(Error::AgentNotFound(_))
+    ));
+    world.node.shutdown().await;
+}
