@@ -10,6 +10,7 @@ use crate::config::{Config, ConfigError};
 
 mod demo;
 mod serve;
+mod tree_file;
 
 /// A server for multi-agent systems: WebAssembly agents, FIPA messages, OTP supervision, atomic turns.
 #[derive(Debug, Parser)]
@@ -41,6 +42,9 @@ struct ServeArgs {
     /// Address of gRPC; port 0 takes a free one [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDR")]
     grpc_listen: Option<SocketAddr>,
+    /// Supervision groups and agents to be there at start (TOML).
+    #[arg(long, value_name = "FILE")]
+    tree: Option<PathBuf>,
     /// Write the addresses as JSON to this file once both listen.
     #[arg(long, value_name = "FILE")]
     addr_file: Option<PathBuf>,
@@ -63,6 +67,7 @@ impl ServeArgs {
         config.listen = self.listen.unwrap_or(config.listen);
         config.grpc_listen = self.grpc_listen.unwrap_or(config.grpc_listen);
         config.check()?;
+        config.tree = self.tree.or(config.tree);
         Ok((config, self.addr_file))
     }
 }

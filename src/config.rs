@@ -20,6 +20,8 @@ pub struct Config {
     pub grpc_listen: SocketAddr,
     /// Units of ownership. Fixed when the data folder is made.
     pub partitions: u16,
+    /// Supervision groups and agents to be there at start (a TOML file).
+    pub tree: Option<PathBuf>,
     pub limits: Limits,
     /// The most that any agent may ask for.
     pub ceilings: Ceilings,
@@ -51,6 +53,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             grpc_listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
             partitions: 64,
+            tree: None,
             limits: Limits::default(),
             ceilings: Ceilings::default(),
             shutdown: Span(std::time::Duration::from_secs(10)),

@@ -1,6 +1,7 @@
 //! What the node measures of itself: Prometheus metrics, logs, and the figures of the system metrics.
 
 use std::collections::VecDeque;
+use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -68,9 +69,10 @@ pub fn log_at(level: &str) {
 
 fn install(json: bool, default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("CAXTON_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{default},actix_server=warn")));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     // A second call, as in tests, keeps the first subscriber.
     let _ = if json {

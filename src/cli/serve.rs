@@ -14,6 +14,12 @@ pub(super) async fn serve(config: Config, addr_file: Option<PathBuf>) -> Result<
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let server = Server::start(config).await?;
+    if let Some(tree) = &server.node().config().tree
+        && let Err(error) = super::tree_file::apply(server.node(), tree).await
+    {
+        server.shutdown().await;
+        return Err(error.into());
+    }
     let addresses = server.addresses();
     println!(
         "caxton listens: REST and WebSocket on http://{}, gRPC on {}",

@@ -20,3 +20,4 @@ mod refusals;
 mod serving;
 mod stopping;
 mod supervision;
+mod tree_file;

@@ -1,0 +1,129 @@
+//! `serve --tree F`: groups and agents that are to be there when the server answers.
+//!
+//! ```toml
+//! [[supervisor]]
+//! name = "checkout"
+//! strategy = "rest_for_one"
+//!
+//! [[agent]]
+//! module = "basket.wasm"                  # beside this file
+//! config = { name = "basket", supervision = { group = "checkout" } }
+//! ```
+//!
+//! What is there already as declared is left alone; a group that differs is changed, which restarts nothing. An agent that
+//! differs is an error: this file says what should be, and the server does not replace what somebody deployed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use figment::Figment;
+use figment::providers::{Format, Toml};
+use serde::Deserialize;
+
+use crate::agent::spec::AgentSpec;
+use crate::error::Error;
+use crate::group::GroupSpec;
+use crate::id::Digest;
+use crate::node::{Caller, Node};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TreeFile {
+    #[serde(default)]
+    supervisor: Vec<serde_json::Value>,
+    #[serde(default)]
+    agent: Vec<AgentEntry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AgentEntry {
+    /// Relative to the file.
+    module: PathBuf,
+    config: serde_json::Value,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TreeError {
+    #[error("there is no tree file {0}")]
+    NoFile(PathBuf),
+    #[error("the tree file is wrong: {0}")]
+    Wrong(Box<figment::Error>),
+    #[error("the tree file, supervisor {number}: {source}")]
+    Group { number: usize, source: Error },
+    #[error("the tree file, agent {number}: {source}")]
+    Agent { number: usize, source: Error },
+    #[error("the tree file, agent {number}: cannot read {file}: {source}")]
+    Module {
+        number: usize,
+        file: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("the tree file, agent {number}: '{name}' is deployed with another {what}; remove it, or change the file")]
+    Differs {
+        number: usize,
+        name: String,
+        what: &'static str,
+    },
+}
+
+/// Makes what a file declares. The first thing that cannot be made is the error.
+pub(super) async fn apply(node: &Arc<Node>, file: &Path) -> Result<(), TreeError> {
+    if !file.exists() {
+        return Err(TreeError::NoFile(file.to_owned()));
+    }
+    let tree: TreeFile = Figment::from(Toml::file_exact(file))
+        .extract()
+        .map_err(|error| TreeError::Wrong(Box::new(error)))?;
+    let caller = Caller::anonymous();
+    for (number, value) in (1..).zip(tree.supervisor) {
+        let made = make_group(node, &caller, &value).await;
+        made.map_err(|source| TreeError::Group { number, source })?;
+    }
+    let folder = file.parent().unwrap_or(Path::new("."));
+    for (number, entry) in (1..).zip(tree.agent) {
+        make_agent(node, &caller, folder, number, entry).await?;
+    }
+    Ok(())
+}
+
+async fn make_group(node: &Arc<Node>, caller: &Caller, value: &serde_json::Value) -> Result<(), Error> {
+    let spec = GroupSpec::from_json(value.to_string().as_bytes())?;
+    match node.group(spec.name.as_str()) {
+        Ok(there) if there.spec == spec => Ok(()),
+        Ok(there) => node
+            .update_group(caller, there.spec.name.as_str(), spec)
+            .await
+            .map(|_| ()),
+        Err(_) => node.create_group(caller, spec).await.map(|_| ()),
+    }
+}
+
+async fn make_agent(
+    node: &Arc<Node>,
+    caller: &Caller,
+    folder: &Path,
+    number: usize,
+    entry: AgentEntry,
+) -> Result<(), TreeError> {
+    let wrong = |source| TreeError::Agent { number, source };
+    let spec = AgentSpec::from_json(entry.config.to_string().as_bytes()).map_err(wrong)?;
+    let file = folder.join(entry.module);
+    let module = tokio::fs::read(&file).await;
+    let module = module.map_err(|source| TreeError::Module { number, file, source })?;
+    let Ok(there) = node.agent(spec.name.as_str()).await else {
+        return node
+            .deploy(caller, module.into(), spec)
+            .await
+            .map(|_| ())
+            .map_err(wrong);
+    };
+    let same_spec = serde_json::to_value(&there.summary.spec).ok() == serde_json::to_value(&spec).ok();
+    let what = match (there.summary.digest == Digest::of(&module), same_spec) {
+        (true, true) => return Ok(()),
+        (false, _) => "module",
+        (true, false) => "configuration",
+    };
+    let name = spec.name.to_string();
+    Err(TreeError::Differs { number, name, what })
+}
