@@ -57,7 +57,10 @@ pub enum Standing {
     Running,
     /// It takes messages and no turns.
     Suspended,
-    Draining,
+    Draining {
+        /// When the grace is over.
+        until: Timestamp,
+    },
     Stopped,
     Failed {
         why: String,

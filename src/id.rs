@@ -119,12 +119,14 @@ impl FromStr for AgentName {
             && text.chars().all(legal)
             // A name that reads as an id could never be told from it in a path or a `receiver`.
             && text.parse::<AgentId>().is_err()
+            // The host's own address.
+            && text != "platform"
         {
             Ok(Self(text.to_owned()))
         } else {
             Err(InvalidId {
                 given: text.chars().take(80).collect(),
-                expected: "a name: 1 to 64 of a-z A-Z 0-9 . _ -, beginning with a letter or a digit, and not an agent id",
+                expected: "a name: 1 to 64 of a-z A-Z 0-9 . _ -, beginning with a letter or a digit, not an agent id and not `platform`",
             })
         }
     }
@@ -244,7 +246,7 @@ mod tests {
     #[test]
     fn a_name_that_reads_as_an_id_is_refused() {
         assert!(AgentId::new().to_string().parse::<AgentName>().is_err());
-        for bad in ["", "-a", "a b", "client:x", "ä", &"x".repeat(65)] {
+        for bad in ["", "platform", "-a", "a b", "client:x", "ä", &"x".repeat(65)] {
             assert!(bad.parse::<AgentName>().is_err(), "{bad}");
         }
         assert!("my-agent_1.x".parse::<AgentName>().is_ok());

@@ -26,8 +26,12 @@ pub mod limits {
     pub const RECEIVERS: usize = 1_024;
     /// Bytes of each text parameter.
     pub const TEXT_BYTES: usize = 1_024;
+    /// Bytes of a receiver as it is written.
+    pub const RECEIVER_BYTES: usize = 256;
     /// Extension parameters (`x_…`) of one message.
     pub const EXTENSIONS: usize = 32;
+    /// Bytes of all extension parameters, names and values in JSON.
+    pub const EXTENSION_BYTES: usize = 64 << 10;
     /// Times a message may cause another before the host takes it for a loop.
     pub const HOPS: u32 = 10_000;
 }
@@ -141,6 +145,14 @@ impl Content {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Bytes with the content type.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Json(json) => json.len(),
+            Self::Bytes { content_type, data } => content_type.len() + data.len(),
+        }
+    }
 }
 
 impl Default for Content {
@@ -178,26 +190,33 @@ pub struct Message {
 }
 
 impl Message {
-    /// Bytes that this message costs a mailbox: its content and texts, and a flat sum for the rest.
+    /// Bytes that this message costs a mailbox: its content, texts and extensions, and a flat sum for the rest.
     pub fn weight(&self) -> usize {
         const ENVELOPE: usize = 256;
-        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        const ADDRESS: usize = 40;
+        let texts = [
+            &self.reply_to,
+            &self.language,
+            &self.ontology,
+            &self.protocol,
+            &self.reply_with,
+            &self.in_reply_to,
+            &self.traceparent,
+        ];
+        let name = |receiver: &Address| match receiver {
+            Address::Client(name) => name.as_str().len(),
+            Address::Agent(_) | Address::Platform => 0,
+        };
         ENVELOPE
-            + self.content.len()
+            + self.content.weight()
             + self.conversation_id.len()
-            + [
-                &self.reply_to,
-                &self.language,
-                &self.ontology,
-                &self.protocol,
-                &self.reply_with,
-                &self.in_reply_to,
-            ]
-            .into_iter()
-            .map(text)
-            .sum::<usize>()
-            + self.receivers.len() * 32
-            + self.extensions.len() * 64
+            + texts.into_iter().flatten().map(String::len).sum::<usize>()
+            + self
+                .receivers
+                .iter()
+                .map(|receiver| ADDRESS + name(receiver))
+                .sum::<usize>()
+            + extensions_weight(&self.extensions)
     }
 
     /// What the platform says to `to` when `about` could not take effect (FIPA SC00037, failure).
@@ -233,6 +252,14 @@ impl Message {
             extensions: BTreeMap::new(),
         }
     }
+}
+
+/// Bytes of extension parameters, names and values in JSON.
+pub(crate) fn extensions_weight(extensions: &BTreeMap<String, serde_json::Value>) -> usize {
+    extensions
+        .iter()
+        .map(|(name, value)| name.len() + value.to_string().len())
+        .sum()
 }
 
 /// A parameter of a draft that cannot be accepted: which, and what would be.

@@ -112,7 +112,8 @@ impl Node {
             conversation_id: receipt.conversation_id.clone(),
         };
         let answered = tokio::time::timeout(timeout, answered).await.map_err(|_| late())?;
-        let (message, seq) = answered.map_err(|_| late())?;
+        let lost = "the wait was cut off; the message stays delivered, and an answer stays readable in the history";
+        let (message, seq) = answered.map_err(|_| unavailable(lost))?;
         self.until_durable(seq).await?;
         Ok(Reply { receipt, message })
     }
@@ -206,7 +207,7 @@ impl Standing {
         match self {
             Self::Loaded => Lifecycle::Loaded,
             Self::Running | Self::Suspended => Lifecycle::Running,
-            Self::Draining => Lifecycle::Draining,
+            Self::Draining { .. } => Lifecycle::Draining,
             Self::Stopped => Lifecycle::Stopped,
             Self::Failed { .. } => Lifecycle::Failed,
         }

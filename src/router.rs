@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::agent::Outcome;
 use crate::directory::{Directory, Entry, Standing};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{AgentId, Fence, MessageId, Partition, Seq};
 use crate::journal::{Journal, JournalError, Record, Turn, TurnEnd};
 use crate::mailbox::{Place, Ticket};
@@ -234,8 +234,12 @@ impl State {
             let first = refused.swap_remove(0);
             return Ok(Err(first.error));
         };
-        if let Some(expected) = expected {
-            self.shared.waiters.expect(&letter.message, expected);
+        if let Some(expected) = expected
+            && !self.shared.waiters.expect(&letter.message, expected)
+        {
+            let mend =
+                "another call waits for an answer to the same conversation_id and reply_with; use another reply_with";
+            return Ok(Err(Error::Conflict(mend.to_owned())));
         }
         let receipt = letter.receipt(refused, now);
         let seq = self.append(Vec::new(), vec![letter]).await?;
@@ -331,6 +335,11 @@ impl State {
             [one] => (*one).into(),
             several => several.into(),
         };
+        if letter.is_none()
+            && let Some(first) = refused.first()
+        {
+            letters.push(Letter::refused(first)); // so that the failure is about something that can be looked up
+        }
         if let Some(first) = refused.first_mut()
             && first.about.performative.may_be_answered()
         {

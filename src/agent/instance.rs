@@ -272,7 +272,7 @@ fn commit(
 
 /// Waits for room in the queue before the owner of the partition.
 async fn permit(slot: &Slot, effects: &wasm::Effects) -> Option<OwnedSemaphorePermit> {
-    let sends = effects.sends.iter().map(|draft| draft.content.len() + 512);
+    let sends = effects.sends.iter().map(|draft| draft.content.weight() + 512);
     let writes = effects
         .writes
         .iter()

@@ -14,6 +14,8 @@ pub mod limits {
     pub const CAPABILITIES: usize = 64;
     pub const CAPABILITY_BYTES: usize = 128;
     pub const MESSAGE_PERMISSIONS: usize = 256;
+    /// Bytes of one pattern; the compiled form of a longer one may be too large to make.
+    pub const PATTERN_BYTES: usize = 256;
 }
 
 /// The declaration of an agent. Unknown keys are refused by name.
@@ -89,7 +91,8 @@ impl Default for Resources {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Permissions {
-    /// Whom it may message: `*`, a name or id, a glob over names, or `cap:<capability>`.
+    /// Whom it may message. `*` is everybody. Else a glob over the names of agents, an agent's id, or `cap:…` (which covers
+    /// `all:…` too) and `client:…` with a glob behind.
     pub message: Vec<String>,
     pub state: bool,
     pub random: bool,
@@ -263,6 +266,9 @@ impl AgentSpec {
         let mut value: serde_json::Value =
             serde_json::from_slice(json).map_err(|error| Error::invalid("config", format!("is not JSON: {error}")))?;
         drop_nulls(&mut value);
+        if !value.is_object() {
+            return Err(Error::invalid("config", "must be an object"));
+        }
         serde_path_to_error::deserialize(value).map_err(|error| {
             let path = error.path().to_string();
             let field = if path == "." {
@@ -367,13 +373,20 @@ impl AgentSpec {
 }
 
 impl Permissions {
-    /// The compiled patterns of `message`.
-    pub fn matchers(&self) -> Result<Vec<GlobMatcher>> {
+    /// The compiled patterns of `message`, each with its text.
+    pub fn matchers(&self) -> Result<Vec<(String, GlobMatcher)>> {
+        let wrong = |problem: String| Error::invalid("config.permissions.message", problem);
         let compile = |pattern: &String| {
-            GlobBuilder::new(pattern)
+            if pattern.len() > limits::PATTERN_BYTES {
+                return Err(wrong(format!(
+                    "has a pattern of more than {} bytes",
+                    limits::PATTERN_BYTES
+                )));
+            }
+            let glob = GlobBuilder::new(pattern)
                 .build()
-                .map(|glob| glob.compile_matcher())
-                .map_err(|error| Error::invalid("config.permissions.message", format!("has a bad pattern: {error}")))
+                .map_err(|error| wrong(format!("has a bad pattern: {error}")))?;
+            Ok((pattern.clone(), glob.compile_matcher()))
         };
         self.message.iter().map(compile).collect()
     }

@@ -114,7 +114,7 @@ impl Draft {
                 }
                 _ => {
                     return Err(InvalidDraft::new(
-                        name,
+                        name.chars().take(64).collect::<String>(),
                         "is no parameter of a message; one of your own begins with x_",
                     ));
                 }
@@ -159,6 +159,27 @@ impl Draft {
                 "receiver",
                 format!("has more than {} entries", limits::RECEIVERS),
             ));
+        }
+        if self
+            .receivers
+            .iter()
+            .any(|receiver| receiver.len() > limits::RECEIVER_BYTES)
+        {
+            let problem = format!("has an entry of more than {} bytes", limits::RECEIVER_BYTES);
+            return Err(InvalidDraft::new("receiver", problem));
+        }
+        if let Content::Bytes { content_type, .. } = &self.content
+            && content_type.len() > limits::TEXT_BYTES
+        {
+            let problem = format!("is longer than {} bytes", limits::TEXT_BYTES);
+            return Err(InvalidDraft::new("content_type", problem));
+        }
+        if super::extensions_weight(&self.extensions) > limits::EXTENSION_BYTES {
+            let problem = format!(
+                "the extension parameters take more than {} bytes",
+                limits::EXTENSION_BYTES
+            );
+            return Err(InvalidDraft::new("x_", problem));
         }
         if self.content.len() > limits::CONTENT_BYTES {
             return Err(InvalidDraft::new(

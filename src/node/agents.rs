@@ -89,7 +89,11 @@ impl Node {
         let running = entry.slot().and_then(|slot| *slot.running.lock());
         let failure = match &*entry.standing.read() {
             Standing::Failed { why } => Some(why.clone()),
-            Standing::Loaded | Standing::Running | Standing::Suspended | Standing::Draining | Standing::Stopped => None,
+            Standing::Loaded
+            | Standing::Running
+            | Standing::Suspended
+            | Standing::Draining { .. }
+            | Standing::Stopped => None,
         };
         Ok(AgentDetails {
             summary: summary(&entry),

@@ -119,6 +119,11 @@ pub struct StopOptions {
 }
 
 impl StopOptions {
+    /// When a stop that begins now is over at the latest.
+    pub fn until(&self, now: Timestamp) -> Timestamp {
+        if self.drain { now.plus(self.grace) } else { now }
+    }
+
     /// Beyond this a caller has slipped with the unit.
     pub const MAX_GRACE: Duration = Duration::from_secs(3600);
 }

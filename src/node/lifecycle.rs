@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::json;
-use supervisors::StartChildError;
+use supervisors::{ExitReason, StartChildError};
 use tokio::sync::oneshot;
 
 use super::agents::{event, opened, record, summary};
@@ -129,10 +129,13 @@ impl Node {
     async fn start_instance(self: &Arc<Self>, entry: &Entry, slot: &Arc<Slot>) -> Result<()> {
         let started = self.home(entry)?.start_child(self.agent_child(slot)).await;
         started.map(|_| ()).map_err(|error| match error {
-            StartChildError::Failed(reason) => Error::DeploymentFailed {
-                kind: reason.label(),
-                reason: reason.to_string(),
-            },
+            StartChildError::Failed(reason) => {
+                let cause = root_cause(&reason);
+                Error::DeploymentFailed {
+                    kind: cause.label(),
+                    reason: cause.to_string(),
+                }
+            }
             StartChildError::Gone => unavailable("the supervisor of the agent is down or restarts"),
             StartChildError::Invalid(problem) => Error::invalid("config.supervision", problem.to_string()),
             other @ (StartChildError::AlreadyPresent
@@ -156,7 +159,7 @@ impl Node {
             match &*standing {
                 Standing::Stopped | Standing::Failed { .. } => std::mem::replace(&mut *standing, Standing::Loaded),
                 Standing::Running | Standing::Suspended => return Ok(summary(&entry)),
-                Standing::Loaded | Standing::Draining => return Err(busy(&entry, &standing)),
+                Standing::Loaded | Standing::Draining { .. } => return Err(busy(&entry, &standing)),
             }
         };
         let started = self.start_again(&entry, caller).await;
@@ -269,7 +272,7 @@ impl Node {
         };
         match standing {
             Standing::Stopped => return Ok(answer(Lifecycle::Stopped, now)),
-            Standing::Draining => return Ok(answer(Lifecycle::Draining, now.plus(options.grace))),
+            Standing::Draining { until } => return Ok(answer(Lifecycle::Draining, until)),
             Standing::Loaded => return Err(busy(&entry, &standing)),
             Standing::Running | Standing::Suspended | Standing::Failed { .. } => {}
         }
@@ -277,7 +280,7 @@ impl Node {
         let (node, stopping, by) = (self.clone(), entry.clone(), caller.clone());
         // One operation for both, so that whoever hangs up cannot leave a stop half done.
         let work = async move {
-            let begun = node.begin_stop(&stopping, &by).await;
+            let begun = node.begin_stop(&stopping, &by, options).await;
             let go_on = begun.is_ok();
             let _ = tell.send(begun);
             if go_on {
@@ -289,7 +292,7 @@ impl Node {
         drop(self.operations.start("stop", work).await?); // the end of it is an event
         told.await
             .map_err(|_| Error::internal("the stop ended without a word"))??;
-        Ok(answer(Lifecycle::Draining, now.plus(options.grace)))
+        Ok(answer(Lifecycle::Draining, options.until(now)))
     }
 
     /// Removes an agent, its state and its queue; what it has is handled first, unless `force` says otherwise. Its messages
@@ -302,16 +305,16 @@ impl Node {
 
     async fn remove_now(self: Arc<Self>, caller: &Caller, key: &str, force: bool) -> Result<Removed> {
         let entry = self.find(key)?;
-        let standing = entry.standing.read().clone();
-        match standing {
-            Standing::Loaded => return Err(busy(&entry, &standing)),
-            Standing::Running | Standing::Suspended => self.begin_stop(&entry, caller).await?,
-            Standing::Draining | Standing::Stopped | Standing::Failed { .. } => {}
-        }
         let options = StopOptions {
             drain: !force,
             ..StopOptions::default()
         };
+        let standing = entry.standing.read().clone();
+        match standing {
+            Standing::Loaded => return Err(busy(&entry, &standing)),
+            Standing::Running | Standing::Suspended => self.begin_stop(&entry, caller, options).await?,
+            Standing::Draining { .. } | Standing::Stopped | Standing::Failed { .. } => {}
+        }
         self.finish_stop(&entry, options).await?;
         self.withdraw(&entry).await;
         let removed_at = Timestamp::now();
@@ -337,7 +340,7 @@ impl Node {
     }
 
     /// Makes the wish to stop durable and shuts the door.
-    async fn begin_stop(&self, entry: &Arc<Entry>, caller: &Caller) -> Result<()> {
+    async fn begin_stop(&self, entry: &Arc<Entry>, caller: &Caller, options: StopOptions) -> Result<()> {
         let (changed, by) = (entry.clone(), caller.clone());
         let change = move || {
             let mut standing = changed.standing.write();
@@ -347,9 +350,10 @@ impl Node {
             ) {
                 return None;
             }
-            *standing = Standing::Draining;
-            changed.mailbox.drain();
             let now = Timestamp::now();
+            let until = options.until(now);
+            *standing = Standing::Draining { until };
+            changed.mailbox.drain();
             let mut document = changed.document.write();
             document.stopped_at = Some(now);
             let body = json!({"agent_id": changed.id, "name": changed.name, "by": by.principal.as_str()});
@@ -376,7 +380,11 @@ impl Node {
             agent: entry.id,
             reason: "gone",
             detail: "the agent was stopped".to_owned(),
-            records: vec![event("agent.stopped", entry.id, &body, now)],
+            records: if settled {
+                Vec::new()
+            } else {
+                vec![event("agent.stopped", entry.id, &body, now)]
+            },
             reply: Some(reply),
         });
         if let Ok(home) = self.home(entry) {
@@ -409,6 +417,21 @@ impl Node {
             self.until_durable(seq).await?;
         }
         Ok(seq)
+    }
+}
+
+/// Why a start failed, without the way through the tree.
+fn root_cause(reason: &ExitReason) -> &ExitReason {
+    match reason {
+        ExitReason::StartFailed { reason, .. } => root_cause(reason),
+        ExitReason::Normal
+        | ExitReason::Shutdown
+        | ExitReason::Killed
+        | ExitReason::Cancelled
+        | ExitReason::Panic(_)
+        | ExitReason::HeartbeatLost
+        | ExitReason::StartTimeout
+        | ExitReason::Error { .. } => reason,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Starting and ending a node.
 
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -221,16 +221,16 @@ fn events(journal: &Arc<dyn Journal>, directory: &Arc<Directory>, fanout: &Fanou
     .into_child()
 }
 
-/// Makes the data folder, for its owner alone.
+/// Makes the data folder, for its owner alone; one that is there already becomes that, for it holds what agents say.
 fn open_folder(dir: &Path) -> Result<(), StartError> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|source| StartError::Folder {
-            dir: dir.to_owned(),
-            source,
-        })
+    let open = || {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
+    };
+    open().map_err(|source| StartError::Folder {
+        dir: dir.to_owned(),
+        source,
+    })
 }
 
 /// The number of partitions decides where agents live, so the folder remembers the one that it was made with.

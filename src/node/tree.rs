@@ -282,20 +282,37 @@ impl Node {
 /// An agent's permissions.
 struct Granted {
     directory: Weak<Directory>,
-    message: Vec<GlobMatcher>,
+    message: Vec<(String, GlobMatcher)>,
     state: bool,
     random: bool,
 }
 
+impl Granted {
+    fn pattern_of(&self, prefix: &str, text: &str) -> bool {
+        self.message
+            .iter()
+            .any(|(pattern, glob)| pattern.starts_with(prefix) && glob.is_match(text))
+    }
+}
+
 impl Grants for Granted {
     fn may_message(&self, receiver: &str) -> bool {
-        let granted = |text: &str| self.message.iter().any(|pattern| pattern.is_match(text));
-        if granted(receiver) {
+        if self.message.iter().any(|(pattern, _)| pattern == "*") {
             return true;
         }
-        // Patterns are over names, and an id is another way to write one.
+        // Globs are over names alone: they must not reach ids, which all begin alike, nor capabilities and clients.
+        if receiver.starts_with("client:") {
+            return self.pattern_of("client:", receiver);
+        }
+        if let Some(capability) = receiver.strip_prefix("cap:").or_else(|| receiver.strip_prefix("all:")) {
+            return self.pattern_of("cap:", &format!("cap:{capability}"));
+        }
         let known = self.directory.upgrade().and_then(|directory| directory.find(receiver));
-        known.is_some_and(|entry| granted(entry.name.as_str()) || granted(&entry.id.to_string()))
+        known.is_some_and(|entry| {
+            let id = entry.id.to_string();
+            let named = |(pattern, glob): &(String, GlobMatcher)| *pattern == id || glob.is_match(entry.name.as_str());
+            self.message.iter().any(named)
+        })
     }
 
     fn state(&self) -> bool {
@@ -304,5 +321,36 @@ impl Grants for Granted {
 
     fn random(&self) -> bool {
         self.random
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::spec::Permissions;
+
+    #[test]
+    fn globs_are_over_names_and_reach_nothing_else() {
+        let granted = |patterns: &[&str], receiver: &str| {
+            let permissions = Permissions {
+                message: patterns.iter().map(ToString::to_string).collect(),
+                ..Permissions::default()
+            };
+            let message = permissions.matchers().unwrap();
+            let (state, random) = (false, false);
+            let directory = Weak::new();
+            Granted {
+                directory,
+                message,
+                state,
+                random,
+            }
+            .may_message(receiver)
+        };
+        assert!(granted(&["*"], "client:ceo") && granted(&["*"], "cap:vault"));
+        assert!(!granted(&["c*"], "client:ceo") && !granted(&["c*"], "cap:vault"));
+        assert!(granted(&["cap:v*"], "cap:vault") && granted(&["cap:v*"], "all:vault"));
+        assert!(granted(&["client:*"], "client:ceo") && !granted(&["client:*"], "cap:vault"));
+        assert!(!granted(&["a*"], &crate::id::AgentId::new().to_string()));
     }
 }

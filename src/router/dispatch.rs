@@ -55,6 +55,17 @@ impl Letter {
         }
     }
 
+    /// The record of a message that nobody takes.
+    pub(super) fn refused(refusal: &Refused) -> Self {
+        Self {
+            message: refusal.about.clone(),
+            agents: Vec::new(),
+            clients: Vec::new(),
+            undelivered: Some(refusal.reason.to_owned()),
+            asks: Vec::new(),
+        }
+    }
+
     pub(super) fn record(&self) -> Record {
         Record::Message(Dispatch {
             message: self.message.clone(),
@@ -322,7 +333,7 @@ fn error(refusal: Refusal, entry: &Entry) -> Error {
         Refusal::Closed => {
             let (state, mend) = match &*entry.standing.read() {
                 Standing::Loaded | Standing::Running | Standing::Suspended => ("starting", "try again"),
-                Standing::Draining => ("draining", "it takes no more messages; deploy it again"),
+                Standing::Draining { .. } => ("draining", "it takes no more messages; deploy it again"),
                 Standing::Stopped => ("stopped", "start it again"),
                 Standing::Failed { .. } => ("failed", "see its supervision tree, then start it again"),
             };

@@ -31,16 +31,24 @@ pub struct Waiters {
 }
 
 impl Waiters {
-    /// `question` is about to be handed on; `expected` waits for its answer.
-    pub(super) fn expect(&self, question: &Message, expected: Expected) {
+    /// `question` is about to be handed on; `expected` waits for its answer. False: somebody waits already for an answer of
+    /// the same conversation and name, and which is whose could not be told.
+    pub(super) fn expect(&self, question: &Message, expected: Expected) -> bool {
         self.waiting.retain(|_, (_, waiting)| !waiting.answer.is_closed());
-        if let (Address::Client(client), Some(reply_with)) = (&question.sender, &question.reply_with) {
-            let key = Key {
-                client: client.clone(),
-                conversation_id: question.conversation_id.clone(),
-                reply_with: reply_with.clone(),
-            };
-            self.waiting.insert(key, (question.performative, expected));
+        let (Address::Client(client), Some(reply_with)) = (&question.sender, &question.reply_with) else {
+            return true;
+        };
+        let key = Key {
+            client: client.clone(),
+            conversation_id: question.conversation_id.clone(),
+            reply_with: reply_with.clone(),
+        };
+        match self.waiting.entry(key) {
+            dashmap::Entry::Occupied(_) => false,
+            dashmap::Entry::Vacant(free) => {
+                free.insert((question.performative, expected));
+                true
+            }
         }
     }
 

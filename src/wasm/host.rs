@@ -398,7 +398,7 @@ fn weight(draft: &Draft) -> usize {
     ];
     let value = |(name, value): (&String, &serde_json::Value)| name.len() + value.to_string().len();
     ENVELOPE
-        + content.len()
+        + content.weight()
         + receivers.iter().map(|receiver| receiver.len() + 32).sum::<usize>()
         + texts.into_iter().flatten().map(String::len).sum::<usize>()
         + extensions.iter().map(value).sum::<usize>()
