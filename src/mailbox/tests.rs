@@ -72,7 +72,7 @@ fn a_full_mailbox_says_no_and_room_comes_back_with_the_turn() {
 fn bytes_are_bounded_too() {
     let mailbox = Mailbox::new(Capacity {
         messages: 100,
-        bytes: 300,
+        bytes: 400,
     });
     put(&mailbox, &request()).unwrap();
     assert_eq!(put(&mailbox, &request()), Err(Refusal::Bytes));
