@@ -25,14 +25,16 @@ pub mod answers;
 mod groups;
 mod lifecycle;
 mod measure;
+mod replay;
 mod restore;
 mod start;
 mod supervise;
 mod tree;
 
 pub use answers::*;
+pub use replay::Replayed;
 pub use start::{Opened, StartError};
-pub use supervise::{PathFigures, SupervisionFigures, TreeNode, Verb};
+pub use supervise::{PathFigures, RecoveryMillis, SupervisionFigures, TreeNode, Verb};
 use tree::PartitionHandle;
 
 /// A running server, without its listeners.

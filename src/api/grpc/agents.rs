@@ -76,6 +76,7 @@ impl Agents {
             uptime,
             incarnation,
             failure,
+            path: _,
             crashes: _,
         } = self.node.agent(&asked.agent_id).await?;
         let metrics = AgentMetrics {
