@@ -29,8 +29,6 @@ pub mod limits {
     pub const SMALL_BODY_BYTES: usize = 64 << 10;
     /// Deploys whose bodies are in memory at once on one interface. Others wait before their bodies are read.
     pub const UPLOADS: usize = 8;
-    /// Pieces of the journal (of some megabytes, rarely 64) that are in memory at once for subscribers that resume.
-    pub const REPLAYS: usize = 4;
     /// Time for a request's body to arrive.
     pub const BODY_TIME: Duration = Duration::from_mins(5);
     /// Connections of one REST worker.

@@ -52,6 +52,8 @@ pub struct Node {
     compilations: Operations,
     /// Messages of clients on their way to the journal.
     sends: Semaphore,
+    /// Held while a piece of the journal is in memory for a subscriber that comes back.
+    replaying: Arc<Mutex<()>>,
     system: Mutex<System>,
     tree: tokio::sync::OnceCell<supervisors::Tree>,
     stopping: AtomicBool,

@@ -59,8 +59,6 @@ pub(super) struct State {
     pub(super) node: Arc<Node>,
     /// Room for bodies of deploys.
     pub(super) uploads: Semaphore,
-    /// Room for pieces of the journal that are read again for subscribers.
-    pub(super) replays: Arc<Semaphore>,
     /// True once the server is stopping.
     pub(super) stopping: watch::Receiver<bool>,
 }
@@ -122,7 +120,6 @@ impl Server {
         let state = web::Data::new(State {
             node,
             uploads: Semaphore::new(limits::UPLOADS),
-            replays: Arc::new(Semaphore::new(limits::REPLAYS)),
             stopping: stopped,
         });
         let server = HttpServer::new(move || {

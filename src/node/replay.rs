@@ -22,8 +22,11 @@ pub struct Replayed {
 impl Node {
     /// The durable events after `seq`, from at most `max` batches of the journal.
     pub async fn events_after(&self, seq: Seq, max: usize) -> Result<Replayed> {
-        let journal = self.journal.clone();
+        let (journal, replaying) = (self.journal.clone(), self.replaying.clone());
         let reading = tokio::task::spawn_blocking(move || {
+            // One at a time, as batches can be large and what is made of them is small. Not held by whoever asked: a
+            // connection whose client reads nothing takes its answer late.
+            let _one = replaying.lock();
             // Asked first: what is read goes at least as far, unless `max` ends it.
             let end = *journal.durable().borrow();
             let batches = journal.read_after(seq, max).map_err(Error::from)?;

@@ -128,6 +128,7 @@ impl Opened {
                 shared,
                 partitions,
                 fanout: fanout.clone(),
+                replaying: Arc::default(),
                 operations: Operations::under(deploys),
                 compilations: Operations::under(compilations),
                 system: system.into(),

@@ -29,7 +29,7 @@ pub(super) async fn events(state: web::Data<State>, request: HttpRequest) -> Res
     let limit = query.limit()?;
     let path = query.text("path")?;
     query.finish()?;
-    let asked = events_asked(since, limit, path.as_deref())?;
+    let asked = events_asked(since, limit, path.as_deref());
     let page = state.node.supervision_events(asked).await?;
     Ok(HttpResponse::Ok().json(EventsView::from(page)))
 }
