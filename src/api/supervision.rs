@@ -199,11 +199,11 @@ mod tests {
     fn changes_are_put_over_what_there_is() {
         let present = spec(json!({"name": "shop", "intensity": 3, "backoff": {"min": "1s", "max": "9s"}}));
         let changes = json!({"strategy": "one_for_all", "backoff": {"max": "5s"}, "parent": null});
-        let changed = merged(&present, changes).unwrap();
+        let whole = merged(&present, changes).unwrap();
         let expected = json!({
             "name": "shop", "strategy": "one_for_all", "intensity": 3, "backoff": {"min": "1s", "max": "5s"}
         });
-        assert_eq!(changed, spec(expected));
+        assert_eq!(whole, spec(expected));
         assert_eq!(merged(&present, json!({})).unwrap(), present);
     }
 
