@@ -6,7 +6,11 @@ use std::{env, error, fs};
 use prost::Message as _;
 
 /// The files of the package `caxton.v1`, seen from `proto/`.
-const FILES: &[&str] = &["caxton/v1/agent.proto", "caxton/v1/message.proto"];
+const FILES: &[&str] = &[
+    "caxton/v1/agent.proto",
+    "caxton/v1/message.proto",
+    "caxton/v1/supervision.proto",
+];
 
 fn main() -> Result<(), Box<dyn error::Error>> {
     println!("cargo::rerun-if-changed=proto");

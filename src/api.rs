@@ -8,6 +8,7 @@ mod envelope;
 pub mod grpc;
 mod json;
 pub mod rest;
+mod supervision;
 #[cfg(test)]
 mod testing;
 mod trace;

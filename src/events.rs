@@ -13,6 +13,7 @@ use crate::fipa::Performative;
 use crate::id::{AgentId, Fence, Partition, Seq};
 use crate::journal::{Batch, Journal, Record, TurnEnd};
 use crate::message::{Address, MessageView};
+use crate::telemetry::Recoveries;
 use crate::time::Timestamp;
 
 /// Events that a subscriber may lie behind before it loses the oldest and is told how many.
@@ -199,6 +200,7 @@ pub struct ChroniclerState {
     stream: EventStream,
     journal: Arc<dyn Journal>,
     directory: Arc<Directory>,
+    recoveries: Arc<Recoveries>,
     /// A partition of its own, in which no agent lives.
     partition: Partition,
     fence: Fence,
@@ -208,6 +210,8 @@ pub struct ChroniclerStart {
     pub stream: EventStream,
     pub journal: Arc<dyn Journal>,
     pub directory: Arc<Directory>,
+    /// Told of every recovery.
+    pub recoveries: Arc<Recoveries>,
     pub partition: Partition,
 }
 
@@ -227,6 +231,7 @@ impl Actor for Chronicler {
             stream: start.stream,
             journal: start.journal,
             directory: start.directory,
+            recoveries: start.recoveries,
             partition: start.partition,
         })
     }
@@ -238,7 +243,12 @@ impl Actor for Chronicler {
         state: &mut ChroniclerState,
     ) -> Result<(), ActorProcessingErr> {
         let record = match state.stream.recv().await {
-            Ok(event) => state.record(&event),
+            Ok(event) => {
+                if let Some(recovery) = event.recovery {
+                    state.recoveries.add(recovery);
+                }
+                state.record(&event)
+            }
             Err(EventError::Closed) => return Err(Box::new(Failure::new("tree", "the supervision tree is gone"))),
             Err(EventError::Lagged(dropped)) => Record::Event {
                 kind: "supervisor.lagged".to_owned(),

@@ -26,6 +26,7 @@ pub mod answers;
 mod groups;
 mod lifecycle;
 mod measure;
+mod replay;
 mod restore;
 mod start;
 mod supervise;
@@ -34,8 +35,9 @@ mod tests;
 mod tree;
 
 pub use answers::*;
+pub use replay::Replayed;
 pub use start::{Opened, StartError};
-pub use supervise::{PathFigures, SupervisionFigures, TreeNode, Verb};
+pub use supervise::{PathFigures, RecoveryMillis, SupervisionFigures, TreeNode, Verb};
 use tree::PartitionHandle;
 
 /// A running server, without its listeners.
@@ -54,6 +56,8 @@ pub struct Node {
     /// Messages of clients that may be on their way to the journal, and KiB of their content.
     sends: Arc<Semaphore>,
     send_kib: Arc<Semaphore>,
+    /// Held while a piece of the journal is in memory for a subscriber that comes back.
+    replaying: Arc<Mutex<()>>,
     system: Mutex<System>,
     tree: tokio::sync::OnceCell<supervisors::Tree>,
     stopping: AtomicBool,

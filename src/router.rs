@@ -21,7 +21,7 @@ use crate::id::{AgentId, Fence, MessageId, Partition, Seq};
 use crate::journal::{Journal, JournalError, Record, Turn, TurnEnd};
 use crate::mailbox::{Place, Ticket};
 use crate::message::{Address, Draft, Message};
-use crate::telemetry::{Spawns, Turns};
+use crate::telemetry::{Recoveries, Spawns, Turns};
 use crate::time::Timestamp;
 
 mod dispatch;
@@ -55,6 +55,7 @@ pub struct Shared {
     pub waiters: Waiters,
     pub turns: Turns,
     pub spawns: Arc<Spawns>,
+    pub recoveries: Arc<Recoveries>,
 }
 
 /// Messages whose agent will never handle them: it is stopped, cannot be loaded, or is gone.

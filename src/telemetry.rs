@@ -192,6 +192,46 @@ impl Spawns {
     }
 }
 
+/// How long children of the tree were down, from the exit to running again.
+#[derive(Debug)]
+pub struct Recoveries(Mutex<Histogram<u64>>);
+
+/// What [`Recoveries`] counted; zero before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RecoveryFigures {
+    pub count: u64,
+    pub p50: Duration,
+    pub p99: Duration,
+    pub max: Duration,
+}
+
+impl Default for Recoveries {
+    fn default() -> Self {
+        let histogram = Histogram::new_with_bounds(1, LONGEST_MICROS, 2).expect("the bounds are in order");
+        Self(Mutex::new(histogram))
+    }
+}
+
+impl Recoveries {
+    pub fn add(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.0.lock().saturating_record(micros);
+    }
+
+    pub fn figures(&self) -> RecoveryFigures {
+        let histogram = self.0.lock();
+        // A quantile is told as the end of its bucket, which may lie beyond the largest.
+        let longest = histogram.max();
+        let at = |quantile| Duration::from_micros(histogram.value_at_quantile(quantile).min(longest));
+        RecoveryFigures {
+            count: histogram.len(),
+            p50: at(0.5),
+            p99: at(0.99),
+            max: Duration::from_micros(longest),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,5 +247,20 @@ mod tests {
         assert_eq!(figures.processed, 100);
         assert!(figures.latency_p50 < Duration::from_millis(2));
         assert!(figures.latency_p99 < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn recoveries_are_ranked_and_nothing_is_zero() {
+        let recoveries = Recoveries::default();
+        assert_eq!(recoveries.figures(), RecoveryFigures::default());
+        for millis in 1..=100 {
+            recoveries.add(Duration::from_millis(millis));
+        }
+        let figures = recoveries.figures();
+        assert_eq!(figures.count, 100);
+        assert!(figures.p50.abs_diff(Duration::from_millis(50)) < Duration::from_millis(2));
+        assert!(figures.p50 < figures.p99 && figures.p99 <= figures.max);
+        recoveries.add(Duration::from_secs(1_000_000)); // longer than is told apart
+        assert!(recoveries.figures().max >= Duration::from_secs(3_600));
     }
 }

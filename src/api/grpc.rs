@@ -5,9 +5,11 @@
 
 mod agents;
 mod convert;
+mod members;
 mod messages;
 pub mod proto;
 mod status;
+mod supervision;
 
 use std::future::Future;
 use std::io;
@@ -23,6 +25,8 @@ use self::agents::Agents;
 use self::messages::Messages;
 use self::proto::agent_service_server::AgentServiceServer;
 use self::proto::message_service_server::MessageServiceServer;
+use self::proto::supervision_service_server::SupervisionServiceServer;
+use self::supervision::Supervision;
 use super::limits;
 use crate::node::Node;
 
@@ -91,10 +95,13 @@ async fn serve(listener: TcpListener, node: Arc<Node>, stopping: watch::Receiver
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AgentServiceServer<Agents>>().await;
     health.set_serving::<MessageServiceServer<Messages>>().await;
+    health.set_serving::<SupervisionServiceServer<Supervision>>().await;
 
     let envelope = limits::CONFIG_BYTES + limits::FRAMING_BYTES;
     let agents = AgentServiceServer::new(Agents::new(Arc::clone(&node)))
         .max_decoding_message_size(module_bytes.saturating_add(envelope));
+    let supervision = SupervisionServiceServer::new(Supervision::new(Arc::clone(&node)))
+        .max_decoding_message_size(limits::SMALL_BODY_BYTES);
     let messages = MessageServiceServer::new(Messages::new(node)).max_decoding_message_size(limits::MESSAGE_BODY_BYTES);
     let serving = tonic::transport::Server::builder()
         .max_concurrent_streams(STREAMS)
@@ -106,6 +113,7 @@ async fn serve(listener: TcpListener, node: Arc<Node>, stopping: watch::Receiver
         .add_service(health_service)
         .add_service(agents)
         .add_service(messages)
+        .add_service(supervision)
         .serve_with_incoming_shutdown(incoming, say_goodbye(stopping.clone(), health));
     let overdue = async {
         until(stopping).await;
@@ -121,6 +129,7 @@ async fn say_goodbye(stopping: watch::Receiver<bool>, health: HealthReporter) {
     until(stopping).await;
     health.set_not_serving::<AgentServiceServer<Agents>>().await;
     health.set_not_serving::<MessageServiceServer<Messages>>().await;
+    health.set_not_serving::<SupervisionServiceServer<Supervision>>().await;
 }
 
 /// Resolves when the handle says stop, or is gone.

@@ -8,11 +8,15 @@
 //! | `POST /api/v1/agents` | 201 with `Location` |
 //! | `GET /api/v1/agents`, `GET /api/v1/agents/{id}` | 200 |
 //! | `POST /api/v1/agents/{id}/stop` | 202 while it drains, 200 when it has stopped already |
+//! | `POST /api/v1/agents/{id}/start`, `/restart`, `/suspend`, `/resume` | 200 once it is done |
 //! | `DELETE /api/v1/agents/{id}` | 200 |
 //! | `POST /api/v1/messages`, `POST /api/v1/messages/wait` | 200 |
 //! | `GET /api/v1/messages`, `GET /api/v1/messages/{id}` | 200 |
-//! | `GET /api/v1/metrics/system`, `GET /api/v1/metrics/agents/{id}` | 200 |
-//! | `GET /api/v1/supervision/tree` | 200 |
+//! | `POST /api/v1/supervisors` | 201 with `Location` |
+//! | `GET /api/v1/supervisors`, `GET`, `PUT`, `DELETE /api/v1/supervisors/{name}` | 200 |
+//! | `GET /api/v1/supervision/tree`, `GET /api/v1/supervision/events` | 200 |
+//! | `POST /api/v1/supervision/actions` | 200 once it is done |
+//! | `GET /api/v1/metrics/system`, `/agents/{id}`, `/supervision` | 200 |
 //! | `GET /healthz`, `GET /metrics` | 200 |
 //! | `GET /readyz` | 200, or 503 `UNAVAILABLE` |
 //! | `GET /ws`, `GET /api/v1/ws` | 101 |
@@ -29,6 +33,8 @@ mod guard;
 mod messages;
 mod metrics;
 mod query;
+mod supervision;
+mod supervisors;
 mod system;
 
 use std::any::Any;
@@ -196,6 +202,26 @@ fn routes(config: &mut web::ServiceConfig) {
             [web::post().to(agents::stop)],
         ))
         .service(resource(
+            "/api/v1/agents/{id}/start",
+            "POST",
+            [web::post().to(agents::start)],
+        ))
+        .service(resource(
+            "/api/v1/agents/{id}/restart",
+            "POST",
+            [web::post().to(agents::restart)],
+        ))
+        .service(resource(
+            "/api/v1/agents/{id}/suspend",
+            "POST",
+            [web::post().to(agents::suspend)],
+        ))
+        .service(resource(
+            "/api/v1/agents/{id}/resume",
+            "POST",
+            [web::post().to(agents::resume)],
+        ))
+        .service(resource(
             "/api/v1/messages",
             "GET, HEAD, POST",
             [get(messages::history), web::post().to(messages::send)],
@@ -212,10 +238,48 @@ fn routes(config: &mut web::ServiceConfig) {
             "GET, HEAD",
             [get(metrics::agent)],
         ))
-        .service(resource("/api/v1/supervision/tree", "GET, HEAD", [get(system::tree)]))
+        .configure(supervised)
         .default_service(web::to(|request: HttpRequest| async move {
             Err::<&str, _>(Failure::no_route(request.path()))
         }));
+}
+
+fn supervised(config: &mut web::ServiceConfig) {
+    config
+        .service(resource(
+            "/api/v1/supervisors",
+            "GET, HEAD, POST",
+            [get(supervisors::list), web::post().to(supervisors::create)],
+        ))
+        .service(resource(
+            "/api/v1/supervisors/{name}",
+            "GET, HEAD, PUT, DELETE",
+            [
+                get(supervisors::one),
+                web::put().to(supervisors::update),
+                web::delete().to(supervisors::remove),
+            ],
+        ))
+        .service(resource(
+            "/api/v1/supervision/tree",
+            "GET, HEAD",
+            [get(supervision::tree)],
+        ))
+        .service(resource(
+            "/api/v1/supervision/events",
+            "GET, HEAD",
+            [get(supervision::events)],
+        ))
+        .service(resource(
+            "/api/v1/supervision/actions",
+            "POST",
+            [web::post().to(supervision::act)],
+        ))
+        .service(resource(
+            "/api/v1/metrics/supervision",
+            "GET, HEAD",
+            [get(supervision::figures)],
+        ));
 }
 
 /// A path with its routes. Any other method is refused with what is allowed.

@@ -13,37 +13,37 @@ use crate::time::Timestamp;
 /// A node of the tree and all below it.
 #[derive(Debug, Serialize)]
 pub(super) struct TreeView {
-    path: String,
-    kind: &'static str,
-    name: String,
-    strategy: Option<&'static str>,
-    state: &'static str,
-    incarnation: u64,
-    uptime_seconds: Option<f64>,
-    restarts: BTreeMap<&'static str, u64>,
-    intensity: Option<IntensityUse>,
-    backoff_remaining_seconds: Option<f64>,
-    last_exit: Option<ExitView>,
+    pub(super) path: String,
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    pub(super) strategy: Option<&'static str>,
+    pub(super) state: &'static str,
+    pub(super) incarnation: u64,
+    pub(super) uptime_seconds: Option<f64>,
+    pub(super) restarts: BTreeMap<&'static str, u64>,
+    pub(super) intensity: Option<IntensityUse>,
+    pub(super) backoff_remaining_seconds: Option<f64>,
+    pub(super) last_exit: Option<ExitView>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    agent_id: Option<AgentId>,
+    pub(super) agent_id: Option<AgentId>,
     /// An agent's crashes, newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    last_exits: Vec<ExitView>,
-    children: Vec<TreeView>,
+    pub(super) last_exits: Vec<ExitView>,
+    pub(super) children: Vec<TreeView>,
 }
 
 /// How an incarnation ended. Of an agent's crash: on which message, and where in the guest.
 #[derive(Debug, Serialize)]
 pub(super) struct ExitView {
-    reason: &'static str,
-    at: Timestamp,
-    detail: String,
+    pub(super) reason: &'static str,
+    pub(super) at: Timestamp,
+    pub(super) detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    message_id: Option<MessageId>,
+    pub(super) message_id: Option<MessageId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    attempt: Option<u32>,
+    pub(super) attempt: Option<u32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    backtrace: Vec<String>,
+    pub(super) backtrace: Vec<String>,
 }
 
 impl From<CrashReport> for ExitView {

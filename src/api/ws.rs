@@ -11,19 +11,26 @@
 //! |---|---|
 //! | `{"type":"subscribe","filter":{"agents","performatives"}}` | `{"type":"subscribed","subscription_id"}` |
 //! | `{"type":"subscribe","events":[globs],"filters":{"agent_ids"}}` | the same; both forms may be joined, by AND |
+//! | either with `"since_seq":n` | the same, then all durable events after n, and then those that happen |
 //! | `{"type":"unsubscribe","subscription_id"}` | `{"type":"unsubscribed","subscription_id"}` |
 //! | `{"type":"ping"}` | `{"type":"pong"}` |
 //!
 //! A message that cannot be done is answered with `{"type":"error","error":{…}}`, and the connection stays. An event is sent
 //! once, with the `subscription_ids` that it matches. `{"type":"lagged","dropped":n}` tells that n events were missed.
 //!
+//! Who comes back subscribes with the last `seq` that it has seen and misses nothing: what it did not hear is read again from
+//! the journal, in order and once, and so is what it is too slow for from then on. `{"type":"gap","from","to"}` tells that
+//! events in this range, ends included, are no longer kept.
+//!
 //! | close code | meaning |
 //! |---|---|
 //! | 1000 | the client closed |
 //! | 1001 | the server is stopping |
+//! | 1011 | the past that was asked for cannot be read |
 //! | 1002, 1003, 1009 | a frame that is broken, that is not text, that is over [`limits::FRAME_BYTES`] |
 //! | 4008 | [`limits::MISSED_HEARTBEATS`] pings in a row had no pong |
 
+mod replay;
 mod subscription;
 
 use std::sync::Arc;
@@ -35,12 +42,14 @@ use serde_json::{Value, json};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
-use self::subscription::{Asked, Subscriptions};
+use self::replay::Place;
+use self::subscription::{Asked, Filter, Subscriptions};
 use super::rest::State;
 use super::rest::failure::Failure;
 use super::trace::Trace;
 use crate::error::Error;
 use crate::events::Event;
+use crate::id::Seq;
 
 /// Limits of one connection.
 pub(super) mod limits {
@@ -49,6 +58,8 @@ pub(super) mod limits {
     /// Bytes of a frame from a client.
     pub(crate) const FRAME_BYTES: usize = 64 << 10;
     pub(crate) const SUBSCRIPTIONS: usize = 64;
+    /// Batches of the journal that are read at once for a connection that resumes.
+    pub(crate) const REPLAY_BATCHES: usize = 64;
     /// Values of one field of a subscription.
     pub(crate) const VALUES: usize = 256;
     /// How often a connection is pinged.
@@ -71,6 +82,7 @@ pub(super) async fn connect(
         state,
         trace,
         subscriptions: Subscriptions::default(),
+        place: Place::default(),
         unanswered: 0,
     };
     ws::WsResponseBuilder::new(connection, &request, payload)
@@ -83,6 +95,7 @@ struct Connection {
     state: web::Data<State>,
     trace: Trace,
     subscriptions: Subscriptions,
+    place: Place,
     /// Pings since the client was last heard.
     unanswered: u32,
 }
@@ -95,12 +108,14 @@ impl Actor for Connection {
     fn started(&mut self, context: &mut Context) {
         // Subscribed before `hello`: whoever has read it misses nothing that happens later.
         context.add_stream(BroadcastStream::new(self.state.node.events()));
+        let durable = self.state.node.durable();
+        self.place = Place::at(durable);
         say(
             context,
             &json!({
                 "type": "hello",
                 "heartbeat_interval_seconds": limits::HEARTBEAT.as_secs(),
-                "seq": self.state.node.durable(),
+                "seq": durable,
             }),
         );
         context.run_interval(limits::HEARTBEAT, Self::beat);
@@ -133,23 +148,50 @@ impl Connection {
                 Err(error) => self.fail(error, context),
             },
             Ok(Asked::Subscribe(wanted)) => {
-                let state = self.state.clone();
+                let (state, since) = (self.state.clone(), wanted.since());
                 let resolving = async move {
                     let node = &state.node;
                     wanted.resolve(async |key| Ok(node.agent(key).await?.summary.id)).await
                 };
-                context.wait(resolving.into_actor(self).map(|filter, connection, context| {
-                    match filter.and_then(|filter| connection.subscriptions.add(filter)) {
-                        Ok(id) => say(
-                            context,
-                            &json!({"type": "subscribed", "subscription_id": id.to_string()}),
-                        ),
-                        Err(error) => connection.fail(error, context),
+                context.wait(resolving.into_actor(self).map(move |filter, connection, context| {
+                    let subscribed = filter.and_then(|filter| connection.subscribe(filter, since, context));
+                    if let Err(error) = subscribed {
+                        connection.fail(error, context);
                     }
                 }));
             }
             Err(error) => self.fail(error, context),
         }
+    }
+
+    fn subscribe(&mut self, filter: Filter, since: Option<Seq>, context: &mut Context) -> Result<(), Error> {
+        let durable = self.state.node.durable();
+        if since.is_some_and(|since| since > durable) {
+            let mend = format!("is after the last event, which has {durable}; was it another server's?");
+            return Err(Error::invalid("since_seq", mend));
+        }
+        // What was told is told to the new subscription alone.
+        self.subscriptions.told(self.place.told());
+        let id = self.subscriptions.add(filter, since.unwrap_or(self.place.live()))?;
+        let answer = json!({"type": "subscribed", "subscription_id": id.to_string()});
+        say(context, &answer);
+        if let Some(since) = since {
+            self.read_from(since, context);
+        }
+        Ok(())
+    }
+
+    /// Tells the subscriptions that want it.
+    fn tell(&self, event: &Event, context: &mut Context) {
+        let ids = self.subscriptions.matching(event);
+        if ids.is_empty() {
+            return;
+        }
+        let mut shown = event.to_json();
+        if let Some(members) = shown.as_object_mut() {
+            members.insert("subscription_ids".to_owned(), ids.into());
+        }
+        say(context, &shown);
     }
 
     fn fail(&self, error: Error, context: &mut Context) {
@@ -166,18 +208,14 @@ impl StreamHandler<Result<Arc<Event>, BroadcastStreamRecvError>> for Connection 
     fn handle(&mut self, event: Result<Arc<Event>, BroadcastStreamRecvError>, context: &mut Context) {
         match event {
             Ok(event) => {
-                let ids = self.subscriptions.matching(&event);
-                if ids.is_empty() {
-                    return;
+                if self.place.happened(event.seq) {
+                    self.tell(&event, context);
                 }
-                let mut shown = event.to_json();
-                if let Some(members) = shown.as_object_mut() {
-                    members.insert("subscription_ids".to_owned(), ids.into());
-                }
-                say(context, &shown);
             }
             Err(BroadcastStreamRecvError::Lagged(dropped)) => {
-                if !self.subscriptions.is_empty() {
+                if self.place.resumes() {
+                    self.read_from(self.place.told(), context);
+                } else if !self.subscriptions.is_empty() {
                     say(context, &json!({"type": "lagged", "dropped": dropped}));
                 }
             }

@@ -103,6 +103,7 @@ impl Node {
             average_latency_ms: latency.as_secs_f64() * 1_000.0,
             uptime: running.map_or(Duration::ZERO, |running| running.since.elapsed()),
             incarnation: running.map_or(0, |running| running.incarnation),
+            path: self.path_of(&entry),
             failure,
             crashes: entry.meter.crashes(),
         })

@@ -96,6 +96,8 @@ pub struct AgentDetails {
     pub uptime: Duration,
     /// Instances started so far.
     pub incarnation: u64,
+    /// Its place in the supervision tree.
+    pub path: String,
     /// Why it is `failed`, if it is.
     pub failure: Option<String>,
     /// How its instances broke, newest first, at most [`crate::agent::meter::CRASHES`].

@@ -286,6 +286,15 @@ impl Node {
         self.lineage(group).len()
     }
 
+    /// Where an agent stands in the tree.
+    pub(super) fn path_of(&self, entry: &Entry) -> String {
+        let group = entry.group().and_then(|name| self.directory.group(name.as_str()));
+        match group {
+            Some(group) => format!("{}/{}", self.path_of_group(&group), entry.name),
+            None => format!("node/core/partitions/{}/agents/{}", entry.partition, entry.name),
+        }
+    }
+
     fn path_of_group(&self, group: &Group) -> String {
         let names: Vec<_> = self.lineage(group).iter().map(ToString::to_string).collect();
         format!("node/core/partitions/{}/agents/{}", group.partition, names.join("/"))

@@ -21,7 +21,7 @@ use crate::journal::local::{LocalJournal, LocalOptions};
 use crate::journal::projections::Projections;
 use crate::journal::{Journal, JournalError};
 use crate::router::{Restore, Shared, Waiters};
-use crate::telemetry::Turns;
+use crate::telemetry::{Recoveries, Turns};
 use crate::wasm::{Runtime, RuntimeConfig};
 
 /// KiB of content of clients' messages that may be on their way to the journal.
@@ -94,6 +94,7 @@ impl Opened {
             waiters: Waiters::default(),
             turns: Turns::default(),
             spawns: Arc::default(),
+            recoveries: Arc::default(),
         });
         let runtime = Runtime::new(&RuntimeConfig::default())?;
         let fanout = Fanout::default();
@@ -131,6 +132,7 @@ impl Opened {
                 shared,
                 partitions,
                 fanout: fanout.clone(),
+                replaying: Arc::default(),
                 operations: Operations::under(deploys),
                 compilations: Operations::under(compilations),
                 system: system.into(),
@@ -140,7 +142,9 @@ impl Opened {
             }
         });
         restorer.expect("the closure above ran").restore_all().await?;
-        let events = events(&dynamic, &directory, &fanout, Partition(node.config.partitions));
+        let recoveries = node.shared.recoveries.clone();
+        let chronicle = Partition(node.config.partitions);
+        let events = events(&dynamic, &directory, &fanout, &recoveries, chronicle);
         let core = tree::core(&journal, &node.projections, move || children.clone());
         let api = Supervisor::new("api", Strategy::OneForOne, Intensity::new(5, Duration::from_secs(60)));
         let api = faces.into_iter().fold(api, Supervisor::child);
@@ -190,7 +194,13 @@ impl Node {
     }
 }
 
-fn events(journal: &Arc<dyn Journal>, directory: &Arc<Directory>, fanout: &Fanout, partition: Partition) -> ChildSpec {
+fn events(
+    journal: &Arc<dyn Journal>,
+    directory: &Arc<Directory>,
+    fanout: &Fanout,
+    recoveries: &Arc<Recoveries>,
+    partition: Partition,
+) -> ChildSpec {
     let announcer = {
         let (journal, fanout) = (journal.clone(), fanout.clone());
         ChildSpec::worker("announcer", move |context| {
@@ -199,12 +209,13 @@ fn events(journal: &Arc<dyn Journal>, directory: &Arc<Directory>, fanout: &Fanou
         })
     };
     let chronicler = {
-        let (journal, directory) = (journal.clone(), directory.clone());
+        let (journal, directory, recoveries) = (journal.clone(), directory.clone(), recoveries.clone());
         ChildSpec::worker("chronicler", move |context| {
             let start = ChroniclerStart {
                 stream: context.events(),
                 journal: journal.clone(),
                 directory: directory.clone(),
+                recoveries: recoveries.clone(),
                 partition,
             };
             async move { Ok::<_, BoxError>(Actor::spawn_linked(None, Chronicler, start, context.supervisor).await?) }

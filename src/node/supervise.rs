@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::id::AgentId;
 use crate::journal::projections::{EventPage, EventQuery};
+use crate::telemetry::RecoveryFigures;
 
 /// What an operator can do to an agent or a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,29 @@ pub struct SupervisionFigures {
     pub by_path: Vec<PathFigures>,
     /// Children that were given up and are down.
     pub failed: u64,
+    /// Of everything in the tree, the node's own parts too.
+    pub recovery_ms: RecoveryMillis,
+}
+
+/// From the exit to running again, in milliseconds; 0 before the first.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct RecoveryMillis {
+    pub count: u64,
+    pub p50: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+impl From<RecoveryFigures> for RecoveryMillis {
+    fn from(figures: RecoveryFigures) -> Self {
+        let millis = |span: std::time::Duration| span.as_secs_f64() * 1_000.0;
+        Self {
+            count: figures.count,
+            p50: millis(figures.p50),
+            p99: millis(figures.p99),
+            max: millis(figures.max),
+        }
+    }
 }
 
 /// Of one path that was restarted, waits for a restart, or has failed.
@@ -137,7 +161,10 @@ impl Node {
             node.children.iter().for_each(|child| add(child, figures));
         }
         let tree = self.tree.get().ok_or_else(|| unavailable("the node starts"))?;
-        let mut figures = SupervisionFigures::default();
+        let mut figures = SupervisionFigures {
+            recovery_ms: self.shared.recoveries.figures().into(),
+            ..SupervisionFigures::default()
+        };
         add(&tree.snapshot().await, &mut figures);
         Ok(figures)
     }

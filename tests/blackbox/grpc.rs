@@ -262,7 +262,12 @@ async fn a_module_of_more_than_four_mebibytes_is_taken() {
 #[tokio::test]
 async fn health_is_serving() {
     let node = TestNode::start().await;
-    for service in ["", "caxton.v1.AgentService", "caxton.v1.MessageService"] {
+    for service in [
+        "",
+        "caxton.v1.AgentService",
+        "caxton.v1.MessageService",
+        "caxton.v1.SupervisionService",
+    ] {
         let check = HealthCheckRequest {
             service: service.to_owned(),
         };
@@ -296,6 +301,7 @@ async fn reflection_lists_the_services() {
     for name in [
         "caxton.v1.AgentService",
         "caxton.v1.MessageService",
+        "caxton.v1.SupervisionService",
         "grpc.health.v1.Health",
     ] {
         assert!(names.iter().any(|known| known == name), "{name} is not among {names:?}");

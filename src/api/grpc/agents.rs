@@ -7,16 +7,17 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use self::config::{limits_of, spec};
-use super::convert::{duration, read_duration, timestamp};
+use super::convert::{duration, exit, page_size, read_duration, timestamp};
 use super::proto::agent_service_server::AgentService;
 use super::proto::{
     Agent, AgentMetrics, AgentStatus, DeployAgentRequest, DeployAgentResponse, GetAgentRequest, ListAgentsRequest,
-    ListAgentsResponse, RemoveAgentRequest, RemoveAgentResponse, ResourceUsage, StopAgentRequest, StopAgentResponse,
+    ListAgentsResponse, RemoveAgentRequest, RemoveAgentResponse, ResourceUsage, RestartAgentRequest,
+    ResumeAgentRequest, StartAgentRequest, StopAgentRequest, StopAgentResponse, SuspendAgentRequest,
 };
 use super::status::call;
-use crate::api::limits;
+use crate::api::tree::ExitView;
 use crate::error::{Error, Result};
-use crate::node::{AgentDetails, AgentSummary, Caller, Lifecycle, Node, StopOptions};
+use crate::node::{AgentDetails, AgentSummary, Caller, Lifecycle, Node, StopOptions, Verb};
 
 pub(super) struct Agents {
     node: Arc<Node>,
@@ -47,16 +48,7 @@ impl Agents {
 
     async fn list(&self, asked: ListAgentsRequest) -> Result<ListAgentsResponse> {
         let status = filter(asked.status_filter)?;
-        let limit = match usize::try_from(asked.limit) {
-            Ok(0) => limits::DEFAULT_PAGE,
-            Ok(limit) if limit <= limits::PAGE => limit,
-            _ => {
-                return Err(Error::invalid(
-                    "limit",
-                    format!("must be 1 to {}, or left out", limits::PAGE),
-                ));
-            }
-        };
+        let limit = page_size(asked.limit)?;
         let offset = usize::try_from(asked.offset).map_err(|_| Error::invalid("offset", "must not be negative"))?;
         let page = self.node.agents(status, limit, offset).await;
         Ok(ListAgentsResponse {
@@ -76,7 +68,8 @@ impl Agents {
             uptime,
             incarnation,
             failure,
-            crashes: _,
+            path,
+            crashes,
         } = self.node.agent(&asked.agent_id).await?;
         let metrics = AgentMetrics {
             messages_processed,
@@ -89,6 +82,8 @@ impl Agents {
         Ok(Agent {
             metrics: Some(metrics),
             failure: failure.unwrap_or_default(),
+            last_exits: crashes.into_iter().map(|crash| exit(ExitView::from(crash))).collect(),
+            path,
             ..shown(&summary)
         })
     }
@@ -117,6 +112,18 @@ impl Agents {
             status: status(stopping.lifecycle).into(),
             estimated_completion: Some(timestamp(stopping.estimated_completion)),
         })
+    }
+
+    async fn restart(&self, key: &str) -> Result<Agent> {
+        // By its id: a group may not be meant here.
+        let id = self.node.agent(key).await?.summary.id.to_string();
+        self.node.supervise(&Caller::anonymous(), &id, Verb::Restart).await?;
+        Ok(shown(&self.node.agent(&id).await?.summary))
+    }
+
+    async fn suspend(&self, key: &str, suspend: bool) -> Result<Agent> {
+        let agent = self.node.suspend_agent(&Caller::anonymous(), key, suspend).await?;
+        Ok(shown(&agent))
     }
 
     async fn remove(&self, asked: RemoveAgentRequest) -> Result<RemoveAgentResponse> {
@@ -153,6 +160,26 @@ impl AgentService for Agents {
         call(request, |asked, _| self.stop(asked)).await
     }
 
+    async fn start_agent(&self, request: Request<StartAgentRequest>) -> Result<Response<Agent>, Status> {
+        call(request, async |asked, _| {
+            let agent = self.node.start_agent(&Caller::anonymous(), &asked.agent_id).await?;
+            Ok(shown(&agent))
+        })
+        .await
+    }
+
+    async fn restart_agent(&self, request: Request<RestartAgentRequest>) -> Result<Response<Agent>, Status> {
+        call(request, async |asked, _| self.restart(&asked.agent_id).await).await
+    }
+
+    async fn suspend_agent(&self, request: Request<SuspendAgentRequest>) -> Result<Response<Agent>, Status> {
+        call(request, async |asked, _| self.suspend(&asked.agent_id, true).await).await
+    }
+
+    async fn resume_agent(&self, request: Request<ResumeAgentRequest>) -> Result<Response<Agent>, Status> {
+        call(request, async |asked, _| self.suspend(&asked.agent_id, false).await).await
+    }
+
     async fn remove_agent(
         &self,
         request: Request<RemoveAgentRequest>,
@@ -186,6 +213,10 @@ fn filter(number: i32) -> Result<Option<Lifecycle>> {
             "status_filter",
             "is no state of an agent: removed ones are gone",
         )),
+        AgentStatus::Suspended => Err(Error::invalid(
+            "status_filter",
+            "is no state of the lifecycle: suspended ones are running",
+        )),
     }
 }
 
@@ -197,7 +228,12 @@ fn shown(agent: &AgentSummary) -> Agent {
     Agent {
         agent_id: agent.id.to_string(),
         name: agent.spec.name.to_string(),
-        status: status(agent.lifecycle).into(),
+        status: if agent.suspended {
+            AgentStatus::Suspended
+        } else {
+            status(agent.lifecycle)
+        }
+        .into(),
         version: agent.version.to_string(),
         deployment_id: agent.deployment_id.to_string(),
         digest: agent.digest.to_string(),
@@ -212,6 +248,15 @@ fn shown(agent: &AgentSummary) -> Agent {
         capabilities: agent.spec.capabilities.clone(),
         metrics: None,
         failure: String::new(),
+        last_exits: Vec::new(),
+        path: String::new(),
+        group: agent
+            .spec
+            .supervision
+            .group
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
     }
 }
 
@@ -225,6 +270,8 @@ mod tests {
             assert_eq!(filter(status(lifecycle).into()).unwrap(), Some(lifecycle));
         }
         assert_eq!(filter(0).unwrap(), None);
-        assert!(filter(AgentStatus::Removed.into()).is_err() && filter(99).is_err());
+        for none in [AgentStatus::Removed.into(), AgentStatus::Suspended.into(), 99] {
+            assert!(filter(none).is_err(), "{none}");
+        }
     }
 }

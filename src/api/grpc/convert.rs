@@ -7,6 +7,9 @@ use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value as ProtoValue};
 use serde_json::Value;
 
+use super::proto::AgentExit;
+use crate::api::limits;
+use crate::api::tree::ExitView;
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
@@ -46,6 +49,29 @@ pub(super) fn read_duration(field: &str, span: prost_types::Duration) -> Result<
 /// The text of a protobuf field, for which empty means absent.
 pub(super) fn given(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
+}
+
+/// The number of things on a page; 0 is the default.
+pub(super) fn page_size(limit: i32) -> Result<usize> {
+    match usize::try_from(limit) {
+        Ok(0) => Ok(limits::DEFAULT_PAGE),
+        Ok(limit) if limit <= limits::PAGE => Ok(limit),
+        _ => {
+            let mend = format!("must be 1 to {}, or left out", limits::PAGE);
+            Err(Error::invalid("limit", mend))
+        }
+    }
+}
+
+pub(super) fn exit(exit: ExitView) -> AgentExit {
+    AgentExit {
+        reason: exit.reason.to_owned(),
+        at: Some(timestamp(exit.at)),
+        detail: exit.detail,
+        message_id: exit.message_id.map(|id| id.to_string()).unwrap_or_default(),
+        attempt: exit.attempt,
+        backtrace: exit.backtrace,
+    }
 }
 
 /// JSON of a Struct. Doubles that are integers become integers: JSON agents tell 3 from 3.0.
@@ -172,6 +198,15 @@ mod tests {
             })
             .is_err()
         );
+    }
+
+    #[test]
+    fn a_page_has_its_limits() {
+        assert_eq!(
+            (page_size(0).unwrap(), page_size(1_000).unwrap()),
+            (limits::DEFAULT_PAGE, 1_000)
+        );
+        assert!(page_size(-1).is_err() && page_size(1_001).is_err());
     }
 
     #[test]

@@ -26,10 +26,9 @@ const TRACEPARENT: &str = "traceparent";
 const fn grpc_code(code: Code) -> GrpcCode {
     match code {
         Code::AgentNotFound | Code::MessageNotFound | Code::SupervisorNotFound | Code::NotFound => GrpcCode::NotFound,
-        Code::Conflict => GrpcCode::FailedPrecondition,
         Code::AgentAlreadyExists => GrpcCode::AlreadyExists,
         Code::InvalidWasm | Code::InvalidRequest => GrpcCode::InvalidArgument,
-        Code::InvalidState => GrpcCode::FailedPrecondition,
+        Code::Conflict | Code::InvalidState => GrpcCode::FailedPrecondition,
         Code::PayloadTooLarge | Code::ResourceLimitExceeded | Code::MailboxFull => GrpcCode::ResourceExhausted,
         Code::DeploymentFailed | Code::MessageDeliveryFailed => GrpcCode::Aborted,
         Code::Forbidden => GrpcCode::PermissionDenied,
@@ -125,6 +124,7 @@ mod tests {
             (Code::AgentAlreadyExists, GrpcCode::AlreadyExists),
             (Code::InvalidWasm, GrpcCode::InvalidArgument),
             (Code::InvalidRequest, GrpcCode::InvalidArgument),
+            (Code::Conflict, GrpcCode::FailedPrecondition),
             (Code::InvalidState, GrpcCode::FailedPrecondition),
             (Code::PayloadTooLarge, GrpcCode::ResourceExhausted),
             (Code::ResourceLimitExceeded, GrpcCode::ResourceExhausted),

@@ -8,7 +8,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
-use self::view::{DeployAnswer, Details, Page};
+use self::view::{DeployAnswer, Details, Page, Standing};
 use super::State;
 use super::failure::Failure;
 use super::query::Parameters;
@@ -16,7 +16,7 @@ use crate::agent::spec::AgentSpec;
 use crate::api::{json, limits};
 use crate::error::Error;
 use crate::id::AgentId;
-use crate::node::{Caller, Lifecycle, StopOptions};
+use crate::node::{AgentSummary, Caller, Lifecycle, StopOptions, Verb};
 use crate::time::Timestamp;
 
 /// `POST /api/v1/agents`: the parts `wasm` and `config` of a form, or `{"wasm_module": "<base64>", "config": {…}}`.
@@ -123,6 +123,73 @@ pub(super) async fn stop(
     } else {
         HttpResponse::Ok().json(answer)
     })
+}
+
+/// A verb has nothing to say beside the agent: no body, or `{}`.
+async fn no_body(request: &HttpRequest, payload: web::Payload) -> Result<(), Failure> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+    Parameters::of(request)?.finish()?;
+    let body = super::body::read(request, payload, "body", limits::SMALL_BODY_BYTES).await?;
+    if !body.trim_ascii().is_empty() {
+        let Nothing {} = json::read(&body)?;
+    }
+    Ok(())
+}
+
+fn standing(agent: &AgentSummary) -> HttpResponse {
+    HttpResponse::Ok().json(Standing::of(agent))
+}
+
+/// `POST /api/v1/agents/{id or name}/start`: one that is stopped or has failed runs again, with its state.
+pub(super) async fn start(
+    state: web::Data<State>,
+    key: web::Path<String>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Failure> {
+    no_body(&request, payload).await?;
+    let agent = state.node.start_agent(&Caller::anonymous(), &key).await?;
+    Ok(standing(&agent))
+}
+
+/// `POST /api/v1/agents/{id or name}/restart`: an ordered stop of its instance and a start; its queue and its state stay.
+pub(super) async fn restart(
+    state: web::Data<State>,
+    key: web::Path<String>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Failure> {
+    no_body(&request, payload).await?;
+    // By its id: a group may not be meant here.
+    let id = state.node.agent(&key).await?.summary.id.to_string();
+    state.node.supervise(&Caller::anonymous(), &id, Verb::Restart).await?;
+    Ok(standing(&state.node.agent(&id).await?.summary))
+}
+
+/// `POST /api/v1/agents/{id or name}/suspend`: it takes messages and no turns, until it is resumed.
+pub(super) async fn suspend(
+    state: web::Data<State>,
+    key: web::Path<String>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Failure> {
+    no_body(&request, payload).await?;
+    let agent = state.node.suspend_agent(&Caller::anonymous(), &key, true).await?;
+    Ok(standing(&agent))
+}
+
+/// `POST /api/v1/agents/{id or name}/resume`.
+pub(super) async fn resume(
+    state: web::Data<State>,
+    key: web::Path<String>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Failure> {
+    no_body(&request, payload).await?;
+    let agent = state.node.suspend_agent(&Caller::anonymous(), &key, false).await?;
+    Ok(standing(&agent))
 }
 
 /// `DELETE /api/v1/agents/{id or name}?force=`: `true` does not wait for the queue to drain.

@@ -215,6 +215,7 @@ mod tests {
             (Code::AgentAlreadyExists, 409),
             (Code::InvalidWasm, 400),
             (Code::InvalidRequest, 400),
+            (Code::Conflict, 409),
             (Code::InvalidState, 409),
             (Code::PayloadTooLarge, 413),
             (Code::ResourceLimitExceeded, 429),

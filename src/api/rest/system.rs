@@ -1,14 +1,12 @@
-//! Health, and the supervision tree.
+//! Health.
 
 use std::time::Duration;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use super::State;
 use super::failure::Failure;
-use super::query::Parameters;
-use crate::api::tree::TreeView;
 use crate::error::Error;
 
 /// `GET /healthz`: the process answers. `{"status": "ok"}`.
@@ -28,13 +26,4 @@ pub(super) async fn ready(state: web::Data<State>) -> Result<HttpResponse, Failu
         }
         .into())
     }
-}
-
-/// `GET /api/v1/supervision/tree?path=`: the tree, or the part of it under `path`.
-pub(super) async fn tree(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Failure> {
-    let mut query = Parameters::of(&request)?;
-    let path = query.text("path")?;
-    query.finish()?;
-    let tree = state.node.supervision_tree(path.as_deref()).await?;
-    Ok(HttpResponse::Ok().json(TreeView::of(tree)))
 }

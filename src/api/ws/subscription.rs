@@ -11,7 +11,7 @@ use crate::api::json;
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::fipa::Performative;
-use crate::id::{AgentId, SubscriptionId};
+use crate::id::{AgentId, Seq, SubscriptionId};
 
 /// A message of a client.
 #[derive(Debug)]
@@ -57,6 +57,7 @@ pub(super) struct Wanted {
     filter: Option<MessageFilter>,
     events: Option<Vec<String>>,
     filters: Option<EventFilter>,
+    since_seq: Option<Seq>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -102,6 +103,11 @@ impl Wanted {
             }
         }
         Ok(())
+    }
+
+    /// The place after which events are wanted, if not those from now on.
+    pub(super) const fn since(&self) -> Option<Seq> {
+        self.since_seq
     }
 
     /// Finds the agents by `agent` and compiles the patterns. An agent that does not exist is an error of its field.
@@ -178,10 +184,18 @@ impl Filter {
 
 /// The subscriptions of one connection, at most [`limits::SUBSCRIPTIONS`].
 #[derive(Debug, Default)]
-pub(super) struct Subscriptions(HashMap<SubscriptionId, Filter>);
+pub(super) struct Subscriptions(HashMap<SubscriptionId, Subscription>);
+
+#[derive(Debug)]
+struct Subscription {
+    filter: Filter,
+    /// Events up to here are none of its: they were told, or came before it began.
+    after: Seq,
+}
 
 impl Subscriptions {
-    pub(super) fn add(&mut self, filter: Filter) -> Result<SubscriptionId> {
+    /// A subscription to events after `after`.
+    pub(super) fn add(&mut self, filter: Filter, after: Seq) -> Result<SubscriptionId> {
         if self.0.len() >= limits::SUBSCRIPTIONS {
             let limit = limits::SUBSCRIPTIONS as u64;
             return Err(Error::LimitExceeded {
@@ -190,7 +204,7 @@ impl Subscriptions {
             });
         }
         let id = SubscriptionId::new();
-        self.0.insert(id, filter);
+        self.0.insert(id, Subscription { filter, after });
         Ok(id)
     }
 
@@ -199,6 +213,13 @@ impl Subscriptions {
         known
             .map(|_| ())
             .ok_or_else(|| Error::invalid("subscription_id", "is no subscription of this connection"))
+    }
+
+    /// All were told of all up to `seq`.
+    pub(super) fn told(&mut self, seq: Seq) {
+        for subscription in self.0.values_mut() {
+            subscription.after = subscription.after.max(seq);
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -210,7 +231,7 @@ impl Subscriptions {
         let wants = self
             .0
             .iter()
-            .filter(|(_, filter)| filter.wants(event))
+            .filter(|(_, subscription)| subscription.after < event.seq && subscription.filter.wants(event))
             .map(|(id, _)| *id);
         let mut ids: Vec<SubscriptionId> = wants.collect();
         ids.sort_unstable();
@@ -221,7 +242,6 @@ impl Subscriptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Seq;
     use crate::time::Timestamp;
 
     fn event(kind: &str, agents: &[AgentId], performative: Option<Performative>) -> Event {
@@ -328,8 +348,8 @@ mod tests {
     #[test]
     fn an_event_has_all_its_subscriptions_and_they_are_bounded() {
         let mut subscriptions = Subscriptions::default();
-        let first = subscriptions.add(Filter::default()).unwrap();
-        let second = subscriptions.add(Filter::default()).unwrap();
+        let first = subscriptions.add(Filter::default(), Seq(0)).unwrap();
+        let second = subscriptions.add(Filter::default(), Seq(0)).unwrap();
         let happened = event("system.alert", &[], None);
         assert_eq!(
             subscriptions.matching(&happened),
@@ -339,11 +359,40 @@ mod tests {
         assert_eq!(field(subscriptions.remove(&first.to_string())), "subscription_id");
         assert_eq!(subscriptions.matching(&happened), [second.to_string()]);
         while subscriptions.0.len() < limits::SUBSCRIPTIONS {
-            subscriptions.add(Filter::default()).unwrap();
+            subscriptions.add(Filter::default(), Seq(0)).unwrap();
         }
         assert_eq!(
-            subscriptions.add(Filter::default()).unwrap_err().code().as_str(),
+            subscriptions
+                .add(Filter::default(), Seq(0))
+                .unwrap_err()
+                .code()
+                .as_str(),
             "RESOURCE_LIMIT_EXCEEDED"
         );
+    }
+
+    #[tokio::test]
+    async fn a_subscription_may_say_after_which_event_it_begins() {
+        let since = |json: &str| match Asked::read(json.as_bytes()) {
+            Ok(Asked::Subscribe(wanted)) => Ok(wanted.since()),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error),
+        };
+        assert_eq!(since(r#"{"type":"subscribe","since_seq":7}"#).unwrap(), Some(Seq(7)));
+        assert_eq!(since(r#"{"type":"subscribe","since_seq":null}"#).unwrap(), None);
+        assert_eq!(field(since(r#"{"type":"subscribe","since_seq":-1}"#)), "since_seq");
+    }
+
+    #[test]
+    fn a_subscription_hears_nothing_twice_and_nothing_of_before_it_began() {
+        let mut subscriptions = Subscriptions::default();
+        let mut happened = event("system.alert", &[], None);
+        happened.seq = Seq(5);
+        let old = subscriptions.add(Filter::default(), Seq(4)).unwrap();
+        subscriptions.add(Filter::default(), Seq(5)).unwrap();
+        assert_eq!(subscriptions.matching(&happened), [old.to_string()]);
+        subscriptions.told(Seq(5));
+        let again = subscriptions.add(Filter::default(), Seq(2)).unwrap();
+        assert_eq!(subscriptions.matching(&happened), [again.to_string()]);
     }
 }

@@ -4,34 +4,10 @@
 use serde_json::{Map, Value};
 
 use crate::agent::spec::{AgentSpec, Resources};
-use crate::api::grpc::convert::{duration, read_duration};
+use crate::api::grpc::convert::duration;
+use crate::api::grpc::members::{Members, backoff};
 use crate::api::grpc::proto::{AgentConfig, DeploymentStrategy, ResourceLimits, RestartPolicy, Supervision};
 use crate::error::{Error, Result};
-
-/// Members that are given; what protobuf leaves at its default is left out.
-#[derive(Default)]
-struct Members(Map<String, Value>);
-
-impl Members {
-    fn put(&mut self, name: &str, value: Option<impl Into<Value>>) {
-        if let Some(value) = value {
-            self.0.insert(name.to_owned(), value.into());
-        }
-    }
-
-    fn text(&mut self, name: &str, text: String) {
-        self.put(name, super::super::convert::given(text));
-    }
-
-    /// A time, in seconds.
-    fn span(&mut self, name: &str, path: &str, span: Option<prost_types::Duration>) -> Result<()> {
-        let span = span
-            .map(|span| read_duration(&format!("{path}.{name}"), span))
-            .transpose()?;
-        self.put(name, span.map(|span| span.as_secs_f64()));
-        Ok(())
-    }
-}
 
 pub(super) fn spec(config: AgentConfig) -> Result<AgentSpec> {
     if !config.environment.is_empty() {
@@ -70,7 +46,7 @@ fn resources_json(resources: ResourceLimits) -> Result<Map<String, Value>> {
     let mut inner = Members::default();
     inner.text("memory", resources.memory);
     inner.text("cpu", resources.cpu);
-    inner.span("turn_deadline", "config.resources", resources.turn_deadline)?;
+    inner.span("turn_deadline", "config.resources.", resources.turn_deadline)?;
     inner.put("mailbox_messages", resources.mailbox_messages);
     inner.text("mailbox_bytes", resources.mailbox_bytes);
     inner.text("state_bytes", resources.state_bytes);
@@ -79,21 +55,16 @@ fn resources_json(resources: ResourceLimits) -> Result<Map<String, Value>> {
 }
 
 fn supervision_json(supervision: Supervision) -> Result<Map<String, Value>> {
-    const PATH: &str = "config.supervision";
+    const PATH: &str = "config.supervision.";
     let mut inner = Members::default();
+    inner.text("group", supervision.group);
     inner.put("restart", restart(supervision.restart)?);
+    inner.put("significant", Some(supervision.significant));
     inner.put("intensity", supervision.intensity);
     inner.span("period", PATH, supervision.period)?;
-    inner.span("shutdown", PATH, supervision.shutdown)?;
-    if let Some(backoff) = supervision.backoff {
-        const PATH: &str = "config.supervision.backoff";
-        let mut waits = Members::default();
-        waits.span("min", PATH, backoff.min)?;
-        waits.span("max", PATH, backoff.max)?;
-        waits.put("factor", backoff.factor);
-        waits.put("jitter", backoff.jitter);
-        inner.put("backoff", Some(waits.0));
-    }
+    inner.text("shutdown", supervision.shutdown);
+    inner.span("heartbeat", PATH, supervision.heartbeat)?;
+    inner.put("backoff", backoff("config.supervision.", supervision.backoff)?);
     Ok(inner.0)
 }
 
@@ -138,7 +109,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::agent::spec::{Ceilings, Restart, Strategy};
+    use crate::agent::spec::{Ceilings, Restart, Shutdown, Strategy};
     use crate::api::grpc::proto::{Backoff, Permissions};
     use crate::quantity::Cpu;
 
@@ -182,6 +153,10 @@ mod tests {
             }),
             supervision: Some(Supervision {
                 restart: RestartPolicy::Transient.into(),
+                group: "shop".to_owned(),
+                significant: true,
+                heartbeat: Some(duration(Duration::from_secs(10))),
+                shutdown: "brutal_kill".to_owned(),
                 backoff: Some(Backoff {
                     factor: Some(3.0),
                     ..Backoff::default()
@@ -199,6 +174,10 @@ mod tests {
         );
         assert!(spec.permissions.state);
         assert_eq!(spec.supervision.restart, Restart::Transient);
+        assert_eq!(spec.supervision.group.as_ref().unwrap().as_str(), "shop");
+        assert!(spec.supervision.significant);
+        assert_eq!(spec.supervision.heartbeat.unwrap().0, Duration::from_secs(10));
+        assert_eq!(spec.supervision.shutdown, Shutdown::BrutalKill);
         assert!((spec.supervision.backoff.factor - 3.0).abs() < f64::EPSILON);
         assert_eq!(limits_of(&spec.resources).memory, "50MB");
     }

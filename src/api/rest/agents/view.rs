@@ -4,10 +4,40 @@ use serde::Serialize;
 
 use crate::agent::spec::{AgentSpec, Resources};
 use crate::api::rest::metrics::finite;
+use crate::api::tree::ExitView;
 use crate::id::{AgentId, AgentName, DeploymentId, Digest};
 use crate::node::{AgentDetails, AgentPage, AgentSummary, Usage};
 use crate::quantity::{ByteSize, Cpu, Span};
 use crate::time::Timestamp;
+
+/// What an agent is doing: its lifecycle state, or that it is suspended, which is no state of the lifecycle.
+fn status(agent: &AgentSummary) -> &'static str {
+    if agent.suspended {
+        "suspended"
+    } else {
+        agent.lifecycle.as_str()
+    }
+}
+
+/// What a verb answers.
+#[derive(Debug, Serialize)]
+pub(super) struct Standing<'a> {
+    agent_id: AgentId,
+    name: &'a AgentName,
+    status: &'static str,
+    lifecycle_state: &'static str,
+}
+
+impl<'a> Standing<'a> {
+    pub(super) fn of(agent: &'a AgentSummary) -> Self {
+        Self {
+            agent_id: agent.id,
+            name: &agent.spec.name,
+            status: status(agent),
+            lifecycle_state: agent.lifecycle.as_str(),
+        }
+    }
+}
 
 /// What a deploy answers.
 #[derive(Debug, Serialize)]
@@ -28,7 +58,7 @@ impl<'a> DeployAnswer<'a> {
         Self {
             agent_id: agent.id,
             name: &agent.spec.name,
-            status: agent.lifecycle.as_str(),
+            status: status(agent),
             deployed_at: agent.deployed_at,
             version: &agent.version,
             deployment_id: agent.deployment_id,
@@ -119,7 +149,7 @@ impl<'a> Item<'a> {
         Self {
             agent_id: agent.id,
             name: &agent.spec.name,
-            status: agent.lifecycle.as_str(),
+            status: status(agent),
             lifecycle_state: agent.lifecycle.as_str(),
             created_at: agent.created_at,
             deployed_at: agent.deployed_at,
@@ -150,7 +180,18 @@ pub(super) struct Details<'a> {
     deployment: FirstDeployment<'a>,
     resources: Shares<'a>,
     metrics: Metrics,
+    supervision: Place<'a>,
+    /// How its instances broke, newest first.
+    last_exits: Vec<ExitView>,
     config: &'a AgentSpec,
+}
+
+/// Where it stands in the supervision tree.
+#[derive(Debug, Serialize)]
+struct Place<'a> {
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a AgentName>,
 }
 
 #[derive(Debug, Serialize)]
@@ -201,7 +242,7 @@ impl<'a> Details<'a> {
         Self {
             agent_id: agent.id,
             name: &agent.spec.name,
-            status: agent.lifecycle.as_str(),
+            status: status(agent),
             lifecycle_state: agent.lifecycle.as_str(),
             failure: details.failure.as_deref(),
             version: &agent.version,
@@ -226,6 +267,11 @@ impl<'a> Details<'a> {
                 uptime_seconds: details.uptime.as_secs(),
                 incarnation: details.incarnation,
             },
+            supervision: Place {
+                path: &details.path,
+                group: agent.spec.supervision.group.as_ref(),
+            },
+            last_exits: details.crashes.iter().cloned().map(ExitView::from).collect(),
             config: &agent.spec,
         }
     }
@@ -264,6 +310,7 @@ mod tests {
             average_latency_ms: 12.0,
             uptime: Duration::from_hours(1),
             incarnation: 1,
+            path: "node/core/partitions/7/agents/my-agent".to_owned(),
             failure: None,
             crashes: Vec::new(),
         }
@@ -326,5 +373,46 @@ mod tests {
         );
         assert!(view["metrics"]["average_latency_ms"].is_f64());
         assert_eq!(view["metrics"]["uptime_seconds"], 3_600);
+    }
+
+    #[test]
+    fn who_is_suspended_runs_all_the_same() {
+        let mut agent = details(r#"{"name":"my-agent"}"#);
+        agent.summary.suspended = true;
+        let shown = [
+            json(&Standing::of(&agent.summary)),
+            json(&Details::of(&agent)),
+            json(&Item::of(&agent.summary)),
+        ];
+        for view in shown {
+            assert_eq!(
+                (&view["status"], &view["lifecycle_state"]),
+                (&json!("suspended"), &json!("running"))
+            );
+        }
+    }
+
+    #[test]
+    fn details_tell_where_it_stands_and_how_it_broke() {
+        let mut agent = details(r#"{"name":"cart","supervision":{"group":"shop"}}"#);
+        agent.crashes.push(crate::agent::meter::CrashReport {
+            at: Timestamp::from_micros(0),
+            kind: "trap",
+            detail: "unreachable".to_owned(),
+            message_id: None,
+            attempt: 1,
+            backtrace: vec!["handle".to_owned()],
+        });
+        let view = json(&Details::of(&agent));
+        let place = json!({"path": "node/core/partitions/7/agents/my-agent", "group": "shop"});
+        assert_eq!(
+            (&view["supervision"], &view["config"]["supervision"]["group"]),
+            (&place, &json!("shop"))
+        );
+        let exit = json!({
+            "reason": "trap", "at": "1970-01-01T00:00:00.000000Z", "detail": "unreachable", "attempt": 1,
+            "backtrace": ["handle"],
+        });
+        assert_eq!(view["last_exits"], json!([exit]));
     }
 }

@@ -1,0 +1,95 @@
+//! Events that have been, for subscribers that come back.
+
+use super::Node;
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::id::Seq;
+use crate::journal::{Batch, Journal};
+
+/// A piece of the past.
+#[derive(Clone, Debug)]
+pub struct Replayed {
+    /// In their order.
+    pub events: Vec<Event>,
+    /// The journal no longer has what came between the place asked for and this one, both exclusive.
+    pub gap_before: Option<Seq>,
+    /// All up to here is told; the next question's place.
+    pub to: Seq,
+    /// The end of the journal, as it was when the question was asked.
+    pub end: Seq,
+}
+
+impl Node {
+    /// The durable events after `seq`, from at most `max` batches of the journal.
+    pub async fn events_after(&self, seq: Seq, max: usize) -> Result<Replayed> {
+        let (journal, replaying) = (self.journal.clone(), self.replaying.clone());
+        let reading = tokio::task::spawn_blocking(move || {
+            // One at a time, as batches can be large and what is made of them is small. Not held by whoever asked: a
+            // connection whose client reads nothing takes its answer late.
+            let _one = replaying.lock();
+            // Asked first: what is read goes at least as far, unless `max` ends it.
+            let end = *journal.durable().borrow();
+            let batches = journal.read_after(seq, max).map_err(Error::from)?;
+            Ok(Replayed::of(seq, end, &batches))
+        });
+        reading.await.map_err(Error::internal)?
+    }
+}
+
+impl Replayed {
+    fn of(seq: Seq, end: Seq, batches: &[impl AsRef<Batch>]) -> Self {
+        let first = batches.first().map(|batch| batch.as_ref().first);
+        let events = batches.iter().flat_map(|batch| {
+            let batch = batch.as_ref();
+            let records = (batch.first.0..).zip(&batch.records);
+            records.filter_map(|(at, (_, record))| (at > seq.0).then(|| Event::of(Seq(at), record)).flatten())
+        });
+        Self {
+            events: events.collect(),
+            gap_before: first.filter(|first| first.0 > seq.0 + 1),
+            to: batches.last().map_or(seq, |batch| batch.as_ref().last()),
+            end,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::id::Partition;
+    use crate::journal::Record;
+    use crate::time::Timestamp;
+
+    fn batch(first: u64, kinds: &[&str]) -> Arc<Batch> {
+        let record = |kind: &&str| {
+            let event = Record::Event {
+                kind: (*kind).to_owned(),
+                agent: None,
+                body: "{}".to_owned(),
+                at: Timestamp::now(),
+            };
+            (Partition(0), event)
+        };
+        Arc::new(Batch {
+            first: Seq(first),
+            records: kinds.iter().map(record).collect(),
+        })
+    }
+
+    #[test]
+    fn a_replay_begins_after_its_place_and_ends_with_its_batches() {
+        let read = Replayed::of(Seq(5), Seq(9), &[batch(4, &["a", "b", "c"]), batch(7, &["d"])]);
+        let seqs: Vec<_> = read.events.iter().map(|event| event.seq.0).collect();
+        assert_eq!((seqs, read.gap_before, read.to), (vec![6, 7], None, Seq(7)));
+        let nothing = Replayed::of(Seq(9), Seq(9), &[] as &[Arc<Batch>]);
+        assert_eq!((nothing.to, nothing.events.len()), (Seq(9), 0));
+    }
+
+    #[test]
+    fn what_is_no_longer_kept_is_told() {
+        let read = Replayed::of(Seq(2), Seq(7), &[batch(7, &["a"])]);
+        assert_eq!((read.gap_before, read.to), (Some(Seq(7)), Seq(7)));
+    }
+}
