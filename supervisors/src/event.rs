@@ -138,7 +138,7 @@ impl Bus {
     }
 
     pub(crate) fn publish(&self, path: String, note: Note) {
-        tracing::debug!(path, kind = note.kind.name(), incarnation = note.incarnation, reason = ?note.reason, "supervision");
+        note.log(&path);
         let mut seq = self.seq.lock();
         *seq += 1;
         let event = Event {
@@ -171,6 +171,27 @@ pub(crate) struct Note {
 }
 
 impl Note {
+    /// Crashes of children are daily work; what ends or gives up a part of the tree is not.
+    fn log(&self, path: &str) {
+        let (kind, incarnation) = (self.kind.name(), self.incarnation);
+        let reason = self.reason.as_ref().map(ToString::to_string);
+        match self.kind {
+            EventKind::Meltdown | EventKind::Zombie => tracing::error!(path, kind, incarnation, reason, "supervision"),
+            EventKind::ChildFailed | EventKind::GroupRestart | EventKind::StartFailed => {
+                tracing::warn!(path, kind, incarnation, reason, "supervision");
+            }
+            EventKind::ChildStarted
+            | EventKind::ChildExited
+            | EventKind::Backoff
+            | EventKind::Restarted
+            | EventKind::ChildTerminated
+            | EventKind::Suspended
+            | EventKind::Resumed
+            | EventKind::Replaced
+            | EventKind::AutoShutdown => tracing::debug!(path, kind, incarnation, reason, "supervision"),
+        }
+    }
+
     pub(crate) fn new(kind: EventKind, incarnation: u64) -> Self {
         Self {
             kind,

@@ -83,8 +83,8 @@ pub struct ChildCounts {
 
 /// A handle to a supervisor, the same over its restarts. `K` is [`Supervisor`] or [`Dynamic`].
 ///
-/// What commands add or take away lasts as long as the supervisor runs: its next incarnation begins with what was declared
-/// and populated, as in OTP. How it was reconfigured lasts.
+/// What commands add, exchange or take away lasts as long as the supervisor runs: its next incarnation begins with what was
+/// declared and populated, as in OTP. How it was reconfigured lasts.
 pub struct Handle<K> {
     node: Arc<Node>,
     kind: PhantomData<fn() -> K>,

@@ -66,7 +66,7 @@
 //! - a child that was down and does not start when told to stays down, and nothing is counted (`restart_child`). Under a
 //!   dynamic supervisor it is retried under its own budget;
 //! - none of them touches a sibling, uses the budget, or triggers an auto-shutdown;
-//! - a supervisor that is restarted begins with what was declared and populated, whatever was added, deleted or terminated.
+//! - a supervisor that is restarted begins with what was declared and populated, whatever was added, replaced or deleted.
 //!
 //! Unlike OTP's, a supervisor takes commands while it starts or restarts children, and stops a running child before it
 //! deletes or restarts it.

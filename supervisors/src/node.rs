@@ -106,6 +106,16 @@ pub(crate) enum Live {
     Stopping(JoinHandle<Ended>, Option<ActorCell>),
 }
 
+impl Live {
+    /// The spec that it was started by, unless it is on its way out.
+    fn spec(&self) -> Option<&Arc<ChildSpec>> {
+        match self {
+            Self::Starting { spec, .. } | Self::Running(_, spec) => Some(spec),
+            Self::Stopping(..) => None,
+        }
+    }
+}
+
 /// Where a start leaves its result, so that a stop which overtakes it finds the actor.
 pub(crate) type StartSlot = Arc<Mutex<Option<Result<Started, ExitReason>>>>;
 
@@ -216,9 +226,9 @@ impl Node {
         let (left, nodes) = {
             let mut inner = self.inner.lock();
             let left: Vec<Live> = inner.live.drain().map(|(_, live)| live).collect();
-            let nodes: Vec<Arc<Self>> = inner
-                .specs
-                .values()
+            // A child that was being replaced runs by another spec than the one it has.
+            let specs = inner.specs.values().chain(left.iter().filter_map(Live::spec));
+            let nodes: Vec<Arc<Self>> = specs
                 .filter_map(|spec| match &spec.kind {
                     Kind::Supervisor(node) => Some(Arc::clone(node)),
                     Kind::Worker => None,

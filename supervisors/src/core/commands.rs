@@ -91,7 +91,8 @@ impl Core {
         if shared && down && matches!(child.if_start_fails, IfStartFails::Retry) {
             child.if_start_fails = IfStartFails::Rest;
         }
-        if !state.is_active() || state == State::Waiting {
+        if !state.is_active() {
+            // It was meant to be down until now.
             child.down_since = Some(now);
         }
         self.start_anew(id, state, now);

@@ -138,6 +138,7 @@ impl Core {
                 self.set(id, State::Waiting);
             }
             After::Stopped => self.rest(id),
+            After::Start if matches!(self.phase, Phase::Closed) => self.rest(id),
             After::Start if matches!(&self.phase, Phase::Group(group) if group.will_stop(id)) => {
                 self.set(id, State::Waiting);
             }

@@ -3,6 +3,7 @@
 
 mod auto_shutdown;
 mod chaos;
+mod closing;
 mod commands;
 mod delays;
 mod exits;
@@ -175,6 +176,15 @@ impl Bench {
         let (id, token, delay) = self.delay().expect("a timer is set");
         self.now += delay;
         self.log.extend(self.core.on_timer(&id, token, self.now));
+    }
+
+    fn pass_last_delay(&mut self) {
+        let token = self.core.last_token;
+        let waits = |child: &&Child| matches!(child.state, State::Backoff { .. });
+        let waiting = self.core.children().iter().find(|(_, child)| waits(child));
+        let waiting = Arc::clone(waiting.expect("one waits").0);
+        self.now += SECOND;
+        self.log.extend(self.core.on_timer(&waiting, token, self.now));
     }
 
     fn melted(&self) -> bool {

@@ -57,6 +57,29 @@ fn children_in_backoff_count_toward_max_children() {
 }
 
 #[test]
+fn children_that_are_down_take_no_place() {
+    let mode = Mode::Dynamic { max_children: 2 };
+    let spent = Rules {
+        intensity: Some(Intensity::new(0, SECOND)),
+        ..Rules::default()
+    };
+    let mut bench = Bench::new(
+        mode,
+        Intensity::new(9, SECOND),
+        &[("a", spent), ("b", Rules::default())],
+    );
+    bench.settle();
+    assert_eq!(add(&mut bench, "x"), Err(Refused::MaxChildren));
+    bench.crash("a");
+    bench.terminate("b");
+    bench.settle();
+    assert_eq!((bench.state("a"), bench.state("b")), ("failed", "stopped"));
+    assert_eq!(add(&mut bench, "x"), Ok(()));
+    assert_eq!(add(&mut bench, "y"), Ok(()));
+    assert_eq!(add(&mut bench, "z"), Err(Refused::MaxChildren));
+}
+
+#[test]
 fn restart_revives_a_failed_child_with_its_budget_restored() {
     let mut bench = Bench::dynamic(Rules::default());
     for _ in 0..4 {

@@ -99,5 +99,11 @@ fn a_new_incarnation_of_the_supervisor_does_not_repeat_incarnations() {
     bench.settle();
     let mut next = Core::succeed(&mut bench.core, 0);
     next.declare(&id("a"), Rules::default());
+    let child = &next.children()["a"];
+    assert_eq!(
+        (child.last_reason(), child.restarts.get("killed")),
+        (ExitReason::Killed, Some(&1))
+    );
+    assert_eq!(bench.core.counts(), [0; STATES.len()]);
     assert_eq!(next.begin(bench.now), [Action::Start(id("a"), 3)]);
 }

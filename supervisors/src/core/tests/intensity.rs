@@ -52,6 +52,35 @@ fn a_failure_every_four_seconds_with_five_in_five_seconds_never_melts_down() {
     assert_eq!(bench.state("a"), "running");
 }
 
+/// What the events tell of the budget: which restart this is, of how many.
+fn attempts(log: &[Action]) -> Vec<(&'static str, u32, u32)> {
+    let attempt = |action: &Action| match action {
+        Action::Emit(_, note) => Some((note.kind.name(), note.attempt?, note.limit?)),
+        _ => None,
+    };
+    log.iter().filter_map(attempt).collect()
+}
+
+#[test]
+fn events_tell_which_restart_of_how_many_it_is() {
+    for mode in [Mode::Static(Strategy::OneForOne), Mode::Dynamic { max_children: 9 }] {
+        let budget = Intensity::new(3, 60 * SECOND);
+        let mut bench = Bench::new(mode, budget, &[("a", backing_off())]);
+        bench.settle();
+        bench.log.clear();
+        bench.crash("a");
+        bench.settle();
+        bench.crash("a");
+        let expected = [("restarted", 1, 3), ("backoff", 2, 3)];
+        assert_eq!(attempts(&bench.log), expected);
+    }
+    let mut bench = Bench::running(Strategy::OneForAll, &["a"]);
+    bench.crash("a");
+    bench.settle();
+    let expected = [("group_restart", 1, 3), ("restarted", 1, 3)];
+    assert_eq!(attempts(&bench.log), expected);
+}
+
 #[test]
 fn nothing_restarts_after_a_meltdown() {
     let mode = Mode::Static(Strategy::OneForOne);

@@ -177,8 +177,10 @@ fn a_replacement_that_does_not_start_puts_the_old_spec_back_and_is_no_restart() 
     for mode in ALL {
         let mut bench = pair(mode);
         bench.replace("a", rules(Restart::Temporary));
+        assert!(bench.core.may_revert(&id("a")) && !bench.core.may_revert(&id("b")));
         bench.stopped("a");
         bench.start_failed("a");
+        assert!(!bench.core.may_revert(&id("a")));
         assert!(bench.log.contains(&Action::Revert(id("a"))));
         // Whoever asked is told when the old one runs again.
         assert_eq!(bench.settled("a"), []);

@@ -78,6 +78,22 @@ fn a_failure_before_the_group_widens_it() {
 }
 
 #[test]
+fn a_group_that_is_widened_starts_its_terminated_new_members_too() {
+    let mut bench = Bench::running(Strategy::RestForOne, &["a", "b", "c"]);
+    bench.terminate("b");
+    bench.settle();
+    bench.look();
+    bench.crash("c");
+    bench.crash("a");
+    bench.stopped("c");
+    bench.settle();
+    assert_eq!(
+        bench.look(),
+        ["start c2", "stop c2", "start a2", "start b2", "start c3"]
+    );
+}
+
+#[test]
 fn a_temporary_child_does_not_come_back_through_its_siblings() {
     let children = [
         ("a", Rules::default()),

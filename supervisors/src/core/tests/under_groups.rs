@@ -116,7 +116,7 @@ fn a_terminated_temporary_child_goes_with_its_spec() {
     assert_eq!(bench.look(), ["stop t1", "forget t"]);
 }
 
-/// `supervisor:restart_multiple_children` of OTP starts every child from the failed one on, also those whose pid is
+/// `restart_multiple_children` in OTP's `supervisor.erl` starts every child from the failed one on, also those whose pid is
 /// `undefined`: terminated ones, and transient ones that had ended.
 #[test]
 fn a_group_restart_starts_its_terminated_and_ended_members_too() {
