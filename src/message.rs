@@ -221,11 +221,11 @@ impl Message {
 
     /// What the platform says to `to` when `about` could not take effect (FIPA SC00037, failure).
     pub fn failure(about: &Self, reason: &str, detail: &str, now: Timestamp) -> Self {
-        Self::failure_of(about, MessageView::receivers(about), reason, detail, now)
+        Self::failure_of(about, &MessageView::receivers(about), reason, detail, now)
     }
 
     /// As [`Self::failure`], when only `receiver` (one address, or an array of them) does not do what was asked.
-    pub fn failure_of(about: &Self, receiver: serde_json::Value, reason: &str, detail: &str, now: Timestamp) -> Self {
+    pub fn failure_of(about: &Self, receiver: &serde_json::Value, reason: &str, detail: &str, now: Timestamp) -> Self {
         Self {
             id: MessageId::new(),
             performative: Performative::Failure,

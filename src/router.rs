@@ -194,7 +194,10 @@ impl Actor for Router {
 impl State {
     /// Appends one batch and then hands its messages on. An error means that this router must not go on.
     async fn append(&self, records: Vec<Record>, letters: Vec<Letter>) -> Result<Seq, ActorProcessingErr> {
-        let (seq, bounced) = self.append_once(records, letters).await.map_err(broken)?;
+        let (seq, bounced) = self
+            .append_once(records, letters)
+            .await
+            .map_err(|error| broken(&error))?;
         let detail = "the agent was stopped, given up or removed";
         if !bounced.is_empty() {
             Box::pin(self.bury(bounced, detail, Vec::new())).await?;
@@ -289,7 +292,7 @@ impl State {
                 Ok(())
             }
             Err(JournalError::TooLarge(bytes)) => self.refuse(turn, outcome.message.as_deref(), bytes).await,
-            Err(error) => Err(broken(error)),
+            Err(error) => Err(broken(&error)),
         }
     }
 
@@ -345,7 +348,13 @@ impl State {
             && first.about.performative.may_be_answered()
         {
             let detail = first.error.to_string();
-            let failure = Arc::new(Message::failure_of(&first.about, receivers, first.reason, &detail, now));
+            let failure = Arc::new(Message::failure_of(
+                &first.about,
+                &receivers,
+                first.reason,
+                &detail,
+                now,
+            ));
             // The place of the answer that will never come is the place of the failure.
             let ticket = first.ticket.take().or_else(|| sender.mailbox.take_ticket());
             letters.push(Letter::to_agent(failure, sender.clone(), ticket.map(Place::Ticket)));
@@ -416,7 +425,7 @@ impl State {
     }
 }
 
-fn broken(error: JournalError) -> ActorProcessingErr {
+fn broken(error: &JournalError) -> ActorProcessingErr {
     Box::new(Failure::new("journal", error.to_string()))
 }
 

@@ -163,10 +163,11 @@ impl Serialize for Shutdown {
 
 impl<'de> Deserialize<'de> for Shutdown {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(text) if text == "brutal_kill" => Ok(Self::BrutalKill),
-            serde_json::Value::String(text) if text == "infinity" => Ok(Self::Infinity),
-            time => serde_json::from_value(time).map(Self::Timeout).map_err(|error| {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        match value.as_str() {
+            Some("brutal_kill") => Ok(Self::BrutalKill),
+            Some("infinity") => Ok(Self::Infinity),
+            _ => serde_json::from_value(value).map(Self::Timeout).map_err(|error| {
                 serde::de::Error::custom(format_args!("is not brutal_kill, infinity or a time: {error}"))
             }),
         }

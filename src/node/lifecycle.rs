@@ -241,9 +241,9 @@ impl Node {
         let done = entry.clone();
         let then = move || {
             if suspend {
-                done.mailbox.suspend()
+                done.mailbox.suspend();
             } else {
-                done.mailbox.resume()
+                done.mailbox.resume();
             }
         };
         self.catalog(entry.partition, change, then).await?;

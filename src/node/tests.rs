@@ -96,14 +96,10 @@ impl World {
                     let json = serde_json::json!({
                         "performative": "request", "receiver": "counter", "content": {}, "sender": format!("c{client}"),
                     });
-                    match node.send(&Caller::anonymous(), draft(&json)).await {
-                        Ok(_) => acknowledged.fetch_add(1, Ordering::Relaxed),
-                        // Refused, so nothing was promised; the part that is down is coming back.
-                        Err(_) => {
-                            tokio::task::yield_now().await;
-                            0
-                        }
-                    };
+                    // A refusal promises nothing; the part that is down is coming back.
+                    let taken = node.send(&Caller::anonymous(), draft(&json)).await.is_ok();
+                    acknowledged.fetch_add(u64::from(taken), Ordering::Relaxed);
+                    tokio::task::yield_now().await;
                 }
             });
         }

@@ -215,7 +215,7 @@ impl Shared {
         }
         let failure = Arc::new(Message::failure_of(
             about,
-            receiver.to_string().into(),
+            &receiver.to_string().into(),
             reason,
             detail,
             now,

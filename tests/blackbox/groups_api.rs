@@ -6,7 +6,7 @@ use caxton::api::grpc::proto::{
     ActRequest, AgentConfig, AgentStatus, CreateSupervisorRequest, DeleteSupervisorRequest, DeployAgentRequest,
     GetAgentRequest, GetMetricsRequest, GetSupervisorRequest, GetTreeRequest, ListEventsRequest,
     ListSupervisorsRequest, RestartAgentRequest, ResumeAgentRequest, StartAgentRequest, Supervision, SupervisionAction,
-    SupervisionStrategy, SuspendAgentRequest, UpdateSupervisorRequest,
+    SupervisionStrategy, Supervisor, SuspendAgentRequest, UpdateSupervisorRequest,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -242,6 +242,39 @@ fn refused(status: &Status, code: Code, reason: &str) {
     assert_eq!((status.code(), info.reason.as_str()), (code, reason), "{status:?}");
 }
 
+/// Deploys `cart` into `shop` over gRPC; answers with its id.
+async fn cart_joins(node: &TestNode, shop: &Supervisor) -> String {
+    let mut agents = AgentServiceClient::connect(node.grpc()).await.unwrap();
+    let config = AgentConfig {
+        name: "cart".to_owned(),
+        supervision: Some(Supervision {
+            group: "shop".to_owned(),
+            shutdown: "brutal_kill".to_owned(),
+            ..Supervision::default()
+        }),
+        ..AgentConfig::default()
+    };
+    let module = guests::example("echo").into();
+    let deploy = DeployAgentRequest {
+        wasm_module: module,
+        config: Some(config),
+    };
+    agents.deploy_agent(deploy).await.unwrap();
+    let get = GetAgentRequest {
+        agent_id: "cart".to_owned(),
+    };
+    let cart = agents.get_agent(get).await.unwrap().into_inner();
+    assert_eq!(
+        (cart.path.as_str(), cart.group.as_str()),
+        (format!("{}/cart", shop.path).as_str(), "shop")
+    );
+    assert_eq!(
+        node.agent("cart").await["config"]["supervision"]["shutdown"],
+        "brutal_kill"
+    );
+    cart.agent_id
+}
+
 #[tokio::test]
 async fn a_group_lives_its_life_over_grpc() {
     let node = TestNode::start().await;
@@ -264,34 +297,7 @@ async fn a_group_lives_its_life_over_grpc() {
         "CONFLICT",
     );
 
-    let mut agents = AgentServiceClient::connect(node.grpc()).await.unwrap();
-    let config = AgentConfig {
-        name: "cart".to_owned(),
-        supervision: Some(Supervision {
-            group: "shop".to_owned(),
-            shutdown: "brutal_kill".to_owned(),
-            ..Supervision::default()
-        }),
-        ..AgentConfig::default()
-    };
-    let module = guests::example("echo").into();
-    let deploy = DeployAgentRequest {
-        wasm_module: module,
-        config: Some(config),
-    };
-    agents.deploy_agent(deploy).await.unwrap();
-    let get = GetAgentRequest {
-        agent_id: "cart".to_owned(),
-    };
-    let cart = agents.get_agent(get).await.unwrap().into_inner();
-    assert_eq!(
-        (cart.path, cart.group),
-        (format!("{}/cart", shop.path), "shop".to_owned())
-    );
-    assert_eq!(
-        node.agent("cart").await["config"]["supervision"]["shutdown"],
-        "brutal_kill"
-    );
+    let cart = cart_joins(&node, &shop).await;
 
     let change = UpdateSupervisorRequest {
         name: "shop".to_owned(),
@@ -331,7 +337,7 @@ async fn a_group_lives_its_life_over_grpc() {
     assert_eq!((tree.strategy.as_str(), tree.children.len()), ("one_for_all", 1));
     assert_eq!(
         (tree.children[0].name.as_str(), tree.children[0].agent_id.as_str()),
-        ("cart", cart.agent_id.as_str())
+        ("cart", cart.as_str())
     );
     let whole = client.get_tree(GetTreeRequest::default()).await.unwrap().into_inner();
     assert_eq!(whole.path, "node");
