@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::spec::Ceilings;
@@ -76,9 +77,9 @@ impl Default for Limits {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("the configuration is wrong: {0}")]
+    #[error("{0}")]
     Wrong(Box<figment::Error>),
-    #[error("there is no configuration file {0}")]
+    #[error("there is no file {0}")]
     NoFile(PathBuf),
     #[error("`{field}` {problem}")]
     Invalid { field: &'static str, problem: String },
@@ -89,10 +90,7 @@ impl Config {
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));
         if let Some(file) = file {
-            if !file.exists() {
-                return Err(ConfigError::NoFile(file.to_owned()));
-            }
-            figment = figment.merge(Toml::file_exact(file));
+            figment = figment.merge(toml(file)?);
         }
         figment
             .merge(Env::prefixed("CAXTON_").ignore(&["log"]).split("__"))
@@ -122,6 +120,20 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// What a TOML file says that is not the configuration itself.
+pub fn read<T: DeserializeOwned>(file: &Path) -> Result<T, ConfigError> {
+    Figment::from(toml(file)?)
+        .extract()
+        .map_err(|error| ConfigError::Wrong(Box::new(error)))
+}
+
+fn toml(file: &Path) -> Result<figment::providers::Data<Toml>, ConfigError> {
+    if !file.exists() {
+        return Err(ConfigError::NoFile(file.to_owned()));
+    }
+    Ok(Toml::file_exact(file))
 }
 
 #[cfg(test)]

@@ -80,6 +80,8 @@ pub struct Entry {
     pub meter: Arc<Meter>,
     /// None: the agent is stopped since before the node started, or its module cannot be loaded.
     pub slot: RwLock<Option<Arc<Slot>>>,
+    /// Held while an instance is started or ended by command, so that the end of a stop does not end what a start began.
+    pub operation: tokio::sync::Mutex<()>,
 }
 
 impl Entry {

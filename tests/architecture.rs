@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["error", "fipa", "id", "message", "quantity", "time", "telemetry"],
     &["journal", "wasm"],
     &["agent", "mailbox"],
-    &["directory", "router"],
+    &["directory", "group", "router"],
     &["deployment", "events", "config"],
     &["node"],
     &["api", "cli", "server"],

@@ -16,11 +16,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use figment::Figment;
-use figment::providers::{Format, Toml};
 use serde::Deserialize;
 
 use crate::agent::spec::AgentSpec;
+use crate::config::{self, ConfigError};
 use crate::error::Error;
 use crate::group::GroupSpec;
 use crate::id::Digest;
@@ -45,10 +44,8 @@ struct AgentEntry {
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TreeError {
-    #[error("there is no tree file {0}")]
-    NoFile(PathBuf),
-    #[error("the tree file is wrong: {0}")]
-    Wrong(Box<figment::Error>),
+    #[error("the tree file: {0}")]
+    Unreadable(#[from] ConfigError),
     #[error("the tree file, supervisor {number}: {source}")]
     Group { number: usize, source: Error },
     #[error("the tree file, agent {number}: {source}")]
@@ -69,12 +66,7 @@ pub(super) enum TreeError {
 
 /// Makes what a file declares. The first thing that cannot be made is the error.
 pub(super) async fn apply(node: &Arc<Node>, file: &Path) -> Result<(), TreeError> {
-    if !file.exists() {
-        return Err(TreeError::NoFile(file.to_owned()));
-    }
-    let tree: TreeFile = Figment::from(Toml::file_exact(file))
-        .extract()
-        .map_err(|error| TreeError::Wrong(Box::new(error)))?;
+    let tree: TreeFile = config::read(file)?;
     let caller = Caller::anonymous();
     for (number, value) in (1..).zip(tree.supervisor) {
         let made = make_group(node, &caller, &value).await;

@@ -35,6 +35,7 @@ impl Node {
             state: Arc::default(),
             meter: Arc::new(Meter::new(self.shared.spawns.clone())),
             slot: RwLock::new(None),
+            operation: tokio::sync::Mutex::default(),
         })
     }
 

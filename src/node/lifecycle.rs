@@ -154,14 +154,20 @@ impl Node {
 
     async fn start_now(self: Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
         let entry = self.find(key)?;
+        let _alone = entry.operation.lock().await;
         let before = {
             let mut standing = entry.standing.write();
-            match &*standing {
-                Standing::Stopped | Standing::Failed { .. } => std::mem::replace(&mut *standing, Standing::Loaded),
-                Standing::Running | Standing::Suspended => return Ok(summary(&entry)),
-                Standing::Loaded | Standing::Draining { .. } => return Err(busy(&entry, &standing)),
+            let before = standing.clone();
+            if matches!(before, Standing::Stopped | Standing::Failed { .. }) {
+                *standing = Standing::Loaded;
             }
+            before
         };
+        match before {
+            Standing::Stopped | Standing::Failed { .. } => {}
+            Standing::Running | Standing::Suspended => return Ok(summary(&entry)),
+            Standing::Loaded | Standing::Draining { .. } => return Err(busy(&entry, &before)),
+        }
         let started = self.start_again(&entry, caller).await;
         if started.is_err() {
             self.withdraw(&entry).await;
@@ -284,7 +290,9 @@ impl Node {
             let go_on = begun.is_ok();
             let _ = tell.send(begun);
             if go_on {
-                node.finish_stop(&stopping, options).await
+                node.drain(&stopping, options).await;
+                let _alone = stopping.operation.lock().await;
+                node.end(&stopping).await
             } else {
                 Ok(())
             }
@@ -315,7 +323,9 @@ impl Node {
             Standing::Running | Standing::Suspended => self.begin_stop(&entry, caller, options).await?,
             Standing::Draining { .. } | Standing::Stopped | Standing::Failed { .. } => {}
         }
-        self.finish_stop(&entry, options).await?;
+        self.drain(&entry, options).await;
+        let _alone = entry.operation.lock().await;
+        self.end(&entry).await?;
         self.withdraw(&entry).await;
         let removed_at = Timestamp::now();
         let (directory, gone) = (self.directory.clone(), entry.clone());
@@ -365,13 +375,16 @@ impl Node {
         self.catalog(entry.partition, change, || {}).await.map(|_| ())
     }
 
-    /// Waits for the queue, ends the instance, and gives up what is left.
-    async fn finish_stop(&self, entry: &Arc<Entry>, options: StopOptions) -> Result<()> {
-        let settled = matches!(*entry.standing.read(), Standing::Stopped | Standing::Failed { .. });
-        if options.drain && !settled {
-            // The grace being over is no error: what is left becomes dead letters.
+    /// Waits until the queue is empty, for the grace at most: what is left then becomes dead letters.
+    async fn drain(&self, entry: &Entry, options: StopOptions) {
+        if options.drain && !is_down(entry) {
             let _ = tokio::time::timeout(options.grace, entry.mailbox.until_idle()).await;
         }
+    }
+
+    /// Ends the instance, and gives up what is queued.
+    async fn end(&self, entry: &Arc<Entry>) -> Result<()> {
+        let settled = is_down(entry);
         let now = Timestamp::now();
         let body = json!({"agent_id": entry.id, "name": entry.name});
         let (reply, done) = oneshot::channel();
@@ -418,6 +431,10 @@ impl Node {
         }
         Ok(seq)
     }
+}
+
+pub(super) fn is_down(entry: &Entry) -> bool {
+    matches!(*entry.standing.read(), Standing::Stopped | Standing::Failed { .. })
 }
 
 /// Why a start failed, without the way through the tree.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use supervisors::Snapshot;
 
+use super::lifecycle::is_down;
 use super::{Caller, Node, StopOptions, unavailable};
 use crate::agent::meter::CrashReport;
 use crate::directory::{Entry, Standing};
@@ -213,12 +214,19 @@ impl Node {
                 reset.map_err(|_| unavailable("the agent's supervisor is down or restarts"))
             }
             Verb::Restart => {
-                let down = matches!(*entry.standing.read(), Standing::Stopped | Standing::Failed { .. });
-                if down {
+                if is_down(entry) {
                     return self.start_agent(caller, &key).await.map(|_| ());
                 }
                 let (node, entry) = (self.clone(), entry.clone());
                 let work = async move {
+                    let _alone = entry.operation.lock().await;
+                    if is_down(&entry) {
+                        return Err(Error::InvalidState {
+                            agent: entry.id,
+                            state: "stopped",
+                            mend: "it was stopped meanwhile; start it",
+                        });
+                    }
                     let restarted = node.home(&entry)?.restart(entry.name.as_str()).await;
                     restarted.map(|_| ()).map_err(|error| Error::DeploymentFailed {
                         kind: "restart",

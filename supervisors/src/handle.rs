@@ -115,7 +115,8 @@ impl<K> Handle<K> {
         self.ask(|reply| Msg::StartChild(Box::new(spec), reply)).await
     }
 
-    /// Stops a child as its spec says, and keeps the spec unless it is temporary. Returns when it is gone.
+    /// Stops a child as its spec says, and keeps the spec unless it is temporary. Returns when the incarnation that was there
+    /// is gone; a `restart` that comes meanwhile brings up the next.
     ///
     /// It stays down until `restart`, or until a sibling's exit restarts it with its group: a group begins with all its
     /// members, as in OTP. One that is terminated while its group restarts stays down.

@@ -54,6 +54,18 @@ async fn declared_children_are_terminated_restarted_and_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_terminate_that_a_restart_overtakes_is_answered() {
+    let board = Board::default();
+    let (tree, crew) = group(crew(&board, Strategy::OneForOne)).await;
+    board.look();
+    let (terminated, restarted) = tokio::join!(crew.terminate("a"), crew.restart("a"));
+    assert_eq!(terminated, Ok(()));
+    restarted.expect("it starts");
+    assert_eq!(board.look(), ["~a1", "-a1", "+a2"]);
+    tree.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_added_child_is_the_last_and_stops_first() {
     let board = Board::default();
     let (tree, crew) = group(crew(&board, Strategy::RestForOne)).await;

@@ -187,8 +187,8 @@ impl State {
                 (Waiter::Run(reply), Outcome::Stopped | Outcome::Gone) => {
                     drop(reply.send(Err(StartChildError::Failed(ExitReason::Shutdown))));
                 }
-                (Waiter::Rest(reply), Outcome::Stopped | Outcome::Gone)
-                | (Waiter::Replace(reply), Outcome::Running | Outcome::Stopped) => {
+                // Whatever came of it, the incarnation that was to end has: another command may have brought up the next.
+                (Waiter::Rest(reply), _) | (Waiter::Replace(reply), Outcome::Running | Outcome::Stopped) => {
                     drop(reply.send(Ok(())));
                 }
                 (Waiter::Replace(reply), Outcome::StartFailed(reason) | Outcome::Reverted(reason)) => {
@@ -197,10 +197,7 @@ impl State {
                 (Waiter::Replace(reply), Outcome::Gone) => {
                     drop(reply.send(Err(StartChildError::NotFound)));
                 }
-                (waiter @ Waiter::Rest(_), Outcome::Running | Outcome::StartFailed(_) | Outcome::Reverted(_))
-                | (waiter @ Waiter::Run(_), Outcome::Reverted(_)) => {
-                    left.push(waiter);
-                }
+                (waiter @ Waiter::Run(_), Outcome::Reverted(_)) => left.push(waiter),
             }
         }
         if !left.is_empty() {

@@ -94,7 +94,11 @@ impl Core {
         let members = if whole {
             self.children.keys().cloned().collect()
         } else {
-            self.since(id)
+            // Who still waits for the restart that this one takes the place of, restarts with it.
+            let waits = |member: &ChildId| self.children[member].state == State::Waiting;
+            let first = self.members().into_iter().find(waits);
+            let before = |other: &ChildId| self.children.get_index_of(other) < self.children.get_index_of(id);
+            self.since(first.as_ref().filter(|first| before(first)).unwrap_or(id))
         };
         for member in &members {
             self.children[member].held = false;

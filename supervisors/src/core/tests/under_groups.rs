@@ -35,6 +35,22 @@ fn start_child_adds_at_the_right_end() {
 }
 
 #[test]
+fn who_waits_for_a_restart_restarts_with_the_one_that_takes_its_place() {
+    let mut bench = Bench::running(Strategy::RestForOne, &["a", "b"]);
+    bench.crash("a");
+    bench.stopped("b");
+    bench.started("a");
+    bench.terminate("a");
+    bench.stopped("a");
+    bench.restart("a"); // it waits until `b` has started
+    bench.look();
+    bench.start_failed("b");
+    bench.settle();
+    assert_eq!(bench.look(), ["start a3", "start b3"]);
+    assert_eq!((bench.state("a"), bench.state("b")), ("running", "running"));
+}
+
+#[test]
 fn an_added_child_is_the_last_of_its_group() {
     let mut bench = Bench::running(Strategy::RestForOne, &["a", "b"]);
     bench.add("x");
