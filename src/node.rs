@@ -29,6 +29,7 @@ mod measure;
 mod replay;
 mod restore;
 mod start;
+mod stopping;
 mod supervise;
 #[cfg(test)]
 mod tests;

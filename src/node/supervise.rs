@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use supervisors::Snapshot;
 
-use super::lifecycle::is_down;
+use super::stopping::is_down;
 use super::{Caller, Node, StopOptions, unavailable};
 use crate::agent::meter::CrashReport;
 use crate::directory::{Entry, Standing};

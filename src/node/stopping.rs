@@ -1,0 +1,165 @@
+//! Stopping and removing agents.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::agents::{event, record};
+use super::lifecycle::busy;
+use super::{Caller, Lifecycle, Node, Removed, StopOptions, Stopping, unavailable};
+use crate::directory::{Entry, Standing};
+use crate::error::{Error, Result};
+use crate::journal::Record;
+use crate::router::RouterMessage;
+use crate::time::Timestamp;
+
+impl Node {
+    /// Stops an agent: it takes no more messages, handles what it has until the grace is over, and then is stopped, also
+    /// after a restart of the node. Answers when that is durable, before it is done. Stopping twice changes nothing.
+    pub async fn stop_agent(self: &Arc<Self>, caller: &Caller, key: &str, options: StopOptions) -> Result<Stopping> {
+        let entry = self.find(key)?;
+        let now = Timestamp::now();
+        let standing = entry.standing.read().clone();
+        let answer = |lifecycle, estimated_completion| Stopping {
+            id: entry.id,
+            lifecycle,
+            estimated_completion,
+        };
+        match standing {
+            Standing::Stopped => return Ok(answer(Lifecycle::Stopped, now)),
+            Standing::Draining { until } => return Ok(answer(Lifecycle::Draining, until)),
+            Standing::Loaded => return Err(busy(&entry, &standing)),
+            Standing::Running | Standing::Suspended | Standing::Failed { .. } => {}
+        }
+        let (tell, told) = oneshot::channel();
+        let (node, stopping, by) = (self.clone(), entry.clone(), caller.clone());
+        // One operation for both, so that whoever hangs up cannot leave a stop half done.
+        let work = async move {
+            let begun = node.begin_stop(&stopping, &by, options).await;
+            let go_on = begun.is_ok();
+            let _ = tell.send(begun);
+            if go_on {
+                node.drain(&stopping, options).await;
+                let _alone = stopping.operation.lock().await;
+                node.end(&stopping).await
+            } else {
+                Ok(())
+            }
+        };
+        drop(self.operations.start("stop", work).await?); // the end of it is an event
+        told.await
+            .map_err(|_| Error::internal("the stop ended without a word"))??;
+        Ok(answer(Lifecycle::Draining, options.until(now)))
+    }
+
+    /// Removes an agent, its state and its queue; what it has is handled first, unless `force` says otherwise. Its messages
+    /// stay in the history.
+    pub async fn remove_agent(self: &Arc<Self>, caller: &Caller, key: &str, force: bool) -> Result<Removed> {
+        let (node, caller, key) = (self.clone(), caller.clone(), key.to_owned());
+        let work = async move { node.remove_now(&caller, &key, force).await };
+        self.operations.run("remove", work).await
+    }
+
+    async fn remove_now(self: Arc<Self>, caller: &Caller, key: &str, force: bool) -> Result<Removed> {
+        let entry = self.find(key)?;
+        let options = StopOptions {
+            drain: !force,
+            ..StopOptions::default()
+        };
+        let standing = entry.standing.read().clone();
+        match standing {
+            Standing::Loaded => return Err(busy(&entry, &standing)),
+            Standing::Running | Standing::Suspended => self.begin_stop(&entry, caller, options).await?,
+            Standing::Draining { .. } | Standing::Stopped | Standing::Failed { .. } => {}
+        }
+        self.drain(&entry, options).await;
+        let _alone = entry.operation.lock().await;
+        self.end(&entry).await?;
+        self.withdraw(&entry).await;
+        let removed_at = Timestamp::now();
+        let (directory, gone) = (self.directory.clone(), entry.clone());
+        let change = move || {
+            directory.by_id(gone.id)?; // another call was quicker
+            let body = json!({"agent_id": gone.id, "name": gone.name});
+            let removed = Record::AgentRemoved {
+                agent: gone.id,
+                at: removed_at,
+            };
+            Some(vec![removed, event("agent.removed", gone.id, &body, removed_at)])
+        };
+        let (directory, forgotten) = (self.directory.clone(), entry.clone());
+        let removed = self
+            .catalog(entry.partition, change, move || directory.remove(&forgotten))
+            .await?;
+        removed.ok_or_else(|| Error::AgentNotFound(key.to_owned()))?;
+        Ok(Removed {
+            id: entry.id,
+            removed_at,
+        })
+    }
+
+    /// Makes the wish to stop durable and shuts the door.
+    async fn begin_stop(&self, entry: &Arc<Entry>, caller: &Caller, options: StopOptions) -> Result<()> {
+        let (changed, by) = (entry.clone(), caller.clone());
+        let change = move || {
+            let mut standing = changed.standing.write();
+            if !matches!(
+                *standing,
+                Standing::Running | Standing::Suspended | Standing::Failed { .. }
+            ) {
+                return None;
+            }
+            let now = Timestamp::now();
+            let until = options.until(now);
+            *standing = Standing::Draining { until };
+            changed.mailbox.drain();
+            let mut document = changed.document.write();
+            document.stopped_at = Some(now);
+            let body = json!({"agent_id": changed.id, "name": changed.name, "by": by.principal.as_str()});
+            Some(vec![
+                record(&document, now),
+                event("agent.draining", changed.id, &body, now),
+            ])
+        };
+        self.catalog(entry.partition, change, || {}).await.map(|_| ())
+    }
+
+    /// Waits until the queue is empty, for the grace at most: what is left then becomes dead letters.
+    async fn drain(&self, entry: &Entry, options: StopOptions) {
+        if options.drain && !is_down(entry) {
+            let _ = tokio::time::timeout(options.grace, entry.mailbox.until_idle()).await;
+        }
+    }
+
+    /// Ends the instance, and gives up what is queued.
+    async fn end(&self, entry: &Arc<Entry>) -> Result<()> {
+        let settled = is_down(entry);
+        let now = Timestamp::now();
+        let body = json!({"agent_id": entry.id, "name": entry.name});
+        let (reply, done) = oneshot::channel();
+        let handle = self.partition(entry.partition);
+        handle.cast(RouterMessage::GiveUp {
+            agent: entry.id,
+            reason: "gone",
+            detail: "the agent was stopped".to_owned(),
+            records: if settled {
+                Vec::new()
+            } else {
+                vec![event("agent.stopped", entry.id, &body, now)]
+            },
+            reply: Some(reply),
+        });
+        if let Ok(home) = self.home(entry) {
+            home.retire(entry.name.as_str()).await;
+        }
+        let seq = done
+            .await
+            .map_err(|_| unavailable("the router of the agent restarts"))?;
+        self.until_durable(seq).await
+    }
+}
+
+pub(super) fn is_down(entry: &Entry) -> bool {
+    matches!(*entry.standing.read(), Standing::Stopped | Standing::Failed { .. })
+}
