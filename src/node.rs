@@ -190,6 +190,12 @@ impl Node {
         }
     }
 
+    /// The actor at a path of the tree, for faults.
+    #[cfg(test)]
+    pub(crate) fn actor(&self, path: &str) -> Option<ractor::ActorCell> {
+        self.tree.get()?.actor(path)
+    }
+
     fn find(&self, key: &str) -> Result<Arc<Entry>> {
         self.directory
             .find(key)

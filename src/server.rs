@@ -76,6 +76,15 @@ struct ListenerState {
     running: Option<(Stop, JoinHandle<()>)>,
 }
 
+impl Drop for ListenerState {
+    /// The actor was killed: its loop must not go on beside the next one's.
+    fn drop(&mut self) {
+        if let Some((stop, _)) = self.running.take() {
+            stop();
+        }
+    }
+}
+
 impl Actor for Listener {
     type Msg = Ended;
     type State = ListenerState;
@@ -144,4 +153,71 @@ fn grpc_child(server: grpc::Server, node: Weak<Node>) -> ChildSpec {
             serve: Box::pin(serve),
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts the requests it answers in its state.
+    const COUNTER: &str = include_str!("../examples/agents/wat/counter.wat");
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_killed_listener_comes_back_on_its_address_and_stops_no_guest() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            data_dir: dir.path().to_owned(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            grpc_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            ..Config::default()
+        };
+        let server = Server::start(config).await.unwrap();
+        let url = format!("http://{}/api/v1", server.addresses().rest);
+        let client = reqwest::Client::new();
+        let config = serde_json::json!({"name": "counter", "permissions": {"state": true}});
+        let form = reqwest::multipart::Form::new()
+            .part(
+                "wasm",
+                reqwest::multipart::Part::bytes(wat::parse_str(COUNTER).unwrap()),
+            )
+            .text("config", config.to_string());
+        let deployed = client.post(format!("{url}/agents")).multipart(form).send().await;
+        assert!(deployed.unwrap().status().is_success());
+        let ask = async || {
+            let message = serde_json::json!({"performative": "request", "receiver": "counter", "content": {}});
+            let sent = client.post(format!("{url}/messages/wait")).json(&message).send().await;
+            let answer: serde_json::Value = sent.ok()?.json().await.ok()?;
+            answer["reply"]["content"].as_u64()
+        };
+        assert_eq!(ask().await, Some(1));
+        for part in ["node/api/rest", "node/api/grpc", "node/api"] {
+            let incarnation = || async {
+                let tree = server.node().supervision_tree(Some(part)).await.ok()?;
+                (tree.snapshot.state == "running").then_some(tree.snapshot.incarnation)
+            };
+            let before = incarnation().await;
+            server.node().actor(part).unwrap().kill();
+            let came_back = tokio::time::timeout(std::time::Duration::from_secs(30), async {
+                while incarnation().await.is_none_or(|now| Some(now) == before) {
+                    tokio::task::yield_now().await;
+                }
+            });
+            came_back.await.expect("it is restarted");
+        }
+        let mut tries = 0;
+        let count = loop {
+            match ask().await {
+                Some(count) => break count,
+                // A connection of the killed listener may be cut; nobody knows then whether the agent was asked.
+                None if tries < 10 => tries += 1,
+                None => panic!("REST does not answer"),
+            }
+        };
+        assert!(
+            (2..=2 + tries).contains(&count),
+            "the agent counts on: {count} after {tries} cut connections"
+        );
+        assert_eq!(server.node().agent("counter").await.unwrap().incarnation, 1);
+        server.shutdown().await;
+    }
 }

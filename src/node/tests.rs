@@ -148,8 +148,8 @@ impl World {
 
     async fn kill(&self, path: &str) {
         let before = self.snapshot().await.find(path).unwrap().incarnation;
-        let tree = self.node.tree.get().unwrap();
-        tree.actor(path)
+        self.node
+            .actor(path)
             .unwrap_or_else(|| panic!("nothing runs at {path}"))
             .kill();
         self.until("it is restarted", async || {
