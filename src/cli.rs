@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
+use crate::message::Durability;
 
 mod demo;
 mod serve;
@@ -36,6 +37,9 @@ struct ServeArgs {
     /// Folder of the journal and all that is stored. One server at a time.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// `durable`, or `memory`: nothing is kept when the process ends [default: durable]
+    #[arg(long, value_name = "HOW", value_parser = |text: &str| Durability::parse(text).map_err(|invalid| invalid.problem))]
+    durability: Option<Durability>,
     /// Address of REST and WebSocket; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
@@ -64,6 +68,7 @@ impl ServeArgs {
     fn into_config(self) -> Result<(Config, Option<PathBuf>), ConfigError> {
         let mut config = Config::load(self.config.as_deref())?;
         config.data_dir = self.data_dir.unwrap_or(config.data_dir);
+        config.durability = self.durability.unwrap_or(config.durability);
         config.listen = self.listen.unwrap_or(config.listen);
         config.grpc_listen = self.grpc_listen.unwrap_or(config.grpc_listen);
         config.check()?;

@@ -10,12 +10,16 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::spec::Ceilings;
+use crate::message::Durability;
 use crate::quantity::{ByteSize, Span};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub data_dir: PathBuf,
+    /// `memory`: there is no journal file, and the data folder is not touched; nothing outlives the process. Crashes of
+    /// agents and of the node's parts are survived all the same.
+    pub durability: Durability,
     /// REST, WebSocket, health and metrics. Port 0 takes a free one.
     pub listen: SocketAddr,
     pub grpc_listen: SocketAddr,
@@ -51,6 +55,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("caxton-data"),
+            durability: Durability::Durable,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             grpc_listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
             partitions: 64,

@@ -20,6 +20,7 @@ use crate::message::Message;
 use crate::time::Timestamp;
 
 pub mod local;
+pub mod memory;
 pub mod projections;
 #[cfg(test)]
 mod testing;
@@ -185,7 +186,7 @@ impl From<JournalError> for Error {
 
 pub type Appended<'a> = Pin<Box<dyn Future<Output = Result<Seq, JournalError>> + Send + 'a>>;
 
-/// The promise. `local` keeps it with a file.
+/// The promise. `local` keeps it with a file, `memory` for as long as the process lives.
 pub trait Journal: Send + Sync + 'static {
     /// Takes ownership of a partition: appends under every earlier fence fail from now on.
     fn claim(&self, partition: Partition) -> Fence;
@@ -193,6 +194,9 @@ pub trait Journal: Send + Sync + 'static {
     /// Appends a batch, all or none, and answers with the sequence of its last record once its place is certain, before it
     /// is durable. Batches of one caller keep their order. Waits while the writer is [`limits::QUEUED_BATCHES`] behind.
     fn append(&self, owner: Partition, fence: Fence, records: Vec<(Partition, Record)>) -> Appended<'_>;
+
+    /// The last record that has a place, durable or not.
+    fn appended(&self) -> Seq;
 
     /// The durable watermark: everything up to it has been synced.
     fn durable(&self) -> watch::Receiver<Seq>;
@@ -208,6 +212,9 @@ pub trait Journal: Send + Sync + 'static {
     fn put_module(&self, digest: Digest, module: &[u8]) -> Result<(), JournalError>;
 
     fn module(&self, digest: Digest) -> Result<Option<Bytes>, JournalError>;
+
+    /// Accepts nothing more, writes what is queued, and gives what it holds free. Blocks.
+    fn close(&self);
 }
 
 /// Waits until everything up to `seq` is durable.

@@ -36,6 +36,29 @@ pub mod limits {
     pub const HOPS: u32 = 10_000;
 }
 
+/// What an acknowledgement promises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// What was acknowledged outlives the process.
+    #[default]
+    Durable,
+    /// It is in its place in memory. Of a message: it is on its way to the disk like any other, and the acknowledgement does
+    /// not wait for that.
+    Memory,
+}
+
+impl Durability {
+    /// Reads `durable` or `memory`.
+    pub fn parse(text: &str) -> Result<Self, InvalidDraft> {
+        match text {
+            "durable" => Ok(Self::Durable),
+            "memory" => Ok(Self::Memory),
+            _ => Err(InvalidDraft::new("durability", "must be durable or memory")),
+        }
+    }
+}
+
 /// The name of a caller of the API: 1 to 128 visible ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientName(String);

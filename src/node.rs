@@ -15,10 +15,9 @@ use crate::directory::{Directory, Entry, Standing};
 use crate::error::{Error, Result};
 use crate::events::{Event, Fanout};
 use crate::id::{Partition, Seq};
-use crate::journal::local::LocalJournal;
 use crate::journal::projections::{MessageQuery, Page, Projections, Stored};
 use crate::journal::{Journal, until_durable};
-use crate::message::{Address, Draft};
+use crate::message::{Address, Draft, Durability};
 use crate::router::{Expected, RouterMessage, Shared};
 
 mod agents;
@@ -45,7 +44,9 @@ use tree::PartitionHandle;
 pub struct Node {
     config: Config,
     data_dir: PathBuf,
-    journal: Arc<LocalJournal>,
+    /// The folder of a node that keeps nothing goes with it.
+    _scratch: Option<tempfile::TempDir>,
+    journal: Arc<dyn Journal>,
     projections: Arc<Projections>,
     runtime: Arc<crate::wasm::Runtime>,
     directory: Arc<Directory>,
@@ -92,7 +93,8 @@ impl Node {
         *self.journal.durable().borrow()
     }
 
-    /// Sends a message of a client. The receipt is given when the message is durable and in the receivers' mailboxes.
+    /// Sends a message of a client. The receipt is given when the message is in the receivers' mailboxes and, unless the
+    /// draft asks for less, durable.
     pub async fn send(&self, caller: &Caller, draft: Draft) -> Result<Receipt> {
         self.submit(caller, draft, None).await
     }
@@ -125,6 +127,7 @@ impl Node {
 
     async fn submit(&self, caller: &Caller, draft: Draft, expected: Option<Expected>) -> Result<Receipt> {
         let draft = draft.check()?;
+        let durability = draft.durability;
         let sender = self.sender(caller, draft.sender.as_deref())?;
         let busy = |_| unavailable("too many messages are on their way to the journal");
         let kib = u32::try_from(draft.content.len() / 1_024 + 1).unwrap_or(u32::MAX);
@@ -144,7 +147,9 @@ impl Node {
         let (receipt, seq) = receipt
             .await
             .map_err(|_| unavailable("the router of the sender restarts"))??;
-        self.until_durable(seq).await?;
+        if durability == Durability::Durable {
+            self.until_durable(seq).await?;
+        }
         Ok(receipt)
     }
 

@@ -142,22 +142,6 @@ impl LocalJournal {
         }))
     }
 
-    /// The last record that has a place, durable or not.
-    pub fn appended(&self) -> Seq {
-        Seq(self.shared.state.lock().next.0 - 1)
-    }
-
-    /// Accepts nothing more, writes what is queued, and gives the folder free. Blocks. Dropping does the same.
-    pub fn close(&self) {
-        self.shared.close();
-        if let Some((thread, lock)) = self.writer.lock().take() {
-            if thread.join().is_err() {
-                tracing::error!("the journal's writer panicked");
-            }
-            drop(lock);
-        }
-    }
-
     fn read(&self, seq: Seq, max: usize) -> Result<Vec<Arc<Batch>>, JournalError> {
         let durable = *self.durable.borrow();
         let mut after = seq;
@@ -332,6 +316,10 @@ impl Journal for LocalJournal {
         })
     }
 
+    fn appended(&self) -> Seq {
+        Seq(self.shared.state.lock().next.0 - 1)
+    }
+
     fn durable(&self) -> watch::Receiver<Seq> {
         self.durable.clone()
     }
@@ -354,6 +342,17 @@ impl Journal for LocalJournal {
 
     fn module(&self, digest: Digest) -> Result<Option<Bytes>, JournalError> {
         self.modules.get(digest)
+    }
+
+    /// Dropping does the same.
+    fn close(&self) {
+        self.shared.close();
+        if let Some((thread, lock)) = self.writer.lock().take() {
+            if thread.join().is_err() {
+                tracing::error!("the journal's writer panicked");
+            }
+            drop(lock);
+        }
     }
 }
 

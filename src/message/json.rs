@@ -9,7 +9,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::{Content, InvalidDraft, Message, limits};
+use super::{Content, Durability, InvalidDraft, Message, limits};
 use crate::fipa::Performative;
 use crate::time::Timestamp;
 
@@ -67,6 +67,8 @@ pub struct Draft {
     pub in_reply_to: Option<String>,
     pub reply_by: Option<Timestamp>,
     pub extensions: BTreeMap<String, serde_json::Value>,
+    /// What a client wants its acknowledgement to promise. Of no effect in a guest, which is acknowledged nothing.
+    pub durability: Durability,
     /// W3C trace context of the request that brought the draft. Set by the front, never read from a body.
     pub traceparent: Option<String>,
 }
@@ -105,6 +107,7 @@ impl Draft {
                 "conversation_id" => draft.conversation_id = text()?,
                 "reply_with" => draft.reply_with = text()?,
                 "in_reply_to" => draft.in_reply_to = text()?,
+                "durability" => draft.durability = Durability::parse(&member::<String>(&name, value)?)?,
                 "reply_by" => draft.reply_by = Some(member(&name, value)?),
                 "message_id" | "timestamp" | "causation_id" | "traceparent" | "hops" | "delivery_attempt"
                 | "status" => {}

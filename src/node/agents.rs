@@ -12,7 +12,7 @@ use crate::agent::meter::Meter;
 use crate::directory::{Document, Entry, Standing};
 use crate::error::{Error, Result};
 use crate::id::{AgentId, Digest};
-use crate::journal::{Journal, Record};
+use crate::journal::Record;
 use crate::mailbox::{Capacity, Mailbox};
 use crate::time::Timestamp;
 use crate::wasm::Program;

@@ -14,7 +14,7 @@ use crate::agent::spec::AgentSpec;
 use crate::directory::{Document, Entry, Owner, Standing};
 use crate::error::{Error, Result};
 use crate::id::{AgentId, AgentName, DeploymentId, Partition, Seq};
-use crate::journal::{Journal, Record};
+use crate::journal::Record;
 use crate::quantity::Cpu;
 use crate::router::RouterMessage;
 use crate::time::Timestamp;

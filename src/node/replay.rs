@@ -4,7 +4,7 @@ use super::Node;
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::id::Seq;
-use crate::journal::{Batch, Journal};
+use crate::journal::Batch;
 
 /// A piece of the past.
 #[derive(Clone, Debug)]

@@ -18,8 +18,10 @@ use crate::error::Error;
 use crate::events::{Announcer, Chronicler, ChroniclerStart, Fanout};
 use crate::id::Partition;
 use crate::journal::local::{LocalJournal, LocalOptions};
+use crate::journal::memory::MemoryJournal;
 use crate::journal::projections::Projections;
 use crate::journal::{Journal, JournalError};
+use crate::message::Durability;
 use crate::router::{Restore, Shared, Waiters};
 use crate::telemetry::{Recoveries, Turns};
 use crate::wasm::{Runtime, RuntimeConfig};
@@ -58,7 +60,9 @@ pub enum StartError {
 /// A data folder that is ours: locked, its journal open. Nothing runs yet.
 pub struct Opened {
     config: Config,
-    journal: Arc<LocalJournal>,
+    journal: Arc<dyn Journal>,
+    /// Of a node that keeps nothing: its history lies here while it runs.
+    scratch: Option<tempfile::TempDir>,
 }
 
 impl Opened {
@@ -66,10 +70,27 @@ impl Opened {
     pub fn open(config: Config) -> Result<Self, StartError> {
         config.check()?;
         crate::telemetry::prometheus();
-        open_folder(&config.data_dir)?;
-        let journal = LocalJournal::open(&config.data_dir, LocalOptions::default())?;
-        check_partitions(&config.data_dir, config.partitions)?;
-        Ok(Self { config, journal })
+        let (journal, scratch): (Arc<dyn Journal>, _) = match config.durability {
+            Durability::Durable => {
+                open_folder(&config.data_dir)?;
+                let journal = LocalJournal::open(&config.data_dir, LocalOptions::default())?;
+                check_partitions(&config.data_dir, config.partitions)?;
+                (journal, None)
+            }
+            Durability::Memory => {
+                let made = tempfile::Builder::new().prefix("caxton-memory-").tempdir();
+                let scratch = made.map_err(|source| StartError::Folder {
+                    dir: std::env::temp_dir(),
+                    source,
+                })?;
+                (MemoryJournal::new(), Some(scratch))
+            }
+        };
+        Ok(Self {
+            config,
+            journal,
+            scratch,
+        })
     }
 
     pub const fn config(&self) -> &Config {
@@ -79,17 +100,23 @@ impl Opened {
     /// Brings back what the folder holds and starts the tree. `api` makes the children that face the world; they start
     /// last, when all agents run.
     pub async fn start(self, api: impl FnOnce(&Weak<Node>) -> Vec<ChildSpec>) -> Result<Arc<Node>, StartError> {
-        let Self { config, journal } = self;
-        let dir = config.data_dir.clone();
-        let dynamic: Arc<dyn Journal> = journal.clone();
+        let Self {
+            config,
+            journal,
+            scratch,
+        } = self;
+        let dir = scratch
+            .as_ref()
+            .map_or(&*config.data_dir, tempfile::TempDir::path)
+            .to_owned();
         let projections = {
-            let (dir, journal) = (dir.clone(), dynamic.clone());
+            let (dir, journal) = (dir.clone(), journal.clone());
             let opened = tokio::task::spawn_blocking(move || Projections::open(&dir, &*journal)).await;
             opened.map_err(|error| StartError::Tree(error.to_string()))??
         };
         let directory = Arc::new(Directory::default());
         let shared = Arc::new(Shared {
-            journal: dynamic.clone(),
+            journal: journal.clone(),
             directory: directory.clone(),
             waiters: Waiters::default(),
             turns: Turns::default(),
@@ -122,6 +149,7 @@ impl Opened {
             faces = api(node);
             Node {
                 data_dir: dir,
+                _scratch: scratch,
                 sends: Arc::new(Semaphore::new(config.limits.sends_in_flight as usize)),
                 send_kib: Arc::new(Semaphore::new(SEND_KIB)),
                 config,
@@ -144,7 +172,7 @@ impl Opened {
         restorer.expect("the closure above ran").restore_all().await?;
         let recoveries = node.shared.recoveries.clone();
         let chronicle = Partition(node.config.partitions);
-        let events = events(&dynamic, &directory, &fanout, &recoveries, chronicle);
+        let events = events(&journal, &directory, &fanout, &recoveries, chronicle);
         let core = tree::core(&journal, &node.projections, move || children.clone());
         let api = Supervisor::new("api", Strategy::OneForOne, Intensity::new(5, Duration::from_secs(60)));
         let api = faces.into_iter().fold(api, Supervisor::child);

@@ -25,9 +25,14 @@ struct World {
 }
 
 async fn world() -> World {
+    world_of(Durability::Durable).await
+}
+
+async fn world_of(durability: Durability) -> World {
     let dir = tempfile::tempdir().unwrap();
     let config = Config {
         data_dir: dir.path().to_owned(),
+        durability,
         partitions: 4,
         ..Config::default()
     };
@@ -195,6 +200,15 @@ async fn a_killed_instance_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_router_restarts_its_partitions_guests_from_the_journal() {
     killing(|world| format!("{}/router", home(world)), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_router_loses_nothing_of_a_node_in_memory_either() {
+    let world = world_of(Durability::Memory).await;
+    world.deploy(COUNTER, &counter()).await;
+    let router = format!("{}/router", home(&world));
+    world.survives(async || world.kill(&router).await).await;
+    world.node.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,7 +35,6 @@ use crate::agent::{Instance, OUTCOME_KIB, Outbox, Outcome, Slot, Start as Instan
 use crate::directory::Directory;
 use crate::id::Partition;
 use crate::journal::Journal;
-use crate::journal::local::LocalJournal;
 use crate::journal::projections::Projections;
 use crate::router::{Restore, Router, RouterMessage, Shared, Start as RouterStart};
 use crate::time::Timestamp;
@@ -176,7 +175,7 @@ pub(super) fn partition(
 }
 
 pub(super) fn core(
-    journal: &Arc<LocalJournal>,
+    journal: &Arc<dyn Journal>,
     projections: &Arc<Projections>,
     partitions: impl Fn() -> Vec<ChildSpec> + Send + Sync + 'static,
 ) -> ChildSpec {

@@ -127,7 +127,6 @@ fn inside(draft: messaging::Draft) -> Result<Draft, Refusal> {
     });
     Ok(Draft {
         performative: Some(to_fipa(draft.performative)),
-        sender: None,
         receivers: draft.receivers,
         reply_to: draft.reply_to,
         content: content(draft.content)?,
@@ -139,7 +138,7 @@ fn inside(draft: messaging::Draft) -> Result<Draft, Refusal> {
         in_reply_to: draft.in_reply_to,
         reply_by: reply_by.transpose()?,
         extensions: extensions.collect::<Result<_, _>>()?,
-        traceparent: None,
+        ..Draft::default()
     })
 }
 

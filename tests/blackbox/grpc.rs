@@ -200,6 +200,7 @@ async fn a_wait_without_an_answer_exceeds_its_deadline() {
             nanos: 200_000_000,
         }),
         first_answer: false,
+        ..caxton::api::grpc::proto::DeliveryOptions::default()
     });
     let late = messages(&node).await.send_message_and_wait(asked).await.unwrap_err();
     refused(&late, Code::DeadlineExceeded, "TIMEOUT");

@@ -10,6 +10,7 @@ mod socket;
 
 mod crash;
 mod demo;
+mod durability;
 mod events;
 mod flood;
 mod groups_api;

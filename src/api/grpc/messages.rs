@@ -15,7 +15,7 @@ use crate::api::limits;
 use crate::api::trace::Trace;
 use crate::error::{Error, Result};
 use crate::fipa::Performative;
-use crate::message::{Content, Draft, Message};
+use crate::message::{Content, Draft, Durability, Message};
 use crate::node::{Caller, Node, Receipt, Reply};
 
 const JSON: &str = "application/json";
@@ -34,16 +34,18 @@ impl Messages {
         if options.timeout.is_some() || options.first_answer {
             return Err(Error::invalid("options", "are for SendMessageAndWait"));
         }
-        let receipt = self
-            .node
-            .send(&Caller::anonymous(), in_trace(draft(asked.message)?, trace))
-            .await?;
+        let mut draft = in_trace(draft(asked.message)?, trace);
+        draft.durability = durability(&options)?;
+        let receipt = self.node.send(&Caller::anonymous(), draft).await?;
         Ok(sent(receipt))
     }
 
     async fn send_and_wait(&self, asked: SendMessageRequest, trace: Trace) -> Result<MessageReply> {
-        let DeliveryOptions { timeout, first_answer } = asked.options.unwrap_or_default();
-        let timeout = match timeout
+        let options = asked.options.unwrap_or_default();
+        let mut draft = in_trace(draft(asked.message)?, trace);
+        draft.durability = durability(&options)?;
+        let timeout = match options
+            .timeout
             .map(|timeout| read_duration("options.timeout", timeout))
             .transpose()?
         {
@@ -59,12 +61,7 @@ impl Messages {
         };
         let Reply { receipt, message } = self
             .node
-            .send_and_wait(
-                &Caller::anonymous(),
-                in_trace(draft(asked.message)?, trace),
-                timeout,
-                first_answer,
-            )
+            .send_and_wait(&Caller::anonymous(), draft, timeout, options.first_answer)
             .await?;
         Ok(MessageReply {
             message_id: receipt.message_id.to_string(),
@@ -89,6 +86,13 @@ impl MessageService for Messages {
         request: Request<SendMessageRequest>,
     ) -> Result<Response<MessageReply>, Status> {
         call(request, |asked, trace| self.send_and_wait(asked, trace)).await
+    }
+}
+
+fn durability(options: &DeliveryOptions) -> Result<Durability> {
+    match options.durability.as_str() {
+        "" => Ok(Durability::default()),
+        named => Durability::parse(named).map_err(|invalid| Error::invalid("options.durability", invalid.problem)),
     }
 }
 

@@ -1,0 +1,264 @@
+//! The journal of a node that keeps nothing: the order, the fences and the watermark of [`Journal`], and no file.
+//!
+//! What is appended counts as durable at once, and is gone with the process. Agents, queues and state survive every crash
+//! that the process survives, as with the other journal.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{mpsc, watch};
+
+use super::{Appended, Batch, Journal, JournalError, Record, limits};
+use crate::id::{Digest, Fence, Partition, Seq};
+
+/// Bytes of batches kept for who comes back; the oldest go first.
+const KEPT_BYTES: usize = 16 << 20;
+/// What a record costs beside its content.
+const RECORD_BYTES: usize = 256;
+
+/// See the module.
+pub struct MemoryJournal {
+    /// Held by the append whose turn it is. It is fair, so batches of one caller keep their order.
+    turn: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+    durable: watch::Sender<Seq>,
+    modules: RwLock<HashMap<Digest, Bytes>>,
+}
+
+struct State {
+    next: Seq,
+    fences: HashMap<Partition, Fence>,
+    followers: Vec<mpsc::Sender<Arc<Batch>>>,
+    kept: VecDeque<(Arc<Batch>, usize)>,
+    kept_bytes: usize,
+    closed: bool,
+}
+
+impl MemoryJournal {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            turn: tokio::sync::Mutex::default(),
+            state: Mutex::new(State {
+                next: Seq(1),
+                fences: HashMap::new(),
+                followers: Vec::new(),
+                kept: VecDeque::new(),
+                kept_bytes: 0,
+                closed: false,
+            }),
+            durable: watch::Sender::new(Seq(0)),
+            modules: RwLock::default(),
+        })
+    }
+}
+
+impl State {
+    fn admits(&self, owner: Partition, fence: Fence) -> Result<(), JournalError> {
+        if self.closed {
+            return Err(JournalError::Closed);
+        }
+        if self.fences.get(&owner) != Some(&fence) {
+            return Err(JournalError::Fenced(owner));
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, batch: &Arc<Batch>, bytes: usize) {
+        self.kept.push_back((Arc::clone(batch), bytes));
+        self.kept_bytes += bytes;
+        // The last one always stays, so that whoever reads moves on.
+        while self.kept_bytes > KEPT_BYTES
+            && self.kept.len() > 1
+            && let Some((_, bytes)) = self.kept.pop_front()
+        {
+            self.kept_bytes -= bytes;
+        }
+    }
+}
+
+fn weight(record: &Record) -> usize {
+    RECORD_BYTES
+        + match record {
+            Record::Message(dispatch) => dispatch.message.content.weight(),
+            Record::Turn(turn) => turn
+                .writes
+                .iter()
+                .map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len))
+                .sum(),
+            Record::Agent { document, .. } => document.len(),
+            Record::Document { document, .. } => document.as_ref().map_or(0, String::len),
+            Record::Event { body, .. } => body.len(),
+            Record::DeadLetter { reason, .. } => reason.len(),
+            Record::AgentRemoved { .. } => 0,
+        }
+}
+
+impl Journal for MemoryJournal {
+    fn claim(&self, partition: Partition) -> Fence {
+        let mut state = self.state.lock();
+        let fence = state.fences.entry(partition).or_insert(Fence(0));
+        fence.0 += 1;
+        *fence
+    }
+
+    fn append(&self, owner: Partition, fence: Fence, records: Vec<(Partition, Record)>) -> Appended<'_> {
+        Box::pin(async move {
+            let bytes: usize = records.iter().map(|(_, record)| weight(record)).sum();
+            if bytes > limits::BATCH_BYTES {
+                return Err(JournalError::TooLarge(bytes));
+            }
+            let _turn = self.turn.lock().await;
+            let mut records = Some(records);
+            loop {
+                let followers = self.state.lock().followers.clone();
+                // Waiting comes first: an append that is dropped midway has no place yet, and leaves no hole.
+                let mut places = Vec::with_capacity(followers.len());
+                for follower in &followers {
+                    places.extend(follower.reserve().await.ok());
+                }
+                let mut state = self.state.lock();
+                state.admits(owner, fence)?;
+                state.followers.retain(|follower| !follower.is_closed());
+                if state.followers.len() != places.len() {
+                    continue; // one came or went meanwhile
+                }
+                let records = records.take().expect("the loop ends where they are taken");
+                if records.is_empty() {
+                    return Ok(Seq(state.next.0 - 1));
+                }
+                let first = state.next;
+                let batch = Arc::new(Batch { first, records });
+                let last = batch.last();
+                state.next = Seq(last.0 + 1);
+                state.keep(&batch, bytes);
+                self.durable.send_replace(last);
+                for place in places {
+                    place.send(Arc::clone(&batch));
+                }
+                return Ok(last);
+            }
+        })
+    }
+
+    fn appended(&self) -> Seq {
+        Seq(self.state.lock().next.0 - 1)
+    }
+
+    fn durable(&self) -> watch::Receiver<Seq> {
+        self.durable.subscribe()
+    }
+
+    fn follow(&self) -> mpsc::Receiver<Arc<Batch>> {
+        let (sender, receiver) = mpsc::channel(limits::FOLLOWER_BATCHES);
+        self.state.lock().followers.push(sender);
+        receiver
+    }
+
+    fn read_after(&self, seq: Seq, max: usize) -> Result<Vec<Arc<Batch>>, JournalError> {
+        let state = self.state.lock();
+        let from = state.kept.partition_point(|(batch, _)| batch.last() <= seq);
+        let batches = state.kept.range(from..).take(max);
+        Ok(batches.map(|(batch, _)| Arc::clone(batch)).collect())
+    }
+
+    fn put_module(&self, digest: Digest, module: &[u8]) -> Result<(), JournalError> {
+        let mut modules = self.modules.write();
+        modules.entry(digest).or_insert_with(|| Bytes::copy_from_slice(module));
+        Ok(())
+    }
+
+    fn module(&self, digest: Digest) -> Result<Option<Bytes>, JournalError> {
+        Ok(self.modules.read().get(&digest).cloned())
+    }
+
+    fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.followers.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::event;
+    use super::*;
+
+    const HOME: Partition = Partition(3);
+
+    fn one(text: &str) -> Vec<(Partition, Record)> {
+        vec![(HOME, event(text))]
+    }
+
+    #[tokio::test]
+    async fn what_is_appended_is_followed_and_read_in_order() {
+        let journal = MemoryJournal::new();
+        let mut follower = journal.follow();
+        let fence = journal.claim(HOME);
+        for n in 1..=3 {
+            assert_eq!(journal.append(HOME, fence, one("x")).await.unwrap(), Seq(n));
+            assert_eq!(follower.recv().await.unwrap().first, Seq(n));
+        }
+        assert_eq!((*journal.durable().borrow(), journal.appended()), (Seq(3), Seq(3)));
+        let firsts = |seq, max| {
+            let batches = journal.read_after(Seq(seq), max).unwrap();
+            batches.iter().map(|batch| batch.first.0).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (firsts(1, 9), firsts(0, 1), firsts(3, 9)),
+            (vec![2, 3], vec![1], vec![])
+        );
+    }
+
+    #[tokio::test]
+    async fn an_earlier_owner_is_fenced() {
+        let journal = MemoryJournal::new();
+        let old = journal.claim(HOME);
+        journal.claim(HOME);
+        let refused = journal.append(HOME, old, one("late")).await;
+        assert!(matches!(refused, Err(JournalError::Fenced(HOME))));
+        assert_eq!(journal.appended(), Seq(0));
+    }
+
+    #[tokio::test]
+    async fn an_append_waits_for_a_slow_follower_and_leaves_no_hole_when_it_is_given_up() {
+        let journal = MemoryJournal::new();
+        let mut follower = journal.follow();
+        let fence = journal.claim(HOME);
+        for _ in 0..limits::FOLLOWER_BATCHES {
+            journal.append(HOME, fence, one("x")).await.unwrap();
+        }
+        let before = journal.appended();
+        let mut waiting = journal.append(HOME, fence, one("given up"));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        drop(waiting);
+        assert_eq!(journal.appended(), before);
+        follower.recv().await.unwrap();
+        let next = journal.append(HOME, fence, one("x")).await.unwrap();
+        assert_eq!(next, Seq(before.0 + 1));
+    }
+
+    #[tokio::test]
+    async fn the_oldest_batches_go_and_the_last_stays() {
+        let journal = MemoryJournal::new();
+        let fence = journal.claim(HOME);
+        let large = "x".repeat(KEPT_BYTES * 2 / 3);
+        for _ in 0..3 {
+            journal.append(HOME, fence, one(&large)).await.unwrap();
+        }
+        let kept = journal.read_after(Seq(0), 9).unwrap();
+        assert_eq!(kept.iter().map(|batch| batch.first.0).collect::<Vec<_>>(), [3]);
+    }
+
+    #[tokio::test]
+    async fn a_closed_journal_takes_nothing_and_ends_its_followers() {
+        let journal = MemoryJournal::new();
+        let fence = journal.claim(HOME);
+        let mut follower = journal.follow();
+        journal.close();
+        let refused = journal.append(HOME, fence, one("x")).await;
+        assert!(matches!(refused, Err(JournalError::Closed)));
+        assert!(follower.recv().await.is_none());
+    }
+}
