@@ -1,0 +1,236 @@
+//! What a crash costs: from a guest's trap to the first answer of the instance that replaces it.
+//!
+//! `cargo bench --bench recover`. A node in memory, in this process. The baseline is what supervision, router, mailbox and
+//! journal are built on, without them: a ractor actor around a wasm instance that traps and is spawned again by hand. All
+//! figures are of one run, so that the ratios hold on any machine.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use caxton::agent::spec::AgentSpec;
+use caxton::config::Config;
+use caxton::id::{AgentId, MessageId};
+use caxton::message::{Address, ClientName, Content, Draft, Durability, Message};
+use caxton::node::{Caller, Node, Opened};
+use caxton::time::Timestamp;
+use caxton::wasm::{Budget, End, Grants, Host, Instance, Limits, Program, Runtime, RuntimeConfig};
+use hdrhistogram::Histogram;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use serde_json::json;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+const CRASH_ONCE: &str = include_str!("../examples/agents/wat/crash_once.wat");
+const ECHO: &str = include_str!("../examples/agents/wat/echo.wat");
+const ROUNDS: u32 = 5_000;
+const WARM_UP: u32 = 500;
+
+struct Times(Histogram<u64>);
+
+impl Times {
+    /// Times `round`, after it has run often enough to be warm.
+    async fn of(mut round: impl AsyncFnMut() -> Duration) -> Self {
+        let mut times = Self(Histogram::new(3).expect("three digits are allowed"));
+        for n in 0..WARM_UP + ROUNDS {
+            let took = round().await;
+            if n >= WARM_UP {
+                times.0 += u64::try_from(took.as_nanos()).expect("no round takes centuries");
+            }
+        }
+        times
+    }
+
+    fn micros(&self, quantile: f64) -> f64 {
+        self.0.value_at_quantile(quantile) as f64 / 1e3
+    }
+
+    fn print(&self, what: &str) {
+        let (p50, p99) = (self.micros(0.5), self.micros(0.99));
+        println!("{what:<46} p50 {p50:>8.1} us   p99 {p99:>8.1} us");
+    }
+}
+
+fn module(wat: &str) -> Vec<u8> {
+    wat::parse_str(wat).expect("the examples are well-formed")
+}
+
+async fn deploy(node: &Arc<Node>, name: &str, wat: &str) {
+    // A budget that is never spent and no delay: the restart is measured, not the wait before it.
+    let config = json!({
+        "name": name,
+        "supervision": {"intensity": 10_000, "period": "1ms", "backoff": {"min": "0s", "max": "0s"}},
+    });
+    let spec = AgentSpec::from_json(config.to_string().as_bytes()).expect("it is a declaration");
+    let deployed = node.deploy(&Caller::anonymous(), module(wat).into(), spec).await;
+    deployed.expect("it is deployed");
+}
+
+async fn ask(node: &Node, agent: &str) -> Duration {
+    let json = json!({"performative": "request", "receiver": agent, "content": {"n": 1}, "durability": "memory"});
+    let draft = Draft::from_json(json.to_string().as_bytes()).expect("it is a message");
+    let began = Instant::now();
+    let reply = node
+        .send_and_wait(&Caller::anonymous(), draft, Duration::from_secs(10), false)
+        .await;
+    let took = began.elapsed();
+    assert_eq!(reply.expect("it answers").message.performative.as_str(), "inform");
+    took
+}
+
+struct NoGrants;
+
+impl Grants for NoGrants {
+    fn may_message(&self, _: &str) -> bool {
+        false
+    }
+
+    fn state(&self) -> bool {
+        false
+    }
+
+    fn random(&self) -> bool {
+        false
+    }
+}
+
+/// An agent with nothing of Caxton around it but the guest's side.
+struct Raw;
+
+struct RawStart {
+    program: Arc<Program>,
+    answered: UnboundedSender<()>,
+}
+
+impl Actor for Raw {
+    type Msg = (Arc<Message>, u32);
+    type State = (Instance, UnboundedSender<()>);
+    type Arguments = RawStart;
+
+    async fn pre_start(&self, _: ActorRef<Self::Msg>, start: RawStart) -> Result<Self::State, ActorProcessingErr> {
+        let host = Host {
+            agent: AgentId::new(),
+            name: "raw".parse().expect("it is a name"),
+            state: Arc::new(BTreeMap::new().into()),
+            grants: Arc::new(NoGrants),
+        };
+        let limits = Limits {
+            memory_bytes: 64 << 20,
+            state_bytes: 0,
+        };
+        let mut instance = start
+            .program
+            .instantiate(host, limits)
+            .await
+            .map_err(|crash| crash.detail)?;
+        instance.init(budget()).await;
+        Ok((instance, start.answered))
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Self::Msg>,
+        (message, attempt): Self::Msg,
+        (instance, answered): &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        let turn = instance.handle(&message, attempt, budget()).await;
+        if turn.end != End::Ok {
+            return Err("a trap".into());
+        }
+        black_box(turn.effects);
+        let _ = answered.send(());
+        Ok(())
+    }
+}
+
+const fn budget() -> Budget {
+    Budget {
+        fuel: None,
+        deadline: Duration::from_secs(5),
+        sends: 10,
+    }
+}
+
+fn request() -> Arc<Message> {
+    Arc::new(Message {
+        id: MessageId::new(),
+        performative: caxton::fipa::Performative::Request,
+        sender: Address::Client(ClientName::anonymous()),
+        receivers: vec![Address::Client(ClientName::anonymous())],
+        reply_to: None,
+        content: Content::json(&json!({"n": 1})),
+        language: None,
+        ontology: None,
+        protocol: None,
+        conversation_id: "conv_1".to_owned(),
+        reply_with: Some("q1".to_owned()),
+        in_reply_to: None,
+        reply_by: None,
+        timestamp: Timestamp::now(),
+        causation_id: None,
+        traceparent: None,
+        hops: 0,
+        extensions: BTreeMap::new(),
+    })
+}
+
+/// Trap, exit, spawn, instantiate, answer: by hand.
+async fn raw() -> Times {
+    let runtime = Runtime::new(&RuntimeConfig::default()).expect("a runtime");
+    let compiled = runtime.compile(module(CRASH_ONCE).into(), false).await;
+    let program = compiled.expect("it compiles");
+    let (answered, mut answers) = unbounded_channel();
+    let message = request();
+    let start = || RawStart {
+        program: program.clone(),
+        answered: answered.clone(),
+    };
+    let mut actor = Actor::spawn(None, Raw, start()).await.expect("it starts").0;
+    Times::of(async || {
+        let began = Instant::now();
+        actor.cast((message.clone(), 1)).expect("it runs");
+        let _ = actor.wait(None).await;
+        actor = Actor::spawn(None, Raw, start()).await.expect("it starts").0;
+        actor.cast((message.clone(), 2)).expect("it runs");
+        answers.recv().await.expect("it answers");
+        began.elapsed()
+    })
+    .await
+}
+
+async fn run() {
+    let config = Config {
+        durability: Durability::Memory,
+        ..Config::default()
+    };
+    let opened = Opened::open(config).expect("it opens");
+    let node = opened.start(|_| Vec::new()).await.expect("it starts");
+    deploy(&node, "echo", ECHO).await;
+    deploy(&node, "crasher", CRASH_ONCE).await;
+    let raw = raw().await;
+    let plain = Times::of(async || ask(&node, "echo").await).await;
+    let crashed = Times::of(async || ask(&node, "crasher").await).await;
+    raw.print("raw: trap, spawn, instantiate, answer");
+    plain.print("node: an answer without a crash");
+    crashed.print("node: trap, restart, first answer");
+    for (quantile, name) in [(0.5, "p50"), (0.99, "p99")] {
+        let [raw, plain, crashed] = [&raw, &plain, &crashed].map(|times| times.micros(quantile));
+        println!(
+            "{name}: trap to first answer {:.2} x raw; the crash alone (less an answer without one) {:.1} us, {:.2} x raw",
+            crashed / raw,
+            crashed - plain,
+            (crashed - plain) / raw
+        );
+    }
+    node.shutdown().await;
+}
+
+fn main() {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .on_thread_start(Runtime::prepare_thread)
+        .build()
+        .expect("a runtime")
+        .block_on(run());
+}

@@ -1,0 +1,142 @@
+//! What agents that crash again and again cost the others: 1,000 in a crash loop under the default backoff beside 1,000 that
+//! answer.
+//!
+//! `cargo bench --bench storm`; `STORM_SECONDS` says how long it crashes (60). The baseline is the same load in the same run
+//! before anything crashes. A node in memory, in this process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use caxton::agent::spec::AgentSpec;
+use caxton::config::Config;
+use caxton::message::{Draft, Durability};
+use caxton::node::{Caller, Node, Opened};
+use caxton::wasm::Runtime;
+use hdrhistogram::Histogram;
+use serde_json::json;
+
+const CRASH: &str = include_str!("../examples/agents/wat/crash.wat");
+const ECHO: &str = include_str!("../examples/agents/wat/echo.wat");
+const AGENTS: usize = 1_000;
+/// Clients that ask one after the other, and so never more at a time.
+const CLIENTS: usize = 8;
+const BASELINE: Duration = Duration::from_secs(15);
+
+async fn deploy(node: &Arc<Node>, name: String, wat: &str) {
+    let config = json!({
+        "name": name,
+        // Never given up, so that it goes on crashing.
+        "supervision": {"intensity": 10_000, "period": "60s"},
+        "delivery": {"max_deliveries": 100},
+    });
+    let spec = AgentSpec::from_json(config.to_string().as_bytes()).expect("it is a declaration");
+    let module = wat::parse_str(wat).expect("the examples are well-formed");
+    let deployed = node.deploy(&Caller::anonymous(), module.into(), spec).await;
+    deployed.expect("it is deployed");
+}
+
+fn request(agent: &str) -> Draft {
+    let json = json!({"performative": "request", "receiver": agent, "content": {"n": 1}});
+    Draft::from_json(json.to_string().as_bytes()).expect("it is a message")
+}
+
+/// Answers a second, and their times, while `CLIENTS` ask the others for a while.
+async fn load(node: &Arc<Node>, time: Duration) -> (f64, Histogram<u64>) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..CLIENTS {
+        let (node, stop) = (node.clone(), stop.clone());
+        clients.spawn(async move {
+            let mut times = Histogram::<u64>::new(3).expect("three digits are allowed");
+            for n in (client..).step_by(CLIENTS) {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                let began = Instant::now();
+                let draft = request(&format!("echo-{}", n % AGENTS));
+                let reply = node
+                    .send_and_wait(&Caller::anonymous(), draft, Duration::from_secs(60), false)
+                    .await;
+                reply.expect("those that do not crash answer");
+                times += u64::try_from(began.elapsed().as_nanos()).expect("no answer takes centuries");
+            }
+            times
+        });
+    }
+    let began = Instant::now();
+    tokio::time::sleep(time).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut all = Histogram::new(3).expect("three digits are allowed");
+    while let Some(times) = clients.join_next().await {
+        all += times.expect("a client ends well");
+    }
+    (all.len() as f64 / began.elapsed().as_secs_f64(), all)
+}
+
+/// Resident memory in MiB, where the system tells.
+fn resident() -> f64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<f64>().ok());
+    pages.unwrap_or(f64::NAN) * 4_096.0 / f64::from(1 << 20)
+}
+
+fn print(what: &str, rate: f64, times: &Histogram<u64>) {
+    let micros = |quantile| times.value_at_quantile(quantile) as f64 / 1e3;
+    println!(
+        "{what:<10} {rate:>8.0} answers/s   p50 {:>8.1} us   p99 {:>8.1} us",
+        micros(0.5),
+        micros(0.99)
+    );
+}
+
+async fn run() {
+    let seconds = std::env::var("STORM_SECONDS").ok().and_then(|text| text.parse().ok());
+    let storm = Duration::from_secs(seconds.unwrap_or(60));
+    let config = Config {
+        durability: Durability::Memory,
+        ..Config::default()
+    };
+    let opened = Opened::open(config).expect("it opens");
+    let node = opened.start(|_| Vec::new()).await.expect("it starts");
+    for n in 0..AGENTS {
+        deploy(&node, format!("echo-{n}"), ECHO).await;
+        deploy(&node, format!("crash-{n}"), CRASH).await;
+    }
+    load(&node, BASELINE / 3).await; // warm
+    let (calm_rate, calm) = load(&node, BASELINE).await;
+    for n in 0..AGENTS {
+        let sent = node.send(&Caller::anonymous(), request(&format!("crash-{n}"))).await;
+        sent.expect("it is taken");
+    }
+    // The first seconds are the worst: all crash at once. Memory is looked at in quarters, after them.
+    let mut figures = Vec::new();
+    let mut memory = Vec::new();
+    for _ in 0..4 {
+        figures.push(load(&node, storm / 4).await);
+        memory.push(resident());
+    }
+    let restarts = node.supervision_figures().await.expect("the tree is there").restarts;
+    print("calm", calm_rate, &calm);
+    for (quarter, (rate, times)) in (1..).zip(&figures) {
+        print(&format!("storm {quarter}/4"), *rate, times);
+    }
+    let rate = figures.iter().map(|(rate, _)| rate).sum::<f64>() / 4.0;
+    println!(
+        "{restarts} restarts in {} s; the others' answers: {:.2} x calm",
+        storm.as_secs(),
+        rate / calm_rate
+    );
+    println!("memory after each quarter, MiB: {memory:.0?}");
+    node.shutdown().await;
+}
+
+fn main() {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .on_thread_start(Runtime::prepare_thread)
+        .build()
+        .expect("a runtime")
+        .block_on(run());
+}
