@@ -155,6 +155,45 @@ async fn an_agent_that_crashes_more_than_its_intensity_allows_fails_alone() {
 }
 
 #[tokio::test]
+async fn agents_in_a_crash_loop_take_no_memory_and_leave_the_others_alone() {
+    const LOOPING: u64 = 200;
+    const TRIES: u64 = 50;
+    /// More than this and something is kept of each crash.
+    const GROWTH: u64 = 48 << 20;
+    let node = TestNode::start().await;
+    node.deploy("neighbour", "counter").await;
+    for n in 0..LOOPING {
+        let config = json!({
+            "name": format!("looping-{n}"),
+            "supervision": {"intensity": 10_000, "backoff": {"min": "1ms", "max": "20ms"}},
+            "delivery": {"max_deliveries": TRIES},
+        });
+        node.deploy_as(config, guests::example("crash")).await;
+        node.send(&format!("looping-{n}"), &json!("work")).await;
+    }
+    let restarts = async |least: u64| {
+        until(&format!("{least} restarts"), async || {
+            let figures = node.get("/api/v1/metrics/supervision").await.good();
+            (figures["totals"]["restarts"].as_u64()? >= least).then_some(())
+        })
+        .await;
+        node.resident_bytes()
+    };
+    let early = restarts(LOOPING * TRIES / 5).await;
+    assert_eq!(node.told("neighbour", &json!(null)).await, 1);
+    let late = restarts(LOOPING * TRIES).await;
+    assert!(
+        late < early + GROWTH,
+        "memory grew from {early} to {late} bytes while the agents crashed"
+    );
+    assert_eq!(node.told("neighbour", &json!(null)).await, 2);
+    let neighbour = node.in_tree("neighbour").await.unwrap();
+    assert_eq!(neighbour["incarnation"], 1);
+    let all = node.get("/api/v1/agents?status=running").await.good();
+    assert_eq!(all["total"], LOOPING + 1, "each message was given up, and no agent");
+}
+
+#[tokio::test]
 async fn a_turn_that_crashes_has_no_effects() {
     let node = TestNode::start().await;
     let id = node.deploy("careful", "state_on_crash").await;
