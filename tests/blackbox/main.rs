@@ -15,6 +15,7 @@ mod events;
 mod flood;
 mod groups_api;
 mod grpc;
+mod history;
 mod hostile;
 mod lifecycle;
 mod reference;

@@ -1,8 +1,12 @@
 //! `/api/v1/messages`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http::header;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use futures_util::{Stream, stream};
 use serde::Serialize;
 
 use super::State;
@@ -15,7 +19,7 @@ use crate::fipa::Performative;
 use crate::id::MessageId;
 use crate::journal::projections::{MessageQuery, Page, Status, Stored};
 use crate::message::{Address, Draft, MessageView};
-use crate::node::{Caller, Receipt, ReceiverOutcome};
+use crate::node::{Caller, Node, Receipt, ReceiverOutcome};
 use crate::time::Timestamp;
 
 /// Durably journaled, and in the mailbox of each receiver that did not refuse.
@@ -171,7 +175,10 @@ impl<'a> Told<'a> {
 
 /// `GET /api/v1/messages?conversation_id=&agent=&sender=&receiver=&performative=&protocol=&since=&until=&status=&limit=&cursor=`.
 /// All that are given must hold; `agent` is at either end; `since` is inclusive, `until` is not. `next_cursor` is null on
-/// the last page.
+/// the last page, and a page of large messages ends before its limit.
+///
+/// With `Accept: application/x-ndjson` all that match now are streamed, a message on each line; `limit` is then how many are
+/// read at a time.
 pub(super) async fn history(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Failure> {
     #[derive(Serialize)]
     struct Answer<'a> {
@@ -181,6 +188,10 @@ pub(super) async fn history(state: web::Data<State>, request: HttpRequest) -> Re
         next_cursor: Option<&'a str>,
     }
     let query = message_query(|text| state.node.address(text), Parameters::of(&request)?)?;
+    if wants_lines(&request) {
+        let lines = export(state.node.clone(), query).await?;
+        return Ok(HttpResponse::Ok().content_type(NDJSON).streaming(lines));
+    }
     let Page {
         messages,
         total,
@@ -193,6 +204,53 @@ pub(super) async fn history(state: web::Data<State>, request: HttpRequest) -> Re
         total,
         total_is_exact,
         next_cursor: next_cursor.as_deref(),
+    }))
+}
+
+const NDJSON: &str = "application/x-ndjson";
+
+fn wants_lines(request: &HttpRequest) -> bool {
+    let accept = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| {
+        let kinds = accept.split(',').filter_map(|kind| kind.split(';').next());
+        kinds.map(str::trim).any(|kind| kind.eq_ignore_ascii_case(NDJSON))
+    })
+}
+
+/// What matches when it begins, in order. A page is read when the client has taken the one before. An error after the first
+/// page cuts the answer off, so that a part is not taken for the whole.
+async fn export(
+    node: Arc<Node>,
+    query: MessageQuery,
+) -> Result<impl Stream<Item = Result<Bytes, Error>> + use<>, Error> {
+    let end = node.durable();
+    let mut query = MessageQuery {
+        uncounted: true,
+        ..query
+    };
+    let first = node.messages(query.clone()).await?;
+    query.cursor.clone_from(&first.next_cursor);
+    Ok(stream::try_unfold(Some((query, Some(first))), move |at| {
+        let node = node.clone();
+        async move {
+            let Some((mut query, read)) = at else { return Ok(None) };
+            let page = match read {
+                Some(page) => page,
+                None => node.messages(query.clone()).await?,
+            };
+            let mut lines = Vec::new();
+            for stored in page.messages.iter().take_while(|stored| stored.seq <= end) {
+                serde_json::to_writer(&mut lines, &Told::of(stored)).map_err(Error::internal)?;
+                lines.push(b'\n');
+            }
+            let over = page.messages.last().is_none_or(|last| last.seq > end);
+            query.cursor = page.next_cursor;
+            let next = (!over && query.cursor.is_some()).then_some((query, None));
+            Ok(Some((Bytes::from(lines), next)))
+        }
     }))
 }
 
@@ -220,6 +278,7 @@ fn message_query(
         status: query.one_of("status", Status::ALL, Status::as_str)?,
         limit: query.limit()?,
         cursor: query.text("cursor")?,
+        uncounted: false,
     };
     query.finish()?;
     Ok(asked)

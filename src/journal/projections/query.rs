@@ -18,6 +18,8 @@ use crate::time::Timestamp;
 pub mod limits {
     /// Messages of one page.
     pub const PAGE: usize = 1_000;
+    /// Bytes of messages after which a page ends, whatever its limit.
+    pub const PAGE_BYTES: usize = 16 << 20;
     /// Up to here the total of a query is counted.
     pub const COUNTED: u64 = 10_000;
 }
@@ -64,6 +66,8 @@ pub struct MessageQuery {
     pub limit: usize,
     /// Where an earlier page ended.
     pub cursor: Option<String>,
+    /// Leave the total at 0: who reads page after page need not count each time.
+    pub uncounted: bool,
 }
 
 /// A message of the history.
@@ -184,15 +188,19 @@ pub(super) fn messages(connection: &mut Connection, path: &Path, query: &Message
     let connection = connection.transaction()?;
     let mut selection = Selection::of(query);
 
-    let counted = format!(
-        "SELECT COUNT(*) FROM ({} LIMIT {})",
-        selection.sql("1"),
-        limits::COUNTED + 1
-    );
-    let total: i64 = connection
-        .prepare_cached(&counted)?
-        .query_row(params_from_iter(&selection.values), |row| row.get(0))?;
-    let total = total.unsigned_abs();
+    let total = if query.uncounted {
+        0
+    } else {
+        let counted = format!(
+            "SELECT COUNT(*) FROM ({} LIMIT {})",
+            selection.sql("1"),
+            limits::COUNTED + 1
+        );
+        let total: i64 = connection
+            .prepare_cached(&counted)?
+            .query_row(params_from_iter(&selection.values), |row| row.get(0))?;
+        total.unsigned_abs()
+    };
 
     if let Some(after) = after {
         let condition = format!("{} > ?", selection.seq);
@@ -207,12 +215,14 @@ pub(super) fn messages(connection: &mut Connection, path: &Path, query: &Message
     let mut statement = connection.prepare_cached(&page)?;
     let mut rows = statement.query(params_from_iter(&selection.values))?;
     let mut messages = Vec::new();
-    let mut more = false;
+    let (mut more, mut bytes) = (false, 0);
     while let Some(row) = rows.next()? {
-        more = messages.len() == limit;
-        if !more {
-            messages.push(stored(row, path)?);
+        more = messages.len() == limit || bytes >= limits::PAGE_BYTES;
+        if more {
+            break;
         }
+        bytes += row.get_ref(1)?.as_blob().map_or(0, <[u8]>::len);
+        messages.push(stored(row, path)?);
     }
     Ok(Page {
         next_cursor: messages.last().filter(|_| more).map(|last| cursor_of(last.seq)),

@@ -1,0 +1,58 @@
+//! The history: pages, and all of it as a stream.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::harness::TestNode;
+
+/// All that match, as the server streams them.
+async fn exported(node: &Client, query: &str) -> Vec<Value> {
+    let request = node.request(Method::GET, &format!("/api/v1/messages?{query}"));
+    let response = request.header("accept", "application/x-ndjson").send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/x-ndjson");
+    let text = response.text().await.unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn an_export_is_all_pages_a_message_on_each_line() {
+    let node = TestNode::start().await;
+    node.deploy("counter", "counter").await;
+    node.deploy("echo", "echo").await;
+    for n in 1..=20 {
+        assert_eq!(node.told("counter", &json!(null)).await, n);
+    }
+    node.told("echo", &json!("once")).await;
+    let pages = node.history("agent=counter").await;
+    assert_eq!(pages.len(), 40);
+    // Read in many pages, it is the same.
+    assert_eq!(exported(&node, "agent=counter&limit=3").await, pages);
+    assert_eq!(exported(&node, "agent=counter").await, pages);
+    assert_eq!(exported(&node, "performative=cfp").await, [Value::Null; 0]);
+    let request = node.request(Method::GET, "/api/v1/messages?cursor=nonsense");
+    let answer = Client::try_answer(request.header("accept", "application/x-ndjson")).await;
+    let refused = answer.unwrap().refused(400, "INVALID_REQUEST");
+    assert_eq!(refused["details"]["field"], "cursor");
+}
+
+#[tokio::test]
+async fn a_page_of_large_messages_ends_early_and_the_next_goes_on() {
+    let node = TestNode::start().await;
+    node.deploy("echo", "echo").await;
+    let large = "x".repeat(3 << 20);
+    let mut sent = Vec::new();
+    for _ in 0..8 {
+        sent.push(node.send("echo", &json!(large)).await);
+    }
+    let first = node.get("/api/v1/messages?performative=request&limit=100").await.good();
+    let messages = first["messages"].as_array().unwrap();
+    assert!(messages.len() < sent.len(), "{} messages of 3 MiB", messages.len());
+    assert!(first["next_cursor"].is_string());
+    let all = node.history("performative=request").await;
+    let ids: Vec<_> = all
+        .iter()
+        .map(|message| message["message_id"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids, sent);
+}
