@@ -3,6 +3,7 @@
 //! What reads and writes messages is taken from `counter.wat`; what differs is how each handles a message.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use crate::guests;
 
@@ -79,6 +80,8 @@ fn module(handle: &str) -> Vec<u8> {
     let (_, tools) = rest
         .split_once("  (global $digits (mut i32)")
         .expect("counter.wat has digits");
+    let clock = r#"(import "caxton" "current_timestamp" (func $now (result i64)))"#;
+    let head = head.replacen("(module", &format!("(module {clock}"), 1);
     let (body, texts) = place_texts(handle);
     guests::assemble(&format!(
         "{head}{texts}{NUMBERS}
@@ -171,8 +174,9 @@ pub(crate) fn ring(next: &str, watcher: &str) -> Vec<u8> {
 }
 
 /// A link of a chain: records the numbers in `{"number":7}`, and passes them on to `next`, if there is one. Its state is the last
-/// number, how many came, and how many of these were not above the last.
-pub(crate) fn link(next: Option<&str>) -> Vec<u8> {
+/// number, how many came, and how many of these were not above the last. It works for so long on each.
+pub(crate) fn link(next: Option<&str>, work: Duration) -> Vec<u8> {
+    let micros = work.as_micros();
     let pass_on = next.map_or_else(String::new, |next| {
         format!(
             r#"
@@ -200,6 +204,8 @@ pub(crate) fn link(next: Option<&str>) -> Vec<u8> {
         (return (call $send))))
     (call $look_into_content)
     (if (i32.eqz (find "'number':")) (then (return (i32.const 0))))
+    (local.set $n (i64.add (call $now) (i64.const {micros})))
+    (loop $work (br_if $work (i64.lt_s (call $now) (local.get $n))))
     (local.set $n (call $number (find "'number':")))
     (if (i64.le_u (local.get $n) (call $get (global.get $a)))
       (then (call $add (global.get $c) (i64.const 1)))

@@ -13,6 +13,7 @@ use super::agents;
 use super::churn;
 use super::log::{Log, Outcome, Sent, What};
 use crate::client::Client;
+use crate::guests;
 use crate::harness::TestNode;
 
 pub(crate) const COUNTERS: usize = 2;
@@ -21,6 +22,15 @@ pub(crate) const RING: usize = 4;
 pub(crate) const CHAINS: usize = 2;
 /// Agents of a chain.
 pub(crate) const LINKS: usize = 3;
+/// The link that takes its time with each number, more than a client with sending one, so that there is a queue when the fault
+/// comes.
+const SLOW: (usize, usize) = (0, 0);
+const WORK: Duration = Duration::from_millis(20);
+/// Numbers that a client sends at a stretch, on average, and the time that the slow link then has to come after it.
+const BURST: u32 = 8;
+const PAUSE: Duration = Duration::from_millis(300);
+/// The work of every other counter. Whoever waits for an answer keeps its queue short.
+const COUNTING_MILLIS: u64 = 10;
 /// The client that hears of each token that has arrived.
 pub(crate) const WATCHER: &str = "watcher";
 
@@ -48,7 +58,8 @@ pub(crate) fn link(chain: usize, number: usize) -> String {
 /// Deploys all agents that are always there.
 pub(crate) async fn deploy(node: &TestNode) {
     for n in 0..COUNTERS {
-        node.deploy(&counter(n), "counter").await;
+        let module = guests::slow_counter(if n % 2 == 0 { 0 } else { COUNTING_MILLIS });
+        node.deploy_as(json!({"name": counter(n)}), module).await;
     }
     for n in 0..ACCOUNTS {
         node.deploy_as(json!({"name": account(n)}), agents::account()).await;
@@ -60,8 +71,8 @@ pub(crate) async fn deploy(node: &TestNode) {
     for chain in 0..CHAINS {
         for n in 0..LINKS {
             let next = (n + 1 < LINKS).then(|| link(chain, n + 1));
-            node.deploy_as(json!({"name": link(chain, n)}), agents::link(next.as_deref()))
-                .await;
+            let module = agents::link(next.as_deref(), if (chain, n) == SLOW { WORK } else { Duration::ZERO });
+            node.deploy_as(json!({"name": link(chain, n)}), module).await;
         }
     }
 }
@@ -95,11 +106,11 @@ pub(crate) fn start(node: &TestNode, log: &Arc<Log>, seed: u64) -> JoinSet<()> {
     for n in 0..3 {
         clients.spawn(worker("counting", n).count());
         clients.spawn(worker("paying", n).pay());
+        clients.spawn(worker("passing", n).pass());
     }
     for chain in 0..CHAINS {
         clients.spawn(worker("numbering", chain).number(chain));
     }
-    clients.spawn(worker("passing", 0).pass());
     clients.spawn(worker("poking", 0).poke());
     for n in 0..churn::WORKERS {
         clients.spawn(churn::live(worker("churning", n), n));
@@ -110,6 +121,7 @@ pub(crate) fn start(node: &TestNode, log: &Arc<Log>, seed: u64) -> JoinSet<()> {
 impl Worker {
     async fn count(mut self) {
         loop {
+            self.think().await;
             let receiver = counter(self.dice.random_range(0..COUNTERS));
             if self.request(&receiver, What::Count, &json!(null)).await.is_err() {
                 return;
@@ -119,6 +131,7 @@ impl Worker {
 
     async fn pay(mut self) {
         loop {
+            self.think().await;
             let from = self.dice.random_range(0..ACCOUNTS);
             let to = self.dice.random_range(0..ACCOUNTS); // to itself, now and then
             let amount = self.dice.random_range(1..=HIGHEST_AMOUNT);
@@ -132,6 +145,7 @@ impl Worker {
 
     async fn pass(mut self) {
         loop {
+            self.think().await;
             let hops = self.dice.random_range(0..=LONGEST_WAY);
             let receiver = ring(0);
             let content = json!({"left": hops});
@@ -143,6 +157,9 @@ impl Worker {
 
     async fn number(mut self, chain: usize) {
         loop {
+            if self.dice.random_ratio(1, BURST) {
+                tokio::time::sleep(PAUSE).await;
+            }
             let n = self.log.next_number();
             let content = json!({"number": n});
             let what = What::Number { chain, n };
@@ -154,6 +171,7 @@ impl Worker {
 
     async fn poke(mut self) {
         loop {
+            self.think().await;
             let receiver = churn::any_name(&mut self.dice);
             if self.request(&receiver, What::Poke, &json!(null)).await.is_err() {
                 return;
@@ -178,7 +196,6 @@ impl Worker {
     }
 
     async fn say(&mut self, act: &str, wait: bool, receiver: &str, what: What, content: &Value) -> Result<(), Gone> {
-        self.think().await;
         let tag = format!("{}-{}", self.name, self.log.next_number());
         let conversation = match what {
             What::Token { .. } => tag.clone(),
