@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use self::log::{Log, Outcome, Records};
 use self::schedule::Round;
+use self::world::World;
 use crate::harness::TestNode;
 
 /// Rounds when nobody says how many.
@@ -62,7 +63,7 @@ async fn whatever_fault_comes_nothing_acknowledged_is_lost_and_nothing_happens_t
     let world = world::read(&node).await;
     let records = log.records();
     let violations = checker::check(&records, &world);
-    println!("{}", report(seed, &rounds, &records, world.history.len(), recoveries));
+    println!("{}", report(seed, &rounds, &records, &world, recoveries));
     println!("  violations        {}", violations.len());
     for violation in violations.iter().take(PRINTED) {
         println!("    {violation}");
@@ -73,7 +74,7 @@ async fn whatever_fault_comes_nothing_acknowledged_is_lost_and_nothing_happens_t
     assert!(violations.is_empty(), "{} violations, see above", violations.len());
 }
 
-fn report(seed: u64, rounds: &[Round], records: &Records, history: usize, mut recoveries: Vec<Duration>) -> String {
+fn report(seed: u64, rounds: &[Round], records: &Records, world: &World, mut recoveries: Vec<Duration>) -> String {
     let mut faults: BTreeMap<&str, usize> = BTreeMap::new();
     for round in rounds {
         *faults.entry(round.fault.name()).or_default() += 1;
@@ -101,7 +102,14 @@ fn report(seed: u64, rounds: &[Round], records: &Records, history: usize, mut re
         ),
     );
     line("churn", format!("{} operations and looks", records.steps.len()));
-    line("history", format!("{history} messages"));
+    line(
+        "history",
+        format!(
+            "{} messages, {} of them tried again after a crash of the agent",
+            world.history.len(),
+            world.tried_again
+        ),
+    );
     line(
         "recovery",
         format!(

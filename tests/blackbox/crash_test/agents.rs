@@ -15,6 +15,9 @@ const TEXTS_END: usize = 2_048;
 /// What each account holds at first.
 pub(crate) const OPENING_BALANCE: u64 = 1_000_000;
 
+/// An account breaks at every so many amounts.
+const BREAKS_AT: u64 = 8;
+
 /// Numbers in state, under keys of one letter.
 const NUMBERS: &str = r#"
   (data (i32.const 256) "abc")
@@ -112,8 +115,9 @@ fn place_texts(handle: &str) -> (String, String) {
     (body, data)
 }
 
-/// An account. `{"amount":5,"pay":"other"}` takes 5 from it and sends `{"credit":5}` to the other, in one turn. State: the sum
-/// of its credits, of its debits.
+/// An account. `{"amount":5,"pay":"other"}` takes 5 from it and sends `{"credit":5}` to the other, in one turn. When it is handed an
+/// amount that is a multiple of [`BREAKS_AT`] for the first time, it traps after it has done all that. State: the sum of its
+/// credits, of its debits.
 pub(crate) fn account() -> Vec<u8> {
     module(&format!(
         r#"
@@ -139,7 +143,12 @@ pub(crate) fn account() -> Vec<u8> {
     (if (call $send) (then (return (i32.const 1))))
     (call $begin_answer)
     (call $put_number (local.get $n))
-    (call $send)"#
+    (if (call $send) (then (return (i32.const 1))))
+    (if (i32.and
+          (i64.eqz (i64.rem_u (local.get $n) (i64.const {BREAKS_AT})))
+          (i32.ne (find "'delivery_attempt':1,") (i32.const 0)))
+      (then (unreachable)))
+    (i32.const 0)"#
     ))
 }
 

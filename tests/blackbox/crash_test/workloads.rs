@@ -62,7 +62,10 @@ pub(crate) async fn deploy(node: &TestNode) {
         node.deploy_as(json!({"name": counter(n)}), module).await;
     }
     for n in 0..ACCOUNTS {
-        node.deploy_as(json!({"name": account(n)}), agents::account()).await;
+        // It breaks often, and is not to be given up for that.
+        let supervision = json!({"intensity": 10_000, "period": "1s", "backoff": {"min": "1ms", "max": "5ms"}});
+        let config = json!({"name": account(n), "supervision": supervision});
+        node.deploy_as(config, agents::account()).await;
     }
     for n in 0..RING as u64 {
         node.deploy_as(json!({"name": ring(n)}), agents::ring(&ring(n + 1), WATCHER))

@@ -37,6 +37,8 @@ pub(crate) struct World {
     /// How many tokens came by at each place of the ring.
     pub passed: BTreeMap<String, u64>,
     pub links: BTreeMap<String, Link>,
+    /// Messages that were handed to an agent more than once.
+    pub tried_again: usize,
 }
 
 /// What a link of a chain says.
@@ -86,6 +88,10 @@ pub(crate) async fn read(client: &Client) -> World {
     };
     let mut world = World {
         history: history.iter().map(told).collect(),
+        tried_again: history
+            .iter()
+            .filter(|told| told["attempts"].as_u64() > Some(1))
+            .count(),
         ..World::default()
     };
     for name in (0..COUNTERS).map(counter) {
