@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::log::{Log, Outcome, Records};
+use self::log::{Act, Answered, Log, Outcome, Records};
 use self::schedule::Round;
 use self::world::World;
 use crate::harness::TestNode;
@@ -23,6 +23,9 @@ use crate::harness::TestNode;
 const ROUNDS: usize = 10;
 /// Violations that are printed. A broken rule breaks often.
 const PRINTED: usize = 40;
+
+/// Recoveries at either end of a run that are compared: they should not take longer as the history grows.
+const ENDS: usize = 10;
 
 /// A number of the environment. Not under `CAXTON_`: the server takes all of these for its configuration.
 fn from_environment<T: std::str::FromStr>(variable: &str) -> Option<T> {
@@ -44,11 +47,12 @@ async fn recover(node: &mut TestNode) -> Duration {
 async fn whatever_fault_comes_nothing_acknowledged_is_lost_and_nothing_happens_twice() {
     let seed = from_environment("CRASH_TEST_SEED").unwrap_or_else(rand::random);
     let rounds = schedule::schedule(seed, from_environment("CRASH_TEST_ROUNDS").unwrap_or(ROUNDS));
-    println!(
-        "scripts/crash-test --rounds {} --seed {seed} repeats these faults",
-        rounds.len()
-    );
     let mut node = TestNode::start().await;
+    println!(
+        "scripts/crash-test --rounds {} --seed {seed} repeats these faults; the folder is {}",
+        rounds.len(),
+        node.keep(true).display()
+    );
     workloads::deploy(&node).await;
     let log = Arc::new(Log::default());
     let mut recoveries = Vec::new();
@@ -63,18 +67,21 @@ async fn whatever_fault_comes_nothing_acknowledged_is_lost_and_nothing_happens_t
     let world = world::read(&node).await;
     let records = log.records();
     let violations = checker::check(&records, &world);
-    println!("{}", report(seed, &rounds, &records, &world, recoveries));
+    println!("{}", report(seed, &rounds, &records, &world, &recoveries));
     println!("  violations        {}", violations.len());
     for violation in violations.iter().take(PRINTED) {
         println!("    {violation}");
     }
     if !violations.is_empty() {
-        println!("  the data folder is kept: {}", node.keep().display());
+        for (number, round) in rounds.iter().enumerate() {
+            println!("    round {number}: {round:?}");
+        }
+        panic!("{} violations, see above", violations.len());
     }
-    assert!(violations.is_empty(), "{} violations, see above", violations.len());
+    node.keep(false);
 }
 
-fn report(seed: u64, rounds: &[Round], records: &Records, world: &World, mut recoveries: Vec<Duration>) -> String {
+fn report(seed: u64, rounds: &[Round], records: &Records, world: &World, recoveries: &[Duration]) -> String {
     let mut faults: BTreeMap<&str, usize> = BTreeMap::new();
     for round in rounds {
         *faults.entry(round.fault.name()).or_default() += 1;
@@ -88,8 +95,6 @@ fn report(seed: u64, rounds: &[Round], records: &Records, world: &World, mut rec
     let answered = count(|outcome| matches!(outcome, Outcome::Answered { .. }));
     let refused = count(|outcome| *outcome == Outcome::Refused);
     let unknown = count(|outcome| *outcome == Outcome::Unknown);
-    recoveries.sort_unstable();
-    let milliseconds = |at: usize| recoveries.get(at).map_or(0, Duration::as_millis);
     let faults: Vec<_> = faults.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     let mut text = format!("crash test: seed {seed}, {} rounds\n", rounds.len());
     let mut line = |name: &str, value: String| writeln!(text, "  {name:<17} {value}").unwrap();
@@ -101,7 +106,20 @@ fn report(seed: u64, rounds: &[Round], records: &Records, world: &World, mut rec
             records.sent.len()
         ),
     );
-    line("churn", format!("{} operations and looks", records.steps.len()));
+    let operations = |answered| {
+        let acts = records.steps.iter().map(|step| step.act);
+        acts.filter(|act| matches!(act, Act::Asked(_, told) if *told == answered))
+            .count()
+    };
+    line(
+        "churn",
+        format!(
+            "{} operations acknowledged, {} refused, {} unknown",
+            operations(Answered::Done),
+            operations(Answered::Refused),
+            operations(Answered::Unknown)
+        ),
+    );
     line(
         "history",
         format!(
@@ -110,14 +128,23 @@ fn report(seed: u64, rounds: &[Round], records: &Records, world: &World, mut rec
             world.tried_again
         ),
     );
+    let tail = recoveries.len().saturating_sub(ENDS);
     line(
         "recovery",
         format!(
-            "{} times, p50 {} ms, max {} ms",
+            "{} times, p50 {} ms, max {} ms; p50 of the first {ENDS} {} ms, of the last {} ms",
             recoveries.len(),
-            milliseconds(recoveries.len() / 2),
-            milliseconds(recoveries.len().saturating_sub(1))
+            median(recoveries).as_millis(),
+            recoveries.iter().max().map_or(0, Duration::as_millis),
+            median(&recoveries[..ENDS.min(recoveries.len())]).as_millis(),
+            median(&recoveries[tail..]).as_millis()
         ),
     );
     text.trim_end().to_owned()
+}
+
+fn median(times: &[Duration]) -> Duration {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
 }

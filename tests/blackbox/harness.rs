@@ -124,9 +124,9 @@ impl TestNode {
         self.process = spawn(self.folder.path(), self.config.as_deref());
     }
 
-    /// Leaves the folder there when this is dropped, for people to look into.
-    pub(crate) fn keep(&mut self) -> &Path {
-        self.folder.disable_cleanup(true);
+    /// Whether the folder stays when this is dropped, for people to look into; where it is.
+    pub(crate) fn keep(&mut self, keep: bool) -> &Path {
+        self.folder.disable_cleanup(keep);
         self.folder.path()
     }
 

@@ -61,7 +61,7 @@ impl Round {
         let after = within(50..500);
         let pause = within(20..400);
         let ending = within(0..60);
-        let start = within(0..150);
+        let start = within(0..300);
         // An ordinary crash is half of them.
         let fault = if dice.random_bool(0.4) {
             Fault::Kill
