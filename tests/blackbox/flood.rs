@@ -133,11 +133,12 @@ fn all_there(ledger: &Ledger, history: &[Value], round: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_kill_nine_every_acknowledged_message_is_there_and_is_handled_once() {
-    let seed = std::env::var("CAXTON_TEST_SEED")
+    // Not under CAXTON_: the server takes all of these for its configuration.
+    let seed = std::env::var("FLOOD_TEST_SEED")
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or_else(rand::random);
-    println!("CAXTON_TEST_SEED={seed} repeats the moments of the kills");
+    println!("FLOOD_TEST_SEED={seed} repeats the moments of the kills");
     let mut dice = StdRng::seed_from_u64(seed);
     let mut node = TestNode::start().await;
     let counter = node.deploy("counter", "counter").await;

@@ -99,18 +99,35 @@ impl TestNode {
         self.process.wait().unwrap();
     }
 
+    /// Sends a signal, by its name without `SIG`, to a process that has not been waited for.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.process.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        assert!(sent.unwrap().success(), "SIG{name}");
+    }
+
     /// SIGTERM, and how the server ended.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("TERM");
         let process = &mut self.process;
         until("the server ends after SIGTERM", async || process.try_wait().unwrap()).await
     }
 
     /// Starts the server again on the same data folder.
     pub(crate) async fn restart(&mut self) {
-        self.process = spawn(self.folder.path(), self.config.as_deref());
+        self.begin_start();
         self.until_it_listens().await;
+    }
+
+    /// Starts it and does not wait until it listens.
+    pub(crate) fn begin_start(&mut self) {
+        self.process = spawn(self.folder.path(), self.config.as_deref());
+    }
+
+    /// Whether the folder stays when this is dropped, for people to look into; where it is.
+    pub(crate) fn keep(&mut self, keep: bool) -> &Path {
+        self.folder.disable_cleanup(keep);
+        self.folder.path()
     }
 
     /// Memory that the process has in RAM, in bytes.

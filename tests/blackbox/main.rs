@@ -9,6 +9,7 @@ mod harness;
 mod socket;
 
 mod crash;
+mod crash_test;
 mod demo;
 mod durability;
 mod events;

@@ -257,21 +257,26 @@ pub(super) fn scan(segment: &mut Segment, header: Header, bytes: &[u8]) -> Resul
         end += FRAME_HEADER_BYTES + frame.length as usize;
     }
     let rest = &bytes[end..];
-    let torn = rest
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |last| last as u64 + 1);
-    let interrupted = rest
-        .get(..usize::try_from(torn).expect("within a slice"))
-        .unwrap_or_default();
+    let interrupted = written(rest);
     if (1..interrupted.len()).any(|at| is_later_group(&interrupted[at..], header.salt, next)) {
         return Err(damaged(&segment.path, end as u64, "a batch that was durable is broken"));
     }
     Ok(Scan {
         end: end as u64,
         next,
-        torn,
+        torn: interrupted.len() as u64,
     })
+}
+
+/// The bytes up to the last that is not zero. Nearly all of a young segment is zeros, and every start looks through them, so they
+/// are compared by the block.
+fn written(bytes: &[u8]) -> &[u8] {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let zeros = |block: &&[u8]| **block == ZEROS[..block.len()];
+    let unwritten: usize = bytes.rchunks(ZEROS.len()).take_while(zeros).map(<[u8]>::len).sum();
+    let rest = &bytes[..bytes.len() - unwritten];
+    let last = rest.iter().rposition(|byte| *byte != 0);
+    &rest[..last.map_or(0, |last| last + 1)]
 }
 
 /// Whether a good frame begins here whose group began after `bad`, the sequence of a bad one.
