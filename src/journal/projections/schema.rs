@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::hooks::Wal;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::journal::JournalError;
 
@@ -104,11 +105,10 @@ impl Unusable {
 impl From<rusqlite::Error> for Unusable {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+            // The statements are ours: that SQL is wrong means that the tables are not.
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => {
                 Self::Rebuild(error.to_string())
             }
-            // The statements are ours: that SQL is wrong means that the tables are not.
-            Some(rusqlite::ErrorCode::Unknown) => Self::Rebuild(error.to_string()),
             _ => Self::Failed(error.into()),
         }
     }
@@ -136,7 +136,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // A power cut may take the last transactions: the journal has them.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // `SQLite`'s own checkpoint would keep a failed sync to itself.
+    connection.wal_hook(Some(checkpoint))?;
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;
     if is_new {
         let transaction = connection.transaction()?;
@@ -152,6 +153,17 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
         }
     }
     Ok(connection)
+}
+
+fn checkpoint(log: &mut Wal, pages: i32) -> Result<(), rusqlite::Error> {
+    if pages < CHECKPOINT_PAGES {
+        return Ok(());
+    }
+    match log.checkpoint() {
+        // Somebody reads: the next commit does it.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(()),
+        done => done,
+    }
 }
 
 /// What both kinds of connection need.
