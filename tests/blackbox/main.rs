@@ -4,18 +4,22 @@
 //! event, or look until a condition holds ([`until`](harness::until)).
 
 mod client;
+mod faults;
 mod guests;
 mod harness;
+mod ledger;
 mod socket;
 
 mod crash;
 mod demo;
 mod events;
 mod flood;
+mod full_disk;
 mod groups_api;
 mod grpc;
 mod hostile;
 mod lifecycle;
+mod power;
 mod reference;
 mod refusals;
 mod serving;

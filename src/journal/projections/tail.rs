@@ -6,11 +6,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rusqlite::{Connection, ffi};
+use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::apply::{self, load_progress};
-use super::schema::Unusable;
+use super::schema::{Trouble, Unusable, trouble};
 use super::{EVENTS_KEPT, GROUP, Progress, set_aside};
 use crate::journal::{Batch, end_process, limits};
 
@@ -21,25 +21,6 @@ pub(super) struct Tail {
     pub(super) follower: mpsc::Receiver<Arc<Batch>>,
     pub(super) stopped: oneshot::Receiver<()>,
     pub(super) path: PathBuf,
-}
-
-/// What an error of `SQLite` means for the thread.
-enum Trouble {
-    /// It may pass: no room, or a disk that does not answer.
-    Passing,
-    /// Nobody can say what is on the disk.
-    Unsynced,
-    Lasting,
-}
-
-fn trouble(error: &rusqlite::Error) -> Trouble {
-    use rusqlite::ErrorCode::{CannotOpen, DiskFull, SystemIoFailure};
-    let extended = error.sqlite_error().map_or(0, |error| error.extended_code);
-    match error.sqlite_error_code() {
-        Some(_) if [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC].contains(&extended) => Trouble::Unsynced,
-        Some(DiskFull | SystemIoFailure | CannotOpen) => Trouble::Passing,
-        _ => Trouble::Lasting,
-    }
 }
 
 impl Tail {
@@ -77,7 +58,7 @@ impl Tail {
         let before = *self.progress.borrow();
         let applied = apply::apply(&mut self.connection, before, group, EVENTS_KEPT);
         let progress = match applied {
-            // The commit may be done, and what failed is the checkpoint after it: the file itself says how far it is.
+            // The commit may be done all the same: the file itself says how far it is.
             Err(error) if matches!(trouble(&error), Trouble::Passing) => {
                 let progress = load_progress(&self.connection)?;
                 if progress.applied <= before.applied {
