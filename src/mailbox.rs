@@ -6,6 +6,7 @@
 //!
 //! Room and tickets are values: dropping one gives its share back.
 
+mod place;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+pub use place::{Place, Room, Ticket};
 
 use crate::fipa::Performative;
 use crate::id::Seq;
@@ -53,39 +56,6 @@ pub struct Delivery {
     pub place: Place,
 }
 
-/// A share of a mailbox.
-#[derive(Debug)]
-pub enum Place {
-    Room(Room),
-    Ticket(Ticket),
-}
-
-#[derive(Debug)]
-pub struct Room {
-    mailbox: Arc<Mailbox>,
-    bytes: u64,
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        let mut inner = self.mailbox.inner.lock();
-        inner.used_messages -= 1;
-        inner.used_bytes -= self.bytes;
-    }
-}
-
-/// The right of one answer to enter. Held by the question until the answer comes.
-#[derive(Debug)]
-pub struct Ticket {
-    mailbox: Arc<Mailbox>,
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.mailbox.inner.lock().tickets += 1;
-    }
-}
-
 /// What an agent has asked and what answers it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Question {
@@ -98,6 +68,21 @@ pub struct Question {
 /// Tells an instance that there may be messages.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
+/// Messages come in and none goes out, while one of these holds.
+#[derive(Default)]
+struct Paused {
+    /// By an operator.
+    suspended: bool,
+    /// By the node, while the disk is full.
+    held: bool,
+}
+
+impl Paused {
+    const fn is(&self) -> bool {
+        self.suspended || self.held
+    }
+}
+
 #[derive(Default)]
 struct Inner {
     queue: VecDeque<Delivery>,
@@ -109,8 +94,7 @@ struct Inner {
     /// Open questions in the order they were asked.
     questions: IndexMap<Question, (Performative, Ticket)>,
     open: bool,
-    /// Messages come in and none goes out.
-    suspended: bool,
+    paused: Paused,
     /// What came up to here is in the queue, or was handled: it was restored from the journal.
     restored: Seq,
     waker: Option<Waker>,
@@ -294,7 +278,11 @@ impl Mailbox {
     /// The next message, which stays in hand until [`Self::finish`] or [`Self::retry`].
     pub fn take(&self) -> Option<Delivery> {
         let mut inner = self.inner.lock();
-        let next = if inner.suspended { None } else { inner.queue.pop_front() };
+        let next = if inner.paused.is() {
+            None
+        } else {
+            inner.queue.pop_front()
+        };
         let Some(delivery) = next else {
             inner.woken = false;
             return None;
@@ -329,15 +317,24 @@ impl Mailbox {
 
     /// Gives out no more messages, and goes on admitting them up to the capacity. The turn in flight ends as it does.
     pub fn suspend(&self) {
-        self.inner.lock().suspended = true;
+        self.inner.lock().paused.suspended = true;
     }
 
     /// Ends what [`Self::suspend`] began.
     pub fn resume(&self) {
+        self.rouse(|inner| inner.paused.suspended = false);
+    }
+
+    /// As [`Self::suspend`] and [`Self::resume`], apart from them.
+    pub fn hold(&self, hold: bool) {
+        self.rouse(|inner| inner.paused.held = hold);
+    }
+
+    fn rouse(&self, change: impl FnOnce(&mut Inner)) {
         let waker = {
             let mut inner = self.inner.lock();
-            inner.suspended = false;
-            inner.wake()
+            change(&mut inner);
+            if inner.paused.is() { None } else { inner.wake() }
         };
         if let Some(waker) = waker {
             waker();

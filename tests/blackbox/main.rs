@@ -4,8 +4,10 @@
 //! event, or look until a condition holds ([`until`](harness::until)).
 
 mod client;
+mod faults;
 mod guests;
 mod harness;
+mod ledger;
 mod socket;
 
 mod crash;
@@ -14,11 +16,13 @@ mod demo;
 mod durability;
 mod events;
 mod flood;
+mod full_disk;
 mod groups_api;
 mod grpc;
 mod history;
 mod hostile;
 mod lifecycle;
+mod power;
 mod reference;
 mod refusals;
 mod serving;
