@@ -150,6 +150,14 @@ impl TestNode {
         self.until_it_listens().await;
     }
 
+    /// Starts the server again, which does not get as far as to listen; how it ended.
+    pub(crate) async fn restart_in_vain(&mut self) -> ExitStatus {
+        self.process = spawn(self.folder.path(), self.config.as_deref(), self.disk.as_ref());
+        let status = self.until_it_ended().await;
+        assert!(!self.folder.path().join(ADDRESSES).exists(), "it listened");
+        status
+    }
+
     /// Memory that the process has in RAM, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
