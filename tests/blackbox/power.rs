@@ -25,7 +25,7 @@ async fn after_power_cuts_every_acknowledged_message_is_there_and_is_handled_onc
         ledger.until_count(enough).await;
         node.kill_nine();
         senders.join_all().await;
-        let cut = if number % 2 == 0 {
+        let cut = if number % 2 == 1 {
             Cut::Sectors(&mut dice)
         } else {
             Cut::Nothing
