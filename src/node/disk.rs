@@ -73,13 +73,15 @@ impl Node {
             );
             u64::MAX
         });
-        let stalled = self.projections.stalled().borrow().clone();
-        let reason = if *self.journal.full().borrow() || free < wanted {
+        let reason = if free < wanted {
             let (free, reserve) = (ByteSize::megabytes(free), ByteSize::megabytes(reserve));
             Some(format!(
                 "the disk of the data folder is full: {free} are free, and limits.disk_reserve keeps {reserve}"
             ))
+        } else if *self.journal.full().borrow() {
+            Some("the disk of the data folder is full: the journal waits for room".to_owned())
         } else {
+            let stalled = self.projections.stalled().borrow().clone();
             stalled.map(|why| format!("the disk of the data folder cannot be written: {why}"))
         };
         (reason, free)

@@ -20,8 +20,9 @@ pub(crate) struct FaultyDisk {
     unsynced: Option<&'static str>,
 }
 
-/// What a power cut leaves of the writes that were not synced.
+/// What a power cut leaves of what was not synced.
 pub(crate) enum Cut<'a> {
+    /// Neither what was written nor the names that were made, changed and removed; else names count as synced.
     Nothing,
     /// The first half of the last write to each file.
     HalfOfTheLast,
@@ -86,6 +87,9 @@ impl FaultyDisk {
 
     /// The power goes, after the server was killed: what was not synced was never written, but for what `cut` leaves.
     pub(crate) fn lose_power(&self, mut cut: Cut<'_>) {
+        if matches!(cut, Cut::Nothing) {
+            self.lose_names(&self.below);
+        }
         for (path, changes) in self.changed() {
             let file = File::options().read(true).write(true).open(&path).unwrap();
             let mut kept: Vec<(u64, Vec<u8>)> = Vec::new();
@@ -124,7 +128,12 @@ impl FaultyDisk {
         }
         for entry in fs::read_dir(&self.dir).unwrap() {
             let entry = entry.unwrap();
-            if entry.file_name().to_string_lossy().starts_with("undo-") {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if ["undo-", "names-", "kept-"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+            {
                 fs::remove_file(entry.path()).unwrap();
             }
         }
@@ -132,6 +141,28 @@ impl FaultyDisk {
             if path.to_string_lossy().ends_with("-shm") {
                 fs::remove_file(path).unwrap(); // it was in memory
             }
+        }
+    }
+
+    /// Names in `dir` and below are again what they were when their folder was synced.
+    fn lose_names(&self, dir: &Path) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                self.lose_names(&path);
+            }
+        }
+        let inode = fs::metadata(dir).unwrap().ino();
+        let journal = fs::read_to_string(self.dir.join(format!("names-{inode}"))).unwrap_or_default();
+        for line in journal.lines().rev() {
+            let (change, names) = line.split_at(1);
+            let (first, second) = names.split_once(' ').unwrap_or((names, ""));
+            // The kill may have come before the change: then there is nothing to undo.
+            let _ = match change {
+                "+" => fs::remove_file(dir.join(first)),
+                "=" => fs::rename(dir.join(second), dir.join(first)),
+                _ => fs::rename(self.dir.join(second), dir.join(first)),
+            };
         }
     }
 

@@ -168,6 +168,14 @@ impl TestNode {
         self.folder.path()
     }
 
+    /// Starts the server again, which does not get as far as to listen; how it ended.
+    pub(crate) async fn restart_in_vain(&mut self) -> ExitStatus {
+        self.begin_start();
+        let status = self.until_it_ended().await;
+        assert!(!self.folder.path().join(ADDRESSES).exists(), "it listened");
+        status
+    }
+
     /// Memory that the process has in RAM, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();

@@ -25,7 +25,7 @@ async fn after_power_cuts_every_acknowledged_message_is_there_and_is_handled_onc
         ledger.until_count(enough).await;
         node.kill_nine();
         senders.join_all().await;
-        let cut = if number % 2 == 0 {
+        let cut = if number % 2 == 1 {
             Cut::Sectors(&mut dice)
         } else {
             Cut::Nothing
@@ -126,4 +126,17 @@ async fn a_write_that_the_power_cut_tore_is_cut_off_and_said() {
     let history = requests(&node).await;
     assert_eq!((history.len(), &history[0]["message_id"]), (1, &json!(acknowledged)));
     assert_eq!(node.told("counter", &json!({"add": 1})).await, 2);
+}
+
+#[tokio::test]
+async fn a_start_syncs_what_it_finds_before_it_calls_it_durable() {
+    let mut node = TestNode::start_on_faulty_disk("", "", None).await;
+    node.deploy("counter", "counter").await;
+    node.kill_nine();
+    node.disk().goes_wrong("fail-sync *.log");
+    assert_eq!(node.restart_in_vain().await.code(), Some(1));
+    assert!(node.logged().contains("cannot be synced"), "{}", node.logged());
+    node.disk().goes_wrong("");
+    node.restart().await;
+    assert_eq!(node.told("counter", &json!({"add": 1})).await, 1);
 }

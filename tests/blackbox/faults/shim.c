@@ -16,8 +16,11 @@
  * The undo journal of a file, `undo-INODE`, has a record for each change since its last sync: four 64-bit numbers (offset,
  * length of the change, length of the file before it, length of the old bytes) and the old bytes. It is written before the
  * change, and removed when the file is synced. After a failed sync it is never removed: the kernel forgets what it could
- * not write. New, renamed and removed names count as durable at once, and so does what is written through a mapping
- * (`SQLite`'s shared memory, which no power cut has to spare). */
+ * not write.
+ *
+ * The undo journal of a folder, `names-INODE`, has a line for each name that was made, `+NAME`, replaced, `=OLD NAME`, or
+ * taken away, `-NAME KEPT`, in it since its last sync; what was taken away is kept as the file KEPT. Folders count as durable
+ * at once, and what is written through a mapping (`SQLite`'s shared memory) is not watched: no power cut has to spare it. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -37,7 +40,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define FILES 65536
+#define FILES 65536 /* descriptors that are watched */
 #define STUCK 64
 
 /* The C library's function of this name. */
@@ -178,10 +181,48 @@ static void remember(int fd, int64_t offset, int64_t length, int64_t old_until) 
     free(record);
 }
 
-static void forget(ino_t inode) {
-    char path[PATH_MAX];
-    undo_file(path, inode);
+static void forget(ino_t inode, const char *what) {
+    char name[64], path[PATH_MAX];
+    snprintf(name, sizeof name, "%s-%llu", what, (unsigned long long)inode);
+    fault_file(path, name);
     real_unlink(path);
+}
+
+/* The journal of the folder that `path` is in; the name in it. */
+static const char *names_file(char file[PATH_MAX], const char *path) {
+    const char *name = strrchr(path, '/') + 1;
+    char dir[PATH_MAX], journal[64];
+    struct stat status;
+    snprintf(dir, sizeof dir, "%.*s", (int)(name - path), path);
+    if (stat(dir, &status)) abort();
+    snprintf(journal, sizeof journal, "names-%llu", (unsigned long long)status.st_ino);
+    fault_file(file, journal);
+    return name;
+}
+
+static void note(const char *file, const char *line) {
+    int fd = real_open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC);
+    if (fd < 0) abort();
+    write_all(fd, line, strlen(line));
+    real_close(fd);
+}
+
+static void made(const char *path) {
+    char file[PATH_MAX], line[PATH_MAX];
+    snprintf(line, sizeof line, "+%s\n", names_file(file, path));
+    note(file, line);
+}
+
+/* Keeps a file whose name is about to go. */
+static void taken_away(const char *path) {
+    static int count;
+    char file[PATH_MAX], line[PATH_MAX], kept[64], keep[PATH_MAX];
+    const char *name = names_file(file, path);
+    snprintf(kept, sizeof kept, "kept-%d-%d", getpid(), count++);
+    fault_file(keep, kept);
+    if (link(path, keep)) return; /* there is no such file */
+    snprintf(line, sizeof line, "-%s %s\n", name, kept);
+    note(file, line);
 }
 
 /* How many of `count` bytes at `offset` there is room for; -1 with errno when there is none or the write fails. */
@@ -306,7 +347,8 @@ static int synced(int fd) {
         errno = EIO;
         done = -1;
     } else if (!is_stuck && !(unsynced && !fnmatch(unsynced, name, 0))) {
-        forget(inode);
+        forget(inode, "undo");
+        forget(inode, "names");
     }
     pthread_mutex_unlock(&lock);
     return done;
@@ -322,12 +364,14 @@ int fdatasync(int fd) {
     return is_watched(fd) ? synced(fd) : real(fd);
 }
 
-/* Watches a file that was opened by the C library. `before`: how it was, if it was. */
-static int opened(int fd, const char *path) {
-    if (fd < 0 || fd >= FILES) return fd;
+static int is_shared_memory(const char *path) {
     size_t length = strlen(path);
-    int is_shared_memory = length > 4 && !strcmp(path + length - 4, "-shm");
-    watched[fd] = is_below(path) && !is_shared_memory;
+    return length > 4 && !strcmp(path + length - 4, "-shm");
+}
+
+/* Watches a file that was opened by the C library. */
+static int opened(int fd, const char *path) {
+    if (fd >= 0 && fd < FILES) watched[fd] = is_below(path) && !is_shared_memory(path);
     return fd;
 }
 
@@ -341,7 +385,8 @@ static int open_watched(const char *path, int flags, mode_t mode) {
     if (is_new && flags & O_CREAT) {
         /* The number of a file that is gone may come again. */
         pthread_mutex_lock(&lock);
-        if (!fstat(fd, &status)) forget(status.st_ino);
+        if (!fstat(fd, &status)) forget(status.st_ino, "undo");
+        if (is_watched(fd)) made(path);
         pthread_mutex_unlock(&lock);
     } else if (flags & O_TRUNC && ftruncate64(fd, 0)) {
         real_close(fd);
@@ -389,13 +434,36 @@ int close(int fd) {
 }
 
 int unlink(const char *path) {
+    if (!is_below(path)) return real_unlink(path);
     struct stat status;
-    int64_t size = is_below(path) && !stat(path, &status) ? status.st_size : 0;
-    int done = real_unlink(path);
+    int64_t size = !stat(path, &status) ? status.st_size : 0;
     pthread_mutex_lock(&lock);
+    if (!is_shared_memory(path)) taken_away(path);
+    int done = real_unlink(path);
     if (!done) grown -= size;
     pthread_mutex_unlock(&lock);
     return done;
+}
+
+/* Within one folder, as all that is written whole is. */
+int rename(const char *old, const char *new) {
+    REAL(rename);
+    if (!is_below(new)) return real(old, new);
+    char file[PATH_MAX], line[2 * PATH_MAX];
+    pthread_mutex_lock(&lock);
+    taken_away(new);
+    const char *to = names_file(file, new);
+    snprintf(line, sizeof line, "=%s %s\n", strrchr(old, '/') + 1, to);
+    note(file, line);
+    int done = real(old, new);
+    pthread_mutex_unlock(&lock);
+    return done;
+}
+
+int renameat(int old_dir, const char *old, int new_dir, const char *new) {
+    REAL(renameat);
+    int plain = old_dir == AT_FDCWD && new_dir == AT_FDCWD;
+    return plain ? rename(old, new) : real(old_dir, old, new_dir, new);
 }
 
 int statvfs64(const char *path, struct statvfs64 *disk) {
