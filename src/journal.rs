@@ -19,6 +19,8 @@ use crate::id::{AgentId, Digest, Fence, MessageId, Partition, Seq};
 use crate::message::Message;
 use crate::time::Timestamp;
 
+pub mod backup;
+pub mod doctor;
 pub mod local;
 pub mod projections;
 #[cfg(test)]
@@ -163,6 +165,11 @@ pub enum JournalError {
     Io { what: String, source: std::io::Error },
     #[error("the projections: {0}")]
     Projection(#[from] rusqlite::Error),
+    #[error(
+        "the projections cannot be used ({problem}) and cannot be made again, because the log begins with record {oldest}; \
+         restore the data folder from a backup with `caxton restore`, or use the release that wrote it"
+    )]
+    Irreplaceable { problem: String, oldest: Seq },
 }
 
 impl From<JournalError> for Error {
@@ -178,7 +185,8 @@ impl From<JournalError> for Error {
             | JournalError::UnknownFormat { .. }
             | JournalError::Damaged { .. }
             | JournalError::Io { .. }
-            | JournalError::Projection(_)) => Self::internal(other),
+            | JournalError::Projection(_)
+            | JournalError::Irreplaceable { .. }) => Self::internal(other),
         }
     }
 }
@@ -201,7 +209,13 @@ pub trait Journal: Send + Sync + 'static {
     /// [`limits::FOLLOWER_BATCHES`] behind; a dropped receiver is forgotten.
     fn follow(&self) -> mpsc::Receiver<Arc<Batch>>;
 
-    /// Durable batches whose last record is after `seq`, oldest first, at most `max`.
+    /// The oldest record that is still there, or the first to come if there is none.
+    fn oldest(&self) -> watch::Receiver<Seq> {
+        watch::channel(Seq(1)).1
+    }
+
+    /// Durable batches whose last record is after `seq`, oldest first, at most `max`. They begin later, with the oldest that
+    /// is there, when what followed on `seq` is gone.
     fn read_after(&self, seq: Seq, max: usize) -> Result<Vec<Arc<Batch>>, JournalError>;
 
     /// Stores a module under its digest, durably. Storing it again changes nothing.

@@ -3,7 +3,7 @@
 //! Purpose: history, catalog, state, queues and sessions, kept by a thread that tails the journal.
 //! Owner: whoever opened it; two must not be open on one folder.
 //! Invariant: all that is in the file follows from the journal up to `applied`. A file that is lost, damaged or of another
-//! version is made again.
+//! version is made again, as long as the journal has all of its records; else it is the only one, and is never touched.
 //!
 //! A query answers as of some sequence; [`Projections::seen`] waits for the caller's own writes.
 
@@ -15,12 +15,14 @@ mod schema;
 mod sessions;
 #[cfg(test)]
 mod tests;
+pub(super) mod upkeep;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -39,11 +41,18 @@ use crate::message::Address;
 
 /// Batches of one transaction at most: what the journal commits in one group.
 const GROUP: usize = super::limits::GROUP_BATCHES;
+/// The same while a start waits for it: so few that it can say often how far it is.
+const CATCH_UP: usize = 256;
 /// Queries at a time; further ones wait.
 const READERS: usize = 4;
 
 /// Events of the history; when one more comes, the oldest goes. The journal still has it.
 pub const EVENTS_KEPT: u64 = 1_000_000;
+
+const FILE: &str = "projections.db";
+
+/// How often one that waits hears how far it is.
+const WORD: Duration = Duration::from_millis(900);
 
 /// Where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -155,11 +164,21 @@ impl std::fmt::Debug for Projections {
 impl Projections {
     /// Opens `<dir>/projections.db` or makes it, and returns when it has applied all that is durable now. Blocks.
     pub fn open(dir: &Path, journal: &dyn Journal) -> Result<Arc<Self>, JournalError> {
-        let path = dir.join("projections.db");
+        let path = dir.join(FILE);
+        let oldest = journal.oldest();
+        if *oldest.borrow() > Seq(1) && !path.exists() {
+            let problem = "there is no file".to_owned();
+            let oldest = *oldest.borrow();
+            return Err(JournalError::Irreplaceable { problem, oldest });
+        }
         // Before the journal is read, so that nothing falls between what is read and what comes.
         let follower = journal.follow();
         let opened = catch_up(&path, journal).or_else(|unusable| match unusable {
             Unusable::Failed(error) => Err(error),
+            Unusable::Rebuild(problem) if *oldest.borrow() > Seq(1) => Err(JournalError::Irreplaceable {
+                problem,
+                oldest: *oldest.borrow(),
+            }),
             Unusable::Rebuild(problem) => {
                 set_aside(&path, &problem)?;
                 catch_up(&path, journal).map_err(|unusable| unusable.into_error(&path))
@@ -178,6 +197,7 @@ impl Projections {
             connection,
             progress: sender,
             follower,
+            oldest,
             stopped,
             path: path.clone(),
         };
@@ -310,9 +330,28 @@ fn catch_up(path: &Path, journal: &dyn Journal) -> Result<(Connection, Progress)
             progress.applied
         )));
     }
+    let oldest = *journal.oldest().borrow();
+    if progress.applied.0 + 1 < oldest.0 {
+        return Err(Unusable::Rebuild(format!(
+            "it is at {} and lacks what followed",
+            progress.applied
+        )));
+    }
+    let (began, from, mut told) = (Instant::now(), progress.applied, Instant::now());
     while progress.applied < durable {
-        let batches = journal.read_after(progress.applied, GROUP)?;
+        let batches = journal.read_after(progress.applied, CATCH_UP)?;
         progress = apply::apply(&mut connection, progress, &batches, EVENTS_KEPT)?;
+        if told.elapsed() >= WORD {
+            told = Instant::now();
+            let (done, all) = (progress.applied.0 - from.0, durable.0 - from.0);
+            tracing::info!(
+                applied = progress.applied.0,
+                end = durable.0,
+                percent = done * 100 / all,
+                seconds = began.elapsed().as_secs(),
+                "the projections are brought up to the journal"
+            );
+        }
     }
     Ok((connection, progress))
 }
@@ -346,6 +385,7 @@ struct Tail {
     connection: Connection,
     progress: watch::Sender<Progress>,
     follower: mpsc::Receiver<Arc<Batch>>,
+    oldest: watch::Receiver<Seq>,
     stopped: oneshot::Receiver<()>,
     path: PathBuf,
 }
@@ -365,7 +405,9 @@ impl Tail {
                         error = &error as &dyn std::error::Error,
                         "the projections cannot be written"
                     );
+                    // What cannot be made again stays where it is.
                     if let Unusable::Rebuild(problem) = error.into()
+                        && *self.oldest.borrow() == Seq(1)
                         && let Err(error) = set_aside(&self.path, &problem)
                     {
                         tracing::error!(error = &error as &dyn std::error::Error, "the projections stay damaged");

@@ -8,11 +8,11 @@ use bytes::Bytes;
 
 use super::segment::{damaged, sync_dir};
 use super::{FORMAT, io_error};
-use crate::id::Digest;
+use crate::id::{Digest, Seq};
 use crate::journal::JournalError;
 
 /// Makes the folder and those above it if they are missing, readable to their owner alone: messages are in it.
-pub(super) fn create(dir: &Path) -> Result<(), JournalError> {
+pub(in crate::journal) fn create(dir: &Path) -> Result<(), JournalError> {
     if dir.is_dir() {
         return Ok(());
     }
@@ -31,7 +31,7 @@ pub(super) fn create(dir: &Path) -> Result<(), JournalError> {
 }
 
 /// Holds the folder against other processes for as long as the file lives.
-pub(super) fn lock(dir: &Path) -> Result<File, JournalError> {
+pub(in crate::journal) fn lock(dir: &Path) -> Result<File, JournalError> {
     let failed = || format!("cannot lock the folder {}", dir.display());
     let open = OpenOptions::new()
         .write(true)
@@ -64,6 +64,24 @@ pub(super) fn check_format(dir: &Path) -> Result<(), JournalError> {
         }
         Err(error) => Err(io_error(|| format!("cannot read {}", path.display()))(error)),
     }
+}
+
+/// The record that the log must begin with, or with an earlier one. It is written before segments are removed, so that a
+/// segment that retention took is told from one that was lost.
+pub(super) fn oldest(dir: &Path) -> Result<Seq, JournalError> {
+    let path = dir.join("OLDEST");
+    match fs::read_to_string(&path) {
+        Ok(text) => match text.trim().parse() {
+            Ok(oldest) => Ok(Seq(oldest)),
+            Err(_) => Err(damaged(&path, 0, "is no sequence number")),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Seq(1)),
+        Err(error) => Err(io_error(|| format!("cannot read {}", path.display()))(error)),
+    }
+}
+
+pub(super) fn set_oldest(dir: &Path, oldest: Seq) -> Result<(), JournalError> {
+    write_durably(&dir.join("OLDEST"), format!("{oldest}\n").as_bytes())
 }
 
 /// Writes a file that is there whole or not at all.

@@ -38,7 +38,7 @@ pub(super) fn damaged(path: &Path, offset: u64, problem: &'static str) -> Journa
 }
 
 /// Makes what was created, renamed or removed in `dir` survive a power cut.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), JournalError> {
+pub(in crate::journal) fn sync_dir(dir: &Path) -> Result<(), JournalError> {
     File::open(dir)
         .and_then(|dir| dir.sync_all())
         .map_err(io_error(|| format!("cannot sync the folder {}", dir.display())))
@@ -204,7 +204,7 @@ impl Frame {
         bytes
     }
 
-    fn parse(bytes: &[u8]) -> Self {
+    pub(super) fn parse(bytes: &[u8]) -> Self {
         Self {
             length: u32_at(bytes, 0),
             first: Seq(u64_at(bytes, 8)),
@@ -213,7 +213,7 @@ impl Frame {
         }
     }
 
-    fn last(self) -> Seq {
+    pub(super) fn last(self) -> Seq {
         Seq(self.first.0.saturating_add(u64::from(self.records)).saturating_sub(1))
     }
 
@@ -222,7 +222,7 @@ impl Frame {
     }
 
     /// The frame at the start of `bytes`, if it is whole and good.
-    fn check(bytes: &[u8], salt: u64) -> Option<Self> {
+    pub(super) fn check(bytes: &[u8], salt: u64) -> Option<Self> {
         let head = bytes.get(..FRAME_HEADER_BYTES)?;
         let frame = Self::parse(head);
         if !frame.is_plausible() {
