@@ -23,11 +23,13 @@ use crate::router::{Expected, RouterMessage, Shared};
 
 mod agents;
 pub mod answers;
+mod backup;
 mod groups;
 mod lifecycle;
 mod measure;
 mod replay;
 mod restore;
+mod retention;
 mod start;
 mod stopping;
 mod supervise;
@@ -59,6 +61,7 @@ pub struct Node {
     send_kib: Arc<Semaphore>,
     /// Held while a piece of the journal is in memory for a subscriber that comes back.
     replaying: Arc<Mutex<()>>,
+    upkeep: backup::Upkeep,
     system: Mutex<System>,
     tree: tokio::sync::OnceCell<supervisors::Tree>,
     stopping: AtomicBool,

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -40,9 +41,18 @@ impl Restorer {
     pub(super) async fn restore_all(&self) -> Result<()> {
         let node = self.node.upgrade().ok_or_else(gone)?;
         let mut first = HashMap::new();
-        for (partition, share) in node.split(node.projections.recover()?)? {
-            first.insert(partition, node.restore_partition(share).await?);
-        }
+        let shares = node.split(node.projections.recover()?)?;
+        let agents: usize = shares.values().map(|share| share.agents.len()).sum();
+        let restoring = async {
+            for (partition, share) in shares {
+                first.insert(partition, node.restore_partition(share).await?);
+            }
+            Ok::<_, Error>(())
+        };
+        telling(restoring, || {
+            tracing::info!(restored = node.directory.len(), agents, "agents are brought back");
+        })
+        .await?;
         *self.first.lock() = first;
         Ok(())
     }
@@ -64,6 +74,20 @@ impl Restore for Restorer {
                 .unwrap_or_default();
             node.restore_partition(share).await
         })
+    }
+}
+
+/// Does what takes long, and says each second how far it is.
+async fn telling<T>(work: impl Future<Output = T>, tell: impl Fn()) -> T {
+    let mut work = std::pin::pin!(work);
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.tick().await; // the first one is now
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            _ = second.tick() => tell(),
+        }
     }
 }
 

@@ -67,7 +67,11 @@ impl Opened {
         config.check()?;
         crate::telemetry::prometheus();
         open_folder(&config.data_dir)?;
-        let journal = LocalJournal::open(&config.data_dir, LocalOptions::default())?;
+        let options = LocalOptions {
+            segment_bytes: config.retention.segment.bytes(),
+            ..LocalOptions::default()
+        };
+        let journal = LocalJournal::open(&config.data_dir, options)?;
         check_partitions(&config.data_dir, config.partitions)?;
         Ok(Self { config, journal })
     }
@@ -133,6 +137,7 @@ impl Opened {
                 partitions,
                 fanout: fanout.clone(),
                 replaying: Arc::default(),
+                upkeep: super::backup::Upkeep::default(),
                 operations: Operations::under(deploys),
                 compilations: Operations::under(compilations),
                 system: system.into(),
@@ -141,7 +146,8 @@ impl Opened {
                 broken: tokio::sync::Notify::new(),
             }
         });
-        restorer.expect("the closure above ran").restore_all().await?;
+        let restorer = restorer.expect("the closure above ran");
+        restorer.restore_all().await?;
         let recoveries = node.shared.recoveries.clone();
         let chronicle = Partition(node.config.partitions);
         let events = events(&dynamic, &directory, &fanout, &recoveries, chronicle);
@@ -154,6 +160,7 @@ impl Opened {
             .child(modules)
             .child(deployments)
             .child(core)
+            .child(super::retention::child(&node))
             .child(api.into_child());
         let tree = root
             .start()
