@@ -23,6 +23,9 @@ use crate::error::Error;
 use crate::id::Seq;
 use crate::time::Timestamp;
 
+#[cfg(test)]
+mod tests;
+
 const MANIFEST: &str = "MANIFEST";
 const PROJECTIONS: &str = "projections.db";
 const FORMAT: &str = "FORMAT";

@@ -12,6 +12,9 @@ use super::projections::upkeep::{self, Examined};
 use crate::id::Seq;
 use crate::time::Timestamp;
 
+#[cfg(test)]
+mod tests;
+
 /// Something that is wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -182,7 +185,7 @@ impl Doctor {
         let Some(applied) = applied else { return };
         let (first, last) = (log.next.0 - log.records, log.next.0 - 1);
         report.notes.push(format!("projections: sound, at record {applied}"));
-        if applied.0 > last && !log.is_broken() {
+        if applied.0 > last && !log.is_broken() && !log.is_foreign() {
             let mend = if log.is_pruned() {
                 "`caxton doctor --salvage` begins another log after them"
             } else {

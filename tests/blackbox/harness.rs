@@ -37,16 +37,24 @@ pub(crate) struct TestNode {
 
 impl TestNode {
     pub(crate) async fn start() -> Self {
-        Self::start_as(None).await
+        Self::start_as(None, None).await
     }
 
     /// Starts with a configuration file of this text.
     pub(crate) async fn start_with(config: &str) -> Self {
-        Self::start_as(Some(config.to_owned())).await
+        Self::start_as(Some(config.to_owned()), None).await
     }
 
-    async fn start_as(config: Option<String>) -> Self {
+    /// Starts on a data folder that is there already, and takes it over.
+    pub(crate) async fn start_on(data: &Path) -> Self {
+        Self::start_as(None, Some(data)).await
+    }
+
+    async fn start_as(config: Option<String>, data: Option<&Path>) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        if let Some(data) = data {
+            fs::rename(data, folder.path().join(DATA)).unwrap();
+        }
         let process = spawn(folder.path(), config.as_deref());
         let mut node = Self {
             folder,

@@ -16,6 +16,7 @@ mod groups_api;
 mod grpc;
 mod hostile;
 mod lifecycle;
+mod operations;
 mod reference;
 mod refusals;
 mod serving;

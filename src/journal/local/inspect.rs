@@ -69,6 +69,12 @@ impl Log {
         self.broken.is_some()
     }
 
+    /// Whether another release wrote some of it.
+    pub(in crate::journal) fn is_foreign(&self) -> bool {
+        let foreign = |problem: &Problem| problem.mend == Mend::OtherRelease;
+        self.problems.iter().any(foreign)
+    }
+
     pub(in crate::journal) const fn is_empty(&self) -> bool {
         self.segments.is_empty()
     }
@@ -153,7 +159,7 @@ pub(in crate::journal) fn look(dir: &Path) -> Result<Log, JournalError> {
             Ok(_) | Err(_) => {}
         }
     }
-    if log.problems.iter().any(|problem| problem.mend == Mend::OtherRelease) {
+    if log.is_foreign() {
         log.broken = None; // what another release wrote is no damage
     }
     Ok(log)

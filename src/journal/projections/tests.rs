@@ -3,6 +3,7 @@ mod files;
 mod queries;
 mod records;
 mod sessions;
+mod upkeep;
 
 use std::collections::BTreeMap;
 
