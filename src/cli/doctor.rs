@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
+use crate::directory::Document;
 use crate::journal::doctor::Doctor;
 use crate::time::Timestamp;
 
@@ -19,7 +20,13 @@ pub(super) fn doctor(data_dir: &Path, rebuild: bool, salvage: bool) -> Result<()
         println!("The projections were made again, up to record {applied}.");
         doctor = Doctor::open(data_dir)?;
     }
-    let report = doctor.examine()?;
+    let mut report = doctor.examine()?;
+    for document in doctor.agents()? {
+        let agent: Document = serde_json::from_str(&document)?;
+        report
+            .findings
+            .extend(doctor.module(agent.digest, &format!("agent '{}'", agent.spec.name)));
+    }
     for note in &report.notes {
         println!("{note}");
     }

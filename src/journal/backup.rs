@@ -8,6 +8,7 @@
 //! Invariants: a folder with a manifest is a whole backup. The projections in it are at or behind the end of its log. A
 //! restored folder has its `FORMAT` last, without which no server starts on it.
 
+use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -84,25 +85,22 @@ fn wrong(field: &'static str, problem: impl Into<String>) -> BackupError {
 
 /// An error of writing to what the caller named as `field`: that its disk is full is the caller's to mend.
 fn writing<'a>(field: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> BackupError + use<'a> {
-    move |source| match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => wrong(
-            field,
-            format!(
-                "is on a disk without room ({}); free some, or name a folder on another",
-                path.display()
-            ),
-        ),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => wrong(
-            field,
-            format!(
-                "cannot be written ({}: {source}); name a folder that can",
-                path.display()
-            ),
-        ),
-        _ => BackupError::Io {
-            what: format!("cannot write {}", path.display()),
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    move |source| {
+        let at = path.display();
+        let kind = source.kind();
+        if matches!(kind, StorageFull | QuotaExceeded) {
+            let mend = "free some, or name a folder on another";
+            return wrong(field, format!("is on a disk without room ({at}); {mend}"));
+        }
+        if matches!(kind, PermissionDenied | ReadOnlyFilesystem) {
+            let mend = "name a folder that can";
+            return wrong(field, format!("cannot be written ({at}: {source}); {mend}"));
+        }
+        BackupError::Io {
+            what: format!("cannot write {at}"),
             source,
-        },
+        }
     }
 }
 
@@ -151,7 +149,8 @@ fn check_target(data_dir: &Path, to: &Path) -> Result<(), BackupError> {
             ),
         ));
     };
-    if real(data_dir).is_ok_and(|data_dir| parent.starts_with(data_dir)) {
+    let place = real(to).unwrap_or(parent);
+    if real(data_dir).is_ok_and(|data_dir| place.starts_with(data_dir)) {
         return Err(wrong("to", "lies inside the data folder; name one outside it"));
     }
     must_be_empty("to", to)
@@ -192,11 +191,12 @@ fn fill(journal: &LocalJournal, projections: &Projections, to: &Path) -> Result<
     let mut files = Vec::new();
     // First, so that the log, which only grows, goes at least as far.
     let path = to.join(PROJECTIONS);
-    projections.copy(&path).map_err(|error| match error {
-        JournalError::Projection(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => {
+    projections.copy(&path).map_err(|error| {
+        if disk_is_full(&error) {
             writing("to", &path)(io::ErrorKind::StorageFull.into())
+        } else {
+            error.into()
         }
-        other => other.into(),
     })?;
     files.push(file(&path, PROJECTIONS)?);
     let mut failed = None;
@@ -240,8 +240,17 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+fn disk_is_full(error: &JournalError) -> bool {
+    matches!(error, JournalError::Projection(error)
+        if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+}
+
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}"); // a string takes it all
+    }
+    text
 }
 
 fn reading(path: &Path) -> impl FnOnce(io::Error) -> BackupError + use<'_> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::JournalError;
 use super::local::{self, LocalJournal, LocalOptions, Log, Mend, Problem};
 use super::projections::upkeep::{self, Examined};
-use crate::id::Seq;
+use crate::id::{Digest, Seq};
 use crate::time::Timestamp;
 
 #[cfg(test)]
@@ -114,6 +114,25 @@ impl Doctor {
         }));
         self.projections(&log, &mut report);
         Ok(report)
+    }
+
+    /// The catalog's documents of agents; none if the projections are not sound.
+    pub fn agents(&self) -> Result<Vec<String>, DoctorError> {
+        match upkeep::examine(&self.dir) {
+            Examined::Sound { .. } => Ok(upkeep::agents(&self.dir)?),
+            Examined::Missing | Examined::Damaged { .. } => Ok(Vec::new()),
+        }
+    }
+
+    /// What is wrong with a module that somebody needs: whether it is there. Its content is looked at with all others.
+    pub fn module(&self, digest: Digest, who: &str) -> Option<Finding> {
+        let file = local::module_file(&self.dir, digest);
+        (!file.exists()).then(|| Finding {
+            file,
+            offset: None,
+            problem: format!("the module of {who} is missing"),
+            mend: "put the file back from a backup, or deploy the same module again".to_owned(),
+        })
     }
 
     fn format(&self) -> Option<Finding> {

@@ -34,7 +34,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use self::folder::Modules;
-pub(super) use self::folder::{create as create_folder, lock as lock_folder};
+pub(super) use self::folder::{create as create_folder, lock as lock_folder, module_file};
 pub(super) use self::inspect::{Log, Mend, Problem, look, modules as look_at_modules};
 pub use self::retention::Keep;
 pub(super) use self::salvage::{begin_after, cut};

@@ -51,8 +51,8 @@ pub const EVENTS_KEPT: u64 = 1_000_000;
 
 const FILE: &str = "projections.db";
 
-/// How often one that waits hears how far it is.
-const WORD: Duration = Duration::from_millis(900);
+/// How often a start that takes long says how far it is, so that with the step between there is a word each second.
+const WORD: Duration = Duration::from_millis(500);
 
 /// Where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -337,7 +337,8 @@ fn catch_up(path: &Path, journal: &dyn Journal) -> Result<(Connection, Progress)
             progress.applied
         )));
     }
-    let (began, from, mut told) = (Instant::now(), progress.applied, Instant::now());
+    let (began, from) = (Instant::now(), progress.applied);
+    let mut told = began + WORD; // what is done within a second needs no word
     while progress.applied < durable {
         let batches = journal.read_after(progress.applied, CATCH_UP)?;
         progress = apply::apply(&mut connection, progress, &batches, EVENTS_KEPT)?;

@@ -41,16 +41,16 @@ impl Restorer {
     pub(super) async fn restore_all(&self) -> Result<()> {
         let node = self.node.upgrade().ok_or_else(gone)?;
         let mut first = HashMap::new();
-        let shares = node.split(node.projections.recover()?)?;
-        let agents: usize = shares.values().map(|share| share.agents.len()).sum();
+        let projections = node.projections.clone();
         let restoring = async {
-            for (partition, share) in shares {
+            let recovering = tokio::task::spawn_blocking(move || projections.recover()).await;
+            for (partition, share) in node.split(recovering.map_err(Error::internal)??)? {
                 first.insert(partition, node.restore_partition(share).await?);
             }
             Ok::<_, Error>(())
         };
         telling(restoring, || {
-            tracing::info!(restored = node.directory.len(), agents, "agents are brought back");
+            tracing::info!(so_far = node.directory.len(), "agents are brought back");
         })
         .await?;
         *self.first.lock() = first;

@@ -146,7 +146,7 @@ async fn a_backup_to_a_wrong_place_is_refused_with_its_field() {
     let inside = node.data_dir().join("backup");
     for (to, mend) in [
         (json!("relative/path"), "absolute"),
-        (json!(node.data_dir()), "not empty"),
+        (json!(node.data_dir()), "inside the data folder"),
         (json!(inside), "inside the data folder"),
         (json!("/does/not/exist"), "does not exist"),
         (json!(7), "string"),
@@ -169,6 +169,15 @@ async fn a_folder_that_is_sound_is_said_to_be_and_one_in_use_is_refused() {
     node.kill_nine();
     let sound = good(&doctor(&node.data_dir(), &[]).await);
     assert!(sound.contains("sound"), "{sound}");
+    let modules = node.data_dir().join("modules");
+    let module = fs::read_dir(&modules).unwrap().next().unwrap().unwrap().path();
+    fs::rename(&module, modules.join("away")).unwrap();
+    let found = bad(&doctor(&node.data_dir(), &[]).await);
+    assert!(
+        found.contains(module.to_str().unwrap()) && found.contains("'echo'"),
+        "{found}"
+    );
+    fs::rename(modules.join("away"), &module).unwrap();
     node.restart().await;
     assert_eq!(node.told("echo", &json!(2)).await, 2);
 }

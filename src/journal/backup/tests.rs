@@ -114,6 +114,9 @@ async fn a_target_that_cannot_be_used_is_refused_with_the_mend() {
     assert!(to(&elsewhere.path().join("backup")).contains("not empty"));
     assert!(to(&elsewhere.path().join("a/b")).contains("does not exist"));
     assert!(to(&used.dir.path().join("backup")).contains("inside the data folder"));
+    let link = elsewhere.path().join("link");
+    std::os::unix::fs::symlink(used.dir.path(), &link).unwrap();
+    assert!(to(&link).contains("inside the data folder"));
     let file = elsewhere.path().join("file");
     fs::write(&file, "").unwrap();
     assert!(to(&file).contains("folder"));

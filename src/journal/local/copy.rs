@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::folder::module_file;
 use super::segment::{FRAME_HEADER_BYTES, Frame, HEADER_BYTES, Header, damaged};
 use super::{LocalJournal, io_error};
 use crate::id::{Digest, Seq};
@@ -69,10 +70,10 @@ impl LocalJournal {
                 continue; // it is being written
             }
             let bytes = read(&path)?;
-            let name = name_of("modules", &path);
-            if name != format!("modules/{}.wasm", &Digest::of(&bytes).to_string()["sha256:".len()..]) {
+            if path != module_file(&self.dir, Digest::of(&bytes)) {
                 return Err(damaged(&path, 0, "the module has not the digest of its name"));
             }
+            let name = name_of("modules", &path);
             take(&Copied { name, bytes })?;
         }
         Ok(())

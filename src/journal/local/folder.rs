@@ -98,6 +98,16 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
     sync_dir(dir)
 }
 
+fn module_name(digest: Digest) -> String {
+    let digest = digest.to_string();
+    format!("{}.wasm", digest.strip_prefix("sha256:").unwrap_or(&digest))
+}
+
+/// Where a module is in the data folder `dir`.
+pub(in crate::journal) fn module_file(dir: &Path, digest: Digest) -> PathBuf {
+    dir.join("modules").join(module_name(digest))
+}
+
 /// Modules by digest, a file each.
 #[derive(Debug)]
 pub(super) struct Modules {
@@ -122,9 +132,7 @@ impl Modules {
     }
 
     fn path(&self, digest: Digest) -> PathBuf {
-        let digest = digest.to_string();
-        self.dir
-            .join(format!("{}.wasm", digest.strip_prefix("sha256:").unwrap_or(&digest)))
+        self.dir.join(module_name(digest))
     }
 
     pub(super) fn put(&self, digest: Digest, module: &[u8]) -> Result<(), JournalError> {

@@ -54,7 +54,7 @@ fn texts(journal: &LocalJournal) -> Vec<String> {
         .collect()
 }
 
-fn segment_files(dir: &TempDir) -> Vec<std::path::PathBuf> {
+fn segment_files(dir: &TempDir) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(dir.path().join("journal"))
         .unwrap()
         .map(|entry| entry.unwrap().path())

@@ -66,6 +66,14 @@ pub(in crate::journal) fn examine(dir: &Path) -> Examined {
     })
 }
 
+/// The catalog's documents of agents, of a file that is sound.
+pub(in crate::journal) fn agents(dir: &Path) -> Result<Vec<String>, JournalError> {
+    let connection = schema::open_reader(&dir.join(FILE))?;
+    let mut statement = connection.prepare("SELECT document FROM agents ORDER BY agent")?;
+    let documents = statement.query_map([], |row| row.get(0))?;
+    Ok(documents.collect::<rusqlite::Result<_>>()?)
+}
+
 fn examine_file(path: &Path) -> rusqlite::Result<Examined> {
     let connection = schema::open_reader(path)?;
     if let Some(problem) = schema::stranger(&connection)? {
