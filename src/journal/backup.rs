@@ -120,15 +120,7 @@ pub fn take(
         let owners = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o700);
         fs::set_permissions(to, owners).map_err(writing("to", to))?;
     }
-    let taken = fill(journal, projections, to);
-    if taken.is_err() {
-        // The folder was empty: what is in it now is what was written here. It must not be in the way of the next try.
-        clear(to);
-        if made {
-            let _ = fs::remove_dir(to); // the error that is told is the first one
-        }
-    }
-    taken
+    fill(journal, projections, to).inspect_err(|_| clear(to, made))
 }
 
 fn check_target(data_dir: &Path, to: &Path) -> Result<(), BackupError> {
@@ -171,12 +163,26 @@ fn must_be_empty(field: &'static str, folder: &Path) -> Result<(), BackupError> 
     }
 }
 
-fn clear(folder: &Path) {
+/// Takes away what was written into a folder that was empty, so that it is not in the way of the next try. What cannot be
+/// removed stays: the error that is told is the one that led here.
+fn clear(folder: &Path, made: bool) {
     for name in ["journal", "modules"] {
-        let _ = fs::remove_dir_all(folder.join(name)); // it may not have come so far
+        let _ = fs::remove_dir_all(folder.join(name));
     }
-    for name in [PROJECTIONS, FORMAT, "PARTITIONS", "OLDEST", MANIFEST] {
+    // The second is the copying database's own.
+    for name in [
+        PROJECTIONS,
+        "projections.db-journal",
+        FORMAT,
+        "PARTITIONS",
+        "OLDEST",
+        MANIFEST,
+        "LOCK",
+    ] {
         let _ = fs::remove_file(folder.join(name));
+    }
+    if made {
+        let _ = fs::remove_dir(folder);
     }
 }
 
@@ -291,9 +297,15 @@ pub fn restore(from: &Path, data_dir: &Path) -> Result<Manifest, BackupError> {
     for entry in &manifest.files {
         check(from, entry)?;
     }
+    let made = !data_dir.exists();
     local::create_folder(data_dir)?;
     // A server must not begin in it meanwhile.
     let _lock = local::lock_folder(data_dir)?;
+    bring_all_back(from, data_dir, &manifest).inspect_err(|_| clear(data_dir, made))?;
+    Ok(manifest)
+}
+
+fn bring_all_back(from: &Path, data_dir: &Path, manifest: &Manifest) -> Result<(), BackupError> {
     for name in ["journal", "modules"] {
         local::create_folder(&data_dir.join(name))?;
     }
@@ -309,7 +321,7 @@ pub fn restore(from: &Path, data_dir: &Path) -> Result<Manifest, BackupError> {
         bring_back(from, data_dir, entry)?;
     }
     local::sync_dir(data_dir)?;
-    Ok(manifest)
+    Ok(())
 }
 
 fn read_manifest(from: &Path) -> Result<Manifest, BackupError> {

@@ -119,7 +119,7 @@ impl LocalJournal {
         let oldest = folder::oldest(dir)?;
         let (root, dir) = (dir.to_owned(), dir.join("journal"));
         folder::create(&dir)?;
-        let mut segments = segment::list(&dir)?;
+        let mut segments = segment::list(&dir, |draft| fs::remove_file(draft))?;
         let (tail, next) = open_segments(&mut segments, &dir, &options, oldest)?;
         let (oldest, _) = watch::channel(segments[0].first);
         let (durable, watermark) = watch::channel(Seq(next.0 - 1));

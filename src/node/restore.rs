@@ -49,7 +49,7 @@ impl Restorer {
             }
             Ok::<_, Error>(())
         };
-        telling(restoring, || {
+        telling(SECOND, restoring, || {
             tracing::info!(so_far = node.directory.len(), "agents are brought back");
         })
         .await?;
@@ -77,16 +77,18 @@ impl Restore for Restorer {
     }
 }
 
-/// Does what takes long, and says each second how far it is.
-async fn telling<T>(work: impl Future<Output = T>, tell: impl Fn()) -> T {
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Does what takes long, and lets it be told again and again how far it is.
+async fn telling<T>(every: Duration, work: impl Future<Output = T>, tell: impl Fn()) -> T {
     let mut work = std::pin::pin!(work);
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    second.tick().await; // the first one is now
+    let mut clock = tokio::time::interval(every);
+    clock.tick().await; // the first one is now
     loop {
         tokio::select! {
             biased;
             done = &mut work => return done,
-            _ = second.tick() => tell(),
+            _ = clock.tick() => tell(),
         }
     }
 }
@@ -242,5 +244,29 @@ impl Node {
         let mut entries = self.directory.of_partition(partition);
         entries.retain(|entry| matches!(*entry.standing.read(), Standing::Running | Standing::Suspended));
         entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_takes_long_is_told_of_until_it_is_done() {
+        let (told, heard) = (Cell::new(0), tokio::sync::Notify::new());
+        let work = async {
+            while told.get() < 3 {
+                heard.notified().await;
+            }
+            "done"
+        };
+        let tell = || {
+            told.set(told.get() + 1);
+            heard.notify_one();
+        };
+        assert_eq!(telling(Duration::from_millis(1), work, tell).await, "done");
+        telling(SECOND, async {}, || panic!("it took no time")).await;
     }
 }

@@ -97,7 +97,8 @@ impl TestNode {
         self.folder.path().join(DATA)
     }
 
-    fn log(&self) -> PathBuf {
+    /// What the server said, in a file.
+    pub(crate) fn log(&self) -> PathBuf {
         self.folder.path().join(LOG)
     }
 

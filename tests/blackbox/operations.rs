@@ -230,6 +230,31 @@ async fn a_flipped_bit_stops_the_server_and_a_salvage_keeps_what_was_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_a_crash_interrupted_is_cut_off_and_told_in_the_log() {
+    let mut node = TestNode::start().await;
+    node.deploy("echo", "echo").await;
+    assert!(node.terminate().await.success());
+    let segment = segments(&node.data_dir())[0].clone();
+    let mut bytes = fs::read(&segment).unwrap();
+    let place = bytes.len();
+    // The head of a frame and no more.
+    bytes.extend([9, 0, 0, 0, 1, 2, 3, 4, 5, 6]);
+    fs::write(&segment, bytes).unwrap();
+    let sound = good(&doctor(&node.data_dir(), &[]).await);
+    assert!(
+        sound.contains("interrupted") && sound.contains(&format!("byte {place}")),
+        "{sound}"
+    );
+    node.restart().await;
+    assert_eq!(node.told("echo", &json!("here")).await, "here");
+    let log = fs::read_to_string(node.log()).unwrap();
+    assert!(
+        log.contains("cut off a write") && log.contains(segment.to_str().unwrap()),
+        "{log}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn projections_that_are_gone_are_made_again_by_the_server_and_by_the_doctor() {
     let mut node = TestNode::start().await;
     node.deploy("echo", "echo").await;

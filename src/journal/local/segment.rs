@@ -107,8 +107,8 @@ impl Segment {
     }
 }
 
-/// The segments in `dir`, in order. Drafts that a crash left are removed.
-pub(super) fn list(dir: &Path) -> Result<Vec<Segment>, JournalError> {
+/// The segments in `dir`, in order. `draft` is told of each that a crash left.
+pub(super) fn list(dir: &Path, draft: fn(&Path) -> io::Result<()>) -> Result<Vec<Segment>, JournalError> {
     let failed = || format!("cannot list the folder {}", dir.display());
     let mut segments = Vec::new();
     for entry in fs::read_dir(dir).map_err(io_error(failed))? {
@@ -116,7 +116,7 @@ pub(super) fn list(dir: &Path) -> Result<Vec<Segment>, JournalError> {
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         match (path.extension().and_then(|extension| extension.to_str()), stem.parse()) {
             (Some("log"), Ok(first)) if stem.len() == 20 => segments.push(Segment::new(dir, Seq(first))),
-            (Some("new"), Ok(_)) => fs::remove_file(&path).map_err(io_error(failed))?,
+            (Some("new"), Ok(_)) => draft(&path).map_err(io_error(failed))?,
             _ => return Err(damaged(&path, 0, "is no segment of the journal")),
         }
     }
