@@ -208,7 +208,7 @@ impl Doctor {
             let mend = if log.is_pruned() {
                 "`caxton doctor --salvage` begins another log after them"
             } else {
-                again
+                "the log has lost records that were durable: restore a backup, or start the server, which goes on without them"
             };
             let problem = format!("they are at record {applied} and the log ends with {last}");
             report.findings.push(finding(problem, mend));
@@ -256,6 +256,9 @@ impl Doctor {
             return Err(DoctorError::Refused(finding.to_string()));
         }
         let log = local::look(&self.dir)?;
+        if let Some(problem) = log.problems.iter().find(|problem| problem.mend == Mend::OtherRelease) {
+            return Err(DoctorError::Refused(of_log(problem).to_string()));
+        }
         let last = Seq(log.next.0 - 1);
         if log.is_pruned() {
             let Examined::Sound { applied } = upkeep::examine(&self.dir) else {

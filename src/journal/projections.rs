@@ -8,6 +8,7 @@
 //! A query answers as of some sequence; [`Projections::seen`] waits for the caller's own writes.
 
 mod apply;
+mod catch_up;
 mod events;
 mod query;
 mod recover;
@@ -17,12 +18,9 @@ mod sessions;
 mod tests;
 pub(super) mod upkeep;
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -30,7 +28,7 @@ use rusqlite::types::Value;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use self::apply::load_progress;
+use self::catch_up::{catch_up, set_aside};
 pub use self::events::{EventPage, EventQuery, StoredEvent};
 pub use self::query::{MessageQuery, Page, QueryError, Stored, limits as query_limits};
 pub use self::recover::{OpenSession, Pending, Recovered};
@@ -41,8 +39,6 @@ use crate::message::Address;
 
 /// Batches of one transaction at most: what the journal commits in one group.
 const GROUP: usize = super::limits::GROUP_BATCHES;
-/// The same while a start waits for it: so few that it can say often how far it is.
-const CATCH_UP: usize = 256;
 /// Queries at a time; further ones wait.
 const READERS: usize = 4;
 
@@ -50,9 +46,6 @@ const READERS: usize = 4;
 pub const EVENTS_KEPT: u64 = 1_000_000;
 
 const FILE: &str = "projections.db";
-
-/// How often a start that takes long says how far it is, so that with the step between there is a word each second.
-const WORD: Duration = Duration::from_millis(500);
 
 /// Where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -317,68 +310,6 @@ impl Readers {
         }
         answer
     }
-}
-
-/// Opens the file and applies what the journal has beyond it.
-fn catch_up(path: &Path, journal: &dyn Journal) -> Result<(Connection, Progress), Unusable> {
-    let mut connection = schema::open_writer(path)?;
-    let mut progress = load_progress(&connection)?;
-    let durable = *journal.durable().borrow();
-    if progress.applied > durable {
-        return Err(Unusable::Rebuild(format!(
-            "it is at {} and the journal at {durable}",
-            progress.applied
-        )));
-    }
-    let oldest = *journal.oldest().borrow();
-    if progress.applied.0 + 1 < oldest.0 {
-        return Err(Unusable::Rebuild(format!(
-            "it is at {} and lacks what followed",
-            progress.applied
-        )));
-    }
-    let (began, from) = (Instant::now(), progress.applied);
-    let mut told = began + WORD; // what is done within a second needs no word
-    while progress.applied < durable {
-        let batches = journal.read_after(progress.applied, CATCH_UP)?;
-        progress = apply::apply(&mut connection, progress, &batches, EVENTS_KEPT)?;
-        if told.elapsed() >= WORD {
-            told = Instant::now();
-            let (done, all) = (progress.applied.0 - from.0, durable.0 - from.0);
-            tracing::info!(
-                applied = progress.applied.0,
-                end = durable.0,
-                percent = done * 100 / all,
-                seconds = began.elapsed().as_secs(),
-                "the projections are brought up to the journal"
-            );
-        }
-    }
-    Ok((connection, progress))
-}
-
-/// Keeps a file that cannot be used for who wants to know why; one is enough.
-fn set_aside(path: &Path, problem: &str) -> Result<(), JournalError> {
-    let aside = path.with_extension("db.damaged");
-    tracing::warn!(
-        file = %path.display(), kept_as = %aside.display(), problem,
-        "the projections cannot be used and are made again from the journal"
-    );
-    let move_all = || -> io::Result<()> {
-        fs::rename(path, &aside)?;
-        // A log that stayed behind would be taken for the new file's.
-        for extension in ["db-wal", "db-shm"] {
-            match fs::remove_file(path.with_extension(extension)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-        }
-        Ok(())
-    };
-    move_all().map_err(|source| JournalError::Io {
-        what: format!("cannot set {} aside", path.display()),
-        source,
-    })
 }
 
 /// The thread that tails the journal.

@@ -119,7 +119,7 @@ async fn damage_at_the_begin_of_the_log_leaves_an_empty_one() {
     flip(&segment_files(dir.path())[0], 9);
     let found = finding(&dir);
     assert!(found.mend.contains("release"), "another format is no damage: {found}");
-    assert!(salvage(&dir).unwrap().starts_with("Nothing was changed"));
+    assert!(salvage(&dir).unwrap_err().to_string().contains("release"));
     flip(&segment_files(dir.path())[0], 9);
     flip(&segment_files(dir.path())[0], 20);
     assert_eq!(finding(&dir).offset, Some(0));

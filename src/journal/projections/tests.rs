@@ -6,6 +6,7 @@ mod sessions;
 mod upkeep;
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use tempfile::TempDir;
 
