@@ -88,6 +88,19 @@ async fn a_copy_is_as_of_one_point_and_a_checkpoint_says_how_far_it_is() {
     assert_eq!(copied["events"].len() + 1, dump(world.dir.path())["events"].len());
 }
 
+#[tokio::test]
+async fn what_a_reader_keeps_from_being_moved_is_not_called_durable() {
+    let world = World::new();
+    world.write(vec![event("{}")]).await;
+    let reader = schema::open_reader(&world.dir.path().join(FILE)).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    reader.query_row("SELECT COUNT(*) FROM events", [], |_| Ok(())).unwrap();
+    let seq = world.write(vec![event("{}")]).await;
+    assert_eq!(world.projections.checkpoint().unwrap(), None);
+    drop(reader);
+    assert_eq!(world.projections.checkpoint().unwrap(), Some(seq));
+}
+
 /// Removes all segments but the last, as retention does.
 fn prune(used: &Used) {
     let keep = Keep {
