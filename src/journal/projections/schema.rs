@@ -9,7 +9,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use crate::journal::{JournalError, end_process};
 
-/// The version of the tables. A file of another version is set aside and made again from the journal.
+/// The version of the tables. A file of another version is set aside and made again from the journal, as long as the journal
+/// has all of its records: where retention took some, a release with another version must know how to change the file.
 const VERSION: i32 = 2;
 /// `CxPj` in ASCII, so that no other program's file is taken for ours.
 const APPLICATION_ID: i32 = 0x4378_506a;
@@ -124,14 +125,10 @@ impl From<JournalError> for Unusable {
 pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
     let mut connection = Connection::open(path)?;
     prepare(&connection)?;
-    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let objects: i64 = connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let is_new = (version, application, objects) == (0, 0, 0);
-    if !is_new && (version, application) != (VERSION, APPLICATION_ID) {
-        return Err(Unusable::Rebuild(format!(
-            "it has version {version} of application {application:#x}"
-        )));
+    let is_new = objects == 0 && marks(&connection)? == (0, 0);
+    if let Some(problem) = stranger(&connection)?.filter(|_| !is_new) {
+        return Err(Unusable::Rebuild(problem));
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // A power cut may take the last transactions: the journal has them.
@@ -193,8 +190,21 @@ pub(super) fn trouble(error: &rusqlite::Error) -> Trouble {
     }
 }
 
+/// The version, and whose file it is.
+fn marks(connection: &Connection) -> Result<(i32, i32), rusqlite::Error> {
+    let mark = |name| connection.pragma_query_value(None, name, |row| row.get(0));
+    Ok((mark("user_version")?, mark("application_id")?))
+}
+
+/// Why a file is not ours, if it is not.
+pub(super) fn stranger(connection: &Connection) -> Result<Option<String>, rusqlite::Error> {
+    let (version, application) = marks(connection)?;
+    let ours = (version, application) == (VERSION, APPLICATION_ID);
+    Ok((!ours).then(|| format!("it has version {version} of application {application:#x}")))
+}
+
 /// What both kinds of connection need.
-fn prepare(connection: &Connection) -> Result<(), rusqlite::Error> {
+pub(super) fn prepare(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // Else a statement is compiled anew whenever a value is bound to it that its plan might depend on, for ten times the
