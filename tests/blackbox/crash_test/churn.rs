@@ -68,7 +68,7 @@ async fn ask(worker: &mut Worker, agent: &str, operation: Operation) -> (Answere
     };
     match answer.status {
         200..=202 => (Answered::Done, Ok(())),
-        404 | 409 => (Answered::Refused, Ok(())),
+        404 | 408 | 409 => (Answered::Refused, Ok(())),
         503 => (Answered::Unknown, Err(Gone)),
         status => {
             worker

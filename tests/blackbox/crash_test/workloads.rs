@@ -230,7 +230,7 @@ impl Worker {
                         Ok(()),
                     )
                 }
-                429 => (Outcome::Refused, Ok(())),
+                408 | 429 => (Outcome::Refused, Ok(())), // a request that did not arrive in time, and a full mailbox
                 404 | 409 if what == What::Poke => (Outcome::Refused, Ok(())),
                 503 => (Outcome::Unknown, Err(Gone)),
                 status => {
