@@ -247,11 +247,10 @@ impl Mailbox {
         let queue: Vec<_> = queue.into_iter().collect();
         for (message, attempt, seq) in queue.into_iter().rev() {
             let place = Place::Room(inner.take_room(self, message.weight() as u64));
-            let admitted = Instant::now();
             inner.queue.push_front(Delivery {
                 message,
                 attempt,
-                admitted,
+                admitted: Instant::now(),
                 seq,
                 place,
             });
@@ -272,11 +271,10 @@ impl Mailbox {
         let mut inner = self.inner.lock();
         if let Some((message, attempt, seq)) = inner.in_hand.take() {
             let place = Place::Room(inner.take_room(self, message.weight() as u64));
-            let admitted = Instant::now();
             inner.queue.push_front(Delivery {
                 message,
                 attempt,
-                admitted,
+                admitted: Instant::now(),
                 seq,
                 place,
             });
@@ -396,6 +394,14 @@ impl Mailbox {
     pub fn depth(&self) -> usize {
         let inner = self.inner.lock();
         inner.queue.len() + usize::from(inner.in_hand.is_some())
+    }
+
+    /// Whether anything that came with record `seq` or before is queued or in hand.
+    pub fn holds(&self, seq: Seq) -> bool {
+        let inner = self.inner.lock();
+        let in_hand = inner.in_hand.as_ref().map(|(_, _, seq)| *seq);
+        let oldest = in_hand.or_else(|| inner.queue.front().map(|next| next.seq));
+        oldest.is_some_and(|oldest| oldest <= seq)
     }
 
     /// How long the oldest queued message has waited.

@@ -210,3 +210,16 @@ async fn draining_ends_when_nothing_is_queued_or_in_hand() {
     assert!(mailbox.finish());
     waiting.await.unwrap();
 }
+
+#[test]
+fn what_came_by_a_record_is_held_until_its_turn_has_ended() {
+    let mailbox = mailbox(9);
+    put(&mailbox, &request()).unwrap();
+    assert!(mailbox.holds(Seq(1)) && !mailbox.holds(Seq(0)));
+    let delivery = mailbox.take().unwrap();
+    assert!(mailbox.holds(Seq(1)), "in hand");
+    assert!(mailbox.retry(delivery));
+    assert!(mailbox.holds(Seq(1)), "back in the queue");
+    drop(mailbox.take());
+    assert!(mailbox.finish() && !mailbox.holds(Seq(1)));
+}

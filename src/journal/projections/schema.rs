@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::journal::JournalError;
 
 /// The version of the tables. A file of another version is set aside and made again from the journal.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 /// `CxPj` in ASCII, so that no other program's file is taken for ours.
 const APPLICATION_ID: i32 = 0x4378_506a;
 /// Prepared statements that a connection keeps.
@@ -75,10 +75,21 @@ const TABLES: &str = "
     CREATE TABLE state (
         agent BLOB NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (agent, key)
     ) WITHOUT ROWID;
+    CREATE TABLE timers (
+        agent BLOB NOT NULL, id INTEGER NOT NULL, due INTEGER NOT NULL, every INTEGER, PRIMARY KEY (agent, id)
+    ) WITHOUT ROWID;
 ";
 
 /// Tables that a start depends on, and that do not grow with history: they are checked when the file is opened.
-const LIVE: [&str; 6] = ["progress", "deliveries", "sessions", "agents", "documents", "state"];
+const LIVE: [&str; 7] = [
+    "progress",
+    "deliveries",
+    "sessions",
+    "agents",
+    "documents",
+    "state",
+    "timers",
+];
 
 /// Why a file cannot be used.
 pub(super) enum Unusable {
