@@ -47,6 +47,8 @@ pub struct Limits {
     pub sends_in_flight: u32,
     /// Deployments, stops and removals that may go on at a time.
     pub operations: u32,
+    /// Room on the disk of the data folder that is kept: with less, nothing new is taken until there is more.
+    pub disk_reserve: ByteSize,
     /// Threads that serve REST and WebSockets.
     pub rest_workers: u16,
 }
@@ -75,6 +77,7 @@ impl Default for Limits {
             agents: 10_000,
             sends_in_flight: 10_000,
             operations: 1_000,
+            disk_reserve: ByteSize::parse("256MiB").expect("a default is well-formed"),
             rest_workers: 2,
         }
     }

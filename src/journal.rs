@@ -8,8 +8,10 @@
 //! durable.
 
 use std::future::Future;
+use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
@@ -29,6 +31,8 @@ mod wire;
 
 /// Limits of the journal.
 pub mod limits {
+    use std::time::Duration;
+
     /// Bytes of one batch, encoded. A turn that would write more is refused before it commits.
     pub const BATCH_BYTES: usize = 64 << 20;
     /// Batches that may wait for the writer. Appending waits beyond it.
@@ -43,7 +47,12 @@ pub mod limits {
     pub const SEGMENT_BYTES: u64 = 64 << 20;
     /// Committed batches that a follower may lie behind before the writer waits for it.
     pub const FOLLOWER_BATCHES: usize = 8_192;
+    /// After this a write for which the disk had no room is tried again.
+    pub const ROOM_RETRY: Duration = Duration::from_millis(500);
 }
+
+/// How long a caller should wait whom the full disk sends away: room is made by people.
+pub const RETRY_WHEN_FULL: Duration = Duration::from_secs(5);
 
 /// A fact. Each record has a sequence number of its own; the records of a batch are consecutive.
 #[derive(Clone, Debug, PartialEq)]
@@ -173,12 +182,29 @@ pub enum JournalError {
     },
     #[error("{what}: {source}")]
     Io { what: String, source: std::io::Error },
+    /// What was written may be on the disk or not, and no later sync would tell: whoever meets this must not go on.
+    #[error("{what}, which cannot be synced: {source}")]
+    Sync { what: String, source: std::io::Error },
     #[error("the projections: {0}")]
     Projection(#[from] rusqlite::Error),
 }
 
+impl JournalError {
+    /// Nothing was written that anybody was promised, and it may be tried again when there is room.
+    pub fn is_no_room(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+}
+
 impl From<JournalError> for Error {
     fn from(error: JournalError) -> Self {
+        if error.is_no_room() {
+            return Self::Unavailable {
+                reason: "the disk of the data folder is full".to_owned(),
+                retry_after: RETRY_WHEN_FULL,
+            };
+        }
         match error {
             JournalError::TooLarge(_) => Self::PayloadTooLarge {
                 what: "batch",
@@ -190,6 +216,7 @@ impl From<JournalError> for Error {
             | JournalError::UnknownFormat { .. }
             | JournalError::Damaged { .. }
             | JournalError::Io { .. }
+            | JournalError::Sync { .. }
             | JournalError::Projection(_)) => Self::internal(other),
         }
     }
@@ -224,6 +251,13 @@ pub trait Journal: Send + Sync + 'static {
 
     fn module(&self, digest: Digest) -> Result<Option<Bytes>, JournalError>;
 
+    /// Whether the writer waits for room on the disk. It goes on by itself when there is some; until then nothing more
+    /// becomes durable, and what is durable can be read.
+    fn full(&self) -> watch::Receiver<bool>;
+
+    /// Bytes that are free where the journal lies. Blocks.
+    fn free_bytes(&self) -> Result<u64, JournalError>;
+
     /// Accepts nothing more, writes what is queued, and gives what it holds free. Blocks.
     fn close(&self);
 }
@@ -235,4 +269,21 @@ pub async fn until_durable(mut watermark: watch::Receiver<Seq>, seq: Seq) -> Res
         .await
         .map(|_| ())
         .map_err(|_| JournalError::Closed)
+}
+
+/// `EX_SOFTWARE` of sysexits: the supervisor of the process should start it again, and recovery finds what is on the disk.
+const EXIT_STATUS: i32 = 70;
+
+/// The end of a process that cannot say any more what is on the disk.
+fn end_process(error: &JournalError) -> ! {
+    tracing::error!(
+        error = error as &dyn std::error::Error,
+        "the journal cannot be written: the server ends"
+    );
+    // Tracing may be off or buffered, and this is the last that anyone hears.
+    let _ = writeln!(
+        std::io::stderr(),
+        "caxton: the journal cannot be written, the server ends: {error}"
+    );
+    std::process::exit(EXIT_STATUS);
 }

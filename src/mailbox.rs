@@ -6,16 +6,20 @@
 //!
 //! Room and tickets are values: dropping one gives its share back.
 
+mod gauge;
+mod place;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+pub use place::{Place, Room, Ticket};
 
 use crate::fipa::Performative;
 use crate::id::Seq;
@@ -53,39 +57,6 @@ pub struct Delivery {
     pub place: Place,
 }
 
-/// A share of a mailbox.
-#[derive(Debug)]
-pub enum Place {
-    Room(Room),
-    Ticket(Ticket),
-}
-
-#[derive(Debug)]
-pub struct Room {
-    mailbox: Arc<Mailbox>,
-    bytes: u64,
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        let mut inner = self.mailbox.inner.lock();
-        inner.used_messages -= 1;
-        inner.used_bytes -= self.bytes;
-    }
-}
-
-/// The right of one answer to enter. Held by the question until the answer comes.
-#[derive(Debug)]
-pub struct Ticket {
-    mailbox: Arc<Mailbox>,
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.mailbox.inner.lock().tickets += 1;
-    }
-}
-
 /// What an agent has asked and what answers it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Question {
@@ -98,6 +69,21 @@ pub struct Question {
 /// Tells an instance that there may be messages.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
+/// Messages come in and none goes out, while one of these holds.
+#[derive(Default)]
+struct Paused {
+    /// By an operator.
+    suspended: bool,
+    /// By the node, while the disk is full.
+    held: bool,
+}
+
+impl Paused {
+    const fn is(&self) -> bool {
+        self.suspended || self.held
+    }
+}
+
 #[derive(Default)]
 struct Inner {
     queue: VecDeque<Delivery>,
@@ -109,8 +95,7 @@ struct Inner {
     /// Open questions in the order they were asked.
     questions: IndexMap<Question, (Performative, Ticket)>,
     open: bool,
-    /// Messages come in and none goes out.
-    suspended: bool,
+    paused: Paused,
     /// What came up to here is in the queue, or was handled: it was restored from the journal.
     restored: Seq,
     waker: Option<Waker>,
@@ -292,7 +277,11 @@ impl Mailbox {
     /// The next message, which stays in hand until [`Self::finish`] or [`Self::retry`].
     pub fn take(&self) -> Option<Delivery> {
         let mut inner = self.inner.lock();
-        let next = if inner.suspended { None } else { inner.queue.pop_front() };
+        let next = if inner.paused.is() {
+            None
+        } else {
+            inner.queue.pop_front()
+        };
         let Some(delivery) = next else {
             inner.woken = false;
             return None;
@@ -327,15 +316,24 @@ impl Mailbox {
 
     /// Gives out no more messages, and goes on admitting them up to the capacity. The turn in flight ends as it does.
     pub fn suspend(&self) {
-        self.inner.lock().suspended = true;
+        self.inner.lock().paused.suspended = true;
     }
 
     /// Ends what [`Self::suspend`] began.
     pub fn resume(&self) {
+        self.rouse(|inner| inner.paused.suspended = false);
+    }
+
+    /// As [`Self::suspend`] and [`Self::resume`], apart from them.
+    pub fn hold(&self, hold: bool) {
+        self.rouse(|inner| inner.paused.held = hold);
+    }
+
+    fn rouse(&self, change: impl FnOnce(&mut Inner)) {
         let waker = {
             let mut inner = self.inner.lock();
-            inner.suspended = false;
-            inner.wake()
+            change(&mut inner);
+            if inner.paused.is() { None } else { inner.wake() }
         };
         if let Some(waker) = waker {
             waker();
@@ -388,29 +386,6 @@ impl Mailbox {
     /// Opens a closed mailbox again, empty.
     pub fn reopen(&self) {
         self.inner.lock().open = true;
-    }
-
-    /// Messages queued or in hand.
-    pub fn depth(&self) -> usize {
-        let inner = self.inner.lock();
-        inner.queue.len() + usize::from(inner.in_hand.is_some())
-    }
-
-    /// Whether anything that came with record `seq` or before is queued or in hand.
-    pub fn holds(&self, seq: Seq) -> bool {
-        let inner = self.inner.lock();
-        let in_hand = inner.in_hand.as_ref().map(|(_, _, seq)| *seq);
-        let oldest = in_hand.or_else(|| inner.queue.front().map(|next| next.seq));
-        oldest.is_some_and(|oldest| oldest <= seq)
-    }
-
-    /// How long the oldest queued message has waited.
-    pub fn oldest(&self) -> Duration {
-        self.inner
-            .lock()
-            .queue
-            .front()
-            .map_or(Duration::ZERO, |delivery| delivery.admitted.elapsed())
     }
 }
 

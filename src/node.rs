@@ -22,6 +22,7 @@ use crate::router::{Expected, RouterMessage, Shared};
 
 mod agents;
 pub mod answers;
+mod disk;
 mod groups;
 mod lifecycle;
 mod measure;
@@ -65,6 +66,7 @@ pub struct Node {
     stopping: AtomicBool,
     /// Told when a partition is given up.
     broken: tokio::sync::Notify,
+    full: disk::Full,
 }
 
 impl Node {
@@ -78,9 +80,12 @@ impl Node {
         &self.config
     }
 
-    /// Whether the node takes work.
-    pub fn ready(&self) -> bool {
-        self.tree.initialized() && !self.stopping.load(Ordering::Acquire)
+    /// Whether the node takes work, and if not, why.
+    pub fn ready(&self) -> Result<()> {
+        if !self.tree.initialized() || self.stopping.load(Ordering::Acquire) {
+            return Err(unavailable("it is starting or stopping"));
+        }
+        self.has_room()
     }
 
     /// Events from now on. A receiver that lies behind loses the oldest and learns how many.
@@ -96,7 +101,7 @@ impl Node {
     /// Sends a message of a client. The receipt is given when the message is in the receivers' mailboxes and, unless the
     /// draft asks for less, durable.
     pub async fn send(&self, caller: &Caller, draft: Draft) -> Result<Receipt> {
-        self.submit(caller, draft, None).await
+        self.with_room(self.submit(caller, draft, None)).await
     }
 
     /// Sends, and waits for the message that ends the session (`agree` does not), or with `first` for any answer.
@@ -112,7 +117,8 @@ impl Node {
             draft.reply_with = Some(format!("wait_{}", uuid::Uuid::now_v7().simple()));
         }
         let (answer, answered) = oneshot::channel();
-        let receipt = self.submit(caller, draft, Some(Expected { answer, first })).await?;
+        let expected = Some(Expected { answer, first });
+        let receipt = self.with_room(self.submit(caller, draft, expected)).await?;
         let late = || Error::Timeout {
             waited: timeout,
             message_id: receipt.message_id,
@@ -121,7 +127,7 @@ impl Node {
         let answered = tokio::time::timeout(timeout, answered).await.map_err(|_| late())?;
         let lost = "the wait was cut off; the message stays delivered, and an answer stays readable in the history";
         let (message, seq) = answered.map_err(|_| unavailable(lost))?;
-        self.until_durable(seq).await?;
+        self.with_room(self.until_durable(seq)).await?;
         Ok(Reply { receipt, message })
     }
 
@@ -168,16 +174,17 @@ impl Node {
         Ok(Address::Client(name.parse()?))
     }
 
-    /// A page of the history. It has seen everything that was acknowledged before the call.
+    /// A page of the history. It has seen everything that was acknowledged before the call, unless the disk is full and the
+    /// history lags.
     pub async fn messages(&self, query: MessageQuery) -> Result<Page> {
-        self.projections.seen(self.durable()).await?;
+        self.projections.seen_or_stalled(self.durable()).await?;
         self.projections.messages(query).await.map_err(Error::from)
     }
 
     pub async fn message(&self, id: &str) -> Result<Stored> {
         let missing = || Error::MessageNotFound(id.to_owned());
         let parsed = id.parse().map_err(|_| missing())?;
-        self.projections.seen(self.durable()).await?;
+        self.projections.seen_or_stalled(self.durable()).await?;
         self.projections.message(parsed).await?.ok_or_else(missing)
     }
 

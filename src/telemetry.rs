@@ -55,6 +55,15 @@ fn describe() {
     describe_gauge!("caxton_agents", "Agents by lifecycle state");
     describe_gauge!("caxton_mailbox_messages", "Messages queued or in hand, all agents");
     describe_counter!("caxton_journal_batches_total", "Batches made durable");
+    describe_gauge!(
+        "caxton_disk_free_bytes",
+        Unit::Bytes,
+        "Room on the disk of the data folder"
+    );
+    describe_gauge!(
+        "caxton_disk_full",
+        "1 while nothing new is taken for want of room, else 0"
+    );
 }
 
 /// Logs to standard error, filtered by `CAXTON_LOG` (default `info`); as JSON when asked.

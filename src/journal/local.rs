@@ -19,8 +19,8 @@ mod writer;
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -39,6 +39,10 @@ const FORMAT: u32 = 1;
 
 fn io_error(what: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> JournalError {
     |source| JournalError::Io { what: what(), source }
+}
+
+fn sync_error(what: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> JournalError {
+    |source| JournalError::Sync { what: what(), source }
 }
 
 /// How much of the log is looked at before the journal opens.
@@ -79,6 +83,8 @@ impl Default for LocalOptions {
 pub struct LocalJournal {
     shared: Arc<Shared>,
     durable: watch::Receiver<Seq>,
+    full: watch::Receiver<bool>,
+    folder: PathBuf,
     modules: Modules,
     options: LocalOptions,
     writer: Mutex<Option<(JoinHandle<()>, File)>>,
@@ -103,11 +109,13 @@ impl LocalJournal {
         let lock = folder::lock(dir)?;
         folder::check_format(dir)?;
         let modules = Modules::open(dir.join("modules"))?;
+        let folder = dir.to_owned();
         let dir = dir.join("journal");
         folder::create(&dir)?;
         let mut segments = segment::list(&dir)?;
         let (tail, next) = open_segments(&mut segments, &dir, &options)?;
         let (durable, watermark) = watch::channel(Seq(next.0 - 1));
+        let (full, fullness) = watch::channel(false);
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 next,
@@ -125,6 +133,7 @@ impl LocalJournal {
             tail,
             dir,
             durable,
+            full,
             options,
             hooks,
             buffer: Vec::new(),
@@ -136,6 +145,8 @@ impl LocalJournal {
         Ok(Arc::new(Self {
             shared,
             durable: watermark,
+            full: fullness,
+            folder,
             modules,
             options,
             writer: Mutex::new(Some((thread, lock))),
@@ -232,17 +243,21 @@ fn open_segments(segments: &mut Vec<Segment>, dir: &Path, options: &LocalOptions
             "cut off a write that a crash had interrupted: nobody was told that it was durable"
         );
     }
-    let open = || -> io::Result<File> {
-        let mut file = OpenOptions::new().write(true).open(&last.path)?;
-        // Cut first: what is behind the end must be zeros and not what a crash left there.
-        file.set_len(scan.end)?;
-        file.set_len(options.segment_bytes.max(scan.end))?;
-        // What a killed process had written but not synced is about to be called durable.
-        file.sync_all()?;
-        file.seek(SeekFrom::Start(scan.end))?;
-        Ok(file)
-    };
-    let file = open().map_err(io_error(|| format!("cannot open the segment {}", last.path.display())))?;
+    let failed = || format!("cannot open the segment {}", last.path.display());
+    let file = OpenOptions::new()
+        .write(true)
+        .open(&last.path)
+        .map_err(io_error(failed))?;
+    // Cut first: what is behind the end must be zeros and not what a crash left there.
+    file.set_len(scan.end).map_err(io_error(failed))?;
+    match segment::reserve(&file, options.segment_bytes.max(scan.end)).map_err(io_error(failed)) {
+        // There is something to read all the same; the writer waits when it comes to that.
+        Err(error) if error.is_no_room() => tracing::warn!(error = &error as &dyn std::error::Error, "no room ahead"),
+        reserved => reserved?,
+    }
+    // What a killed process had written but not synced is about to be called durable.
+    file.sync_all()
+        .map_err(sync_error(|| format!("the segment {}", last.path.display())))?;
     Ok((
         Tail {
             file,
@@ -337,14 +352,27 @@ impl Journal for LocalJournal {
     }
 
     fn put_module(&self, digest: Digest, module: &[u8]) -> Result<(), JournalError> {
-        self.modules.put(digest, module)
+        let put = self.modules.put(digest, module);
+        // A file that is there and was not synced would be taken for a durable one by the next put.
+        if let Err(error @ JournalError::Sync { .. }) = &put {
+            super::end_process(error);
+        }
+        put
     }
 
     fn module(&self, digest: Digest) -> Result<Option<Bytes>, JournalError> {
         self.modules.get(digest)
     }
 
-    /// Dropping does the same.
+    fn full(&self) -> watch::Receiver<bool> {
+        self.full.clone()
+    }
+
+    fn free_bytes(&self) -> Result<u64, JournalError> {
+        folder::free_bytes(&self.folder).map_err(io_error(|| "cannot ask how much room the disk has".to_owned()))
+    }
+
+    /// Dropping does the same. What is queued on a full disk is forgotten, as in a crash: nobody was told that it was durable.
     fn close(&self) {
         self.shared.close();
         if let Some((thread, lock)) = self.writer.lock().take() {

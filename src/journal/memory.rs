@@ -25,6 +25,8 @@ pub struct MemoryJournal {
     state: Mutex<State>,
     durable: watch::Sender<Seq>,
     modules: RwLock<HashMap<Digest, Bytes>>,
+    /// It never is.
+    full: watch::Sender<bool>,
 }
 
 struct State {
@@ -50,6 +52,7 @@ impl MemoryJournal {
             }),
             durable: watch::Sender::new(Seq(0)),
             modules: RwLock::default(),
+            full: watch::Sender::new(false),
         })
     }
 }
@@ -170,6 +173,14 @@ impl Journal for MemoryJournal {
 
     fn module(&self, digest: Digest) -> Result<Option<Bytes>, JournalError> {
         Ok(self.modules.read().get(&digest).cloned())
+    }
+
+    fn full(&self) -> watch::Receiver<bool> {
+        self.full.subscribe()
+    }
+
+    fn free_bytes(&self) -> Result<u64, JournalError> {
+        Ok(u64::MAX)
     }
 
     fn close(&self) {

@@ -13,6 +13,7 @@ mod query;
 mod recover;
 mod schema;
 mod sessions;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +26,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use rusqlite::types::Value;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use uuid::Uuid;
 
 use self::apply::load_progress;
@@ -33,7 +34,8 @@ pub use self::events::{EventPage, EventQuery, StoredEvent};
 pub use self::query::{MessageQuery, Page, QueryError, Stored, limits as query_limits};
 pub use self::recover::{OpenSession, Pending, Recovered};
 use self::schema::Unusable;
-use super::{Batch, Journal, JournalError};
+use self::tail::Tail;
+use super::{Journal, JournalError};
 use crate::id::{AgentId, MessageId, Seq};
 use crate::message::Address;
 
@@ -139,6 +141,8 @@ fn address_of(key: &Value) -> Option<Address> {
 /// See the module.
 pub struct Projections {
     progress: watch::Receiver<Progress>,
+    /// Why nothing can be applied for now.
+    stalled: watch::Receiver<Option<String>>,
     readers: Arc<Readers>,
     /// Dropping the sender stops the thread.
     tail: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
@@ -170,13 +174,18 @@ impl Projections {
             what: "cannot start the projections' thread".to_owned(),
             source,
         };
-        // It polls two channels and has neither timers nor sockets.
-        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
+        // It polls two channels and a timer, and has no sockets.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(failed)?;
         let (sender, receiver) = watch::channel(progress);
+        let (stall, stalled) = watch::channel(None);
         let (stop, stopped) = oneshot::channel();
         let tail = Tail {
             connection,
             progress: sender,
+            stall,
             follower,
             stopped,
             path: path.clone(),
@@ -191,6 +200,7 @@ impl Projections {
         };
         Ok(Arc::new(Self {
             progress: receiver,
+            stalled,
             readers: Arc::new(readers),
             tail: Some((stop, thread.map_err(failed)?)),
         }))
@@ -209,6 +219,21 @@ impl Projections {
             .await
             .map(|_| ())
             .map_err(|_| JournalError::Closed)
+    }
+
+    /// As [`Self::seen`], for who would rather see what there is than wait until the disk has room.
+    pub async fn seen_or_stalled(&self, seq: Seq) -> Result<(), JournalError> {
+        let mut stalled = self.stalled.clone();
+        tokio::select! {
+            seen = self.seen(seq) => seen,
+            Ok(_) = stalled.wait_for(Option::is_some) => Ok(()),
+        }
+    }
+
+    /// Why nothing can be applied, while that is so: the disk has no room, or cannot be written. What has been applied can
+    /// be read, and the rest follows by itself.
+    pub fn stalled(&self) -> watch::Receiver<Option<String>> {
+        self.stalled.clone()
     }
 
     /// Resolves when the thread has ended, well or badly: nothing is applied any more.
@@ -339,59 +364,4 @@ fn set_aside(path: &Path, problem: &str) -> Result<(), JournalError> {
         what: format!("cannot set {} aside", path.display()),
         source,
     })
-}
-
-/// The thread that tails the journal.
-struct Tail {
-    connection: Connection,
-    progress: watch::Sender<Progress>,
-    follower: mpsc::Receiver<Arc<Batch>>,
-    stopped: oneshot::Receiver<()>,
-    path: PathBuf,
-}
-
-impl Tail {
-    /// Ends when the journal or the owner does, or when the file cannot be written: who waits for a sequence is then told.
-    fn run(mut self, runtime: &tokio::runtime::Runtime) {
-        let mut group = Vec::with_capacity(GROUP);
-        while runtime.block_on(self.next(&mut group)) {
-            let progress = *self.progress.borrow();
-            match apply::apply(&mut self.connection, progress, &group, EVENTS_KEPT) {
-                Ok(progress) => {
-                    self.progress.send_replace(progress);
-                }
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "the projections cannot be written"
-                    );
-                    if let Unusable::Rebuild(problem) = error.into()
-                        && let Err(error) = set_aside(&self.path, &problem)
-                    {
-                        tracing::error!(error = &error as &dyn std::error::Error, "the projections stay damaged");
-                    }
-                    return;
-                }
-            }
-            group.clear();
-        }
-        // Closing would do it only if no reader were open. What is not moved now is read again at the next start.
-        let moved = self
-            .connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        if let Err(error) = moved {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "cannot checkpoint the projections"
-            );
-        }
-    }
-
-    async fn next(&mut self, group: &mut Vec<Arc<Batch>>) -> bool {
-        tokio::select! {
-            biased;
-            _ = &mut self.stopped => false,
-            received = self.follower.recv_many(group, GROUP) => received > 0,
-        }
-    }
 }

@@ -215,11 +215,36 @@ async fn draining_ends_when_nothing_is_queued_or_in_hand() {
 fn what_came_by_a_record_is_held_until_its_turn_has_ended() {
     let mailbox = mailbox(9);
     put(&mailbox, &request()).unwrap();
-    assert!(mailbox.holds(Seq(1)) && !mailbox.holds(Seq(0)));
+    assert!(mailbox.has_any_by(Seq(1)) && !mailbox.has_any_by(Seq(0)));
     let delivery = mailbox.take().unwrap();
-    assert!(mailbox.holds(Seq(1)), "in hand");
+    assert!(mailbox.has_any_by(Seq(1)), "in hand");
     assert!(mailbox.retry(delivery));
-    assert!(mailbox.holds(Seq(1)), "back in the queue");
+    assert!(mailbox.has_any_by(Seq(1)), "back in the queue");
     drop(mailbox.take());
-    assert!(mailbox.finish() && !mailbox.holds(Seq(1)));
+    assert!(mailbox.finish() && !mailbox.has_any_by(Seq(1)));
+}
+
+#[test]
+fn a_held_mailbox_takes_messages_and_gives_none_out_and_stays_suspended_if_it_was() {
+    let mailbox = mailbox(10);
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let counted = wakes.clone();
+    let rouse: Waker = Arc::new(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    mailbox.attach(&rouse);
+    assert!(mailbox.take().is_none());
+    mailbox.hold(true);
+    put(&mailbox, &request()).unwrap();
+    assert!(mailbox.take().is_none());
+    let before = wakes.load(Ordering::Relaxed);
+    mailbox.suspend();
+    mailbox.hold(false);
+    assert!(mailbox.take().is_none(), "it is suspended");
+    mailbox.hold(true);
+    mailbox.resume();
+    assert!(mailbox.take().is_none(), "it is held");
+    mailbox.hold(false);
+    assert_eq!(wakes.load(Ordering::Relaxed), before + 1, "its instance hears of it");
+    assert!(mailbox.take().is_some());
 }

@@ -111,12 +111,8 @@ impl Node {
     pub async fn create_group(self: &Arc<Self>, caller: &Caller, spec: GroupSpec) -> Result<GroupView> {
         spec.check()?;
         let (node, caller) = (self.clone(), caller.clone());
-        self.operations
-            .run(
-                "create-group",
-                async move { node.create_group_now(&caller, spec).await },
-            )
-            .await
+        let work = async move { node.create_group_now(&caller, spec).await };
+        self.with_room(self.operations.run("create-group", work)).await
     }
 
     async fn create_group_now(self: Arc<Self>, caller: &Caller, spec: GroupSpec) -> Result<GroupView> {
@@ -188,7 +184,7 @@ impl Node {
             node.record_group(&group, "group.updated", &caller).await?;
             Ok(node.view(&group))
         };
-        self.operations.run("update-group", work).await
+        self.with_room(self.operations.run("update-group", work)).await
     }
 
     /// Removes a group that has no members.
@@ -221,7 +217,7 @@ impl Node {
             };
             node.catalog(group.partition, change, forget).await.map(|_| ())
         };
-        self.operations.run("remove-group", work).await
+        self.with_room(self.operations.run("remove-group", work)).await
     }
 
     pub fn groups(&self) -> Vec<GroupView> {

@@ -35,9 +35,8 @@ impl Node {
             });
         }
         let (node, principal) = (self.clone(), caller.principal.as_str().to_owned());
-        self.operations
-            .run("deploy", async move { node.deploy_now(principal, module, spec).await })
-            .await
+        let work = async move { node.deploy_now(principal, module, spec).await };
+        self.with_room(self.operations.run("deploy", work)).await
     }
 
     async fn deploy_now(self: Arc<Self>, principal: String, module: Bytes, spec: AgentSpec) -> Result<AgentSummary> {
@@ -63,7 +62,7 @@ impl Node {
         let digest = program.digest();
         let journal = self.journal.clone();
         let stored = tokio::task::spawn_blocking(move || journal.put_module(digest, &module)).await;
-        stored.map_err(Error::internal)?.map_err(Error::internal)?;
+        stored.map_err(Error::internal)??;
         let now = Timestamp::now();
         let version = spec
             .version
@@ -150,7 +149,7 @@ impl Node {
     pub async fn start_agent(self: &Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
         let (node, caller, key) = (self.clone(), caller.clone(), key.to_owned());
         let work = async move { node.start_now(&caller, &key).await };
-        self.operations.run("start", work).await
+        self.with_room(self.operations.run("start", work)).await
     }
 
     async fn start_now(self: Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
@@ -261,7 +260,7 @@ impl Node {
                 done.mailbox.resume();
             }
         };
-        self.catalog(entry.partition, change, then).await?;
+        self.with_room(self.catalog(entry.partition, change, then)).await?;
         Ok(summary(&entry))
     }
 

@@ -10,7 +10,7 @@ use supervisors::{BoxError, ChildSpec, Dynamic, Intensity, Shutdown, Strategy, S
 use tokio::sync::Semaphore;
 
 use super::restore::Restorer;
-use super::{Node, measure, tree};
+use super::{Node, disk, measure, tree};
 use crate::config::{Config, ConfigError};
 use crate::deployment::Operations;
 use crate::directory::Directory;
@@ -167,6 +167,7 @@ impl Opened {
                 tree: tokio::sync::OnceCell::new(),
                 stopping: false.into(),
                 broken: tokio::sync::Notify::new(),
+                full: disk::Full::new(None),
             }
         });
         restorer.expect("the closure above ran").restore_all().await?;
@@ -179,6 +180,10 @@ impl Opened {
         // Children stop in the reverse order: the listeners first, then the agents, and events last, to hear of it all.
         let root = Supervisor::new("node", Strategy::OneForOne, Intensity::new(3, Duration::from_secs(60)))
             .child(events)
+            .child(disk::child(
+                &Arc::downgrade(&node),
+                Partition(node.config.partitions + 1),
+            ))
             .child(modules)
             .child(deployments)
             .child(core)

@@ -47,9 +47,12 @@ impl Node {
                 Ok(())
             }
         };
-        drop(self.operations.start("stop", work).await?); // the end of it is an event
-        told.await
-            .map_err(|_| Error::internal("the stop ended without a word"))??;
+        let begun = async {
+            drop(self.operations.start("stop", work).await?); // the end of it is an event
+            told.await
+                .map_err(|_| Error::internal("the stop ended without a word"))?
+        };
+        self.with_room(begun).await?;
         Ok(answer(Lifecycle::Draining, options.until(now)))
     }
 
@@ -58,7 +61,7 @@ impl Node {
     pub async fn remove_agent(self: &Arc<Self>, caller: &Caller, key: &str, force: bool) -> Result<Removed> {
         let (node, caller, key) = (self.clone(), caller.clone(), key.to_owned());
         let work = async move { node.remove_now(&caller, &key, force).await };
-        self.operations.run("remove", work).await
+        self.with_room(self.operations.run("remove", work)).await
     }
 
     async fn remove_now(self: Arc<Self>, caller: &Caller, key: &str, force: bool) -> Result<Removed> {

@@ -134,7 +134,7 @@ impl Node {
 
     /// Events of supervisors in their order, after `query.since`. It has seen everything that was durable before the call.
     pub async fn supervision_events(&self, query: EventQuery) -> Result<EventPage> {
-        self.projections.seen(self.durable()).await?;
+        self.projections.seen_or_stalled(self.durable()).await?;
         Ok(self.projections.events(query).await?)
     }
 
@@ -233,7 +233,7 @@ impl Node {
                         reason: error.to_string(),
                     })
                 };
-                self.operations.run("restart", work).await
+                self.with_room(self.operations.run("restart", work)).await
             }
         }
     }
@@ -263,7 +263,7 @@ impl Node {
             Verb::Restart => {
                 let (node, group) = (self.clone(), group.clone());
                 let work = async move { node.restart_group(&group).await };
-                self.operations.run("restart-group", work).await
+                self.with_room(self.operations.run("restart-group", work)).await
             }
         }
     }

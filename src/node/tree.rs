@@ -11,6 +11,7 @@
 //! ├─ modules (dynamic): compilations
 //! ├─ deployments (dynamic): deploys, stops, removals
 //! ├─ events (one_for_one): announcer, chronicler
+//! ├─ disk: looks for room, and holds the agents while there is none
 //! └─ api (one_for_one): listeners
 //! ```
 

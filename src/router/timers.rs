@@ -15,7 +15,7 @@ use crate::timer;
 
 /// Timers that are looked at before other messages are. It bounds the batch of those that fire, too.
 const LOOKS_AT_ONCE: usize = 256;
-/// How long a timer waits when the mailbox is full.
+/// How long a timer waits when the mailbox or the disk is full.
 const FULL_AGAIN: Duration = Duration::from_millis(250);
 /// The longest that the clock of the day is not looked at: it may be set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -72,9 +72,14 @@ impl State {
             };
             let next = timer.next(now);
             if let Some(next) = next
-                && entry.mailbox.holds(last)
+                && entry.mailbox.has_any_by(last)
             {
                 self.agenda.look_again(agent, timer.id, next); // this time is one with the one that waits
+                continue;
+            }
+            if entry.mailbox.is_held() {
+                // While the disk is full nothing new begins.
+                self.agenda.look_again(agent, timer.id, now.plus(FULL_AGAIN));
                 continue;
             }
             let message = Arc::new(timer::message(agent, timer.id, now));

@@ -178,7 +178,8 @@ async fn the_counts_of_the_history_survive_kill_nine() {
 async fn a_crash_of_the_server_is_no_crash_of_the_message_in_hand() {
     let mut node = TestNode::start().await;
     let config = json!({"name": "slow", "delivery": {"max_deliveries": 1}});
-    node.deploy_as(config, guests::slow_counter(400)).await;
+    // Long enough to be seen in hand on a machine that is busy.
+    node.deploy_as(config, guests::slow_counter(2_000)).await;
     let id = node.send("slow", &json!(null)).await;
     for _ in 0..3 {
         until("the turn has begun", async || {

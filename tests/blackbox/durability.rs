@@ -2,10 +2,20 @@
 
 use caxton::api::grpc::proto::message_service_client::MessageServiceClient;
 use caxton::api::grpc::proto::{DeliveryOptions, FipaMessage, SendMessageRequest};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::client::request;
-use crate::harness::TestNode;
+use crate::client::{Client, request};
+use crate::harness::{TestNode, until};
+
+/// A message that was acknowledged before the disk had it, once the history shows it and it is no longer queued.
+async fn settled(node: &Client, id: &str) -> Value {
+    until("the history shows the message", async || {
+        let shown = node.get(&format!("/api/v1/messages/{id}")).await;
+        (shown.status == 200).then_some(())
+    })
+    .await;
+    node.until_settled(id).await
+}
 
 #[tokio::test]
 async fn a_node_in_memory_survives_crashes_of_agents_and_leaves_nothing_behind() {
@@ -35,7 +45,7 @@ async fn a_message_that_waits_for_no_disk_is_acknowledged_handled_and_in_the_his
     let sent = node.post("/api/v1/messages", &message).await.good();
     assert_eq!(sent["status"], "delivered");
     let id = sent["message_id"].as_str().unwrap();
-    assert_eq!(node.until_settled(id).await["status"], "processed");
+    assert_eq!(settled(&node, id).await["status"], "processed");
 
     message["durability"] = json!("perhaps");
     let refused = node
@@ -62,7 +72,7 @@ async fn a_message_over_grpc_can_be_as_quick() {
         }),
     };
     let sent = client.send_message(asked("memory")).await.unwrap().into_inner();
-    assert_eq!(node.until_settled(&sent.message_id).await["status"], "processed");
+    assert_eq!(settled(&node, &sent.message_id).await["status"], "processed");
     let refused = client.send_message(asked("perhaps")).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument);
     assert!(refused.message().contains("options.durability"), "{refused:?}");

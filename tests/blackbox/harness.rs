@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::Client;
+use crate::faults::FaultyDisk;
 
 /// How long anything may take before a test gives up on it. Generous: it only matters when something is wrong.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
@@ -26,6 +29,17 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
     }
 }
 
+/// Chance that can be repeated.
+pub(crate) fn dice() -> StdRng {
+    // Not under CAXTON_: the server takes all of these for its configuration.
+    let seed = std::env::var("TEST_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(rand::random);
+    println!("TEST_SEED={seed} repeats what the dice chose");
+    StdRng::seed_from_u64(seed)
+}
+
 /// A running server. Dropping it kills the process and deletes its folder.
 pub(crate) struct TestNode {
     folder: TempDir,
@@ -33,27 +47,37 @@ pub(crate) struct TestNode {
     client: Client,
     grpc: String,
     config: Option<String>,
+    disk: Option<FaultyDisk>,
 }
 
 impl TestNode {
     pub(crate) async fn start() -> Self {
-        Self::start_as(None).await
+        Self::start_as(tempfile::tempdir().unwrap(), None, None).await
     }
 
     /// Starts with a configuration file of this text.
     pub(crate) async fn start_with(config: &str) -> Self {
-        Self::start_as(Some(config.to_owned())).await
+        Self::start_as(tempfile::tempdir().unwrap(), Some(config.to_owned()), None).await
     }
 
-    async fn start_as(config: Option<String>) -> Self {
+    /// Starts with a configuration on a disk with faults: these at first. Files that match `unsynced` are never synced.
+    pub(crate) async fn start_on_faulty_disk(config: &str, faults: &str, unsynced: Option<&'static str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let process = spawn(folder.path(), config.as_deref());
+        let (data, dir) = (folder.path().join(DATA), folder.path().join("faults"));
+        let disk = FaultyDisk::new(&data, &dir, unsynced);
+        disk.goes_wrong(faults);
+        Self::start_as(folder, Some(config.to_owned()), Some(disk)).await
+    }
+
+    async fn start_as(folder: TempDir, config: Option<String>, disk: Option<FaultyDisk>) -> Self {
+        let process = spawn(folder.path(), config.as_deref(), disk.as_ref());
         let mut node = Self {
             folder,
             process,
             client: Client::new("http://nowhere"),
             grpc: String::new(),
             config,
+            disk,
         };
         node.until_it_listens().await;
         node
@@ -89,6 +113,16 @@ impl TestNode {
         self.folder.path().join(DATA)
     }
 
+    /// The disk of a server that was started on one with faults.
+    pub(crate) fn disk(&self) -> &FaultyDisk {
+        self.disk.as_ref().unwrap()
+    }
+
+    /// What all starts of the server have logged.
+    pub(crate) fn logged(&self) -> String {
+        fs::read_to_string(self.log()).unwrap()
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.path().join(LOG)
     }
@@ -99,18 +133,47 @@ impl TestNode {
         self.process.wait().unwrap();
     }
 
+    /// Sends a signal, by its name without `SIG`, to a process that has not been waited for.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.process.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        assert!(sent.unwrap().success(), "SIG{name}");
+    }
+
     /// SIGTERM, and how the server ended.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("TERM");
+        self.until_it_ended().await
+    }
+
+    pub(crate) async fn until_it_ended(&mut self) -> ExitStatus {
         let process = &mut self.process;
-        until("the server ends after SIGTERM", async || process.try_wait().unwrap()).await
+        until("the server ends", async || process.try_wait().unwrap()).await
     }
 
     /// Starts the server again on the same data folder.
     pub(crate) async fn restart(&mut self) {
-        self.process = spawn(self.folder.path(), self.config.as_deref());
+        self.begin_start();
         self.until_it_listens().await;
+    }
+
+    /// Starts it and does not wait until it listens.
+    pub(crate) fn begin_start(&mut self) {
+        self.process = spawn(self.folder.path(), self.config.as_deref(), self.disk.as_ref());
+    }
+
+    /// Whether the folder stays when this is dropped, for people to look into; where it is.
+    pub(crate) fn keep(&mut self, keep: bool) -> &Path {
+        self.folder.disable_cleanup(keep);
+        self.folder.path()
+    }
+
+    /// Starts the server again, which does not get as far as to listen; how it ended.
+    pub(crate) async fn restart_in_vain(&mut self) -> ExitStatus {
+        self.begin_start();
+        let status = self.until_it_ended().await;
+        assert!(!self.folder.path().join(ADDRESSES).exists(), "it listened");
+        status
     }
 
     /// Memory that the process has in RAM, in bytes.
@@ -149,7 +212,7 @@ const DATA: &str = "data";
 const LOG: &str = "server.log";
 const ADDRESSES: &str = "addresses.json";
 
-fn spawn(folder: &Path, config: Option<&str>) -> Child {
+fn spawn(folder: &Path, config: Option<&str>, disk: Option<&FaultyDisk>) -> Child {
     let addresses = folder.join(ADDRESSES);
     let _ = fs::remove_file(&addresses); // of the start before
     let log = File::options()
@@ -169,6 +232,9 @@ fn spawn(folder: &Path, config: Option<&str>) -> Child {
         let file = folder.join("caxton.toml");
         fs::write(&file, config).unwrap();
         command.arg("--config").arg(file);
+    }
+    if let Some(disk) = disk {
+        disk.put_under(&mut command);
     }
     command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }

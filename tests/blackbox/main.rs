@@ -4,20 +4,25 @@
 //! event, or look until a condition holds ([`until`](harness::until)).
 
 mod client;
+mod faults;
 mod guests;
 mod harness;
+mod ledger;
 mod socket;
 
 mod crash;
+mod crash_test;
 mod demo;
 mod durability;
 mod events;
 mod flood;
+mod full_disk;
 mod groups_api;
 mod grpc;
 mod history;
 mod hostile;
 mod lifecycle;
+mod power;
 mod reference;
 mod refusals;
 mod serving;

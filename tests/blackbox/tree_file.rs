@@ -89,11 +89,11 @@ fn a_tree_that_cannot_be_made_stops_the_start_and_says_where() {
             ["agent 1", "absent.wasm"],
         ),
         (
-            &agent.replace("}", ", supervision = { group = \"nobody\" } }"),
+            &agent.replace('}', ", supervision = { group = \"nobody\" } }"),
             ["agent 1", "nobody"],
         ),
         (
-            &format!("{agent}{}", agent.replace("}", ", version = \"2.0.0\" }")),
+            &format!("{agent}{}", agent.replace('}', ", version = \"2.0.0\" }")),
             ["agent 2", "configuration"],
         ),
     ] {

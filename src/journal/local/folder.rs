@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::segment::{damaged, sync_dir};
-use super::{FORMAT, io_error};
+use super::{FORMAT, io_error, sync_error};
 use crate::id::Digest;
 use crate::journal::JournalError;
 
@@ -69,15 +69,21 @@ pub(super) fn check_format(dir: &Path) -> Result<(), JournalError> {
 /// Writes a file that is there whole or not at all.
 fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
     let dir = path.parent().expect("a file of the data folder");
-    let write = || -> io::Result<()> {
-        let mut draft = tempfile::NamedTempFile::new_in(dir)?;
-        draft.write_all(bytes)?;
-        draft.as_file().sync_all()?;
-        draft.persist(path)?;
-        Ok(())
-    };
-    write().map_err(io_error(|| format!("cannot write {}", path.display())))?;
+    let failed = || format!("cannot write {}", path.display());
+    let mut draft = tempfile::NamedTempFile::new_in(dir).map_err(io_error(failed))?;
+    draft.write_all(bytes).map_err(io_error(failed))?;
+    draft
+        .as_file()
+        .sync_all()
+        .map_err(sync_error(|| path.display().to_string()))?;
+    draft.persist(path).map_err(|error| io_error(failed)(error.error))?;
     sync_dir(dir)
+}
+
+/// Bytes of the disk that whoever writes to `dir` can still have.
+pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(dir)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// Modules by digest, a file each.

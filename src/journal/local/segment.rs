@@ -14,12 +14,13 @@
 //! then a bad frame is damage. Without that proof it is a write that the crash interrupted, promised to nobody.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::{FORMAT, io_error};
+use super::{FORMAT, io_error, sync_error};
 use crate::id::Seq;
 use crate::journal::{JournalError, limits};
 
@@ -41,7 +42,21 @@ pub(super) fn damaged(path: &Path, offset: u64, problem: &'static str) -> Journa
 pub(super) fn sync_dir(dir: &Path) -> Result<(), JournalError> {
     File::open(dir)
         .and_then(|dir| dir.sync_all())
-        .map_err(io_error(|| format!("cannot sync the folder {}", dir.display())))
+        .map_err(sync_error(|| format!("the folder {}", dir.display())))
+}
+
+/// Makes a file at least `bytes` long, with blocks of its own for all of them: what is written there later finds its room.
+/// Where the file system cannot do that, the file is made longer and the room shows when it is written.
+pub(super) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::{Errno, retry_on_intr};
+    match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, bytes)) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+            let now = file.metadata()?.len();
+            file.set_len(bytes.max(now))
+        }
+        done => Ok(done?),
+    }
 }
 
 /// A segment as the journal remembers it.
@@ -76,28 +91,33 @@ impl Segment {
     }
 
     /// Makes the file, with room ahead. It gets its name when its header is on the disk, so a named segment has a header.
+    /// When there is no room nothing stays of it, and it can be tried again.
     pub(super) fn create(&self, bytes: u64) -> Result<Tail, JournalError> {
         let dir = self.path.parent().expect("a segment lies in the folder of the journal");
-        let draft = self.path.with_extension("new");
+        let draft_path = self.path.with_extension("new");
         let header = Header {
             salt: rand::random(),
             first: self.first,
         };
-        let create = || -> io::Result<File> {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .open(&draft)?;
-            file.write_all(&header.encode())?;
-            file.set_len(bytes.max(HEADER_BYTES as u64))?;
-            file.sync_all()?;
-            fs::rename(&draft, &self.path)?;
+        let failed = || format!("cannot create the segment {}", self.path.display());
+        let write = || -> io::Result<File> {
+            let mut draft = OpenOptions::new();
+            let file = draft.write(true).create(true).truncate(true).open(&draft_path)?;
+            reserve(&file, bytes.max(HEADER_BYTES as u64))?;
+            file.write_all_at(&header.encode(), 0)?;
             Ok(file)
         };
-        let file = create().map_err(io_error(|| {
-            format!("cannot create the segment {}", self.path.display())
-        }))?;
+        let create = || -> Result<File, JournalError> {
+            let file = write().map_err(io_error(failed))?;
+            file.sync_all()
+                .map_err(sync_error(|| format!("the segment {}", draft_path.display())))?;
+            fs::rename(&draft_path, &self.path).map_err(io_error(failed))?;
+            Ok(file)
+        };
+        let file = create().inspect_err(|_| {
+            // A draft that did not get all its room would keep it from others.
+            let _ = fs::remove_file(&draft_path);
+        })?;
         sync_dir(dir)?;
         Ok(Tail {
             file,
@@ -257,21 +277,26 @@ pub(super) fn scan(segment: &mut Segment, header: Header, bytes: &[u8]) -> Resul
         end += FRAME_HEADER_BYTES + frame.length as usize;
     }
     let rest = &bytes[end..];
-    let torn = rest
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |last| last as u64 + 1);
-    let interrupted = rest
-        .get(..usize::try_from(torn).expect("within a slice"))
-        .unwrap_or_default();
+    let interrupted = written(rest);
     if (1..interrupted.len()).any(|at| is_later_group(&interrupted[at..], header.salt, next)) {
         return Err(damaged(&segment.path, end as u64, "a batch that was durable is broken"));
     }
     Ok(Scan {
         end: end as u64,
         next,
-        torn,
+        torn: interrupted.len() as u64,
     })
+}
+
+/// The bytes up to the last that is not zero. Nearly all of a young segment is zeros, and every start looks through them, so they
+/// are compared by the block.
+fn written(bytes: &[u8]) -> &[u8] {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let zeros = |block: &&[u8]| **block == ZEROS[..block.len()];
+    let unwritten: usize = bytes.rchunks(ZEROS.len()).take_while(zeros).map(<[u8]>::len).sum();
+    let rest = &bytes[..bytes.len() - unwritten];
+    let last = rest.iter().rposition(|byte| *byte != 0);
+    &rest[..last.map_or(0, |last| last + 1)]
 }
 
 /// Whether a good frame begins here whose group began after `bad`, the sequence of a bad one.

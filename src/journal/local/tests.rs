@@ -1,6 +1,7 @@
 mod append;
 mod damage;
 mod folder;
+mod room;
 
 use tempfile::TempDir;
 
@@ -54,7 +55,7 @@ fn texts(journal: &LocalJournal) -> Vec<String> {
         .collect()
 }
 
-fn segment_files(dir: &TempDir) -> Vec<std::path::PathBuf> {
+fn segment_files(dir: &TempDir) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(dir.path().join("journal"))
         .unwrap()
         .map(|entry| entry.unwrap().path())

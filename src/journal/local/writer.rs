@@ -1,10 +1,13 @@
 //! The writer: the one thread that puts batches on the disk and says when they are there.
 //!
 //! It takes what is queued, writes it at once, syncs once (group commit: the flush is the timer), and only then moves the
-//! watermark. When a write or a sync fails, nothing can be said about the disk any more: the process ends.
+//! watermark. When a sync fails, or a write for anything but room, nothing can be said about the disk any more: the process
+//! ends. When the disk is full the writer keeps its group and tries again until there is room: nothing of the group was
+//! promised, and it is written again at the same place.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, Write};
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,9 +16,9 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::segment::{FRAME_HEADER_BYTES, Frame, HEADER_BYTES, Segment, Tail};
-use super::{LocalOptions, io_error};
+use super::{LocalOptions, io_error, sync_error};
 use crate::id::{Fence, Partition, Seq};
-use crate::journal::{Batch, JournalError, limits};
+use crate::journal::{Batch, JournalError, end_process, limits};
 
 /// How long a closing journal waits for a follower that does not read.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -59,6 +62,8 @@ impl Shared {
 
 /// Where a test looks in or makes the disk fail.
 pub(super) struct Hooks {
+    /// Runs before each write. Its error is taken for the disk's.
+    pub(super) before_write: Box<dyn Fn() -> io::Result<()> + Send>,
     /// Runs before each sync, with the sequence that would become durable. Its error is taken for the disk's.
     pub(super) before_sync: Box<dyn Fn(Seq) -> io::Result<()> + Send>,
     /// What a failed write leads to.
@@ -68,26 +73,11 @@ pub(super) struct Hooks {
 impl Default for Hooks {
     fn default() -> Self {
         Self {
+            before_write: Box::new(|| Ok(())),
             before_sync: Box::new(|_| Ok(())),
-            fatal: Box::new(end_process),
+            fatal: Box::new(|error| end_process(error)),
         }
     }
-}
-
-/// `EX_SOFTWARE` of sysexits: the supervisor of the process should start it again, and recovery finds what is on the disk.
-const EXIT_STATUS: i32 = 70;
-
-fn end_process(error: &JournalError) {
-    tracing::error!(
-        error = error as &dyn std::error::Error,
-        "the journal cannot be written: the server ends"
-    );
-    // Tracing may be off or buffered, and this is the last that anyone hears.
-    let _ = writeln!(
-        io::stderr(),
-        "caxton: the journal cannot be written, the server ends: {error}"
-    );
-    std::process::exit(EXIT_STATUS);
 }
 
 pub(super) struct Writer {
@@ -95,6 +85,7 @@ pub(super) struct Writer {
     pub(super) tail: Tail,
     pub(super) dir: PathBuf,
     pub(super) durable: watch::Sender<Seq>,
+    pub(super) full: watch::Sender<bool>,
     pub(super) options: LocalOptions,
     pub(super) hooks: Hooks,
     pub(super) buffer: Vec<u8>,
@@ -104,8 +95,12 @@ impl Writer {
     pub(super) fn run(mut self) {
         let mut group = Vec::new();
         while self.take(&mut group) {
-            if let Err(error) = self.commit(&group) {
-                (self.hooks.fatal)(&error);
+            if let Err(error) = self.commit_when_there_is_room(&group) {
+                if error.is_no_room() {
+                    tracing::warn!("the disk is full and the journal closes: what nobody was promised is not written");
+                } else {
+                    (self.hooks.fatal)(&error);
+                }
                 return;
             }
             self.publish(&mut group);
@@ -129,6 +124,34 @@ impl Writer {
             group.push(job);
         }
         true
+    }
+
+    /// Puts the group on the disk, however long that has no room for it; fails for no room only when the journal closes.
+    fn commit_when_there_is_room(&mut self, group: &[Job]) -> Result<(), JournalError> {
+        loop {
+            let done = self.commit(group);
+            let Err(error) = &done else {
+                if self.full.send_replace(false) {
+                    tracing::info!("there is room on the disk again");
+                }
+                return done;
+            };
+            if !error.is_no_room() {
+                return done;
+            }
+            if !self.full.send_replace(true) {
+                tracing::error!(
+                    error = error as &dyn std::error::Error,
+                    "the disk is full: the journal waits for room"
+                );
+            }
+            let mut state = self.shared.state.lock();
+            let open = |state: &mut State| !state.closed;
+            self.shared.work.wait_while_for(&mut state, open, limits::ROOM_RETRY);
+            if state.closed {
+                return done;
+            }
+        }
     }
 
     /// Puts the group on the disk.
@@ -160,9 +183,13 @@ impl Writer {
             }
         }
         let failed = || format!("cannot write the segment in {}", self.dir.display());
-        self.tail.file.write_all(&self.buffer).map_err(io_error(failed))?;
-        (self.hooks.before_sync)(last.batch.last()).map_err(io_error(failed))?;
-        self.tail.file.sync_data().map_err(io_error(failed))?;
+        let unsynced = || format!("the segment in {}", self.dir.display());
+        (self.hooks.before_write)().map_err(io_error(failed))?;
+        // At its place and not at a cursor, so that a write that found no room is made good by the next one.
+        let written = self.tail.file.write_all_at(&self.buffer, self.tail.offset);
+        written.map_err(io_error(failed))?;
+        (self.hooks.before_sync)(last.batch.last()).map_err(sync_error(unsynced))?;
+        self.tail.file.sync_data().map_err(sync_error(unsynced))?;
         self.tail.offset += self.buffer.len() as u64;
         // One huge batch must not hold its memory for ever.
         self.buffer.shrink_to(2 * limits::GROUP_BYTES);
@@ -170,8 +197,7 @@ impl Writer {
     }
 
     fn rotate(&mut self, first: Seq) -> Result<(), JournalError> {
-        self.trim()
-            .map_err(io_error(|| format!("cannot end a segment in {}", self.dir.display())))?;
+        self.trim()?;
         let segment = Segment::new(&self.dir, first);
         self.tail = segment.create(self.options.segment_bytes)?;
         self.shared.segments.write().push(segment);
@@ -179,9 +205,11 @@ impl Writer {
     }
 
     /// Gives back what was made ahead and not used.
-    fn trim(&self) -> io::Result<()> {
-        self.tail.file.set_len(self.tail.offset)?;
-        self.tail.file.sync_all()
+    fn trim(&self) -> Result<(), JournalError> {
+        let trimmed = self.tail.file.set_len(self.tail.offset);
+        trimmed.map_err(io_error(|| format!("cannot end a segment in {}", self.dir.display())))?;
+        let synced = self.tail.file.sync_all();
+        synced.map_err(sync_error(|| format!("a segment in {}", self.dir.display())))
     }
 
     /// Says that the group is durable, and hands it on. The watermark goes first: who subscribes between the two sees the

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::hooks::Wal;
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
-use crate::journal::JournalError;
+use crate::journal::{JournalError, end_process};
 
 /// The version of the tables. A file of another version is set aside and made again from the journal.
 const VERSION: i32 = 3;
@@ -115,11 +116,10 @@ impl Unusable {
 impl From<rusqlite::Error> for Unusable {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+            // The statements are ours: that SQL is wrong means that the tables are not.
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => {
                 Self::Rebuild(error.to_string())
             }
-            // The statements are ours: that SQL is wrong means that the tables are not.
-            Some(rusqlite::ErrorCode::Unknown) => Self::Rebuild(error.to_string()),
             _ => Self::Failed(error.into()),
         }
     }
@@ -147,7 +147,11 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // A power cut may take the last transactions: the journal has them.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // `SQLite`'s own checkpoint would keep a failed sync to itself.
+    connection.wal_hook(Some(|log: &mut Wal, pages| {
+        checkpoint(log, pages);
+        Ok(())
+    }))?;
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;
     if is_new {
         let transaction = connection.transaction()?;
@@ -163,6 +167,41 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
         }
     }
     Ok(connection)
+}
+
+/// Moves a long log into the file. What fails for now is done after the next commit.
+fn checkpoint(log: &mut Wal, pages: i32) {
+    if pages < CHECKPOINT_PAGES {
+        return;
+    }
+    let Err(error) = log.checkpoint() else { return };
+    match trouble(&error) {
+        Trouble::Unsynced => end_process(&error.into()),
+        // Somebody reads, as a rule.
+        Trouble::Passing | Trouble::Lasting => tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "the projections were not checkpointed"
+        ),
+    }
+}
+
+/// What an error of `SQLite` means for who writes.
+pub(super) enum Trouble {
+    /// It may pass: no room, or a disk that does not answer.
+    Passing,
+    /// Nobody can say what is on the disk.
+    Unsynced,
+    Lasting,
+}
+
+pub(super) fn trouble(error: &rusqlite::Error) -> Trouble {
+    use ErrorCode::{CannotOpen, DiskFull, SystemIoFailure};
+    let extended = error.sqlite_error().map_or(0, |error| error.extended_code);
+    match error.sqlite_error_code() {
+        Some(_) if [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC].contains(&extended) => Trouble::Unsynced,
+        Some(DiskFull | SystemIoFailure | CannotOpen) => Trouble::Passing,
+        _ => Trouble::Lasting,
+    }
 }
 
 /// What both kinds of connection need.

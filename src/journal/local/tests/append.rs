@@ -174,10 +174,11 @@ async fn after_a_failed_sync_nothing_is_durable_any_more() {
         fatal: Box::new({
             let ended = Arc::clone(&ended);
             move |error| {
-                assert!(matches!(error, JournalError::Io { .. }));
+                assert!(matches!(error, JournalError::Sync { .. }));
                 ended.store(true, Ordering::SeqCst);
             }
         }),
+        ..Hooks::default()
     };
     let journal = LocalJournal::open_with(dir.path(), small(), hooks).unwrap();
     let fence = journal.claim(HOME);

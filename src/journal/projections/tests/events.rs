@@ -1,6 +1,7 @@
 //! Events: filters, pages, and how long they are kept.
 
 use super::*;
+use crate::journal::Batch;
 
 fn event(kind: &str, agent: Option<AgentId>, body: &str) -> Record {
     Record::Event {

@@ -1,0 +1,107 @@
+//! The thread that tails the journal.
+//!
+//! A disk that is full or does not answer keeps it waiting, and loses nothing: the journal has what is not applied. A sync
+//! that failed ends the process, as it does for the journal.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::apply::{self, load_progress};
+use super::schema::{Trouble, Unusable, trouble};
+use super::{EVENTS_KEPT, GROUP, Progress, set_aside};
+use crate::journal::{Batch, end_process, limits};
+
+pub(super) struct Tail {
+    pub(super) connection: Connection,
+    pub(super) progress: watch::Sender<Progress>,
+    pub(super) stall: watch::Sender<Option<String>>,
+    pub(super) follower: mpsc::Receiver<Arc<Batch>>,
+    pub(super) stopped: oneshot::Receiver<()>,
+    pub(super) path: PathBuf,
+}
+
+impl Tail {
+    /// Ends when the journal or the owner does, or when the file cannot be written: who waits for a sequence is then told.
+    pub(super) fn run(mut self, runtime: &tokio::runtime::Runtime) {
+        let mut group = Vec::with_capacity(GROUP);
+        while runtime.block_on(self.next(&mut group)) {
+            while let Err(error) = self.apply(&group) {
+                match trouble(&error) {
+                    Trouble::Passing if runtime.block_on(self.wait(&error)) => {}
+                    Trouble::Passing => return,
+                    Trouble::Unsynced => end_process(&error.into()),
+                    Trouble::Lasting => return self.give_up(error),
+                }
+            }
+            group.clear();
+            if self.stall.send_replace(None).is_some() {
+                tracing::info!("the projections can be written again");
+            }
+        }
+        // Closing would do it only if no reader were open. What is not moved now is read again at the next start.
+        let moved = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = moved {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot checkpoint the projections"
+            );
+        }
+    }
+
+    /// Applies the group, or what of it is not applied yet.
+    fn apply(&mut self, group: &[Arc<Batch>]) -> Result<(), rusqlite::Error> {
+        let before = *self.progress.borrow();
+        let applied = apply::apply(&mut self.connection, before, group, EVENTS_KEPT);
+        let progress = match applied {
+            // The commit may be done all the same: the file itself says how far it is.
+            Err(error) if matches!(trouble(&error), Trouble::Passing) => {
+                let progress = load_progress(&self.connection)?;
+                if progress.applied <= before.applied {
+                    return Err(error);
+                }
+                progress
+            }
+            applied => applied?,
+        };
+        self.progress.send_replace(progress);
+        Ok(())
+    }
+
+    /// Says that nothing can be applied, and waits before the next try. False: the owner stops it.
+    async fn wait(&mut self, error: &rusqlite::Error) -> bool {
+        if self.stall.send_replace(Some(error.to_string())).is_none() {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "the projections cannot be written and lag"
+            );
+        }
+        tokio::time::timeout(limits::ROOM_RETRY, &mut self.stopped)
+            .await
+            .is_err()
+    }
+
+    fn give_up(&self, error: rusqlite::Error) {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "the projections cannot be written"
+        );
+        if let Unusable::Rebuild(problem) = error.into()
+            && let Err(error) = set_aside(&self.path, &problem)
+        {
+            tracing::error!(error = &error as &dyn std::error::Error, "the projections stay damaged");
+        }
+    }
+
+    async fn next(&mut self, group: &mut Vec<Arc<Batch>>) -> bool {
+        tokio::select! {
+            biased;
+            _ = &mut self.stopped => false,
+            received = self.follower.recv_many(group, GROUP) => received > 0,
+        }
+    }
+}

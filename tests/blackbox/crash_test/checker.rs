@@ -1,0 +1,153 @@
+//! The judge: holds what the clients were told against what became of it. Pure, so that it can be tested itself.
+
+mod agents;
+mod churn;
+mod messages;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::log::Records;
+use super::world::{READER, Told, World};
+
+/// What was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rule {
+    /// What was acknowledged is there.
+    NothingIsLost,
+    /// What was sent once is there once at most, and so is its effect.
+    NothingIsTwice,
+    /// What is there was sent, and as it was sent; what was refused is not there.
+    NothingIsInvented,
+    /// At rest each message is handled, or was given up because its receiver went away.
+    AllIsHandled,
+    /// Each request is answered once, and the client heard what the history says.
+    OneAnswer,
+    /// A counter's answers are the numbers from 1 on, and its state is the last of them.
+    CountersCount,
+    /// No money comes or goes, and each account holds what it was paid.
+    MoneyStays,
+    /// A token makes as many hops as it was sent for.
+    TokensArrive,
+    /// Messages of one sender to one receiver are handled in their order.
+    OrderIsKept,
+    /// An agent is where its last acknowledged operation put it.
+    ChurnIsKept,
+    /// The server gives no answer that it has no reason for.
+    NoSurprise,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Violation {
+    pub rule: Rule,
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.rule, self.detail)
+    }
+}
+
+/// Collects violations.
+#[derive(Debug, Default)]
+struct Findings(Vec<Violation>);
+
+impl Findings {
+    fn add(&mut self, rule: Rule, detail: impl fmt::Display) {
+        let detail = detail.to_string();
+        self.0.push(Violation { rule, detail });
+    }
+
+    fn hold(&mut self, rule: Rule, holds: bool, detail: impl FnOnce() -> String) {
+        if !holds {
+            self.add(rule, detail());
+        }
+    }
+}
+
+/// The history, without the reader's own messages, and with the ways to look into it.
+struct History<'a> {
+    told: Vec<&'a Told>,
+    /// The clients' messages, by their tags.
+    by_tag: BTreeMap<&'a str, Vec<&'a Told>>,
+    /// What answers a tag.
+    answers: BTreeMap<&'a str, Vec<&'a Told>>,
+    /// What the turn of a message sent to agents, by the message's id.
+    caused: BTreeMap<&'a str, Vec<&'a Told>>,
+}
+
+impl Told {
+    fn is_of_client(&self) -> bool {
+        self.sender.starts_with("client:")
+    }
+
+    fn is_for_client(&self) -> bool {
+        self.receiver.starts_with("client:")
+    }
+}
+
+impl<'a> History<'a> {
+    fn of(world: &'a World) -> Self {
+        let told: Vec<_> = world
+            .history
+            .iter()
+            .filter(|told| told.sender != READER && told.receiver != READER)
+            .collect();
+        let (mut by_tag, mut answers, mut caused) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let add = |index: &mut BTreeMap<&'a str, Vec<&'a Told>>, key: Option<&'a String>, told| {
+            if let Some(key) = key {
+                index.entry(key.as_str()).or_default().push(told);
+            }
+        };
+        for &one in &told {
+            if one.is_of_client() {
+                add(&mut by_tag, one.tag.as_ref(), one);
+            }
+            if one.is_for_client() {
+                add(&mut answers, one.answers.as_ref(), one);
+            } else {
+                add(&mut caused, one.cause.as_ref(), one);
+            }
+        }
+        Self {
+            told,
+            by_tag,
+            answers,
+            caused,
+        }
+    }
+
+    fn at<'b>(index: &'b BTreeMap<&'a str, Vec<&'a Told>>, key: &str) -> &'b [&'a Told] {
+        index.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    fn sent_as(&self, tag: &str) -> &[&'a Told] {
+        Self::at(&self.by_tag, tag)
+    }
+
+    fn answers_to(&self, tag: &str) -> &[&'a Told] {
+        Self::at(&self.answers, tag)
+    }
+
+    fn caused_by(&self, id: &str) -> &[&'a Told] {
+        Self::at(&self.caused, id)
+    }
+}
+
+pub(crate) fn check(records: &Records, world: &World) -> Vec<Violation> {
+    let mut findings = Findings::default();
+    let history = History::of(world);
+    messages::check(records, &history, &mut findings);
+    agents::counters(world, &history, &mut findings);
+    agents::accounts(records, world, &history, &mut findings);
+    agents::tokens(records, world, &history, &mut findings);
+    agents::chains(records, world, &history, &mut findings);
+    churn::check(&records.steps, &mut findings);
+    for surprise in &records.surprises {
+        findings.add(Rule::NoSurprise, surprise);
+    }
+    findings.0
+}

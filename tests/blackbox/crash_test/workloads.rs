@@ -1,0 +1,253 @@
+//! The clients. Each does one thing after the other until the server is gone, and logs what it was told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::agents;
+use super::churn;
+use super::log::{Log, Outcome, Sent, What};
+use crate::client::Client;
+use crate::guests;
+use crate::harness::TestNode;
+
+pub(crate) const COUNTERS: usize = 2;
+pub(crate) const ACCOUNTS: usize = 5;
+pub(crate) const RING: usize = 4;
+pub(crate) const CHAINS: usize = 2;
+/// Agents of a chain.
+pub(crate) const LINKS: usize = 3;
+/// The link that takes its time with each number, more than a client with sending one, so that there is a queue when the fault
+/// comes.
+const SLOW: (usize, usize) = (0, 0);
+const WORK: Duration = Duration::from_millis(20);
+/// Numbers that a client sends at a stretch, on average, and the time that the slow link then has to come after it.
+const BURST: u32 = 8;
+const PAUSE: Duration = Duration::from_millis(300);
+/// The work of every other counter. Whoever waits for an answer keeps its queue short.
+const COUNTING_MILLIS: u64 = 10;
+/// The client that hears of each token that has arrived.
+pub(crate) const WATCHER: &str = "watcher";
+
+const LONGEST_WAY: u64 = 40;
+const HIGHEST_AMOUNT: u64 = 1_000;
+/// How long a client thinks at most between two messages, so that long runs have histories of a size to be read.
+const THINKS: Duration = Duration::from_millis(20);
+
+pub(crate) fn counter(number: usize) -> String {
+    format!("counter-{number}")
+}
+
+pub(crate) fn account(number: usize) -> String {
+    format!("account-{number}")
+}
+
+pub(crate) fn ring(number: u64) -> String {
+    format!("ring-{}", number % RING as u64)
+}
+
+pub(crate) fn link(chain: usize, number: usize) -> String {
+    format!("chain-{chain}-{number}")
+}
+
+/// Deploys all agents that are always there.
+pub(crate) async fn deploy(node: &TestNode) {
+    for n in 0..COUNTERS {
+        let module = guests::slow_counter(if n % 2 == 0 { 0 } else { COUNTING_MILLIS });
+        node.deploy_as(json!({"name": counter(n)}), module).await;
+    }
+    for n in 0..ACCOUNTS {
+        // It breaks often, and is not to be given up for that.
+        let supervision = json!({"intensity": 10_000, "period": "1s", "backoff": {"min": "1ms", "max": "5ms"}});
+        let config = json!({"name": account(n), "supervision": supervision});
+        node.deploy_as(config, agents::account()).await;
+    }
+    for n in 0..RING as u64 {
+        node.deploy_as(json!({"name": ring(n)}), agents::ring(&ring(n + 1), WATCHER))
+            .await;
+    }
+    for chain in 0..CHAINS {
+        for n in 0..LINKS {
+            let next = (n + 1 < LINKS).then(|| link(chain, n + 1));
+            let module = agents::link(next.as_deref(), if (chain, n) == SLOW { WORK } else { Duration::ZERO });
+            node.deploy_as(json!({"name": link(chain, n)}), module).await;
+        }
+    }
+}
+
+/// A client in one round.
+pub(crate) struct Worker {
+    name: String,
+    pub client: Client,
+    pub log: Arc<Log>,
+    pub dice: StdRng,
+}
+
+/// The server is gone, or about to go.
+pub(crate) struct Gone;
+
+/// Starts all clients of a round.
+pub(crate) fn start(node: &TestNode, log: &Arc<Log>, seed: u64) -> JoinSet<()> {
+    let mut clients = JoinSet::new();
+    let worker = |kind: &str, number: usize| {
+        let name = format!("{kind}-{number}");
+        let own = name
+            .bytes()
+            .fold(seed, |seed, byte| seed.wrapping_mul(31) ^ u64::from(byte));
+        Worker {
+            name,
+            client: node.client(),
+            log: log.clone(),
+            dice: StdRng::seed_from_u64(own ^ log.round() as u64),
+        }
+    };
+    for n in 0..3 {
+        clients.spawn(worker("counting", n).count());
+        clients.spawn(worker("paying", n).pay());
+        clients.spawn(worker("passing", n).pass());
+    }
+    for chain in 0..CHAINS {
+        clients.spawn(worker("numbering", chain).number(chain));
+    }
+    clients.spawn(worker("poking", 0).poke());
+    for n in 0..churn::WORKERS {
+        clients.spawn(churn::live(worker("churning", n), n));
+    }
+    clients
+}
+
+impl Worker {
+    async fn count(mut self) {
+        loop {
+            self.think().await;
+            let receiver = counter(self.dice.random_range(0..COUNTERS));
+            if self.request(&receiver, What::Count, &json!(null)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn pay(mut self) {
+        loop {
+            self.think().await;
+            let from = self.dice.random_range(0..ACCOUNTS);
+            let to = self.dice.random_range(0..ACCOUNTS); // to itself, now and then
+            let amount = self.dice.random_range(1..=HIGHEST_AMOUNT);
+            let content = json!({"amount": amount, "pay": account(to)});
+            let what = What::Pay { from, to, amount };
+            if self.request(&account(from), what, &content).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn pass(mut self) {
+        loop {
+            self.think().await;
+            let hops = self.dice.random_range(0..=LONGEST_WAY);
+            let receiver = ring(0);
+            let content = json!({"left": hops});
+            if self.tell(&receiver, What::Token { hops }, &content).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn number(mut self, chain: usize) {
+        loop {
+            if self.dice.random_ratio(1, BURST) {
+                tokio::time::sleep(PAUSE).await;
+            }
+            let n = self.log.next_number();
+            let content = json!({"number": n});
+            let what = What::Number { chain, n };
+            if self.tell(&link(chain, 0), what, &content).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn poke(mut self) {
+        loop {
+            self.think().await;
+            let receiver = churn::any_name(&mut self.dice);
+            if self.request(&receiver, What::Poke, &json!(null)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    pub(crate) async fn think(&mut self) {
+        let micros = u64::try_from(THINKS.as_micros()).expect("a short time");
+        tokio::time::sleep(Duration::from_micros(self.dice.random_range(0..micros))).await;
+    }
+
+    /// Sends a request, and waits for the answer in one of two cases.
+    async fn request(&mut self, receiver: &str, what: What, content: &Value) -> Result<(), Gone> {
+        let wait = self.dice.random_bool(0.5);
+        self.say("request", wait, receiver, what, content).await
+    }
+
+    /// Sends what asks for no answer.
+    async fn tell(&mut self, receiver: &str, what: What, content: &Value) -> Result<(), Gone> {
+        self.say("inform", false, receiver, what, content).await
+    }
+
+    async fn say(&mut self, act: &str, wait: bool, receiver: &str, what: What, content: &Value) -> Result<(), Gone> {
+        let tag = format!("{}-{}", self.name, self.log.next_number());
+        let conversation = match what {
+            What::Token { .. } => tag.clone(),
+            What::Count | What::Poke | What::Pay { .. } | What::Number { .. } => format!("talk-{}", self.name),
+        };
+        let message = json!({
+            "performative": act, "sender": self.name, "receiver": receiver, "content": content,
+            "conversation_id": conversation, "reply_with": tag,
+        });
+        let path = if wait {
+            "/api/v1/messages/wait"
+        } else {
+            "/api/v1/messages"
+        };
+        let answer = Client::try_answer(self.client.request(Method::POST, path).json(&message)).await;
+        let (outcome, goes_on) = match &answer {
+            None => (Outcome::Unknown, Err(Gone)),
+            Some(answer) => match answer.status {
+                200 => {
+                    let id = answer.body["message_id"].as_str().unwrap().to_owned();
+                    let told = &answer.body["reply"]["content"];
+                    let content = told.clone();
+                    (
+                        if wait {
+                            Outcome::Answered { id, content }
+                        } else {
+                            Outcome::Acknowledged { id }
+                        },
+                        Ok(()),
+                    )
+                }
+                429 => (Outcome::Refused, Ok(())),
+                404 | 409 if what == What::Poke => (Outcome::Refused, Ok(())),
+                503 => (Outcome::Unknown, Err(Gone)),
+                status => {
+                    self.log
+                        .surprise(format_args!("{tag} to {receiver}: {status} {}", answer.body));
+                    (Outcome::Unknown, Ok(()))
+                }
+            },
+        };
+        self.log.sent(Sent {
+            round: self.log.round(),
+            tag,
+            what,
+            sender: self.name.clone(),
+            receiver: receiver.to_owned(),
+            outcome,
+        });
+        goes_on
+    }
+}
