@@ -9,7 +9,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, ConfigError};
 use crate::message::Durability;
 
+mod backup;
 mod demo;
+mod doctor;
 mod serve;
 mod tree_file;
 
@@ -25,6 +27,18 @@ struct Cli {
 enum Command {
     /// Run the server until SIGTERM or Ctrl-C.
     Serve(ServeArgs),
+    /// Copy the data folder of a running server, whole and consistent, to a folder of its machine.
+    ///
+    /// Everything that was acknowledged before the call is in the copy. The server goes on meanwhile.
+    Backup(BackupArgs),
+    /// Make a data folder from a backup.
+    ///
+    /// Every file is checked against the backup's manifest before the first is written.
+    Restore(RestoreArgs),
+    /// Look at a data folder that no server uses, and mend it. Exit status: 0 sound, 1 findings.
+    ///
+    /// Reads every frame of the log, every module and the projections. Without --rebuild or --salvage nothing is changed.
+    Doctor(DoctorArgs),
     /// Play a story on a server of its own: a buyer, three sellers, a crash, a deal.
     Demo(DemoArgs),
 }
@@ -52,6 +66,39 @@ struct ServeArgs {
     /// Write the addresses as JSON to this file once both listen.
     #[arg(long, value_name = "FILE")]
     addr_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct BackupArgs {
+    /// Folder of the backup, which must not exist or be empty.
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// The server's REST address. It must run on this machine: it writes the folder itself.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    server: String,
+}
+
+#[derive(Debug, Args)]
+struct RestoreArgs {
+    /// Folder of the backup.
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// The data folder to make, which must not exist or be empty.
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct DoctorArgs {
+    /// The data folder.
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Make the projections again from the log. Refused if segments that they would be made from are gone.
+    #[arg(long, conflicts_with = "salvage")]
+    rebuild: bool,
+    /// Cut a damaged log: what is before the damage stays, what is damaged or after it is put aside in `damaged-<time>`.
+    #[arg(long)]
+    salvage: bool,
 }
 
 #[derive(Debug, Args)]
@@ -97,6 +144,9 @@ pub fn main() -> ExitCode {
             Ok((config, addr_file)) => runtime.block_on(serve::serve(config, addr_file)),
             Err(error) => Err(error.into()),
         },
+        Command::Backup(args) => runtime.block_on(backup::backup(&args.to, &args.server)),
+        Command::Restore(args) => backup::restore(&args.from, &args.data_dir),
+        Command::Doctor(args) => doctor::doctor(&args.data_dir, args.rebuild, args.salvage),
         Command::Demo(args) => runtime.block_on(demo::demo(args.listen, args.keep)),
     };
     // Blocking work that is still going on (a compilation) is not waited for: nothing durable hangs on it.

@@ -13,6 +13,10 @@ use crate::agent::spec::Ceilings;
 use crate::message::Durability;
 use crate::quantity::{ByteSize, Span};
 
+mod retention;
+
+pub use retention::{AtMost, Retention};
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -28,6 +32,8 @@ pub struct Config {
     /// Supervision groups and agents to be there at start (a TOML file).
     pub tree: Option<PathBuf>,
     pub limits: Limits,
+    /// How much of the log is kept.
+    pub retention: Retention,
     /// The most that any agent may ask for.
     pub ceilings: Ceilings,
     /// How long a shutdown waits for turns in flight.
@@ -63,6 +69,7 @@ impl Default for Config {
             partitions: 64,
             tree: None,
             limits: Limits::default(),
+            retention: Retention::default(),
             ceilings: Ceilings::default(),
             shutdown: Span(std::time::Duration::from_secs(10)),
             log_json: false,
@@ -122,6 +129,10 @@ impl Config {
                     ),
                 );
             }
+        }
+        if self.retention.segment.bytes() < Retention::SMALLEST_SEGMENT {
+            let least = Retention::SMALLEST_SEGMENT;
+            return invalid("retention.segment", format!("must be at least {least} bytes"));
         }
         if self.limits.rest_workers == 0 {
             return invalid("limits.rest_workers", "must be at least 1".to_owned());

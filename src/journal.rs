@@ -22,6 +22,8 @@ use crate::message::Message;
 use crate::time::Timestamp;
 use crate::timer::TimerChange;
 
+pub mod backup;
+pub mod doctor;
 pub mod local;
 pub mod memory;
 pub mod projections;
@@ -187,6 +189,11 @@ pub enum JournalError {
     Sync { what: String, source: std::io::Error },
     #[error("the projections: {0}")]
     Projection(#[from] rusqlite::Error),
+    #[error(
+        "the projections cannot be used ({problem}) and cannot be made again, because the log begins with record {oldest}; \
+         restore the data folder from a backup with `caxton restore`, or use the release that wrote it"
+    )]
+    Irreplaceable { problem: String, oldest: Seq },
 }
 
 impl JournalError {
@@ -217,7 +224,8 @@ impl From<JournalError> for Error {
             | JournalError::Damaged { .. }
             | JournalError::Io { .. }
             | JournalError::Sync { .. }
-            | JournalError::Projection(_)) => Self::internal(other),
+            | JournalError::Projection(_)
+            | JournalError::Irreplaceable { .. }) => Self::internal(other),
         }
     }
 }
@@ -243,7 +251,11 @@ pub trait Journal: Send + Sync + 'static {
     /// [`limits::FOLLOWER_BATCHES`] behind; a dropped receiver is forgotten.
     fn follow(&self) -> mpsc::Receiver<Arc<Batch>>;
 
-    /// Durable batches whose last record is after `seq`, oldest first, at most `max`.
+    /// The oldest record that is still there, or the first to come if there is none.
+    fn oldest(&self) -> watch::Receiver<Seq>;
+
+    /// Durable batches whose last record is after `seq`, oldest first, at most `max`. They begin later, with the oldest that
+    /// is there, when what followed on `seq` is gone.
     fn read_after(&self, seq: Seq, max: usize) -> Result<Vec<Arc<Batch>>, JournalError>;
 
     /// Stores a module under its digest, durably. Storing it again changes nothing.

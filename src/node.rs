@@ -15,6 +15,7 @@ use crate::directory::{Directory, Entry, Standing};
 use crate::error::{Error, Result};
 use crate::events::{Event, Fanout};
 use crate::id::{Partition, Seq};
+use crate::journal::local::LocalJournal;
 use crate::journal::projections::{MessageQuery, Page, Projections, Stored};
 use crate::journal::{Journal, until_durable};
 use crate::message::{Address, Draft, Durability};
@@ -22,12 +23,14 @@ use crate::router::{Expected, RouterMessage, Shared};
 
 mod agents;
 pub mod answers;
+mod backup;
 mod disk;
 mod groups;
 mod lifecycle;
 mod measure;
 mod replay;
 mod restore;
+mod retention;
 mod start;
 mod stopping;
 mod supervise;
@@ -48,6 +51,8 @@ pub struct Node {
     /// The folder of a node that keeps nothing goes with it.
     _scratch: Option<tempfile::TempDir>,
     journal: Arc<dyn Journal>,
+    /// The same journal, where it is one of files. None: the node keeps nothing.
+    files: Option<Arc<LocalJournal>>,
     projections: Arc<Projections>,
     runtime: Arc<crate::wasm::Runtime>,
     directory: Arc<Directory>,
@@ -61,6 +66,7 @@ pub struct Node {
     send_kib: Arc<Semaphore>,
     /// Held while a piece of the journal is in memory for a subscriber that comes back.
     replaying: Arc<Mutex<()>>,
+    upkeep: backup::Upkeep,
     system: Mutex<System>,
     tree: tokio::sync::OnceCell<supervisors::Tree>,
     stopping: AtomicBool,

@@ -17,6 +17,7 @@
 //! | `GET /api/v1/supervision/tree`, `GET /api/v1/supervision/events` | 200 |
 //! | `POST /api/v1/supervision/actions` | 200 once it is done |
 //! | `GET /api/v1/metrics/system`, `/agents/{id}`, `/supervision` | 200 |
+//! | `POST /api/v1/system/backup` | 200 once it is whole |
 //! | `GET /healthz`, `GET /metrics` | 200 |
 //! | `GET /readyz` | 200, or 503 `UNAVAILABLE` |
 //! | `GET /ws`, `GET /api/v1/ws` | 101 |
@@ -237,6 +238,11 @@ fn routes(config: &mut web::ServiceConfig) {
             "/api/v1/metrics/agents/{id}",
             "GET, HEAD",
             [get(metrics::agent)],
+        ))
+        .service(resource(
+            "/api/v1/system/backup",
+            "POST",
+            [web::post().to(system::backup)],
         ))
         .configure(supervised)
         .default_service(web::to(|request: HttpRequest| async move {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
+use crate::journal::JournalError;
+use crate::node::StartError;
 use crate::server::Server;
 
 pub(super) async fn serve(config: Config, addr_file: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
@@ -13,7 +15,10 @@ pub(super) async fn serve(config: Config, addr_file: Option<PathBuf>) -> Result<
     // Before anything listens: a signal that comes early must not end the process half started.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let server = Server::start(config).await?;
+    let data_dir = config.data_dir.clone();
+    let server = Server::start(config)
+        .await
+        .map_err(|error| with_mend(error, &data_dir))?;
     if let Some(tree) = &server.node().config().tree
         && let Err(error) = super::tree_file::apply(server.node(), tree).await
     {
@@ -39,6 +44,19 @@ pub(super) async fn serve(config: Config, addr_file: Option<PathBuf>) -> Result<
         return Err("the supervision tree gave up; see the log for what failed".into());
     }
     Ok(())
+}
+
+/// An error that the doctor can help with says so.
+fn with_mend(error: StartError, data_dir: &Path) -> Box<dyn Error> {
+    if matches!(error, StartError::Journal(JournalError::Damaged { .. })) {
+        let dir = data_dir.display();
+        return format!(
+            "{error}\n  mend: `caxton doctor --data-dir {dir}` finds all that is damaged, and with --salvage keeps what is \
+             before it; or restore a backup with `caxton restore`"
+        )
+        .into();
+    }
+    error.into()
 }
 
 /// Writes a file so that a reader sees all of it or nothing.

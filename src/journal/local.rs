@@ -7,11 +7,16 @@
 //! ```text
 //! <dir>/LOCK                      held by the server that uses the folder
 //! <dir>/FORMAT                    the version of the format, a decimal number
+//! <dir>/OLDEST                    the record that the log begins with since segments went; absent: 1
 //! <dir>/journal/<first seq>.log   segments
 //! <dir>/modules/<sha256>.wasm     modules
 //! ```
 
+mod copy;
 mod folder;
+mod inspect;
+mod retention;
+mod salvage;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -29,13 +34,18 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use self::folder::Modules;
+pub(super) use self::folder::{create as create_folder, lock as lock_folder, module_file};
+pub(super) use self::inspect::{Log, Mend, Problem, look, modules as look_at_modules};
+pub use self::retention::Keep;
+pub(super) use self::salvage::{begin_after, cut};
+pub(super) use self::segment::sync_dir;
 use self::segment::{Header, Reader, Segment, Tail, damaged};
 use self::writer::{Hooks, Job, Shared, State, Writer};
 use super::{Appended, Batch, Journal, JournalError, Record, limits, wire};
 use crate::id::{Digest, Fence, Partition, Seq};
 
 /// The version of the folder and of its segments.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 
 fn io_error(what: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> JournalError {
     |source| JournalError::Io { what: what(), source }
@@ -82,9 +92,11 @@ impl Default for LocalOptions {
 /// See the module.
 pub struct LocalJournal {
     shared: Arc<Shared>,
+    /// The data folder.
+    dir: PathBuf,
     durable: watch::Receiver<Seq>,
     full: watch::Receiver<bool>,
-    folder: PathBuf,
+    oldest: watch::Sender<Seq>,
     modules: Modules,
     options: LocalOptions,
     writer: Mutex<Option<(JoinHandle<()>, File)>>,
@@ -109,11 +121,12 @@ impl LocalJournal {
         let lock = folder::lock(dir)?;
         folder::check_format(dir)?;
         let modules = Modules::open(dir.join("modules"))?;
-        let folder = dir.to_owned();
-        let dir = dir.join("journal");
+        let oldest = folder::oldest(dir)?;
+        let (root, dir) = (dir.to_owned(), dir.join("journal"));
         folder::create(&dir)?;
-        let mut segments = segment::list(&dir)?;
-        let (tail, next) = open_segments(&mut segments, &dir, &options)?;
+        let mut segments = segment::list(&dir, |draft| fs::remove_file(draft))?;
+        let (tail, next) = open_segments(&mut segments, &dir, &options, oldest)?;
+        let (oldest, _) = watch::channel(segments[0].first);
         let (durable, watermark) = watch::channel(Seq(next.0 - 1));
         let (full, fullness) = watch::channel(false);
         let shared = Arc::new(Shared {
@@ -144,9 +157,10 @@ impl LocalJournal {
             .map_err(io_error(|| "cannot start the journal's writer".to_owned()))?;
         Ok(Arc::new(Self {
             shared,
+            dir: root,
             durable: watermark,
             full: fullness,
-            folder,
+            oldest,
             modules,
             options,
             writer: Mutex::new(Some((thread, lock))),
@@ -164,12 +178,18 @@ impl LocalJournal {
             let (path, first, offset) = {
                 let segments = self.shared.segments.read();
                 let at = segments.partition_point(|segment| segment.first <= wanted);
-                let segment = at.checked_sub(1).map(|at| &segments[at]);
-                let segment =
-                    segment.ok_or_else(|| damaged(Path::new("journal"), 0, "the first segment is missing"))?;
+                let Some(at) = at.checked_sub(1) else {
+                    // Retention took what came before the first.
+                    after = Seq(segments[0].first.0 - 1);
+                    continue;
+                };
+                let segment = &segments[at];
                 (segment.path.clone(), segment.first, segment.offset_before(wanted))
             };
-            let mut reader = Reader::open(path, first, offset)?;
+            let mut reader = match Reader::open(path, first, offset) {
+                Err(_) if *self.oldest.borrow() > first => continue, // it took this one meanwhile
+                opened => opened?,
+            };
             let mut reached = None;
             while !enough(after, batches.len(), bytes) {
                 let Some((frame, offset, payload)) = reader.next_after(after)? else {
@@ -206,14 +226,22 @@ impl LocalJournal {
 }
 
 /// Looks at the segments as `options` say, cuts a torn tail off, and opens the last for writing.
-fn open_segments(segments: &mut Vec<Segment>, dir: &Path, options: &LocalOptions) -> Result<(Tail, Seq), JournalError> {
+fn open_segments(
+    segments: &mut Vec<Segment>,
+    dir: &Path,
+    options: &LocalOptions,
+    oldest: Seq,
+) -> Result<(Tail, Seq), JournalError> {
     let Some(at_last) = segments.len().checked_sub(1) else {
+        if oldest > Seq(1) {
+            return Err(damaged(dir, 0, "all segments are missing"));
+        }
         let segment = Segment::new(dir, Seq(1));
         let tail = segment.create(options.segment_bytes)?;
         segments.push(segment);
         return Ok((tail, Seq(1)));
     };
-    if segments[0].first != Seq(1) {
+    if segments[0].first > oldest {
         return Err(damaged(&segments[0].path, 0, "an earlier segment is missing"));
     }
     if options.check == Check::Everything {
@@ -347,6 +375,10 @@ impl Journal for LocalJournal {
         receiver
     }
 
+    fn oldest(&self) -> watch::Receiver<Seq> {
+        self.oldest.subscribe()
+    }
+
     fn read_after(&self, seq: Seq, max: usize) -> Result<Vec<Arc<Batch>>, JournalError> {
         self.read(seq, max)
     }
@@ -369,7 +401,7 @@ impl Journal for LocalJournal {
     }
 
     fn free_bytes(&self) -> Result<u64, JournalError> {
-        folder::free_bytes(&self.folder).map_err(io_error(|| "cannot ask how much room the disk has".to_owned()))
+        folder::free_bytes(&self.dir).map_err(io_error(|| "cannot ask how much room the disk has".to_owned()))
     }
 
     /// Dropping does the same. What is queued on a full disk is forgotten, as in a crash: nobody was told that it was durable.

@@ -25,6 +25,7 @@ pub struct MemoryJournal {
     state: Mutex<State>,
     durable: watch::Sender<Seq>,
     modules: RwLock<HashMap<Digest, Bytes>>,
+    oldest: watch::Sender<Seq>,
     /// It never is.
     full: watch::Sender<bool>,
 }
@@ -52,6 +53,7 @@ impl MemoryJournal {
             }),
             durable: watch::Sender::new(Seq(0)),
             modules: RwLock::default(),
+            oldest: watch::Sender::new(Seq(1)),
             full: watch::Sender::new(false),
         })
     }
@@ -135,6 +137,8 @@ impl Journal for MemoryJournal {
                 let last = batch.last();
                 state.next = Seq(last.0 + 1);
                 state.keep(&batch, bytes);
+                let oldest = state.kept.front().map_or(first, |(batch, _)| batch.first);
+                self.oldest.send_replace(oldest);
                 self.durable.send_replace(last);
                 for place in places {
                     place.send(Arc::clone(&batch));
@@ -156,6 +160,10 @@ impl Journal for MemoryJournal {
         let (sender, receiver) = mpsc::channel(limits::FOLLOWER_BATCHES);
         self.state.lock().followers.push(sender);
         receiver
+    }
+
+    fn oldest(&self) -> watch::Receiver<Seq> {
+        self.oldest.subscribe()
     }
 
     fn read_after(&self, seq: Seq, max: usize) -> Result<Vec<Arc<Batch>>, JournalError> {
@@ -259,6 +267,7 @@ mod tests {
         }
         let kept = journal.read_after(Seq(0), 9).unwrap();
         assert_eq!(kept.iter().map(|batch| batch.first.0).collect::<Vec<_>>(), [3]);
+        assert_eq!(*journal.oldest().borrow(), Seq(3));
     }
 
     #[tokio::test]

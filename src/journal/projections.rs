@@ -3,11 +3,12 @@
 //! Purpose: history, catalog, state, queues and sessions, kept by a thread that tails the journal.
 //! Owner: whoever opened it; two must not be open on one folder.
 //! Invariant: all that is in the file follows from the journal up to `applied`. A file that is lost, damaged or of another
-//! version is made again.
+//! version is made again, as long as the journal has all of its records; else it is the only one, and is never touched.
 //!
 //! A query answers as of some sequence; [`Projections::seen`] waits for the caller's own writes.
 
 mod apply;
+mod catch_up;
 mod events;
 mod query;
 mod recover;
@@ -16,9 +17,8 @@ mod sessions;
 mod tail;
 #[cfg(test)]
 mod tests;
+pub(super) mod upkeep;
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -29,7 +29,7 @@ use rusqlite::types::Value;
 use tokio::sync::{Semaphore, oneshot, watch};
 use uuid::Uuid;
 
-use self::apply::load_progress;
+use self::catch_up::{catch_up, set_aside};
 pub use self::events::{EventPage, EventQuery, StoredEvent};
 pub use self::query::{MessageQuery, Page, QueryError, Stored, limits as query_limits};
 pub use self::recover::{OpenSession, Pending, Recovered};
@@ -46,6 +46,8 @@ const READERS: usize = 4;
 
 /// Events of the history; when one more comes, the oldest goes. The journal still has it.
 pub const EVENTS_KEPT: u64 = 1_000_000;
+
+const FILE: &str = "projections.db";
 
 /// Where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -159,11 +161,21 @@ impl std::fmt::Debug for Projections {
 impl Projections {
     /// Opens `<dir>/projections.db` or makes it, and returns when it has applied all that is durable now. Blocks.
     pub fn open(dir: &Path, journal: &dyn Journal) -> Result<Arc<Self>, JournalError> {
-        let path = dir.join("projections.db");
+        let path = dir.join(FILE);
+        let oldest = journal.oldest();
+        if *oldest.borrow() > Seq(1) && !path.exists() {
+            let problem = "there is no file".to_owned();
+            let oldest = *oldest.borrow();
+            return Err(JournalError::Irreplaceable { problem, oldest });
+        }
         // Before the journal is read, so that nothing falls between what is read and what comes.
         let follower = journal.follow();
         let opened = catch_up(&path, journal).or_else(|unusable| match unusable {
             Unusable::Failed(error) => Err(error),
+            Unusable::Rebuild(problem) if *oldest.borrow() > Seq(1) => Err(JournalError::Irreplaceable {
+                problem,
+                oldest: *oldest.borrow(),
+            }),
             Unusable::Rebuild(problem) => {
                 set_aside(&path, &problem)?;
                 catch_up(&path, journal).map_err(|unusable| unusable.into_error(&path))
@@ -187,6 +199,7 @@ impl Projections {
             progress: sender,
             stall,
             follower,
+            oldest,
             stopped,
             path: path.clone(),
         };
@@ -322,46 +335,4 @@ impl Readers {
         }
         answer
     }
-}
-
-/// Opens the file and applies what the journal has beyond it.
-fn catch_up(path: &Path, journal: &dyn Journal) -> Result<(Connection, Progress), Unusable> {
-    let mut connection = schema::open_writer(path)?;
-    let mut progress = load_progress(&connection)?;
-    let durable = *journal.durable().borrow();
-    if progress.applied > durable {
-        return Err(Unusable::Rebuild(format!(
-            "it is at {} and the journal at {durable}",
-            progress.applied
-        )));
-    }
-    while progress.applied < durable {
-        let batches = journal.read_after(progress.applied, GROUP)?;
-        progress = apply::apply(&mut connection, progress, &batches, EVENTS_KEPT)?;
-    }
-    Ok((connection, progress))
-}
-
-/// Keeps a file that cannot be used for who wants to know why; one is enough.
-fn set_aside(path: &Path, problem: &str) -> Result<(), JournalError> {
-    let aside = path.with_extension("db.damaged");
-    tracing::warn!(
-        file = %path.display(), kept_as = %aside.display(), problem,
-        "the projections cannot be used and are made again from the journal"
-    );
-    let move_all = || -> io::Result<()> {
-        fs::rename(path, &aside)?;
-        // A log that stayed behind would be taken for the new file's.
-        for extension in ["db-wal", "db-shm"] {
-            match fs::remove_file(path.with_extension(extension)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-        }
-        Ok(())
-    };
-    move_all().map_err(|source| JournalError::Io {
-        what: format!("cannot set {} aside", path.display()),
-        source,
-    })
 }

@@ -1,18 +1,87 @@
 //! Records for the tests of this module: by hand and by chance.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::{Dispatch, Record, Turn, TurnEnd};
+use super::local::{LocalJournal, LocalOptions};
+use super::projections::Projections;
+use super::{Dispatch, Journal, Record, Turn, TurnEnd};
 use crate::fipa::Performative;
-use crate::id::{AgentId, MessageId};
+use crate::id::{AgentId, Fence, MessageId, Partition, Seq};
 use crate::message::{Address, Content, Message};
 use crate::time::Timestamp;
 use crate::timer::{Timer, TimerChange};
+
+/// A data folder in use: a log of small segments and its projections.
+pub(super) struct Used {
+    pub(super) projections: Arc<Projections>,
+    pub(super) journal: Arc<LocalJournal>,
+    fence: Fence,
+    pub(super) dir: TempDir,
+}
+
+impl Used {
+    pub(super) fn new() -> Self {
+        Self::open(tempfile::tempdir().unwrap())
+    }
+
+    pub(super) fn open(dir: TempDir) -> Self {
+        let options = LocalOptions {
+            segment_bytes: 4_096,
+            ..LocalOptions::default()
+        };
+        let journal = LocalJournal::open(dir.path(), options).unwrap();
+        let projections = Projections::open(dir.path(), &*journal).unwrap();
+        let fence = journal.claim(Partition(0));
+        Self {
+            projections,
+            journal,
+            fence,
+            dir,
+        }
+    }
+
+    pub(super) async fn write(&self, records: Vec<Record>) -> Seq {
+        let records = records.into_iter().map(|record| (Partition(0), record)).collect();
+        let seq = self.journal.append(Partition(0), self.fence, records).await.unwrap();
+        self.projections.seen(seq).await.unwrap();
+        seq
+    }
+
+    /// Events, each its own group, so many that the log has several segments.
+    pub(super) async fn fill(&self) {
+        for n in 0..100 {
+            self.write(vec![event(&format!("{{\"n\":\"{n:0100}\"}}"))]).await;
+        }
+    }
+
+    pub(super) fn close(self) -> TempDir {
+        self.journal.close();
+        self.dir
+    }
+}
+
+/// The segments of a data folder, in order.
+pub(super) fn segment_files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir.join("journal")).unwrap();
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// Flips a bit of a file.
+pub(super) fn flip(file: &Path, at: usize) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[at] ^= 1;
+    fs::write(file, bytes).unwrap();
+}
 
 /// A request without anything optional.
 pub(super) fn message(sender: Address, receivers: Vec<Address>) -> Message {

@@ -38,7 +38,9 @@ impl Node {
 
 impl Replayed {
     fn of(seq: Seq, end: Seq, batches: &[impl AsRef<Batch>]) -> Self {
-        let first = batches.first().map(|batch| batch.as_ref().first);
+        // Without any, all that was up to the end is gone, if there was something.
+        let none = (seq < end).then_some(Seq(end.0 + 1));
+        let first = batches.first().map(|batch| batch.as_ref().first).or(none);
         let events = batches.iter().flat_map(|batch| {
             let batch = batch.as_ref();
             let records = (batch.first.0..).zip(&batch.records);
@@ -47,7 +49,7 @@ impl Replayed {
         Self {
             events: events.collect(),
             gap_before: first.filter(|first| first.0 > seq.0 + 1),
-            to: batches.last().map_or(seq, |batch| batch.as_ref().last()),
+            to: batches.last().map_or(seq.max(end), |batch| batch.as_ref().last()),
             end,
         }
     }
@@ -91,5 +93,7 @@ mod tests {
     fn what_is_no_longer_kept_is_told() {
         let read = Replayed::of(Seq(2), Seq(7), &[batch(7, &["a"])]);
         assert_eq!((read.gap_before, read.to), (Some(Seq(7)), Seq(7)));
+        let nothing = Replayed::of(Seq(2), Seq(7), &[] as &[Arc<Batch>]);
+        assert_eq!((nothing.gap_before, nothing.to), (Some(Seq(8)), Seq(7)));
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -41,9 +42,18 @@ impl Restorer {
     pub(super) async fn restore_all(&self) -> Result<()> {
         let node = self.node.upgrade().ok_or_else(gone)?;
         let mut first = HashMap::new();
-        for (partition, share) in node.split(node.projections.recover()?)? {
-            first.insert(partition, node.restore_partition(share).await?);
-        }
+        let projections = node.projections.clone();
+        let restoring = async {
+            let recovering = tokio::task::spawn_blocking(move || projections.recover()).await;
+            for (partition, share) in node.split(recovering.map_err(Error::internal)??)? {
+                first.insert(partition, node.restore_partition(share).await?);
+            }
+            Ok::<_, Error>(())
+        };
+        telling(SECOND, restoring, || {
+            tracing::info!(so_far = node.directory.len(), "agents are brought back");
+        })
+        .await?;
         *self.first.lock() = first;
         Ok(())
     }
@@ -65,6 +75,22 @@ impl Restore for Restorer {
                 .unwrap_or_default();
             node.restore_partition(share).await
         })
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Does what takes long, and lets it be told again and again how far it is.
+async fn telling<T>(every: Duration, work: impl Future<Output = T>, tell: impl Fn()) -> T {
+    let mut work = std::pin::pin!(work);
+    let mut clock = tokio::time::interval(every);
+    clock.tick().await; // the first one is now
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            _ = clock.tick() => tell(),
+        }
     }
 }
 
@@ -226,5 +252,29 @@ impl Node {
         let mut entries = self.directory.of_partition(partition);
         entries.retain(|entry| matches!(*entry.standing.read(), Standing::Running | Standing::Suspended));
         entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_takes_long_is_told_of_until_it_is_done() {
+        let (told, heard) = (Cell::new(0), tokio::sync::Notify::new());
+        let work = async {
+            while told.get() < 3 {
+                heard.notified().await;
+            }
+            "done"
+        };
+        let tell = || {
+            told.set(told.get() + 1);
+            heard.notify_one();
+        };
+        assert_eq!(telling(Duration::from_millis(1), work, tell).await, "done");
+        telling(SECOND, async {}, || panic!("it took no time")).await;
     }
 }

@@ -61,6 +61,7 @@ pub enum StartError {
 pub struct Opened {
     config: Config,
     journal: Arc<dyn Journal>,
+    files: Option<Arc<LocalJournal>>,
     /// Of a node that keeps nothing: its history lies here while it runs.
     scratch: Option<tempfile::TempDir>,
 }
@@ -70,12 +71,16 @@ impl Opened {
     pub fn open(config: Config) -> Result<Self, StartError> {
         config.check()?;
         crate::telemetry::prometheus();
-        let (journal, scratch): (Arc<dyn Journal>, _) = match config.durability {
+        let (journal, files, scratch): (Arc<dyn Journal>, _, _) = match config.durability {
             Durability::Durable => {
                 open_folder(&config.data_dir)?;
-                let journal = LocalJournal::open(&config.data_dir, LocalOptions::default())?;
+                let options = LocalOptions {
+                    segment_bytes: config.retention.segment.bytes(),
+                    ..LocalOptions::default()
+                };
+                let journal = LocalJournal::open(&config.data_dir, options)?;
                 check_partitions(&config.data_dir, config.partitions)?;
-                (journal, None)
+                (journal.clone(), Some(journal), None)
             }
             Durability::Memory => {
                 let made = tempfile::Builder::new().prefix("caxton-memory-").tempdir();
@@ -83,12 +88,13 @@ impl Opened {
                     dir: std::env::temp_dir(),
                     source,
                 })?;
-                (MemoryJournal::new(), Some(scratch))
+                (MemoryJournal::new(), None, Some(scratch))
             }
         };
         Ok(Self {
             config,
             journal,
+            files,
             scratch,
         })
     }
@@ -97,18 +103,21 @@ impl Opened {
         &self.config
     }
 
+    fn dir(&self) -> &Path {
+        let scratch = self.scratch.as_ref();
+        scratch.map_or(&*self.config.data_dir, tempfile::TempDir::path)
+    }
+
     /// Brings back what the folder holds and starts the tree. `api` makes the children that face the world; they start
     /// last, when all agents run.
     pub async fn start(self, api: impl FnOnce(&Weak<Node>) -> Vec<ChildSpec>) -> Result<Arc<Node>, StartError> {
+        let dir = self.dir().to_owned();
         let Self {
             config,
             journal,
+            files,
             scratch,
         } = self;
-        let dir = scratch
-            .as_ref()
-            .map_or(&*config.data_dir, tempfile::TempDir::path)
-            .to_owned();
         let projections = {
             let (dir, journal) = (dir.clone(), journal.clone());
             let opened = tokio::task::spawn_blocking(move || Projections::open(&dir, &*journal)).await;
@@ -154,6 +163,7 @@ impl Opened {
                 send_kib: Arc::new(Semaphore::new(SEND_KIB)),
                 config,
                 journal: journal.clone(),
+                files,
                 projections,
                 runtime,
                 directory: directory.clone(),
@@ -161,6 +171,7 @@ impl Opened {
                 partitions,
                 fanout: fanout.clone(),
                 replaying: Arc::default(),
+                upkeep: super::backup::Upkeep::default(),
                 operations: Operations::under(deploys),
                 compilations: Operations::under(compilations),
                 system: system.into(),
@@ -170,7 +181,8 @@ impl Opened {
                 full: disk::Full::new(None),
             }
         });
-        restorer.expect("the closure above ran").restore_all().await?;
+        let restorer = restorer.expect("the closure above ran");
+        restorer.restore_all().await?;
         let recoveries = node.shared.recoveries.clone();
         let chronicle = Partition(node.config.partitions);
         let events = events(&journal, &directory, &fanout, &recoveries, chronicle);
@@ -187,6 +199,7 @@ impl Opened {
             .child(modules)
             .child(deployments)
             .child(core)
+            .child(super::retention::child(&node))
             .child(api.into_child());
         let tree = root
             .start()

@@ -10,6 +10,7 @@
 //! │           └─ agents (dynamic, a restart budget for each child)
 //! ├─ modules (dynamic): compilations
 //! ├─ deployments (dynamic): deploys, stops, removals
+//! ├─ retention: lets the oldest segments of the log go
 //! ├─ events (one_for_one): announcer, chronicler
 //! ├─ disk: looks for room, and holds the agents while there is none
 //! └─ api (one_for_one): listeners

@@ -62,6 +62,11 @@ impl Client {
         }
     }
 
+    /// Where REST answers.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     /// The same for WebSockets.
     pub(crate) fn websocket_url(&self, path: &str) -> String {
         format!("{}{path}", self.base.replacen("http", "ws", 1))

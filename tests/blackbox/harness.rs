@@ -69,6 +69,13 @@ impl TestNode {
         Self::start_as(folder, Some(config.to_owned()), Some(disk)).await
     }
 
+    /// Starts on a data folder that is there already, and takes it over.
+    pub(crate) async fn start_on(data: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::rename(data, folder.path().join(DATA)).unwrap();
+        Self::start_as(folder, None, None).await
+    }
+
     async fn start_as(folder: TempDir, config: Option<String>, disk: Option<FaultyDisk>) -> Self {
         let process = spawn(folder.path(), config.as_deref(), disk.as_ref());
         let mut node = Self {
@@ -123,7 +130,8 @@ impl TestNode {
         fs::read_to_string(self.log()).unwrap()
     }
 
-    fn log(&self) -> PathBuf {
+    /// What the server said, in a file.
+    pub(crate) fn log(&self) -> PathBuf {
         self.folder.path().join(LOG)
     }
 

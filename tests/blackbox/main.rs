@@ -22,6 +22,7 @@ mod grpc;
 mod history;
 mod hostile;
 mod lifecycle;
+mod operations;
 mod power;
 mod reference;
 mod refusals;

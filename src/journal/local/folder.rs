@@ -8,11 +8,11 @@ use bytes::Bytes;
 
 use super::segment::{damaged, sync_dir};
 use super::{FORMAT, io_error, sync_error};
-use crate::id::Digest;
+use crate::id::{Digest, Seq};
 use crate::journal::JournalError;
 
 /// Makes the folder and those above it if they are missing, readable to their owner alone: messages are in it.
-pub(super) fn create(dir: &Path) -> Result<(), JournalError> {
+pub(in crate::journal) fn create(dir: &Path) -> Result<(), JournalError> {
     if dir.is_dir() {
         return Ok(());
     }
@@ -31,7 +31,7 @@ pub(super) fn create(dir: &Path) -> Result<(), JournalError> {
 }
 
 /// Holds the folder against other processes for as long as the file lives.
-pub(super) fn lock(dir: &Path) -> Result<File, JournalError> {
+pub(in crate::journal) fn lock(dir: &Path) -> Result<File, JournalError> {
     let failed = || format!("cannot lock the folder {}", dir.display());
     let open = OpenOptions::new()
         .write(true)
@@ -66,6 +66,24 @@ pub(super) fn check_format(dir: &Path) -> Result<(), JournalError> {
     }
 }
 
+/// The record that the log must begin with, or with an earlier one. It is written before segments are removed, so that a
+/// segment that retention took is told from one that was lost.
+pub(super) fn oldest(dir: &Path) -> Result<Seq, JournalError> {
+    let path = dir.join("OLDEST");
+    match fs::read_to_string(&path) {
+        Ok(text) => match text.trim().parse() {
+            Ok(oldest) => Ok(Seq(oldest)),
+            Err(_) => Err(damaged(&path, 0, "is no sequence number")),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Seq(1)),
+        Err(error) => Err(io_error(|| format!("cannot read {}", path.display()))(error)),
+    }
+}
+
+pub(super) fn set_oldest(dir: &Path, oldest: Seq) -> Result<(), JournalError> {
+    write_durably(&dir.join("OLDEST"), format!("{oldest}\n").as_bytes())
+}
+
 /// Writes a file that is there whole or not at all.
 fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
     let dir = path.parent().expect("a file of the data folder");
@@ -84,6 +102,16 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
 pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
     let disk = rustix::fs::statvfs(dir)?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+fn module_name(digest: Digest) -> String {
+    let digest = digest.to_string();
+    format!("{}.wasm", digest.strip_prefix("sha256:").unwrap_or(&digest))
+}
+
+/// Where a module is in the data folder `dir`.
+pub(in crate::journal) fn module_file(dir: &Path, digest: Digest) -> PathBuf {
+    dir.join("modules").join(module_name(digest))
 }
 
 /// Modules by digest, a file each.
@@ -110,9 +138,7 @@ impl Modules {
     }
 
     fn path(&self, digest: Digest) -> PathBuf {
-        let digest = digest.to_string();
-        self.dir
-            .join(format!("{}.wasm", digest.strip_prefix("sha256:").unwrap_or(&digest)))
+        self.dir.join(module_name(digest))
     }
 
     pub(super) fn put(&self, digest: Digest, module: &[u8]) -> Result<(), JournalError> {

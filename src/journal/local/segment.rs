@@ -39,7 +39,7 @@ pub(super) fn damaged(path: &Path, offset: u64, problem: &'static str) -> Journa
 }
 
 /// Makes what was created, renamed or removed in `dir` survive a power cut.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), JournalError> {
+pub(in crate::journal) fn sync_dir(dir: &Path) -> Result<(), JournalError> {
     File::open(dir)
         .and_then(|dir| dir.sync_all())
         .map_err(sync_error(|| format!("the folder {}", dir.display())))
@@ -127,8 +127,8 @@ impl Segment {
     }
 }
 
-/// The segments in `dir`, in order. Drafts that a crash left are removed.
-pub(super) fn list(dir: &Path) -> Result<Vec<Segment>, JournalError> {
+/// The segments in `dir`, in order. `draft` is told of each that a crash left.
+pub(super) fn list(dir: &Path, draft: fn(&Path) -> io::Result<()>) -> Result<Vec<Segment>, JournalError> {
     let failed = || format!("cannot list the folder {}", dir.display());
     let mut segments = Vec::new();
     for entry in fs::read_dir(dir).map_err(io_error(failed))? {
@@ -136,7 +136,7 @@ pub(super) fn list(dir: &Path) -> Result<Vec<Segment>, JournalError> {
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         match (path.extension().and_then(|extension| extension.to_str()), stem.parse()) {
             (Some("log"), Ok(first)) if stem.len() == 20 => segments.push(Segment::new(dir, Seq(first))),
-            (Some("new"), Ok(_)) => fs::remove_file(&path).map_err(io_error(failed))?,
+            (Some("new"), Ok(_)) => draft(&path).map_err(io_error(failed))?,
             _ => return Err(damaged(&path, 0, "is no segment of the journal")),
         }
     }
@@ -224,7 +224,7 @@ impl Frame {
         bytes
     }
 
-    fn parse(bytes: &[u8]) -> Self {
+    pub(super) fn parse(bytes: &[u8]) -> Self {
         Self {
             length: u32_at(bytes, 0),
             first: Seq(u64_at(bytes, 8)),
@@ -233,7 +233,7 @@ impl Frame {
         }
     }
 
-    fn last(self) -> Seq {
+    pub(super) fn last(self) -> Seq {
         Seq(self.first.0.saturating_add(u64::from(self.records)).saturating_sub(1))
     }
 
@@ -242,7 +242,7 @@ impl Frame {
     }
 
     /// The frame at the start of `bytes`, if it is whole and good.
-    fn check(bytes: &[u8], salt: u64) -> Option<Self> {
+    pub(super) fn check(bytes: &[u8], salt: u64) -> Option<Self> {
         let head = bytes.get(..FRAME_HEADER_BYTES)?;
         let frame = Self::parse(head);
         if !frame.is_plausible() {

@@ -1,6 +1,7 @@
 mod append;
 mod damage;
 mod folder;
+mod retention;
 mod room;
 
 use tempfile::TempDir;

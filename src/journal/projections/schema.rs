@@ -9,8 +9,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use crate::journal::{JournalError, end_process};
 
-/// The version of the tables. A file of another version is set aside and made again from the journal.
+/// The version of the tables. A file of another version is set aside and made again from the journal, as long as the journal
+/// has all of its records: where retention took some, a release with another version must know how to change the file.
 const VERSION: i32 = 3;
+/// The version before there were timers. A file of it is given the table, and is then as if made again.
+const WITHOUT_TIMERS: i32 = 2;
 /// `CxPj` in ASCII, so that no other program's file is taken for ours.
 const APPLICATION_ID: i32 = 0x4378_506a;
 /// Prepared statements that a connection keeps.
@@ -76,6 +79,9 @@ const TABLES: &str = "
     CREATE TABLE state (
         agent BLOB NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (agent, key)
     ) WITHOUT ROWID;
+";
+
+const TIMERS: &str = "
     CREATE TABLE timers (
         agent BLOB NOT NULL, id INTEGER NOT NULL, due INTEGER NOT NULL, every INTEGER, PRIMARY KEY (agent, id)
     ) WITHOUT ROWID;
@@ -135,14 +141,16 @@ impl From<JournalError> for Unusable {
 pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
     let mut connection = Connection::open(path)?;
     prepare(&connection)?;
-    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let objects: i64 = connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let is_new = (version, application, objects) == (0, 0, 0);
-    if !is_new && (version, application) != (VERSION, APPLICATION_ID) {
-        return Err(Unusable::Rebuild(format!(
-            "it has version {version} of application {application:#x}"
-        )));
+    let is_new = objects == 0 && marks(&connection)? == (0, 0);
+    if marks(&connection)? == (WITHOUT_TIMERS, APPLICATION_ID) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(TIMERS)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.commit()?;
+    }
+    if let Some(problem) = stranger(&connection)?.filter(|_| !is_new) {
+        return Err(Unusable::Rebuild(problem));
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // A power cut may take the last transactions: the journal has them.
@@ -156,6 +164,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
     if is_new {
         let transaction = connection.transaction()?;
         transaction.execute_batch(TABLES)?;
+        transaction.execute_batch(TIMERS)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
@@ -204,8 +213,21 @@ pub(super) fn trouble(error: &rusqlite::Error) -> Trouble {
     }
 }
 
+/// The version, and whose file it is.
+fn marks(connection: &Connection) -> Result<(i32, i32), rusqlite::Error> {
+    let mark = |name| connection.pragma_query_value(None, name, |row| row.get(0));
+    Ok((mark("user_version")?, mark("application_id")?))
+}
+
+/// Why a file is not ours, if it is not.
+pub(super) fn stranger(connection: &Connection) -> Result<Option<String>, rusqlite::Error> {
+    let (version, application) = marks(connection)?;
+    let ours = (version, application) == (VERSION, APPLICATION_ID);
+    Ok((!ours).then(|| format!("it has version {version} of application {application:#x}")))
+}
+
 /// What both kinds of connection need.
-fn prepare(connection: &Connection) -> Result<(), rusqlite::Error> {
+pub(super) fn prepare(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // Else a statement is compiled anew whenever a value is bound to it that its plan might depend on, for ten times the

@@ -10,8 +10,10 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::apply::{self, load_progress};
+use super::catch_up::set_aside;
 use super::schema::{Trouble, Unusable, trouble};
-use super::{EVENTS_KEPT, GROUP, Progress, set_aside};
+use super::{EVENTS_KEPT, GROUP, Progress};
+use crate::id::Seq;
 use crate::journal::{Batch, end_process, limits};
 
 pub(super) struct Tail {
@@ -19,6 +21,7 @@ pub(super) struct Tail {
     pub(super) progress: watch::Sender<Progress>,
     pub(super) stall: watch::Sender<Option<String>>,
     pub(super) follower: mpsc::Receiver<Arc<Batch>>,
+    pub(super) oldest: watch::Receiver<Seq>,
     pub(super) stopped: oneshot::Receiver<()>,
     pub(super) path: PathBuf,
 }
@@ -90,7 +93,9 @@ impl Tail {
             error = &error as &dyn std::error::Error,
             "the projections cannot be written"
         );
+        // What cannot be made again stays where it is.
         if let Unusable::Rebuild(problem) = error.into()
+            && *self.oldest.borrow() == Seq(1)
             && let Err(error) = set_aside(&self.path, &problem)
         {
             tracing::error!(error = &error as &dyn std::error::Error, "the projections stay damaged");

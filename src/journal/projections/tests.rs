@@ -3,8 +3,10 @@ mod files;
 mod queries;
 mod records;
 mod sessions;
+mod upkeep;
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use tempfile::TempDir;
 

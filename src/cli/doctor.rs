@@ -1,0 +1,44 @@
+//! `caxton doctor`.
+
+use std::error::Error;
+use std::path::Path;
+
+use crate::directory::Document;
+use crate::journal::doctor::Doctor;
+use crate::time::Timestamp;
+
+pub(super) fn doctor(data_dir: &Path, rebuild: bool, salvage: bool) -> Result<(), Box<dyn Error>> {
+    // What takes long says how far it is.
+    crate::telemetry::log(false);
+    let mut doctor = Doctor::open(data_dir)?;
+    if salvage {
+        println!("{}", doctor.salvage(Timestamp::now())?);
+        doctor = Doctor::open(data_dir)?;
+    }
+    if rebuild {
+        let applied = doctor.rebuild()?;
+        println!("The projections were made again, up to record {applied}.");
+        doctor = Doctor::open(data_dir)?;
+    }
+    let mut report = doctor.examine()?;
+    for document in doctor.agents()? {
+        let agent: Document = serde_json::from_str(&document)?;
+        report
+            .findings
+            .extend(doctor.module(agent.digest, &format!("agent '{}'", agent.spec.name)));
+    }
+    for note in &report.notes {
+        println!("{note}");
+    }
+    for finding in &report.findings {
+        println!("{finding}");
+    }
+    match report.findings.len() {
+        0 => {
+            println!("sound");
+            Ok(())
+        }
+        1 => Err("1 finding".into()),
+        count => Err(format!("{count} findings").into()),
+    }
+}

@@ -1,0 +1,80 @@
+//! Bringing the file up to the journal when it is opened, and what is done with one that cannot be used.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::apply::{self, load_progress};
+use super::schema::{self, Unusable};
+use super::{EVENTS_KEPT, Progress};
+use crate::journal::{Journal, JournalError};
+
+/// Batches of one transaction while a start waits for it: so few that it can say often how far it is.
+const CATCH_UP: usize = 256;
+/// How often a start that takes long says how far it is, so that with the step between there is a word each second.
+const WORD: Duration = Duration::from_millis(500);
+
+/// Opens the file and applies what the journal has beyond it.
+pub(super) fn catch_up(path: &Path, journal: &dyn Journal) -> Result<(Connection, Progress), Unusable> {
+    let mut connection = schema::open_writer(path)?;
+    let mut progress = load_progress(&connection)?;
+    let durable = *journal.durable().borrow();
+    if progress.applied > durable {
+        return Err(Unusable::Rebuild(format!(
+            "it is at {} and the journal at {durable}",
+            progress.applied
+        )));
+    }
+    let oldest = *journal.oldest().borrow();
+    if progress.applied.0 + 1 < oldest.0 {
+        return Err(Unusable::Rebuild(format!(
+            "it is at {} and lacks what followed",
+            progress.applied
+        )));
+    }
+    let (began, from) = (Instant::now(), progress.applied);
+    let mut told = began + WORD; // what is done within a second needs no word
+    while progress.applied < durable {
+        let batches = journal.read_after(progress.applied, CATCH_UP)?;
+        progress = apply::apply(&mut connection, progress, &batches, EVENTS_KEPT)?;
+        if told.elapsed() >= WORD {
+            told = Instant::now();
+            let (done, all) = (progress.applied.0 - from.0, durable.0 - from.0);
+            tracing::info!(
+                applied = progress.applied.0,
+                end = durable.0,
+                percent = done * 100 / all,
+                seconds = began.elapsed().as_secs(),
+                "the projections are brought up to the journal"
+            );
+        }
+    }
+    Ok((connection, progress))
+}
+
+/// Keeps a file that cannot be used for who wants to know why; one is enough.
+pub(super) fn set_aside(path: &Path, problem: &str) -> Result<(), JournalError> {
+    let aside = path.with_extension("db.damaged");
+    tracing::warn!(
+        file = %path.display(), kept_as = %aside.display(), problem,
+        "the projections cannot be used and are made again from the journal"
+    );
+    let move_all = || -> io::Result<()> {
+        fs::rename(path, &aside)?;
+        // A log that stayed behind would be taken for the new file's.
+        for extension in ["db-wal", "db-shm"] {
+            match fs::remove_file(path.with_extension(extension)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    };
+    move_all().map_err(|source| JournalError::Io {
+        what: format!("cannot set {} aside", path.display()),
+        source,
+    })
+}

@@ -1,0 +1,47 @@
+//! Backups of a running node.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::Node;
+use crate::error::{Error, Result};
+use crate::journal::backup::{self, Manifest};
+
+/// What must not go on at the same time.
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    /// Held by the backup that runs.
+    backup: Arc<Mutex<()>>,
+    /// Held by whoever removes segments, or needs that none is removed.
+    pub(super) segments: Arc<Mutex<()>>,
+}
+
+impl Node {
+    /// Copies the data folder to a folder of this machine, which must not exist or be empty. All that was acknowledged before
+    /// the call is in the copy. It goes on when the caller does not wait.
+    pub async fn backup(&self, to: PathBuf) -> Result<Manifest> {
+        let Some(journal) = self.files.clone() else {
+            return Err(Error::Conflict(
+                "a node in memory keeps nothing that could be copied".to_owned(),
+            ));
+        };
+        let backup = self.upkeep.backup.clone().try_lock_owned();
+        let alone = backup.map_err(|_| Error::Conflict("a backup is running already; wait for its end".to_owned()))?;
+        let segments = self.upkeep.segments.clone().lock_owned().await;
+        self.projections.seen(self.durable()).await?;
+        let projections = self.projections.clone();
+        let data_dir = self.data_dir.clone();
+        let taking = tokio::task::spawn_blocking(move || {
+            let taken = backup::take(&journal, &projections, &data_dir, &to);
+            drop((segments, alone));
+            match &taken {
+                Ok(manifest) => tracing::info!(to = %to.display(), seq = manifest.seq.0, "a backup was made"),
+                Err(error) => tracing::error!(to = %to.display(), %error, "a backup failed"),
+            }
+            taken
+        });
+        Ok(taking.await.map_err(Error::internal)??)
+    }
+}

@@ -1,0 +1,142 @@
+//! The actor that lets the oldest segments of the log go.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use supervisors::{BoxError, ChildSpec, Shutdown};
+
+use super::Node;
+use crate::error::{Error, Result};
+use crate::journal::local::Keep;
+
+/// How often it looks, at the least and at the most.
+const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+pub(super) fn child(node: &Arc<Node>) -> ChildSpec {
+    let node = Arc::downgrade(node);
+    ChildSpec::worker("retention", move |context| {
+        let node = node.clone();
+        async move { Ok::<_, BoxError>(Actor::spawn_linked(None, Retention, node, context.supervisor).await?) }
+    })
+    // What it does is done by a thread that a kill does not tear, and holds the journal for as long as it needs.
+    .shutdown(Shutdown::BrutalKill)
+}
+
+#[derive(Debug)]
+struct Retention;
+
+/// The only message: look again.
+#[derive(Debug)]
+struct Look;
+
+impl Actor for Retention {
+    type Msg = Look;
+    type State = Weak<Node>;
+    type Arguments = Weak<Node>;
+
+    async fn pre_start(&self, myself: ActorRef<Look>, node: Weak<Node>) -> Result<Weak<Node>, ActorProcessingErr> {
+        myself.cast(Look)?;
+        Ok(node)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Look>,
+        Look: Look,
+        node: &mut Weak<Node>,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(node) = node.upgrade() else {
+            return Ok(()); // the process ends
+        };
+        if let Err(error) = node.retain().await {
+            // A full or slow disk is no reason to restart anything: the next look tries again.
+            tracing::warn!(%error, "segments of the log that are not to be kept stay for now");
+        }
+        let age = node.config.retention.age.bound().map_or(LOOK.1, |age| age.0 / 10);
+        myself.send_after(age.clamp(LOOK.0, LOOK.1), || Look);
+        Ok(())
+    }
+}
+
+impl Node {
+    /// Lets the segments go that the configuration does not keep and that nobody needs.
+    async fn retain(&self) -> Result<()> {
+        let Some(journal) = self.files.clone() else {
+            return Ok(()); // what is in memory bounds itself
+        };
+        let Ok(alone) = self.upkeep.segments.clone().try_lock_owned() else {
+            return Ok(()); // a backup needs them
+        };
+        let kept = &self.config.retention;
+        let keep = Keep {
+            age: kept.age.bound().map(|age| age.0),
+            bytes: kept.size.bound().map(crate::quantity::ByteSize::bytes),
+        };
+        let projections = self.projections.clone();
+        let retaining = tokio::task::spawn_blocking(move || {
+            let _alone = alone;
+            let Some(surplus) = journal.surplus(keep, SystemTime::now())? else {
+                return Ok(());
+            };
+            // See the journal's retention: what is removed must be durable in the projections.
+            let Some(durable) = projections.checkpoint()? else {
+                return Ok(());
+            };
+            let removed = journal.remove_upto(surplus.min(durable))?;
+            if removed.segments > 0 {
+                let (segments, bytes, upto) = (removed.segments, removed.bytes, surplus.min(durable).0);
+                tracing::info!(segments, bytes, upto, "the oldest segments of the log went");
+            }
+            Ok::<_, Error>(())
+        });
+        retaining.await.map_err(Error::internal)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{AtMost, Config};
+    use crate::id::Partition;
+    use crate::journal::Record;
+    use crate::node::Opened;
+    use crate::quantity::{ByteSize, Span};
+    use crate::time::Timestamp;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_goes_while_a_backup_needs_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config {
+            data_dir: dir.path().to_owned(),
+            partitions: 4,
+            ..Config::default()
+        };
+        config.retention.age = AtMost::Of(Span(Duration::ZERO));
+        config.retention.segment = ByteSize::parse("64KiB").unwrap();
+        let node = Opened::open(config).unwrap().start(|_| Vec::new()).await.unwrap();
+        let backup = node.upkeep.segments.clone().lock_owned().await;
+        // A partition that nobody else has.
+        let partition = Partition(77);
+        let fence = node.journal.claim(partition);
+        for n in 0..10 {
+            let record = Record::Event {
+                kind: "test.event".to_owned(),
+                agent: None,
+                body: format!("{{\"n\":\"{n:020000}\"}}"),
+                at: Timestamp::now(),
+            };
+            let seq = node.journal.append(partition, fence, vec![(partition, record)]).await;
+            node.projections.seen(seq.unwrap()).await.unwrap();
+        }
+        let oldest = node.journal.oldest();
+        node.retain().await.unwrap();
+        assert_eq!(oldest.borrow().0, 1);
+        drop(backup);
+        // The actor may do it first.
+        while oldest.borrow().0 == 1 {
+            node.retain().await.unwrap();
+        }
+        node.shutdown().await;
+    }
+}
