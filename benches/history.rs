@@ -63,6 +63,7 @@ impl World {
             attempt: 1,
             end: TurnEnd::Ok,
             writes: Vec::new(),
+            timers: Vec::new(),
             at: Timestamp::now(),
             latency_micros: 10,
             guest_micros: 2,

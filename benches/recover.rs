@@ -92,6 +92,10 @@ impl Grants for NoGrants {
     fn random(&self) -> bool {
         false
     }
+
+    fn timers(&self) -> bool {
+        false
+    }
 }
 
 /// An agent with nothing of Caxton around it but the guest's side.
@@ -112,11 +116,13 @@ impl Actor for Raw {
             agent: AgentId::new(),
             name: "raw".parse().expect("it is a name"),
             state: Arc::new(BTreeMap::new().into()),
+            timers: Arc::default(),
             grants: Arc::new(NoGrants),
         };
         let limits = Limits {
             memory_bytes: 64 << 20,
             state_bytes: 0,
+            timers: 0,
         };
         let mut instance = start
             .program

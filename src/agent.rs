@@ -16,6 +16,7 @@ use crate::id::{AgentId, AgentName, Partition};
 use crate::journal::TurnEnd;
 use crate::mailbox::{Mailbox, Place, Ticket};
 use crate::message::{Draft, Message};
+use crate::timer::{TimerChange, Timers};
 use crate::wasm::{Budget, Grants, Limits, Program};
 
 mod instance;
@@ -38,6 +39,8 @@ pub struct Slot {
     pub mailbox: Arc<Mailbox>,
     /// Committed state. Only the turn that ended writes it.
     pub state: Arc<RwLock<BTreeMap<String, Bytes>>>,
+    /// Committed timers.
+    pub timers: Arc<Timers>,
     pub program: Arc<Program>,
     pub grants: Arc<dyn Grants>,
     pub meter: Arc<Meter>,
@@ -92,6 +95,7 @@ impl Slot {
         Limits {
             memory_bytes: self.spec.resources.memory.bytes(),
             state_bytes: self.spec.resources.state_bytes.bytes(),
+            timers: self.spec.resources.timers,
         }
     }
 }
@@ -113,6 +117,7 @@ pub struct Outcome {
     /// Each with the place of its answer.
     pub sends: Vec<(Draft, Ticket)>,
     pub writes: Vec<(String, Option<Bytes>)>,
+    pub timers: Vec<TimerChange>,
     pub latency_micros: u64,
     pub guest_micros: u64,
 }

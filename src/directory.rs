@@ -19,6 +19,7 @@ use crate::id::{AgentId, AgentName, DeploymentId, Digest, Partition};
 use crate::mailbox::Mailbox;
 use crate::message::{Address, ClientName};
 use crate::time::Timestamp;
+use crate::timer::Timers;
 
 /// What the catalog keeps of an agent. Stored as JSON; members may be added and never change their meaning.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -77,6 +78,8 @@ pub struct Entry {
     pub mailbox: Arc<Mailbox>,
     /// Committed state, whether an instance runs or not.
     pub state: Arc<RwLock<BTreeMap<String, Bytes>>>,
+    /// Committed timers, whether an instance runs or not.
+    pub timers: Arc<Timers>,
     pub meter: Arc<Meter>,
     /// None: the agent is stopped since before the node started, or its module cannot be loaded.
     pub slot: RwLock<Option<Arc<Slot>>>,

@@ -93,7 +93,11 @@ impl Event {
                 let body = serde_json::from_str(body).unwrap_or_else(|_| json!({}));
                 (kind.as_str(), *at, agent.iter().copied().collect(), None, body)
             }
-            Record::Agent { .. } | Record::AgentRemoved { .. } | Record::Document { .. } => return None,
+            // That a timer fired is told by its message.
+            Record::Agent { .. }
+            | Record::AgentRemoved { .. }
+            | Record::Document { .. }
+            | Record::TimerFired { .. } => return None,
         };
         let Value::Object(body) = body else {
             return None;

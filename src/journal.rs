@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::id::{AgentId, Digest, Fence, MessageId, Partition, Seq};
 use crate::message::Message;
 use crate::time::Timestamp;
+use crate::timer::TimerChange;
 
 pub mod backup;
 pub mod doctor;
@@ -87,6 +88,14 @@ pub enum Record {
         document: Option<String>,
         at: Timestamp,
     },
+    /// A timer fired. In one batch with it stands the message that tells its agent.
+    TimerFired {
+        agent: AgentId,
+        timer: u32,
+        /// When it is due again. None: never, and it is gone.
+        next: Option<Timestamp>,
+        at: Timestamp,
+    },
     /// Something that subscribers should hear of and that no other record says, such as a supervisor's restart.
     Event {
         /// Dotted, such as `supervisor.restarted`.
@@ -119,6 +128,8 @@ pub struct Turn {
     pub end: TurnEnd,
     /// State written, None for a deletion. Empty unless the turn ended well.
     pub writes: Vec<(String, Option<Bytes>)>,
+    /// Timers set and cancelled. Empty unless the turn ended well.
+    pub timers: Vec<TimerChange>,
     pub at: Timestamp,
     /// From acceptance of the message to the end of the turn.
     pub latency_micros: u64,

@@ -10,6 +10,7 @@ pub mod message;
 pub mod quantity;
 pub mod telemetry;
 pub mod time;
+pub mod timer;
 
 // The promise, and the guests.
 pub mod journal;

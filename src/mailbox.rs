@@ -6,13 +6,14 @@
 //!
 //! Room and tickets are values: dropping one gives its share back.
 
+mod gauge;
 mod place;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use indexmap::IndexMap;
 use parking_lot::Mutex;
@@ -231,11 +232,10 @@ impl Mailbox {
         let queue: Vec<_> = queue.into_iter().collect();
         for (message, attempt, seq) in queue.into_iter().rev() {
             let place = Place::Room(inner.take_room(self, message.weight() as u64));
-            let admitted = Instant::now();
             inner.queue.push_front(Delivery {
                 message,
                 attempt,
-                admitted,
+                admitted: Instant::now(),
                 seq,
                 place,
             });
@@ -256,11 +256,10 @@ impl Mailbox {
         let mut inner = self.inner.lock();
         if let Some((message, attempt, seq)) = inner.in_hand.take() {
             let place = Place::Room(inner.take_room(self, message.weight() as u64));
-            let admitted = Instant::now();
             inner.queue.push_front(Delivery {
                 message,
                 attempt,
-                admitted,
+                admitted: Instant::now(),
                 seq,
                 place,
             });
@@ -387,21 +386,6 @@ impl Mailbox {
     /// Opens a closed mailbox again, empty.
     pub fn reopen(&self) {
         self.inner.lock().open = true;
-    }
-
-    /// Messages queued or in hand.
-    pub fn depth(&self) -> usize {
-        let inner = self.inner.lock();
-        inner.queue.len() + usize::from(inner.in_hand.is_some())
-    }
-
-    /// How long the oldest queued message has waited.
-    pub fn oldest(&self) -> Duration {
-        self.inner
-            .lock()
-            .queue
-            .front()
-            .map_or(Duration::ZERO, |delivery| delivery.admitted.elapsed())
     }
 }
 

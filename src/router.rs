@@ -15,7 +15,7 @@ use supervisors::Failure;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::agent::Outcome;
-use crate::directory::{Directory, Entry, Standing};
+use crate::directory::{Directory, Entry};
 use crate::error::{Error, Result};
 use crate::id::{AgentId, Fence, MessageId, Partition, Seq};
 use crate::journal::{Journal, JournalError, Record, Turn, TurnEnd};
@@ -23,13 +23,19 @@ use crate::mailbox::{Place, Ticket};
 use crate::message::{Address, Draft, Message};
 use crate::telemetry::{Recoveries, Spawns, Turns};
 use crate::time::Timestamp;
+use crate::timer::{Timer, TimerChange};
 
+mod agenda;
+mod burial;
 mod dispatch;
+mod timers;
 mod waiters;
 
 pub use waiters::{Expected, Waiters};
 
+use agenda::Agenda;
 use dispatch::{Letter, Stamp};
+use timers::Alarm;
 
 /// What became of a message at one of its receivers when it was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,13 +67,18 @@ pub struct Shared {
 /// Messages whose agent will never handle them: it is stopped, cannot be loaded, or is gone.
 pub type Orphans = Vec<(AgentId, Arc<Message>)>;
 
-/// Brings the agents of a partition back from the journal, before its router takes the first message.
-pub trait Restore: Send + Sync + 'static {
-    fn restore(&self, partition: Partition) -> Pin<Box<dyn Future<Output = Result<Orphans>> + Send + '_>>;
+/// What a router finds when it starts.
+#[derive(Default)]
+pub struct Restored {
+    pub orphans: Orphans,
+    /// Live timers of the partition's agents.
+    pub timers: Vec<(AgentId, Timer)>,
 }
 
-/// Deliveries that are given up in one batch, which bounds the batch whatever the mailboxes hold.
-const BURIED_AT_ONCE: usize = 500;
+/// Brings the agents of a partition back from the journal, before its router takes the first message.
+pub trait Restore: Send + Sync + 'static {
+    fn restore(&self, partition: Partition) -> Pin<Box<dyn Future<Output = Result<Restored>> + Send + '_>>;
+}
 
 #[derive(Debug)]
 pub struct Router;
@@ -110,6 +121,10 @@ pub enum RouterMessage {
         records: Vec<Record>,
         reply: Option<oneshot::Sender<Seq>>,
     },
+    /// An agent takes messages again: timers that it missed fire.
+    Resume(AgentId),
+    /// A timer may be due.
+    Alarm,
 }
 
 /// Looks at how things stand and says what is to be recorded. None: nothing.
@@ -119,6 +134,8 @@ pub struct State {
     partition: Partition,
     fence: Fence,
     shared: Arc<Shared>,
+    agenda: Agenda,
+    alarm: Option<Alarm>,
 }
 
 impl Actor for Router {
@@ -126,28 +143,35 @@ impl Actor for Router {
     type State = State;
     type Arguments = Start;
 
-    async fn pre_start(&self, _: ActorRef<RouterMessage>, start: Start) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<RouterMessage>, start: Start) -> Result<State, ActorProcessingErr> {
         // The claim comes first: from here on an earlier owner cannot add what the restoration would not see.
         let fence = start.shared.journal.claim(start.partition);
-        let orphans = start.restore.restore(start.partition).await?;
-        let state = State {
+        let restored = start.restore.restore(start.partition).await?;
+        let mut agenda = Agenda::default();
+        for (agent, timer) in restored.timers {
+            agenda.apply(agent, &[TimerChange::Set(timer)]);
+        }
+        let mut state = State {
             partition: start.partition,
             fence,
             shared: start.shared,
+            agenda,
+            alarm: None,
         };
         state
             .bury(
-                orphans,
+                restored.orphans,
                 "the agent is stopped, cannot be loaded, or is gone",
                 Vec::new(),
             )
             .await?;
+        state.arm(&myself);
         Ok(state)
     }
 
     async fn handle(
         &self,
-        _: ActorRef<RouterMessage>,
+        myself: ActorRef<RouterMessage>,
         message: RouterMessage,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
@@ -167,7 +191,10 @@ impl Actor for Router {
             RouterMessage::Catalog { change, then, reply } => {
                 let seq = match change() {
                     None => None,
-                    Some(records) => Some(state.append(records, Vec::new()).await?),
+                    Some(records) => {
+                        state.forget_removed(&records);
+                        Some(state.append(records, Vec::new()).await?)
+                    }
                 };
                 if seq.is_some() {
                     then();
@@ -186,7 +213,10 @@ impl Actor for Router {
                     let _ = reply.send(seq);
                 }
             }
+            RouterMessage::Resume(agent) => state.agenda.resume(agent),
+            RouterMessage::Alarm => state.ring().await?,
         }
+        state.arm(&myself);
         Ok(())
     }
 }
@@ -250,8 +280,8 @@ impl State {
         Ok(Ok((receipt, seq)))
     }
 
-    /// A turn takes effect: done, sends, state, in one batch.
-    async fn record(&self, outcome: Outcome) -> Result<(), ActorProcessingErr> {
+    /// A turn takes effect: done, sends, state, timers, in one batch.
+    async fn record(&mut self, outcome: Outcome) -> Result<(), ActorProcessingErr> {
         let Some(entry) = self.shared.directory.by_id(outcome.agent) else {
             return Ok(()); // removed meanwhile; its message was given up with it
         };
@@ -267,6 +297,7 @@ impl State {
             attempt: outcome.attempt,
             end: outcome.end.clone(),
             writes: outcome.writes,
+            timers: outcome.timers,
             at: now,
             latency_micros: outcome.latency_micros,
             guest_micros: outcome.guest_micros,
@@ -286,6 +317,7 @@ impl State {
         }
         match self.append_once(records, letters).await {
             Ok((_, bounced)) => {
+                self.agenda.apply(turn.agent, &turn.timers);
                 self.bury(bounced, "the agent was stopped, given up or removed", Vec::new())
                     .await?;
                 drop((outcome.place, outcome.permit));
@@ -308,6 +340,7 @@ impl State {
         let mut records = vec![Record::Turn(Turn {
             end,
             writes: Vec::new(),
+            timers: Vec::new(),
             ..turn
         })];
         let mut letters = Vec::new();
@@ -361,79 +394,8 @@ impl State {
         }
         letters.extend(letter);
     }
-
-    async fn give_up(
-        &self,
-        agent: AgentId,
-        reason: &'static str,
-        detail: &str,
-        records: Vec<Record>,
-    ) -> Result<Seq, ActorProcessingErr> {
-        let mut left = Orphans::new();
-        if let Some(entry) = self.shared.directory.by_id(agent) {
-            left = entry
-                .mailbox
-                .close()
-                .into_iter()
-                .map(|message| (agent, message))
-                .collect();
-            *entry.standing.write() = match reason {
-                "failed" => Standing::Failed { why: detail.to_owned() },
-                _ => Standing::Stopped,
-            };
-        }
-        self.bury(left, detail, records).await
-    }
-
-    /// Deliveries are given up, a bounded number in each batch; `records` go with the first. Answers with the last place.
-    async fn bury(&self, orphans: Orphans, detail: &str, records: Vec<Record>) -> Result<Seq, ActorProcessingErr> {
-        let mut records = records;
-        let mut orphans = orphans.into_iter();
-        let mut last = Seq(0);
-        loop {
-            let mut letters = Vec::new();
-            for (agent, message) in orphans.by_ref().take(BURIED_AT_ONCE) {
-                self.bury_one(&message, agent, "gone", detail, &mut records, &mut letters);
-            }
-            if records.is_empty() && letters.is_empty() {
-                return Ok(last);
-            }
-            last = self.append(std::mem::take(&mut records), letters).await?;
-        }
-    }
-
-    /// The dead letter of a delivery, and the failure that tells its sender.
-    fn bury_one(
-        &self,
-        message: &Message,
-        agent: AgentId,
-        reason: &str,
-        detail: &str,
-        records: &mut Vec<Record>,
-        letters: &mut Vec<Letter>,
-    ) {
-        let now = Timestamp::now();
-        metrics::counter!("caxton_dead_letters_total", "reason" => reason.to_owned()).increment(1);
-        let detail = shortened(detail);
-        records.push(Record::DeadLetter {
-            message: message.id,
-            agent,
-            reason: format!("{reason}: {detail}"),
-            at: now,
-        });
-        letters.extend(self.shared.failure(message, agent, reason, detail, now));
-    }
 }
 
 fn broken(error: &JournalError) -> ActorProcessingErr {
     Box::new(Failure::new("journal", error.to_string()))
-}
-
-/// A reason is repeated for each message that it concerns, so it has a length.
-fn shortened(detail: &str) -> &str {
-    const LONGEST: usize = 1_024;
-    detail
-        .char_indices()
-        .nth(LONGEST)
-        .map_or(detail, |(end, _)| &detail[..end])
 }

@@ -33,6 +33,7 @@ use parking_lot::RwLock;
 
 use crate::id::{AgentId, AgentName};
 use crate::message::Draft;
+use crate::timer::{TimerChange, Timers};
 
 pub use engine::RuntimeConfig;
 pub use instance::Instance;
@@ -70,6 +71,8 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Keys and values of the agent's state together.
     pub state_bytes: u64,
+    /// Timers that live at a time.
+    pub timers: u32,
 }
 
 /// What one call of a guest may use.
@@ -91,6 +94,7 @@ pub trait Grants: Send + Sync + 'static {
     fn may_message(&self, receiver: &str) -> bool;
     fn state(&self) -> bool;
     fn random(&self) -> bool;
+    fn timers(&self) -> bool;
 }
 
 /// What the host lends an instance for its life.
@@ -100,6 +104,8 @@ pub struct Host {
     pub name: AgentName,
     /// Committed state. The instance reads it and never writes it.
     pub state: Arc<RwLock<BTreeMap<String, Bytes>>>,
+    /// Committed timers. The instance reads them and never writes them.
+    pub timers: Arc<Timers>,
     pub grants: Arc<dyn Grants>,
 }
 
@@ -109,6 +115,14 @@ pub struct Effects {
     pub sends: Vec<Draft>,
     /// None deletes.
     pub writes: BTreeMap<String, Option<Bytes>>,
+    /// By the timer's id.
+    pub timers: BTreeMap<u32, TimerChange>,
+}
+
+impl Effects {
+    pub fn is_empty(&self) -> bool {
+        self.sends.is_empty() && self.writes.is_empty() && self.timers.is_empty()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -6,7 +6,16 @@ use std::path::Path;
 
 /// The modules of the crate from the bottom up. A module may name those of its own layer and below.
 const LAYERS: &[&[&str]] = &[
-    &["error", "fipa", "id", "message", "quantity", "time", "telemetry"],
+    &[
+        "error",
+        "fipa",
+        "id",
+        "message",
+        "quantity",
+        "time",
+        "timer",
+        "telemetry",
+    ],
     &["journal", "wasm"],
     &["agent", "mailbox"],
     &["directory", "group", "router"],

@@ -15,6 +15,7 @@ use crate::journal::TurnEnd;
 use crate::mailbox::{Delivery, Waker};
 use crate::quantity::Cpu;
 use crate::time::Timestamp;
+use crate::timer::TimerChange;
 use crate::wasm;
 
 /// Turns that one wake-up may run before stop and supervision are looked at.
@@ -78,6 +79,7 @@ impl Actor for Instance {
             agent: slot.id,
             name: slot.name.clone(),
             state: slot.state.clone(),
+            timers: slot.timers.clone(),
             grants: slot.grants.clone(),
         };
         let mut guest = slot
@@ -100,7 +102,7 @@ impl Actor for Instance {
             }
             wasm::End::Ok => {}
         }
-        if !turn.effects.sends.is_empty() || !turn.effects.writes.is_empty() {
+        if !turn.effects.is_empty() {
             let permit = permit(&slot, &turn.effects).await;
             commit(&slot, None, 1, turn, permit);
         }
@@ -211,6 +213,7 @@ impl State {
                 dead,
                 sends: Vec::new(),
                 writes: Vec::new(),
+                timers: Vec::new(),
                 latency_micros: micros(latency),
                 guest_micros: micros(guest),
             });
@@ -250,6 +253,8 @@ fn commit(
             }
         }
     }
+    let timers: Vec<_> = effects.timers.into_values().collect();
+    slot.timers.apply(&timers);
     let (message, place) = delivery.map(|delivery| (delivery.message, delivery.place)).unzip();
     slot.outbox.record(Outcome {
         agent: slot.id,
@@ -265,6 +270,7 @@ fn commit(
             .map(|draft| (draft, slot.mailbox.take_promised_ticket()))
             .collect(),
         writes: effects.writes.into_iter().collect(),
+        timers,
         latency_micros: micros(latency),
         guest_micros: micros(guest),
     });
@@ -277,7 +283,8 @@ async fn permit(slot: &Slot, effects: &wasm::Effects) -> Option<OwnedSemaphorePe
         .writes
         .iter()
         .map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len));
-    let bytes: usize = sends.chain(writes).sum();
+    let timers = size_of::<TimerChange>() * effects.timers.len();
+    let bytes = sends.chain(writes).sum::<usize>() + timers;
     let kib = u32::try_from((1 + bytes / 1_024).min(OUTCOME_KIB)).expect("it is at most what there is in all");
     slot.outcome_kib.clone().acquire_many_owned(kib).await.ok() // never closed
 }

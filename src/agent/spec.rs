@@ -1,5 +1,8 @@
 //! What its owner declares of an agent: the `config` of a deploy, with the defaults and ceilings of the node.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use globset::{GlobBuilder, GlobMatcher};
@@ -70,6 +73,8 @@ pub struct Resources {
     pub state_bytes: ByteSize,
     /// Messages that one turn may send.
     pub sends_per_turn: u32,
+    /// Timers that are set and have not fired for the last time.
+    pub timers: u32,
 }
 
 impl Default for Resources {
@@ -83,6 +88,7 @@ impl Default for Resources {
             mailbox_bytes: size("16MiB"),
             state_bytes: size("16MiB"),
             sends_per_turn: 256,
+            timers: 1_000,
         }
     }
 }
@@ -96,6 +102,7 @@ pub struct Permissions {
     pub message: Vec<String>,
     pub state: bool,
     pub random: bool,
+    pub timers: bool,
 }
 
 /// How its supervisor treats the agent (OTP's child specification).
@@ -244,6 +251,7 @@ pub struct Ceilings {
     pub mailbox_bytes: ByteSize,
     pub state_bytes: ByteSize,
     pub sends_per_turn: u32,
+    pub timers: u32,
 }
 
 impl Default for Ceilings {
@@ -257,6 +265,7 @@ impl Default for Ceilings {
             mailbox_bytes: size("1GiB"),
             state_bytes: size("256MiB"),
             sends_per_turn: 10_000,
+            timers: 100_000,
         }
     }
 }
@@ -329,6 +338,7 @@ impl AgentSpec {
             0,
             ceilings.sends_per_turn.into(),
         )?;
+        within("resources.timers", resources.timers.into(), 0, ceilings.timers.into())?;
         within("delivery.max_deliveries", self.delivery.max_deliveries.into(), 1, 100)?;
         within("supervision.intensity", self.supervision.intensity.into(), 0, 10_000)?;
         within(
@@ -398,45 +408,5 @@ pub(crate) fn drop_nulls(value: &mut serde_json::Value) {
     if let serde_json::Value::Object(members) = value {
         members.retain(|_, member| !member.is_null());
         members.values_mut().for_each(drop_nulls);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn problem(json: &str) -> String {
-        AgentSpec::from_json(json.as_bytes())
-            .and_then(|spec| spec.check(&Ceilings::default()))
-            .unwrap_err()
-            .to_string()
-    }
-
-    #[test]
-    fn the_reference_example_is_read() {
-        let json = br#"{"name":"my-agent","strategy":"immediate","resources":{"memory":"50MB","cpu":"100000"}}"#;
-        let spec = AgentSpec::from_json(json).unwrap();
-        spec.check(&Ceilings::default()).unwrap();
-        assert_eq!(spec.resources.memory.bytes(), 50_000_000);
-        assert_eq!(spec.resources.cpu, Some(Cpu::Fuel(100_000)));
-    }
-
-    #[test]
-    fn null_means_absent() {
-        let spec = AgentSpec::from_json(br#"{"name":"a","version":null,"resources":{"cpu":null},"permissions":null}"#)
-            .unwrap();
-        assert_eq!(spec.resources, Resources::default());
-    }
-
-    #[test]
-    fn bad_declarations_name_the_key_and_the_mend() {
-        assert!(problem("{}").contains("name"));
-        assert!(problem(r#"{"name":"a","colour":"red"}"#).contains("colour"));
-        assert!(problem(r#"{"name":"a","resources":{"memory":"much"}}"#).contains("config.resources.memory"));
-        assert!(problem(r#"{"name":"a","resources":{"memory":"2GiB"}}"#).contains("config.resources.memory"));
-        assert!(problem(r#"{"name":"a","resources":{"mailbox_messages":0}}"#).contains("mailbox_messages"));
-        assert!(problem(r#"{"name":"a","permissions":{"message":["[a"]}}"#).contains("permissions.message"));
-        assert!(problem(r#"{"name":"a","supervision":{"backoff":{"factor":0.5}}}"#).contains("backoff"));
-        assert!(problem("nonsense").contains("config"));
     }
 }

@@ -87,16 +87,15 @@ fn weight(record: &Record) -> usize {
     RECORD_BYTES
         + match record {
             Record::Message(dispatch) => dispatch.message.content.weight(),
-            Record::Turn(turn) => turn
-                .writes
-                .iter()
-                .map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len))
-                .sum(),
+            Record::Turn(turn) => {
+                let bytes = |(key, value): &(String, Option<Bytes>)| key.len() + value.as_ref().map_or(0, Bytes::len);
+                turn.writes.iter().map(bytes).sum::<usize>() + size_of_val(turn.timers.as_slice())
+            }
             Record::Agent { document, .. } => document.len(),
             Record::Document { document, .. } => document.as_ref().map_or(0, String::len),
             Record::Event { body, .. } => body.len(),
             Record::DeadLetter { reason, .. } => reason.len(),
-            Record::AgentRemoved { .. } => 0,
+            Record::AgentRemoved { .. } | Record::TimerFired { .. } => 0,
         }
 }
 

@@ -17,6 +17,7 @@ use crate::fipa::Performative;
 use crate::id::{AgentId, Fence, MessageId, Partition, Seq};
 use crate::message::{Address, Content, Message};
 use crate::time::Timestamp;
+use crate::timer::{Timer, TimerChange};
 
 /// A data folder in use: a log of small segments and its projections.
 pub(super) struct Used {
@@ -123,6 +124,7 @@ pub(super) fn turn(agent: AgentId, message: MessageId, end: TurnEnd) -> Record {
         attempt: 1,
         end,
         writes: Vec::new(),
+        timers: Vec::new(),
         at: Timestamp::now(),
         latency_micros: 5,
         guest_micros: 3,
@@ -186,6 +188,14 @@ prop_compose! {
     }
 }
 
+fn timer_changes() -> impl Strategy<Value = TimerChange> {
+    let timers = (any::<u32>(), times(), prop::option::of(any::<u64>()));
+    prop_oneof![
+        timers.prop_map(|(id, due, every)| TimerChange::Set(Timer { id, due, every })),
+        any::<u32>().prop_map(TimerChange::Cancel),
+    ]
+}
+
 fn turns() -> impl Strategy<Value = Turn> {
     let ends = prop_oneof![
         Just(TurnEnd::Ok),
@@ -199,17 +209,18 @@ fn turns() -> impl Strategy<Value = Turn> {
         prop::option::of(message_ids()),
         any::<u32>(),
         ends,
-        writes,
+        (writes, prop::collection::vec(timer_changes(), 0..3)),
         times(),
         any::<(u64, u64)>(),
     )
         .prop_map(
-            |(agent, message, attempt, end, writes, at, (latency_micros, guest_micros))| Turn {
+            |(agent, message, attempt, end, (writes, timers), at, (latency_micros, guest_micros))| Turn {
                 agent,
                 message,
                 attempt,
                 end,
                 writes,
+                timers,
                 at,
                 latency_micros,
                 guest_micros,
@@ -241,6 +252,8 @@ pub(super) fn records() -> impl Strategy<Value = Record> {
             body,
             at
         }),
+        (agents(), any::<u32>(), prop::option::of(times()), times())
+            .prop_map(|(agent, timer, next, at)| { Record::TimerFired { agent, timer, next, at } }),
         (".{0,20}", ".{0,20}", texts(), times()).prop_map(|(collection, key, document, at)| Record::Document {
             collection,
             key,

@@ -6,6 +6,7 @@
 //! Invariant: decoding answers to any bytes with a value or an error, never with a panic.
 
 mod message;
+mod timer;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use prost::Message as _;
 use uuid::Uuid;
 
 use self::message::WireMessage;
+use self::timer::{WireTimerChange, WireTimerFired};
 use super::{Dispatch, Record, Turn, TurnEnd};
 use crate::id::{AgentId, MessageId, Partition};
 use crate::message::Message;
@@ -81,7 +83,7 @@ struct Entries {
 struct Entry {
     #[prost(uint32, tag = "1")]
     partition: u32,
-    #[prost(oneof = "Fact", tags = "2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "Fact", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
     fact: Option<Fact>,
 }
 
@@ -105,6 +107,8 @@ enum Fact {
     Event(WireEvent),
     #[prost(message, tag = "8")]
     Document(WireDocument),
+    #[prost(message, tag = "9")]
+    TimerFired(WireTimerFired),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -135,6 +139,8 @@ struct WireTurn {
     latency_micros: u64,
     #[prost(uint64, tag = "10")]
     guest_micros: u64,
+    #[prost(message, repeated, tag = "11")]
+    timers: Vec<WireTimerChange>,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
@@ -279,6 +285,12 @@ impl Fact {
                 document: document.clone(),
                 at: at.micros(),
             }),
+            Record::TimerFired { agent, timer, next, at } => Self::TimerFired(WireTimerFired {
+                agent: id(agent.uuid()),
+                timer: *timer,
+                next: next.map(Timestamp::micros),
+                at: at.micros(),
+            }),
         }
     }
 
@@ -322,6 +334,12 @@ impl Fact {
                 document: entry.document,
                 at: Timestamp::from_micros(entry.at),
             },
+            Self::TimerFired(fired) => Record::TimerFired {
+                agent: agent(&fired.agent)?,
+                timer: fired.timer,
+                next: fired.next.map(Timestamp::from_micros),
+                at: Timestamp::from_micros(fired.at),
+            },
         })
     }
 }
@@ -351,6 +369,7 @@ impl WireTurn {
             at: turn.at.micros(),
             latency_micros: turn.latency_micros,
             guest_micros: turn.guest_micros,
+            timers: turn.timers.iter().map(WireTimerChange::of).collect(),
         }
     }
 
@@ -368,6 +387,7 @@ impl WireTurn {
             at: Timestamp::from_micros(self.at),
             latency_micros: self.latency_micros,
             guest_micros: self.guest_micros,
+            timers: self.timers.into_iter().map(WireTimerChange::change).collect(),
         })
     }
 }

@@ -212,6 +212,19 @@ async fn draining_ends_when_nothing_is_queued_or_in_hand() {
 }
 
 #[test]
+fn what_came_by_a_record_is_held_until_its_turn_has_ended() {
+    let mailbox = mailbox(9);
+    put(&mailbox, &request()).unwrap();
+    assert!(mailbox.has_any_by(Seq(1)) && !mailbox.has_any_by(Seq(0)));
+    let delivery = mailbox.take().unwrap();
+    assert!(mailbox.has_any_by(Seq(1)), "in hand");
+    assert!(mailbox.retry(delivery));
+    assert!(mailbox.has_any_by(Seq(1)), "back in the queue");
+    drop(mailbox.take());
+    assert!(mailbox.finish() && !mailbox.has_any_by(Seq(1)));
+}
+
+#[test]
 fn a_held_mailbox_takes_messages_and_gives_none_out_and_stays_suspended_if_it_was() {
     let mailbox = mailbox(10);
     let wakes = Arc::new(AtomicUsize::new(0));

@@ -110,6 +110,7 @@ impl Node {
             self.directory.remove(&entry);
             return Err(error);
         }
+        self.resume_timers(&entry);
         Ok(summary(&entry))
     }
 
@@ -194,7 +195,15 @@ impl Node {
                 event("agent.started", change.id, &body, now),
             ])
         };
-        self.catalog(entry.partition, change, opened(entry)).await.map(|_| ())
+        self.catalog(entry.partition, change, opened(entry)).await?;
+        self.resume_timers(entry);
+        Ok(())
+    }
+
+    /// The agent takes messages again: what its timers missed comes now. Should the router restart meanwhile, it does so by
+    /// itself.
+    pub(super) fn resume_timers(&self, entry: &Entry) {
+        self.partition(entry.partition).cast(RouterMessage::Resume(entry.id));
     }
 
     /// Takes an agent's child out of the tree, if it is there.

@@ -19,14 +19,15 @@ use crate::id::{AgentId, Partition};
 use crate::journal::projections::Recovered;
 use crate::mailbox::Question;
 use crate::quantity::Cpu;
-use crate::router::{Orphans, Restore};
+use crate::router::{Orphans, Restore, Restored};
+use crate::timer;
 use crate::wasm::Program;
 
 /// Restores partitions for their routers.
 pub(super) struct Restorer {
     node: Weak<Node>,
     /// What the start of the node found for the first incarnation of each router.
-    first: Mutex<HashMap<Partition, Orphans>>,
+    first: Mutex<HashMap<Partition, Restored>>,
 }
 
 impl Restorer {
@@ -59,10 +60,10 @@ impl Restorer {
 }
 
 impl Restore for Restorer {
-    fn restore(&self, partition: Partition) -> Pin<Box<dyn Future<Output = Result<Orphans>> + Send + '_>> {
+    fn restore(&self, partition: Partition) -> Pin<Box<dyn Future<Output = Result<Restored>> + Send + '_>> {
         Box::pin(async move {
-            if let Some(orphans) = self.first.lock().remove(&partition) {
-                return Ok(orphans);
+            if let Some(restored) = self.first.lock().remove(&partition) {
+                return Ok(restored);
             }
             let node = self.node.upgrade().ok_or_else(gone)?;
             // The router's claim fenced every earlier owner, so nothing that it recorded comes after this.
@@ -134,6 +135,9 @@ impl Node {
         for (id, state) in recovered.states {
             split.entry(home(id)).or_default().states.insert(id, state);
         }
+        for (id, timers) in recovered.timers {
+            split.entry(home(id)).or_default().timers.insert(id, timers);
+        }
         for session in recovered.sessions {
             if let Some(id) = session.initiator.agent() {
                 split.entry(home(id)).or_default().sessions.push(session);
@@ -142,7 +146,7 @@ impl Node {
         Ok(split)
     }
 
-    async fn restore_partition(&self, mut recovered: Recovered) -> Result<Orphans> {
+    async fn restore_partition(&self, mut recovered: Recovered) -> Result<Restored> {
         let upto = recovered.last_seq;
         let mut asked: HashMap<AgentId, Vec<_>> = HashMap::new();
         for session in recovered.sessions {
@@ -159,13 +163,17 @@ impl Node {
             let document: GroupDocument = serde_json::from_str(&json).map_err(Error::internal)?;
             self.directory.put_group(Group::new(document, self.config.partitions));
         }
-        let mut orphans = Vec::new();
+        let (mut orphans, mut timers) = (Orphans::new(), Vec::new());
         for (id, json) in recovered.agents {
             let document: Document = serde_json::from_str(&json).map_err(Error::internal)?;
             let entry = self.reinstate(document).await;
             let queue = recovered.queues.remove(&id).unwrap_or_default();
             let runs = matches!(*entry.standing.read(), Standing::Running | Standing::Suspended);
             *entry.state.write() = recovered.states.remove(&id).unwrap_or_default();
+            let live = recovered.timers.remove(&id).unwrap_or_default();
+            let fired = queue.iter().filter_map(|pending| timer::fired(&pending.message));
+            entry.timers.restore(&live, fired);
+            timers.extend(live.into_iter().map(|timer| (id, timer)));
             if !runs {
                 // What came after the journal was read is only here; what is in both is buried once.
                 let known: HashSet<_> = queue.iter().map(|pending| pending.message.id).collect();
@@ -190,7 +198,7 @@ impl Node {
         for (id, queue) in recovered.queues {
             orphans.extend(queue.into_iter().map(|pending| (id, pending.message)));
         }
-        Ok(orphans)
+        Ok(Restored { orphans, timers })
     }
 
     /// The entry of an agent: the one that is in the directory, whose mailbox others hold, or a new one.

@@ -282,6 +282,7 @@ impl Node {
                 };
                 let before = std::mem::replace(&mut *standing, back);
                 entry.mailbox.reopen();
+                self.resume_timers(&entry);
                 drop(standing);
                 revived.push((entry, before));
             }

@@ -1,5 +1,7 @@
 //! Faults by causing them: every inner part of the node is killed under load, and what was acknowledged is handled once.
 
+mod timers;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -276,6 +276,7 @@ impl Node {
             message: spec.permissions.matchers().unwrap_or_default(),
             state: spec.permissions.state,
             random: spec.permissions.random,
+            timers: spec.permissions.timers,
         })
     }
 }
@@ -286,6 +287,7 @@ struct Granted {
     message: Vec<(String, GlobMatcher)>,
     state: bool,
     random: bool,
+    timers: bool,
 }
 
 impl Granted {
@@ -323,6 +325,10 @@ impl Grants for Granted {
     fn random(&self) -> bool {
         self.random
     }
+
+    fn timers(&self) -> bool {
+        self.timers
+    }
 }
 
 #[cfg(test)]
@@ -338,13 +344,14 @@ mod tests {
                 ..Permissions::default()
             };
             let message = permissions.matchers().unwrap();
-            let (state, random) = (false, false);
+            let (state, random, timers) = (false, false, false);
             let directory = Weak::new();
             Granted {
                 directory,
                 message,
                 state,
                 random,
+                timers,
             }
             .may_message(receiver)
         };

@@ -1,18 +1,21 @@
 //! The component door: the world `caxton:agent/agent@1.0.0`, translated to and from what [`super::host`] does.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
+use wasmtime::component::{ComponentExportIndex, HasSelf, InstancePre, Linker, TypedFunc};
 use wasmtime::{Engine, Store};
 
 use super::host::{self, Guest, Refusal};
+use super::validate::LIFECYCLE;
 use super::{End, caps};
 use crate::fipa::Performative;
 use crate::message::{Content, Draft, Message};
 
 use wit::caxton::agent::random::RandomError;
 use wit::caxton::agent::state::StateError;
-use wit::caxton::agent::{clock, log, messaging, random, state, types};
+use wit::caxton::agent::timer::TimerError;
+use wit::caxton::agent::{clock, log, messaging, random, state, timer, types};
 use wit::exports::caxton::agent::handler;
 
 #[allow(
@@ -31,7 +34,41 @@ mod wit {
     });
 }
 
-pub(super) type AgentPre = wit::AgentPre<Guest>;
+/// A component of the world, and where its exports are.
+pub(super) struct AgentPre {
+    instance: InstancePre<Guest>,
+    world: wit::AgentIndices,
+    timer: Option<ComponentExportIndex>,
+}
+
+impl AgentPre {
+    pub(super) fn new(instance: InstancePre<Guest>) -> wasmtime::Result<Self> {
+        let component = instance.component();
+        let timer = component
+            .get_export_index(None, LIFECYCLE)
+            .and_then(|lifecycle| component.get_export(Some(&lifecycle), "timer"));
+        let timer = match timer {
+            Some((ComponentItem::ComponentFunc(func), index)) if is_timer(&func) => Some(index),
+            Some(_) => {
+                let expected = "timer: func(id: u32) -> result<_, string>";
+                return Err(wasmtime::Error::msg(format!("`{LIFECYCLE}` has no `{expected}`")));
+            }
+            None => None,
+        };
+        Ok(Self {
+            world: wit::AgentIndices::new(&instance)?,
+            instance,
+            timer,
+        })
+    }
+}
+
+fn is_timer(func: &ComponentFunc) -> bool {
+    let params: Vec<_> = func.params().map(|(_, kind)| kind).collect();
+    let results: Vec<_> = func.results().collect();
+    let says = |result: &Type| matches!(result, Type::Result(result) if result.ok().is_none() && result.err() == Some(Type::String));
+    matches!(params.as_slice(), [Type::U32]) && matches!(results.as_slice(), [result] if says(result))
+}
 
 pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
@@ -40,17 +77,30 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
 }
 
 /// An instance of the world.
-pub(super) struct Agent(wit::Agent);
+pub(super) struct Agent {
+    world: wit::Agent,
+    timer: Option<TypedFunc<(u32,), (Said,)>>,
+}
+
+/// What an export of the world returns.
+type Said = Result<(), String>;
 
 impl Agent {
     pub(super) async fn open(pre: &AgentPre, store: &mut Store<Guest>) -> wasmtime::Result<Self> {
         // A list of a million strings that are all the same megabyte is small in the guest only.
         store.set_hostcall_fuel(caps::HOST_CALL_BYTES);
-        Ok(Self(pre.instantiate_async(store).await?))
+        let instance = pre.instance.instantiate_async(&mut *store).await?;
+        let timer = pre.timer.as_ref();
+        Ok(Self {
+            world: pre.world.load(&mut *store, &instance)?,
+            timer: timer
+                .map(|index| instance.get_typed_func(&mut *store, index))
+                .transpose()?,
+        })
     }
 
     pub(super) async fn init(&self, store: &mut Store<Guest>) -> wasmtime::Result<End> {
-        self.0.caxton_agent_handler().call_init(store).await.map(ended)
+        self.world.caxton_agent_handler().call_init(store).await.map(ended)
     }
 
     pub(super) async fn handle(
@@ -59,7 +109,7 @@ impl Agent {
         message: &Message,
         attempt: u32,
     ) -> wasmtime::Result<End> {
-        self.0
+        self.world
             .caxton_agent_handler()
             .call_handle(store, &outside(message, attempt))
             .await
@@ -67,7 +117,20 @@ impl Agent {
     }
 }
 
-fn ended(said: Result<(), String>) -> End {
+impl Agent {
+    pub(super) const fn takes_timers(&self) -> bool {
+        self.timer.is_some()
+    }
+
+    pub(super) async fn timer(&self, store: &mut Store<Guest>, id: u32) -> wasmtime::Result<End> {
+        match &self.timer {
+            Some(timer) => Ok(ended(timer.call_async(store, (id,)).await?.0)),
+            None => Ok(End::Ok),
+        }
+    }
+}
+
+fn ended(said: Said) -> End {
     match said {
         Ok(()) => End::Ok,
         Err(mut reason) => {
@@ -259,6 +322,29 @@ impl state::Host for Guest {
 
     fn list(&mut self, prefix: String) -> Result<Vec<String>, StateError> {
         Ok(Guest::list(self, &prefix)?)
+    }
+}
+
+impl From<Refusal> for TimerError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotPermitted => Self::NotPermitted,
+            Refusal::OverLimit | Refusal::Malformed(_) => Self::OverLimit,
+        }
+    }
+}
+
+impl timer::Host for Guest {
+    fn set_once(&mut self, after: u64) -> Result<u32, TimerError> {
+        Ok(self.set_timer(Duration::from_micros(after))?)
+    }
+
+    fn set_periodic(&mut self, every: u64) -> Result<u32, TimerError> {
+        Ok(Guest::set_periodic(self, Duration::from_micros(every))?)
+    }
+
+    fn cancel(&mut self, id: u32) -> Result<bool, TimerError> {
+        Ok(self.cancel_timer(id)?)
     }
 }
 

@@ -2,6 +2,7 @@
 //! ([`IMPORTS`], [`EXPORTS`]); [`super::validate`] refuses a module by the same list.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use wasmparser::ValType::{self, I32, I64};
@@ -41,6 +42,10 @@ pub(super) const IMPORTS: &[Signature] = &[
     import("store_data", &[I32, I32, I32, I32], &[I32]),
     import("load_data", &[I32, I32, I32, I32], &[I32]),
     import("delete_data", &[I32, I32], &[I32]),
+    // Microseconds from now -> the timer's id, at least 1; -2, -3.
+    import("set_timer", &[I64], &[I32]),
+    // 0; -1 unknown, -2.
+    import("cancel_timer", &[I32], &[I32]),
 ];
 
 /// Beside these, `memory`.
@@ -67,6 +72,13 @@ pub(super) const EXPORTS: &[Signature] = &[
         name: "agent_shutdown",
         params: &[],
         results: &[],
+        required: false,
+    },
+    // Without it a timer's message comes to `handle_message`.
+    Signature {
+        name: "handle_timer",
+        params: &[I32],
+        results: &[I32],
         required: false,
     },
     Signature {
@@ -104,6 +116,8 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     linker.func_wrap(MODULE, "store_data", store_data)?;
     linker.func_wrap(MODULE, "load_data", load_data)?;
     linker.func_wrap(MODULE, "delete_data", delete_data)?;
+    linker.func_wrap(MODULE, "set_timer", set_timer)?;
+    linker.func_wrap(MODULE, "cancel_timer", cancel_timer)?;
     Ok(linker)
 }
 
@@ -252,12 +266,31 @@ fn delete_data(mut caller: Call<'_>, kp: i32, kl: i32) -> wasmtime::Result<i32> 
     })
 }
 
+/// Answers with the timer's id, which is positive.
+fn set_timer(mut caller: Call<'_>, after_micros: i64) -> i32 {
+    // A time before now is as absurd as one after the longest.
+    let after = u64::try_from(after_micros).map_or(Duration::MAX, Duration::from_micros);
+    match caller.data_mut().set_timer(after) {
+        Ok(id) => id.cast_signed(),
+        Err(refusal) => code(&Err(refusal)),
+    }
+}
+
+fn cancel_timer(mut caller: Call<'_>, id: i32) -> i32 {
+    match caller.data_mut().cancel_timer(id.cast_unsigned()) {
+        Ok(true) => OK,
+        Ok(false) => ABSENT,
+        Err(refusal) => code(&Err(refusal)),
+    }
+}
+
 /// The exports of one instance.
 pub(super) struct Exports {
     memory: Memory,
     alloc: TypedFunc<i32, i32>,
     handle: TypedFunc<(i32, i32), i32>,
     init: Option<TypedFunc<(), i32>>,
+    timer: Option<TypedFunc<i32, i32>>,
     shutdown: Option<TypedFunc<(), ()>>,
     initialize: Option<TypedFunc<(), ()>>,
     inbox: Option<Inbox>,
@@ -282,6 +315,7 @@ impl Exports {
             alloc: instance.get_typed_func(&mut *store, "caxton_alloc")?,
             handle: instance.get_typed_func(&mut *store, "handle_message")?,
             init: instance.get_typed_func(&mut *store, "agent_init").ok(),
+            timer: instance.get_typed_func(&mut *store, "handle_timer").ok(),
             shutdown: instance.get_typed_func(&mut *store, "agent_shutdown").ok(),
             initialize: instance.get_typed_func(&mut *store, "_initialize").ok(),
             inbox: instance
@@ -325,6 +359,17 @@ impl Exports {
         let place = Range::new(call, pointer, length).within(memory.len())?;
         memory[place].copy_from_slice(json);
         Ok(ended(self.handle.call_async(&mut *store, (pointer, length)).await?))
+    }
+
+    pub(super) const fn takes_timers(&self) -> bool {
+        self.timer.is_some()
+    }
+
+    pub(super) async fn timer(&self, store: &mut Store<Guest>, id: u32) -> wasmtime::Result<End> {
+        match &self.timer {
+            Some(timer) => Ok(ended(timer.call_async(&mut *store, id.cast_signed()).await?)),
+            None => Ok(End::Ok),
+        }
     }
 
     pub(super) async fn shutdown(&self, store: &mut Store<Guest>) -> wasmtime::Result<End> {

@@ -1,6 +1,8 @@
 //! What a guest may ask of the host in a turn, and what the host keeps of it until the turn has ended. Both doors use
 //! this, and only translate.
 
+mod timers;
+
 use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::time::Instant;
@@ -88,6 +90,7 @@ impl InHand {
 pub(super) struct Guest {
     host: Host,
     state_limit: u64,
+    timer_limit: usize,
     /// Of the clock that never goes back.
     born: Instant,
     pub(super) limiter: Limiter,
@@ -109,6 +112,9 @@ struct Open {
     state_bytes: Option<u64>,
     log_bytes: usize,
     random_bytes: usize,
+    /// How many of the timers in `effects` are set and not cancelled.
+    timers_set: usize,
+    last_timer: Option<u32>,
 }
 
 impl Guest {
@@ -116,6 +122,7 @@ impl Guest {
         Self {
             host,
             state_limit: limits.state_bytes,
+            timer_limit: usize::try_from(limits.timers).unwrap_or(usize::MAX),
             born: Instant::now(),
             limiter: Limiter::new(limits.memory_bytes),
             pace,

@@ -11,6 +11,7 @@ use super::host::{Guest, InHand};
 use super::program::{Loaded, Program};
 use super::{Budget, Crash, CrashKind, Effects, End, Host, Limits, Turn, Usage, component, core_abi};
 use crate::message::{Message, MessageView};
+use crate::timer;
 
 /// A guest with a memory of its own. Its calls never overlap; after a crash it answers none.
 pub struct Instance {
@@ -40,6 +41,7 @@ enum Condition {
 enum Call<'a> {
     Init,
     Handle { message: &'a Message, attempt: u32 },
+    Timer(u32),
     Shutdown,
 }
 
@@ -95,7 +97,19 @@ impl Instance {
 
     /// One turn. `attempt` is 1 at the first delivery of `message`.
     pub async fn handle(&mut self, message: &Message, attempt: u32, budget: Budget) -> Turn {
-        self.turn(Call::Handle { message, attempt }, budget).await
+        // A guest with no entry for timers takes their messages like any other.
+        let call = match timer::fired(message) {
+            Some(id) if self.takes_timers() => Call::Timer(id),
+            _ => Call::Handle { message, attempt },
+        };
+        self.turn(call, budget).await
+    }
+
+    fn takes_timers(&self) -> bool {
+        match &self.door {
+            Door::Core(core) => core.takes_timers(),
+            Door::Component(component) => component.takes_timers(),
+        }
     }
 
     /// Tells the guest that it will not be called again. What it sends then is an effect like any other.
@@ -122,7 +136,7 @@ impl Instance {
         self.condition = Condition::Called;
         let in_hand = match &call {
             Call::Handle { message, .. } => Some(InHand::from(*message)),
-            Call::Init | Call::Shutdown => None,
+            Call::Init | Call::Timer(_) | Call::Shutdown => None,
         };
         let running = begin(&mut self.store, in_hand, budget, self.metered);
         // To drop a call midway is safe: wasmtime unwinds its stack, and the store is never entered again.
@@ -157,11 +171,13 @@ impl Instance {
                 };
                 core.handle(store, &view.to_json()).await
             }
+            (Door::Core(core), Call::Timer(id)) => core.timer(store, id).await,
             (Door::Core(core), Call::Shutdown) => core.shutdown(store).await,
             (Door::Component(component), Call::Init) => component.init(store).await,
             (Door::Component(component), Call::Handle { message, attempt }) => {
                 component.handle(store, message, attempt).await
             }
+            (Door::Component(component), Call::Timer(id)) => component.timer(store, id).await,
             (Door::Component(_), Call::Shutdown) => Ok(End::Ok),
         }
     }

@@ -7,6 +7,7 @@ mod effects;
 mod examples;
 mod garbage;
 mod slices;
+mod timers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ struct Granted {
     receivers: &'static [&'static str],
     state: bool,
     random: bool,
+    timers: bool,
 }
 
 impl Grants for Granted {
@@ -40,16 +42,22 @@ impl Grants for Granted {
     fn random(&self) -> bool {
         self.random
     }
+
+    fn timers(&self) -> bool {
+        self.timers
+    }
 }
 
 const ALL: Granted = Granted {
     receivers: &["friend"],
     state: true,
     random: true,
+    timers: true,
 };
 const LIMITS: Limits = Limits {
     memory_bytes: 4 << 20,
     state_bytes: 1 << 10,
+    timers: 3,
 };
 const BUDGET: Budget = Budget {
     fuel: None,
@@ -62,6 +70,7 @@ fn host(grants: &Granted) -> Host {
         agent: AgentId::new(),
         name: "guest".parse().unwrap(),
         state: Arc::default(),
+        timers: Arc::default(),
         grants: Arc::new(grants.clone()),
     }
 }
@@ -101,6 +110,8 @@ fn guest(rest: &str, body: &str) -> String {
             (import "caxton" "store_data" (func $store (param i32 i32 i32 i32) (result i32)))
             (import "caxton" "load_data" (func $load (param i32 i32 i32 i32) (result i32)))
             (import "caxton" "delete_data" (func $delete (param i32 i32) (result i32)))
+            (import "caxton" "set_timer" (func $set_timer (param i64) (result i32)))
+            (import "caxton" "cancel_timer" (func $cancel_timer (param i32) (result i32)))
             (memory (export "memory") 1)
             (func (export "caxton_alloc") (param i32) (result i32) i32.const 4096)
             {rest}
@@ -145,10 +156,7 @@ async fn handle(instance: &mut Instance) -> Turn {
 }
 
 fn crash(turn: &Turn) -> &Crash {
-    assert!(
-        turn.effects.sends.is_empty() && turn.effects.writes.is_empty(),
-        "a crash has no effects"
-    );
+    assert!(turn.effects.is_empty(), "a crash has no effects");
     match &turn.end {
         End::Crash(crash) => crash,
         other @ (End::Ok | End::Error(_)) => panic!("{other:?} is no crash"),

@@ -14,8 +14,10 @@ const SHOWN: usize = 160;
 
 /// The package whose interfaces a component may import and must export.
 const PACKAGE: &str = "caxton:agent/";
-const INTERFACES: &[&str] = &["types", "messaging", "log", "clock", "random", "state"];
+const INTERFACES: &[&str] = &["types", "messaging", "log", "clock", "random", "state", "timer"];
 const VERSION: &str = "1.0.0";
+/// An export that an agent may have.
+pub(super) const LIFECYCLE: &str = "caxton:agent/lifecycle@1.0.0";
 pub(super) const HANDLER: &str = "caxton:agent/handler@1.0.0";
 
 /// WebAssembly 2.0 and what is settled since. Without what the limiter cannot count (threads), what costs maps (memories

@@ -1,6 +1,7 @@
 //! A full disk: reads go on, writes are refused, no turn starts, and it ends by itself.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -174,4 +175,28 @@ async fn when_there_is_no_room_for_the_next_segment_what_was_acknowledged_stays_
         node.get(&format!("/api/v1/messages/{id}")).await.good();
     }
     assert_eq!(node.told("counter", &json!({"add": 1})).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timer_that_falls_due_while_the_disk_is_full_fires_when_there_is_room() {
+    let node = TestNode::start_on_faulty_disk("limits.disk_reserve = \"50MiB\"", MUCH, None).await;
+    node.deploy("timer", "timer").await;
+    let began = Instant::now();
+    assert_eq!(node.told("timer", &json!(2_000_000)).await, 1);
+    node.disk().goes_wrong(LITTLE);
+    until_full(&node).await;
+    until("it is due", async || {
+        (began.elapsed() > Duration::from_millis(2_500)).then_some(())
+    })
+    .await;
+    let fired = async || {
+        let mut messages = node.history("").await;
+        messages.retain(|message| message["protocol"] == "caxton-timer");
+        messages.len()
+    };
+    assert_eq!(fired().await, 0);
+    node.disk().goes_wrong(MUCH);
+    until_ready(&node).await;
+    until("it fires", async || (fired().await == 1).then_some(())).await;
+    assert_eq!(node.told("timer", &json!(null)).await, 1);
 }

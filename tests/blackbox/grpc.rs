@@ -48,6 +48,7 @@ async fn deploy(node: &TestNode, name: &str, module: Vec<u8>) -> Result<DeployAg
             message: vec!["*".to_owned()],
             state: true,
             random: false,
+            timers: false,
         }),
         ..AgentConfig::default()
     };

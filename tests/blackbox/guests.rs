@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use wit_component::{ComponentEncoder, StringEncoding};
+use wit_parser::Resolve;
+
 /// An agent of `examples/agents/wat`.
 pub(crate) fn example(name: &str) -> Vec<u8> {
     assemble(&text(name))
@@ -37,4 +40,32 @@ pub(crate) fn slow_counter(millis: u64) -> Vec<u8> {
     );
     let text = text.replacen(first_import, &format!("{clock}\n  {first_import}"), 1);
     assemble(&text.replacen(first_line, &format!("{work}\n{first_line}"), 1))
+}
+
+/// A component that sets a timer of this period at each message, and has an entry for timers.
+pub(crate) fn periodic(millis: u64) -> Vec<u8> {
+    let wat = format!(
+        r#"(module
+            (import "caxton:agent/timer@1.0.0" "set-periodic" (func $set (param i64 i32)))
+            (memory (export "memory") 1)
+            (global $top (mut i32) (i32.const 4096))
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+              (global.set $top (i32.and (i32.add (global.get $top) (i32.const 15)) (i32.const 0xfff0)))
+              (global.get $top)
+              (global.set $top (i32.add (global.get $top) (local.get 3))))
+            (func (export "caxton:agent/handler@1.0.0#init") (result i32) (i32.const 16))
+            (func (export "caxton:agent/handler@1.0.0#handle") (param i32) (result i32)
+              (call $set (i64.const {}) (i32.const 64))
+              (if (i32.load8_u (i32.const 64)) (then (unreachable)))
+              (i32.const 16))
+            (func (export "caxton:agent/lifecycle@1.0.0#timer") (param i32) (result i32) (i32.const 16)))"#,
+        millis * 1_000
+    );
+    let mut resolve = Resolve::default();
+    let wit = include_str!("../../proto/wit/agent.wit");
+    let package = resolve.push_str("agent.wit", wit).unwrap();
+    let world = resolve.select_world(&[package], Some("timed-agent")).unwrap();
+    let mut module = assemble(&wat);
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default().module(&module).unwrap().encode().unwrap()
 }

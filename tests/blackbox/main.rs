@@ -30,4 +30,5 @@ mod serving;
 mod stopping;
 mod supervision;
 mod supervision_api;
+mod timers;
 mod tree_file;

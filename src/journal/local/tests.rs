@@ -50,6 +50,7 @@ fn texts(journal: &LocalJournal) -> Vec<String> {
             | Record::DeadLetter { .. }
             | Record::Agent { .. }
             | Record::AgentRemoved { .. }
+            | Record::TimerFired { .. }
             | Record::Document { .. } => panic!("{record:?}"),
         })
         .collect()

@@ -12,6 +12,8 @@ use super::{Counts, Progress, Status, address_key, events, int, sessions};
 use crate::id::{AgentId, MessageId, Seq};
 use crate::journal::{Batch, Dispatch, Record, Turn, TurnEnd, wire};
 use crate::message::Address;
+use crate::time::Timestamp;
+use crate::timer::TimerChange;
 
 pub(super) type Sql<T = ()> = rusqlite::Result<T>;
 
@@ -123,6 +125,7 @@ impl Step<'_> {
                     document,
                     ..
                 } => self.document(collection, key, document.as_deref())?,
+                Record::TimerFired { agent, timer, next, .. } => self.timer_fired(*agent, *timer, *next)?,
                 Record::Event { kind, agent, body, at } => {
                     events::insert(self.connection, seq, kind, *agent, body, *at)?;
                     self.events += 1;
@@ -189,7 +192,35 @@ impl Step<'_> {
         Ok(())
     }
 
+    fn timer_fired(&self, agent: AgentId, timer: u32, next: Option<Timestamp>) -> Sql {
+        let agent = agent.uuid();
+        if let Some(due) = next {
+            let sql = "UPDATE timers SET due = ?3 WHERE agent = ?1 AND id = ?2";
+            cached(self.connection, sql)?.execute(params![agent.as_bytes(), timer, due.micros()])?;
+        } else {
+            let sql = "DELETE FROM timers WHERE agent = ?1 AND id = ?2";
+            cached(self.connection, sql)?.execute(params![agent.as_bytes(), timer])?;
+        }
+        Ok(())
+    }
+
+    fn timers(&self, agent: AgentId, changes: &[TimerChange]) -> Sql {
+        for change in changes {
+            match change {
+                TimerChange::Set(timer) => {
+                    let sql = "INSERT INTO timers VALUES (?1, ?2, ?3, ?4)
+                               ON CONFLICT DO UPDATE SET due = excluded.due, every = excluded.every";
+                    let (due, every) = (timer.due.micros(), timer.every.map(int));
+                    cached(self.connection, sql)?.execute(params![agent.uuid().as_bytes(), timer.id, due, every])?;
+                }
+                TimerChange::Cancel(id) => self.timer_fired(agent, *id, None)?,
+            }
+        }
+        Ok(())
+    }
+
     fn turn(&mut self, turn: &Turn) -> Sql {
+        self.timers(turn.agent, &turn.timers)?;
         for (key, value) in &turn.writes {
             let agent = turn.agent.uuid();
             if let Some(value) = value {
@@ -283,6 +314,7 @@ impl Step<'_> {
         for sql in [
             "DELETE FROM agents WHERE agent = ?1",
             "DELETE FROM state WHERE agent = ?1",
+            "DELETE FROM timers WHERE agent = ?1",
             "DELETE FROM sessions WHERE initiator = ?1",
             "DELETE FROM sessions WHERE participant = ?1",
         ] {

@@ -14,6 +14,8 @@ use crate::fipa::Performative;
 use crate::id::{AgentId, MessageId, Seq};
 use crate::journal::{JournalError, wire};
 use crate::message::{Address, Message};
+use crate::time::Timestamp;
+use crate::timer::Timer;
 
 /// A message that an agent has not finished.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +49,8 @@ pub struct Recovered {
     /// Live deliveries in the order of the journal.
     pub queues: HashMap<AgentId, Vec<Pending>>,
     pub states: HashMap<AgentId, BTreeMap<String, Bytes>>,
+    /// Live timers of each agent.
+    pub timers: HashMap<AgentId, Vec<Timer>>,
     /// In the order of the journal.
     pub sessions: Vec<OpenSession>,
     /// All of it is as of this record.
@@ -119,6 +123,17 @@ pub(super) fn recover(connection: &mut Connection, path: &Path) -> Result<Recove
             .entry(agent(row, 0)?)
             .or_default()
             .insert(row.get(1)?, value);
+    }
+
+    let mut statement = connection.prepare("SELECT agent, id, due, every FROM timers")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let timer = Timer {
+            id: row.get(1)?,
+            due: Timestamp::from_micros(row.get(2)?),
+            every: row.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs),
+        };
+        recovered.timers.entry(agent(row, 0)?).or_default().push(timer);
     }
 
     let mut statement = connection.prepare(

@@ -11,7 +11,9 @@ use crate::journal::{JournalError, end_process};
 
 /// The version of the tables. A file of another version is set aside and made again from the journal, as long as the journal
 /// has all of its records: where retention took some, a release with another version must know how to change the file.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
+/// The version before there were timers. A file of it is given the table, and is then as if made again.
+const WITHOUT_TIMERS: i32 = 2;
 /// `CxPj` in ASCII, so that no other program's file is taken for ours.
 const APPLICATION_ID: i32 = 0x4378_506a;
 /// Prepared statements that a connection keeps.
@@ -79,8 +81,22 @@ const TABLES: &str = "
     ) WITHOUT ROWID;
 ";
 
+const TIMERS: &str = "
+    CREATE TABLE timers (
+        agent BLOB NOT NULL, id INTEGER NOT NULL, due INTEGER NOT NULL, every INTEGER, PRIMARY KEY (agent, id)
+    ) WITHOUT ROWID;
+";
+
 /// Tables that a start depends on, and that do not grow with history: they are checked when the file is opened.
-const LIVE: [&str; 6] = ["progress", "deliveries", "sessions", "agents", "documents", "state"];
+const LIVE: [&str; 7] = [
+    "progress",
+    "deliveries",
+    "sessions",
+    "agents",
+    "documents",
+    "state",
+    "timers",
+];
 
 /// Why a file cannot be used.
 pub(super) enum Unusable {
@@ -127,6 +143,12 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
     prepare(&connection)?;
     let objects: i64 = connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let is_new = objects == 0 && marks(&connection)? == (0, 0);
+    if marks(&connection)? == (WITHOUT_TIMERS, APPLICATION_ID) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(TIMERS)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.commit()?;
+    }
     if let Some(problem) = stranger(&connection)?.filter(|_| !is_new) {
         return Err(Unusable::Rebuild(problem));
     }
@@ -142,6 +164,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
     if is_new {
         let transaction = connection.transaction()?;
         transaction.execute_batch(TABLES)?;
+        transaction.execute_batch(TIMERS)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;

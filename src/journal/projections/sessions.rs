@@ -28,6 +28,7 @@ pub(super) fn settled_elsewhere(batch: &Batch) -> HashSet<MessageId> {
         | Record::Agent { .. }
         | Record::AgentRemoved { .. }
         | Record::Document { .. }
+        | Record::TimerFired { .. }
         | Record::Event { .. } => None,
     };
     batch.records.iter().filter_map(|(_, record)| failed(record)).collect()

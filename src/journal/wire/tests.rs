@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::super::testing;
 use super::*;
 use crate::message::Address;
+use crate::timer::{Timer, TimerChange};
 
 proptest! {
     #[test]
@@ -62,4 +63,42 @@ fn the_encoding_is_frozen() {
     let mut expected = vec![10, 16, 8, 7, 66, 12, 10, 1, b'c', 18, 1, b'k'];
     expected.extend([26, 2, b'{', b'}', 32, 5]);
     assert_eq!(payload, expected);
+}
+
+#[test]
+fn the_encoding_of_timers_is_frozen() {
+    let fired = Record::TimerFired {
+        agent: AgentId::from_uuid(Uuid::from_u128(1)),
+        timer: 3,
+        next: Some(Timestamp::from_micros(6)),
+        at: Timestamp::from_micros(5),
+    };
+    let mut expected = vec![10, 28, 8, 7, 74, 24, 10, 16];
+    expected.extend([0; 15]);
+    expected.extend([1, 16, 3, 24, 6, 32, 5]);
+    assert_eq!(encode_batch(&[(Partition(7), fired)]), expected);
+
+    let timer = Timer {
+        id: 3,
+        due: Timestamp::from_micros(6),
+        every: Some(9),
+    };
+    let changes = [TimerChange::Set(timer), TimerChange::Cancel(4)];
+    let encoded = changes.iter().map(|change| WireTimerChange::of(change).encode_to_vec());
+    assert_eq!(encoded.collect::<Vec<_>>(), [vec![8, 3, 16, 6, 24, 9], vec![8, 4]]);
+}
+
+#[test]
+fn a_turn_from_before_there_were_timers_is_read() {
+    // Agent 1, end ok, and nothing else.
+    let mut payload = vec![10, 24, 8, 7, 26, 20, 10, 16];
+    payload.extend([0; 15]);
+    payload.extend([1, 32, 1]);
+    payload[1] = u8::try_from(payload.len() - 2).unwrap();
+    payload[5] = u8::try_from(payload.len() - 6).unwrap();
+    let records = decode_batch(payload.into()).unwrap();
+    let Record::Turn(turn) = &records[0].1 else {
+        panic!("{records:?}")
+    };
+    assert_eq!((&turn.end, turn.timers.len()), (&TurnEnd::Ok, 0));
 }

@@ -9,7 +9,7 @@ use super::*;
 const SPIN: &str = "(loop $for_ever (br $for_ever)) (unreachable)";
 
 /// A core module with the world in a section, as `cargo build` leaves one that uses wit-bindgen.
-fn embedded(wat: &str, wit: &str, world: &str) -> Vec<u8> {
+pub(super) fn embedded(wat: &str, wit: &str, world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let package = resolve.push_str("agent.wit", wit).unwrap();
     let world = resolve.select_world(&[package], Some(world)).unwrap();

@@ -45,7 +45,7 @@ async fn agents_in_text_do_what_their_names_say() {
         let text = std::fs::read_to_string(agents().join(format!("wat/{name}.wat"))).unwrap();
         first_turn(binary(&text).to_vec()).await
     };
-    for name in ["echo", "counter"] {
+    for name in ["echo", "counter", "timer"] {
         let turn = turn(name).await;
         assert_eq!((turn.end, turn.effects.sends.len()), (End::Ok, 1), "{name}");
     }

@@ -24,7 +24,7 @@ async fn every_fault_of_a_module_is_found() {
     let wat = r#"(module
         (import "env" "open_file" (func (param i32) (result i32)))
         (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
-        (import "caxton" "set_timer" (func (param i64) (result i32)))
+        (import "caxton" "list_data" (func (param i64) (result i32)))
         (import "caxton" "log" (func (param i32)))
         (import "caxton" "random_u32" (global i32))
         (global (export "memory") i32 (i32.const 0))
@@ -38,7 +38,7 @@ async fn every_fault_of_a_module_is_found() {
             "unknown-import",
             "import `wasi_snapshot_preview1.fd_write`: (i32, i32, i32, i32) -> (i32)",
         ),
-        ("unknown-import", "import `caxton.set_timer`: (i64) -> (i32)"),
+        ("unknown-import", "import `caxton.list_data`: (i64) -> (i32)"),
         ("import-type", "import `caxton.log`: (i32) -> ()"),
         ("import-type", "import `caxton.random_u32`: global"),
         ("export-type", "export `memory`, which is no memory"),

@@ -29,6 +29,7 @@ pub(super) fn spec(config: AgentConfig) -> Result<AgentSpec> {
         inner.put("message", Some(permissions.message));
         inner.put("state", Some(permissions.state));
         inner.put("random", Some(permissions.random));
+        inner.put("timers", Some(permissions.timers));
         members.put("permissions", Some(inner.0));
     }
     if let Some(supervision) = config.supervision {
@@ -51,6 +52,7 @@ fn resources_json(resources: ResourceLimits) -> Result<Map<String, Value>> {
     inner.text("mailbox_bytes", resources.mailbox_bytes);
     inner.text("state_bytes", resources.state_bytes);
     inner.put("sends_per_turn", resources.sends_per_turn);
+    inner.put("timers", resources.timers);
     Ok(inner.0)
 }
 
@@ -101,6 +103,7 @@ pub(super) fn limits_of(resources: &Resources) -> ResourceLimits {
         mailbox_bytes: resources.mailbox_bytes.to_string(),
         state_bytes: resources.state_bytes.to_string(),
         sends_per_turn: Some(resources.sends_per_turn),
+        timers: Some(resources.timers),
     }
 }
 
@@ -144,12 +147,14 @@ mod tests {
                 cpu: "100m".to_owned(),
                 turn_deadline: Some(duration(Duration::from_millis(200))),
                 sends_per_turn: Some(0),
+                timers: Some(7),
                 ..ResourceLimits::default()
             }),
             permissions: Some(Permissions {
                 message: vec!["*".to_owned()],
                 state: true,
                 random: false,
+                timers: true,
             }),
             supervision: Some(Supervision {
                 restart: RestartPolicy::Transient.into(),
@@ -172,7 +177,8 @@ mod tests {
             (spec.resources.turn_deadline.0, spec.resources.sends_per_turn),
             (Duration::from_millis(200), 0)
         );
-        assert!(spec.permissions.state);
+        assert!(spec.permissions.state && spec.permissions.timers && !spec.permissions.random);
+        assert_eq!(spec.resources.timers, 7);
         assert_eq!(spec.supervision.restart, Restart::Transient);
         assert_eq!(spec.supervision.group.as_ref().unwrap().as_str(), "shop");
         assert!(spec.supervision.significant);

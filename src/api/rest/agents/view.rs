@@ -82,6 +82,7 @@ struct Limits<'a> {
     mailbox_bytes: &'a ByteSize,
     state_bytes: &'a ByteSize,
     sends_per_turn: u32,
+    timers: u32,
 }
 
 impl<'a> Limits<'a> {
@@ -100,6 +101,7 @@ impl<'a> Limits<'a> {
             mailbox_bytes: &resources.mailbox_bytes,
             state_bytes: &resources.state_bytes,
             sends_per_turn: resources.sends_per_turn,
+            timers: resources.timers,
         }
     }
 }

@@ -47,6 +47,23 @@ async fn a_file_that_cannot_be_used_is_made_again() {
 }
 
 #[tokio::test]
+async fn a_file_from_before_there_were_timers_is_kept_and_given_their_table() {
+    let world = World::new();
+    let agent = AgentId::new();
+    world.write(vec![dispatched(ask(client(), &[agent], Some("r")))]).await;
+    let dir = world.close();
+    let before = dump(dir.path());
+    let file = dir.path().join("projections.db");
+    let older = "DROP TABLE timers; PRAGMA user_version = 2";
+    Connection::open(&file).unwrap().execute_batch(older).unwrap();
+    let world = World::reopen(dir);
+    assert_eq!(world.recover().queues[&agent].len(), 1);
+    let dir = world.close();
+    assert!(dump(dir.path()) == before);
+    assert!(!file.with_extension("db.damaged").exists(), "it was not made again");
+}
+
+#[tokio::test]
 async fn what_comes_while_it_opens_is_not_lost() {
     let world = World::new();
     let fence = world.fence;

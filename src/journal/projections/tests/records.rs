@@ -6,6 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::timer::{Timer, TimerChange};
 
 #[tokio::test]
 async fn a_message_goes_through_its_states() {
@@ -100,6 +101,7 @@ async fn state_and_catalog_are_recovered_and_go_with_their_agent() {
                 .iter()
                 .map(|(key, value)| ((*key).to_owned(), value.map(Bytes::from)))
                 .collect(),
+            timers: Vec::new(),
             at: Timestamp::now(),
             latency_micros: 0,
             guest_micros: 0,
@@ -171,6 +173,65 @@ async fn documents_are_recovered_until_they_are_removed() {
     assert_eq!(world.recover().documents, rows);
     world.write(vec![document("groups", "b", None)]).await;
     assert_eq!(world.recover().documents, [rows[0].clone(), rows[2].clone()]);
+}
+
+#[tokio::test]
+async fn timers_are_recovered_until_they_fire_for_the_last_time_or_are_cancelled_or_their_agent_goes() {
+    let world = World::new();
+    let [a, b] = agents(2)[..] else { unreachable!() };
+    let timer = |id, due, every| {
+        let due = Timestamp::from_micros(due);
+        Timer { id, due, every }
+    };
+    let changed = |agent, timers: &[TimerChange]| {
+        let Record::Turn(turn) = turn(agent, MessageId::new(), TurnEnd::Ok) else {
+            unreachable!()
+        };
+        let timers = timers.to_vec();
+        Record::Turn(Turn { timers, ..turn })
+    };
+    let fired = |agent, timer, next: Option<i64>| Record::TimerFired {
+        agent,
+        timer,
+        next: next.map(Timestamp::from_micros),
+        at: Timestamp::now(),
+    };
+    let set = |id, due, every| TimerChange::Set(timer(id, due, every));
+    world
+        .write(vec![
+            changed(
+                a,
+                &[
+                    set(1, 10, None),
+                    set(2, 20, Some(7)),
+                    set(3, 30, None),
+                    set(4, i64::MIN, None),
+                ],
+            ),
+            changed(b, &[set(1, 10, None)]),
+        ])
+        .await;
+    world
+        .write(vec![
+            fired(a, 1, None),
+            fired(a, 2, Some(27)),
+            changed(a, &[TimerChange::Cancel(3)]),
+        ])
+        .await;
+    // A timer may have fired while a turn that cancels it was on its way.
+    world
+        .write(vec![changed(a, &[TimerChange::Cancel(1)]), fired(a, 3, Some(40))])
+        .await;
+    let world = World::reopen(world.close());
+    let mut recovered = world.recover().timers;
+    assert_eq!(
+        recovered.remove(&a),
+        Some(vec![timer(2, 27, Some(7)), timer(4, i64::MIN, None)])
+    );
+    assert_eq!(recovered.remove(&b), Some(vec![timer(1, 10, None)]));
+    let at = Timestamp::now();
+    world.write(vec![Record::AgentRemoved { agent: a, at }]).await;
+    assert_eq!(world.recover().timers.into_keys().collect::<Vec<_>>(), [b]);
 }
 
 /// One step of a history: what happens, to which message and agent, by index.

@@ -6,6 +6,7 @@ use super::super::super::doctor::Doctor;
 use super::super::super::local::Keep;
 use super::super::super::testing::{Used, event};
 use super::*;
+use crate::timer::{Timer, TimerChange};
 
 /// Some of everything, with messages that stay open.
 async fn story(world: &World) {
@@ -27,8 +28,12 @@ async fn story(world: &World) {
             _ => crash(),
         };
         let mut done = turn(a, asked.id, end);
-        if let Record::Turn(Turn { writes, .. }) = &mut done {
+        if let Record::Turn(Turn { writes, timers, .. }) = &mut done {
             writes.push((format!("key {}", n % 5), (n % 2 > 0).then(|| vec![n, 0, 255].into())));
+            let due = Timestamp::from_micros(n.into());
+            let (id, every) = (n.into(), (n % 3 > 0).then_some(7));
+            timers.push(TimerChange::Set(Timer { id, due, every }));
+            timers.push(TimerChange::Cancel((n / 2).into()));
         }
         let given_up = (n % 5 == 0).then(|| dead_letter(&asked, b));
         let agent = Record::Agent {
@@ -36,9 +41,14 @@ async fn story(world: &World) {
             document: format!("{{\"n\":{n}}}"),
             at: Timestamp::now(),
         };
-        world
-            .write([Some(done), given_up, Some(agent)].into_iter().flatten().collect())
-            .await;
+        let fired = Record::TimerFired {
+            agent: a,
+            timer: n.into(),
+            next: (n % 3 > 0).then(|| Timestamp::from_micros(i64::from(n) + 7)),
+            at: Timestamp::now(),
+        };
+        let records = [Some(done), given_up, Some(agent), Some(fired)];
+        world.write(records.into_iter().flatten().collect()).await;
     }
     let gone = AgentId::new();
     world

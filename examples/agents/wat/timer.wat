@@ -1,0 +1,188 @@
+;; Sets and cancels timers, and counts under the key "count" those that fired. A request is answered with an inform:
+;;   5000    sets a timer in so many microseconds: its id, or what the host has against it
+;;   -3      cancels timer 3: 0, or what the host has against it
+;;   "5000"  sets the timer and traps: it is never set
+;;   null    how many fired
+(module
+  (import "caxton" "send_message" (func $send_message (param i32 i32) (result i32)))
+  (import "caxton" "store_data" (func $store_data (param i32 i32 i32 i32) (result i32)))
+  (import "caxton" "load_data" (func $load_data (param i32 i32 i32 i32) (result i32)))
+  (import "caxton" "set_timer" (func $set_timer (param i64) (result i32)))
+  (import "caxton" "cancel_timer" (func $cancel_timer (param i32) (result i32)))
+  (memory (export "memory") 2)
+
+  (data (i32.const 0) ",\"content\":")
+  (data (i32.const 16) "{\"performative\":\"inform\",\"receiver\":\"")
+  (data (i32.const 64) "\"sender\":\"")
+  (data (i32.const 80) ",\"conversation_id\":\"")
+  (data (i32.const 112) "\"conversation_id\":\"")
+  (data (i32.const 144) "\"reply_with\":\"")
+  (data (i32.const 160) ",\"in_reply_to\":\"")
+  (data (i32.const 176) "null")
+  (data (i32.const 192) "}")
+  (data (i32.const 208) "count")
+  (data (i32.const 224) "\"performative\":\"request\"")
+
+  (func (export "handle_timer") (param $id i32) (result i32)
+    (call $write (i64.add (call $count) (i64.const 1)))
+    (call $store_data (i32.const 208) (i32.const 5) (global.get $digits) (global.get $digits_len)))
+
+  (func (export "handle_message") (param $ptr i32) (param $len i32) (result i32)
+    (call $open (local.get $len))
+    (if (i32.eqz (call $after (i32.const 224) (i32.const 24))) (then (return (i32.const 0))))
+    (call $write (call $do (i32.load8_u (global.get $content))))
+    (call $begin_answer)
+    (call $put (global.get $digits) (global.get $digits_len))
+    (call $send))
+
+  ;; Does what a content says that begins with $first, and gives the answer to it.
+  (func $do (param $first i32) (result i64)
+    (if (i32.eq (local.get $first) (i32.const 0x6e)) ;; null
+      (then (return (call $count))))
+    (if (i32.eq (local.get $first) (i32.const 0x2d)) ;; a minus
+      (then (return (i64.extend_i32_s (call $cancel_timer (i32.wrap_i64 (call $number)))))))
+    (i64.extend_i32_s (call $set_timer (call $number)))
+    (if (i32.eq (local.get $first) (i32.const 0x22)) (then (unreachable)))) ;; a quote
+
+  ;; The digits of the content as a number.
+  (func $number (result i64)
+    (call $read (global.get $content) (global.get $content_len)))
+
+  ;; How many timers fired. -1, no such key, counts as no digits: 0.
+  (func $count (result i64)
+    (call $read (i32.const 2048)
+      (call $load_data (i32.const 208) (i32.const 5) (i32.const 2048) (i32.const 20))))
+
+  ;; The number whose digits are among $len bytes at $at.
+  (func $read (param $at i32) (param $len i32) (result i64)
+    (local $n i64) (local $i i32) (local $digit i32)
+    (block $read
+      (loop $next
+        (br_if $read (i32.ge_s (local.get $i) (local.get $len)))
+        (local.set $digit
+          (i32.sub (i32.load8_u (i32.add (local.get $at) (local.get $i))) (i32.const 0x30)))
+        (if (i32.lt_u (local.get $digit) (i32.const 10))
+          (then
+            (local.set $n
+              (i64.add
+                (i64.mul (local.get $n) (i64.const 10))
+                (i64.extend_i32_u (local.get $digit))))))
+        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br $next)))
+    (local.get $n))
+
+  ;; Leaves the decimal text of $n at $digits: written from the last to the first, down from 2080.
+  (global $digits (mut i32) (i32.const 0))
+  (global $digits_len (mut i32) (i32.const 0))
+  (func $write (param $n i64)
+    (local $minus i32)
+    (local.set $minus (i64.lt_s (local.get $n) (i64.const 0)))
+    (if (local.get $minus) (then (local.set $n (i64.sub (i64.const 0) (local.get $n)))))
+    (global.set $digits (i32.const 2080))
+    (loop $next
+      (global.set $digits (i32.sub (global.get $digits) (i32.const 1)))
+      (i32.store8 (global.get $digits)
+        (i32.add (i32.wrap_i64 (i64.rem_u (local.get $n) (i64.const 10))) (i32.const 0x30)))
+      (local.set $n (i64.div_u (local.get $n) (i64.const 10)))
+      (br_if $next (i64.ne (local.get $n) (i64.const 0))))
+    (if (local.get $minus)
+      (then
+        (global.set $digits (i32.sub (global.get $digits) (i32.const 1)))
+        (i32.store8 (global.get $digits) (i32.const 0x2d))))
+    (global.set $digits_len (i32.sub (i32.const 2080) (global.get $digits))))
+
+  ;; ---- The same in every agent here that answers ----
+  ;; The host writes a message as compact JSON, its own fields first, in a fixed order, and the content last.
+  ;; So the first match of `"sender":"` before the content is the sender. Texts are copied as they stand,
+  ;; escapes and all, from one JSON text into another.
+
+  (global $message i32 (i32.const 4096))            ;; the buffer for messages, one at a time
+  (global $end (mut i32) (i32.const 0))             ;; where the part that $after searches ends
+  (global $content (mut i32) (i32.const 0))         ;; where the content begins
+  (global $content_len (mut i32) (i32.const 0))
+  (global $draft (mut i32) (i32.const 0))           ;; where the draft begins: behind the message
+  (global $out (mut i32) (i32.const 0))             ;; where the draft goes on
+
+  ;; Memory for the message, for a draft that may repeat all of it, and for a page of what else it says.
+  (func (export "caxton_alloc") (param $len i32) (result i32)
+    (local $more i32)
+    (local.set $more
+      (i32.sub
+        (i32.add (i32.shr_u (local.get $len) (i32.const 15)) (i32.const 3))
+        (memory.size)))
+    (if (i32.gt_s (local.get $more) (i32.const 0))
+      (then (if (i32.lt_s (memory.grow (local.get $more)) (i32.const 0)) (then (unreachable)))))
+    (global.get $message))
+
+  ;; Begins with a message: finds its content, null if it has none, and leaves what is before that to be
+  ;; searched.
+  (func $open (param $len i32)
+    (global.set $draft (i32.add (global.get $message) (local.get $len)))
+    (global.set $end (global.get $draft))
+    (global.set $content (call $after (i32.const 0) (i32.const 11)))
+    (global.set $content_len
+      (i32.sub (i32.sub (global.get $draft) (i32.const 1)) (global.get $content)))
+    (if (global.get $content)
+      (then (global.set $end (global.get $content)))
+      (else
+        (global.set $content (i32.const 176))
+        (global.set $content_len (i32.const 4)))))
+
+  ;; Where that begins which follows the $n bytes at $text; 0 if they do not occur.
+  (func $after (param $text i32) (param $n i32) (result i32)
+    (local $at i32) (local $i i32)
+    (local.set $at (global.get $message))
+    (loop $next
+      (if (i32.gt_u (i32.add (local.get $at) (local.get $n)) (global.get $end))
+        (then (return (i32.const 0))))
+      (local.set $i (i32.const 0))
+      (block $differs
+        (loop $same
+          (br_if $differs
+            (i32.ne
+              (i32.load8_u (i32.add (local.get $at) (local.get $i)))
+              (i32.load8_u (i32.add (local.get $text) (local.get $i)))))
+          (local.set $i (i32.add (local.get $i) (i32.const 1)))
+          (br_if $same (i32.lt_u (local.get $i) (local.get $n))))
+        (return (i32.add (local.get $at) (local.get $n))))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br $next))
+    (unreachable))
+
+  (func $put (param $from i32) (param $n i32)
+    (memory.copy (global.get $out) (local.get $from) (local.get $n))
+    (global.set $out (i32.add (global.get $out) (local.get $n))))
+
+  ;; Puts a text, from behind its opening quote to behind its closing one.
+  (func $put_text (param $from i32)
+    (local $to i32) (local $c i32)
+    (local.set $to (local.get $from))
+    (loop $next
+      (local.set $c (i32.load8_u (local.get $to)))
+      (local.set $to (i32.add (local.get $to) (i32.const 1)))
+      (if (i32.eq (local.get $c) (i32.const 0x5c)) ;; a backslash, and what it escapes
+        (then
+          (local.set $to (i32.add (local.get $to) (i32.const 1)))
+          (br $next)))
+      (br_if $next (i32.ne (local.get $c) (i32.const 0x22))))
+    (call $put (local.get $from) (i32.sub (local.get $to) (local.get $from))))
+
+  ;; An inform to the sender, in its conversation, up to where its content goes.
+  (func $begin_answer
+    (local $reply_with i32)
+    (global.set $out (global.get $draft))
+    (call $put (i32.const 16) (i32.const 37))
+    (call $put_text (call $after (i32.const 64) (i32.const 10)))
+    (call $put (i32.const 80) (i32.const 20))
+    (call $put_text (call $after (i32.const 112) (i32.const 19)))
+    (local.set $reply_with (call $after (i32.const 144) (i32.const 14)))
+    (if (local.get $reply_with)
+      (then
+        (call $put (i32.const 160) (i32.const 16))
+        (call $put_text (local.get $reply_with))))
+    (call $put (i32.const 0) (i32.const 11)))
+
+  ;; Ends the draft and sends it. 0, or what the host has against it.
+  (func $send (result i32)
+    (call $put (i32.const 192) (i32.const 1))
+    (call $send_message (global.get $draft) (i32.sub (global.get $out) (global.get $draft)))))
