@@ -29,8 +29,11 @@ impl Node {
         };
         let backup = self.upkeep.backup.clone().try_lock_owned();
         let alone = backup.map_err(|_| Error::Conflict("a backup is running already; wait for its end".to_owned()))?;
+        // What was acknowledged before the disk had it. On a full disk that may take for ever, and what is there is copied.
+        if !*self.journal.full().borrow() {
+            self.until_durable(self.journal.appended()).await?;
+        }
         let segments = self.upkeep.segments.clone().lock_owned().await;
-        self.projections.seen(self.durable()).await?;
         let projections = self.projections.clone();
         let data_dir = self.data_dir.clone();
         let taking = tokio::task::spawn_blocking(move || {

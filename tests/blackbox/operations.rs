@@ -160,6 +160,16 @@ async fn a_backup_to_a_wrong_place_is_refused_with_its_field() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_keeps_nothing_has_nothing_to_back_up() {
+    let node = TestNode::start_with("durability = \"memory\"").await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let to = elsewhere.path().join("backup");
+    let answer = node.post("/api/v1/system/backup", &json!({"to": to})).await;
+    answer.refused(409, "CONFLICT");
+    assert!(!to.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_is_sound_is_said_to_be_and_one_in_use_is_refused() {
     let mut node = TestNode::start().await;
     node.deploy("echo", "echo").await;
@@ -247,7 +257,7 @@ async fn a_write_that_a_crash_interrupted_is_cut_off_and_told_in_the_log() {
     );
     node.restart().await;
     assert_eq!(node.told("echo", &json!("here")).await, "here");
-    let log = fs::read_to_string(node.log()).unwrap();
+    let log = node.logged();
     assert!(
         log.contains("cut off a write") && log.contains(segment.to_str().unwrap()),
         "{log}"

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use super::segment::sync_dir;
 use super::{LocalJournal, folder, io_error};
 use crate::id::Seq;
-use crate::journal::JournalError;
+use crate::journal::{JournalError, end_process};
 
 /// What stays. None: no bound.
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,7 +82,11 @@ impl LocalJournal {
         if going == 0 {
             return Ok(Removed::default());
         }
-        folder::set_oldest(&self.dir, oldest)?;
+        match folder::set_oldest(&self.dir, oldest) {
+            // A later sync would say that the mark is there, and segments would go that seem to be lost then.
+            Err(error @ JournalError::Sync { .. }) => end_process(&error),
+            marked => marked?,
+        }
         // Readers look no longer at what is about to go; one that has it open reads on.
         let gone: Vec<_> = self.shared.segments.write().drain(..going).collect();
         self.oldest.send_replace(oldest);
