@@ -158,19 +158,29 @@ impl Stage {
         println!("{:>7.3} s  {what:<10} {text}", self.began.elapsed().as_secs_f64());
     }
 
-    /// Prints events while `ask` is on its way, and on until the answer's own event has been seen.
+    /// Prints events while `ask` is on its way, and on until the answer's own event and the restart have been seen. Messages
+    /// and supervisors are told of side by side, so the restart may be heard of last.
     async fn watch(&mut self, ask: impl Future<Output = Result<Value, Failed>>) -> Result<Value, Failed> {
+        /// How long after the answer the story may still go on.
+        const EPILOGUE: Duration = Duration::from_secs(5);
         tokio::pin!(ask);
         let mut answer: Option<Value> = None;
         let mut seen = Vec::new();
+        let over = tokio::time::sleep(Duration::MAX);
+        tokio::pin!(over);
         loop {
             if let Some(answer) = &answer
+                && self.restarts > 0
                 && seen.iter().any(|id| *id == answer["reply"]["message_id"])
             {
                 return Ok(answer.clone());
             }
             tokio::select! {
-                result = &mut ask, if answer.is_none() => answer = Some(result?),
+                result = &mut ask, if answer.is_none() => {
+                    answer = Some(result?);
+                    over.as_mut().reset(tokio::time::Instant::now() + EPILOGUE);
+                }
+                () = &mut over => return answer.ok_or_else(|| "the story did not end".into()),
                 frame = self.socket.next() => {
                     let frame = frame.ok_or("the WebSocket closed in the middle of the story")??;
                     if let Frame::Text(text) = frame {

@@ -29,6 +29,9 @@ use crate::wasm::{Runtime, RuntimeConfig};
 /// KiB of content of clients' messages that may be on their way to the journal.
 const SEND_KIB: usize = 256 << 10;
 
+/// How long the end waits for the projections, which are a start's work else.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -226,6 +229,8 @@ impl Node {
             tracing::warn!(after = %self.config.shutdown, "not everything stopped in time");
         }
         self.journal.close();
+        // Its end is the end of theirs; they read nothing that is not durable, so nothing hangs on how long they take.
+        let _ = tokio::time::timeout(FAREWELL, self.projections.ended()).await;
     }
 
     /// Returns when the tree has given up by itself: the node cannot keep its promises and its process must end.
