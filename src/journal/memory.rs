@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use super::{Appended, Batch, Journal, JournalError, Record, limits};
@@ -20,12 +21,8 @@ const RECORD_BYTES: usize = 256;
 
 /// See the module.
 pub struct MemoryJournal {
-    /// Held by the append whose turn it is. It is fair, so batches of one caller keep their order.
-    turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
-    durable: watch::Sender<Seq>,
     modules: RwLock<HashMap<Digest, Bytes>>,
-    oldest: watch::Sender<Seq>,
     /// It never is.
     full: watch::Sender<bool>,
 }
@@ -37,12 +34,21 @@ struct State {
     kept: VecDeque<(Arc<Batch>, usize)>,
     kept_bytes: usize,
     closed: bool,
+    durable: watch::Sender<Seq>,
+    oldest: watch::Sender<Seq>,
+}
+
+/// What became of records that were to be appended.
+enum Placed {
+    /// The last of them is here.
+    UpTo(Seq),
+    /// This follower has no room.
+    Nowhere { full: mpsc::Sender<Arc<Batch>> },
 }
 
 impl MemoryJournal {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
-            turn: tokio::sync::Mutex::default(),
             state: Mutex::new(State {
                 next: Seq(1),
                 fences: HashMap::new(),
@@ -50,10 +56,10 @@ impl MemoryJournal {
                 kept: VecDeque::new(),
                 kept_bytes: 0,
                 closed: false,
+                durable: watch::Sender::new(Seq(0)),
+                oldest: watch::Sender::new(Seq(1)),
             }),
-            durable: watch::Sender::new(Seq(0)),
             modules: RwLock::default(),
-            oldest: watch::Sender::new(Seq(1)),
             full: watch::Sender::new(false),
         })
     }
@@ -70,6 +76,41 @@ impl State {
         Ok(())
     }
 
+    /// Takes the records, gives them a place and hands them on, or does nothing if a follower has no room.
+    fn append(
+        &mut self,
+        owner: Partition,
+        fence: Fence,
+        records: &mut Option<Vec<(Partition, Record)>>,
+        bytes: usize,
+    ) -> Result<Placed, JournalError> {
+        self.admits(owner, fence)?;
+        let first = self.next;
+        let mut places = Vec::with_capacity(self.followers.len());
+        for follower in &self.followers {
+            match follower.try_reserve() {
+                Ok(place) => places.push(place),
+                Err(TrySendError::Full(())) => {
+                    let full = follower.clone();
+                    return Ok(Placed::Nowhere { full });
+                }
+                Err(TrySendError::Closed(())) => {} // forgotten below
+            }
+        }
+        let records = records.take().unwrap_or_default();
+        if !records.is_empty() {
+            let batch = Arc::new(Batch { first, records });
+            self.next = Seq(batch.last().0 + 1);
+            self.durable.send_replace(batch.last());
+            for place in places {
+                place.send(Arc::clone(&batch));
+            }
+            self.followers.retain(|follower| !follower.is_closed());
+            self.keep(&batch, bytes);
+        }
+        Ok(Placed::UpTo(Seq(self.next.0 - 1)))
+    }
+
     fn keep(&mut self, batch: &Arc<Batch>, bytes: usize) {
         self.kept.push_back((Arc::clone(batch), bytes));
         self.kept_bytes += bytes;
@@ -79,6 +120,9 @@ impl State {
             && let Some((_, bytes)) = self.kept.pop_front()
         {
             self.kept_bytes -= bytes;
+        }
+        if let Some((oldest, _)) = self.kept.front() {
+            self.oldest.send_replace(oldest.first);
         }
     }
 }
@@ -113,37 +157,14 @@ impl Journal for MemoryJournal {
             if bytes > limits::BATCH_BYTES {
                 return Err(JournalError::TooLarge(bytes));
             }
-            let _turn = self.turn.lock().await;
             let mut records = Some(records);
             loop {
-                let followers = self.state.lock().followers.clone();
-                // Waiting comes first: an append that is dropped midway has no place yet, and leaves no hole.
-                let mut places = Vec::with_capacity(followers.len());
-                for follower in &followers {
-                    places.extend(follower.reserve().await.ok());
-                }
-                let mut state = self.state.lock();
-                state.admits(owner, fence)?;
-                state.followers.retain(|follower| !follower.is_closed());
-                if state.followers.len() != places.len() {
-                    continue; // one came or went meanwhile
-                }
-                let records = records.take().expect("the loop ends where they are taken");
-                if records.is_empty() {
-                    return Ok(Seq(state.next.0 - 1));
-                }
-                let first = state.next;
-                let batch = Arc::new(Batch { first, records });
-                let last = batch.last();
-                state.next = Seq(last.0 + 1);
-                state.keep(&batch, bytes);
-                let oldest = state.kept.front().map_or(first, |(batch, _)| batch.first);
-                self.oldest.send_replace(oldest);
-                self.durable.send_replace(last);
-                for place in places {
-                    place.send(Arc::clone(&batch));
-                }
-                return Ok(last);
+                // Waiting comes before the place: an append that is dropped midway leaves no hole.
+                let full = match self.state.lock().append(owner, fence, &mut records, bytes)? {
+                    Placed::UpTo(last) => return Ok(last),
+                    Placed::Nowhere { full } => full,
+                };
+                let _ = full.reserve().await; // there is room, or nobody follows any more
             }
         })
     }
@@ -153,7 +174,7 @@ impl Journal for MemoryJournal {
     }
 
     fn durable(&self) -> watch::Receiver<Seq> {
-        self.durable.subscribe()
+        self.state.lock().durable.subscribe()
     }
 
     fn follow(&self) -> mpsc::Receiver<Arc<Batch>> {
@@ -163,7 +184,7 @@ impl Journal for MemoryJournal {
     }
 
     fn oldest(&self) -> watch::Receiver<Seq> {
-        self.oldest.subscribe()
+        self.state.lock().oldest.subscribe()
     }
 
     fn read_after(&self, seq: Seq, max: usize) -> Result<Vec<Arc<Batch>>, JournalError> {
