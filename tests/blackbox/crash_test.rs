@@ -128,6 +128,7 @@ fn report(seed: u64, rounds: &[Round], records: &Records, world: &World, recover
             world.tried_again
         ),
     );
+    line("timers", format!("{} fired", world.fired.values().sum::<u64>()));
     let tail = recoveries.len().saturating_sub(ENDS);
     line(
         "recovery",

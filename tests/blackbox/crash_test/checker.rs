@@ -144,6 +144,7 @@ pub(crate) fn check(records: &Records, world: &World) -> Vec<Violation> {
     agents::counters(world, &history, &mut findings);
     agents::accounts(records, world, &history, &mut findings);
     agents::tokens(records, world, &history, &mut findings);
+    agents::alarms(records, world, &history, &mut findings);
     agents::chains(records, world, &history, &mut findings);
     churn::check(&records.steps, &mut findings);
     for surprise in &records.surprises {

@@ -41,6 +41,10 @@ pub(crate) enum What {
         chain: usize,
         n: u64,
     },
+    /// Sets a timer that is due after so long.
+    Alarm {
+        micros: u64,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]

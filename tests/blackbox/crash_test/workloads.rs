@@ -22,6 +22,9 @@ pub(crate) const RING: usize = 4;
 pub(crate) const CHAINS: usize = 2;
 /// Agents of a chain.
 pub(crate) const LINKS: usize = 3;
+pub(crate) const ALARMS: usize = 2;
+/// So long that timers of one round fall due in the next, and while the server is down.
+const LATEST: Duration = Duration::from_millis(1_500);
 /// The link that takes its time with each number, more than a client with sending one, so that there is a queue when the fault
 /// comes.
 const SLOW: (usize, usize) = (0, 0);
@@ -51,6 +54,10 @@ pub(crate) fn ring(number: u64) -> String {
     format!("ring-{}", number % RING as u64)
 }
 
+pub(crate) fn alarm(number: usize) -> String {
+    format!("alarm-{number}")
+}
+
 pub(crate) fn link(chain: usize, number: usize) -> String {
     format!("chain-{chain}-{number}")
 }
@@ -66,6 +73,9 @@ pub(crate) async fn deploy(node: &TestNode) {
         let supervision = json!({"intensity": 10_000, "period": "1s", "backoff": {"min": "1ms", "max": "5ms"}});
         let config = json!({"name": account(n), "supervision": supervision});
         node.deploy_as(config, agents::account()).await;
+    }
+    for n in 0..ALARMS {
+        node.deploy(&alarm(n), "timer").await;
     }
     for n in 0..RING as u64 {
         node.deploy_as(json!({"name": ring(n)}), agents::ring(&ring(n + 1), WATCHER))
@@ -110,6 +120,7 @@ pub(crate) fn start(node: &TestNode, log: &Arc<Log>, seed: u64) -> JoinSet<()> {
         clients.spawn(worker("counting", n).count());
         clients.spawn(worker("paying", n).pay());
         clients.spawn(worker("passing", n).pass());
+        clients.spawn(worker("winding", n).wind());
     }
     for chain in 0..CHAINS {
         clients.spawn(worker("numbering", chain).number(chain));
@@ -153,6 +164,19 @@ impl Worker {
             let receiver = ring(0);
             let content = json!({"left": hops});
             if self.tell(&receiver, What::Token { hops }, &content).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn wind(mut self) {
+        let latest = u64::try_from(LATEST.as_micros()).expect("a short time");
+        loop {
+            self.think().await;
+            let receiver = alarm(self.dice.random_range(0..ALARMS));
+            let micros = self.dice.random_range(1..=latest);
+            let what = What::Alarm { micros };
+            if self.request(&receiver, what, &json!(micros)).await.is_err() {
                 return;
             }
         }
@@ -202,7 +226,9 @@ impl Worker {
         let tag = format!("{}-{}", self.name, self.log.next_number());
         let conversation = match what {
             What::Token { .. } => tag.clone(),
-            What::Count | What::Poke | What::Pay { .. } | What::Number { .. } => format!("talk-{}", self.name),
+            What::Count | What::Poke | What::Pay { .. } | What::Number { .. } | What::Alarm { .. } => {
+                format!("talk-{}", self.name)
+            }
         };
         let message = json!({
             "performative": act, "sender": self.name, "receiver": receiver, "content": content,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::workloads::{ACCOUNTS, CHAINS, COUNTERS, LINKS, RING, account, counter, link, ring};
+use super::workloads::{ACCOUNTS, ALARMS, CHAINS, COUNTERS, LINKS, RING, account, alarm, counter, link, ring};
 use crate::client::Client;
 use crate::harness::until;
 
@@ -37,6 +37,8 @@ pub(crate) struct World {
     /// How many tokens came by at each place of the ring.
     pub passed: BTreeMap<String, u64>,
     pub links: BTreeMap<String, Link>,
+    /// How many timers fired, as their agents counted.
+    pub fired: BTreeMap<String, u64>,
     /// Messages that were handed to an agent more than once.
     pub tried_again: usize,
 }
@@ -60,6 +62,15 @@ pub(crate) async fn read(client: &Client) -> World {
         (queued["total"] == 0).then_some(())
     })
     .await;
+    for name in (0..ALARMS).map(alarm) {
+        let answers = client.history(&format!("sender={name}&performative=inform")).await;
+        let for_client = answers.iter().filter(|answer| answer["receiver"] != READER);
+        let set = for_client.filter(|answer| is_timer(&answer["content"])).count() as u64;
+        until("each timer that was set has fired", async || {
+            (ask(client, "request", &name).await.as_u64()? >= set).then_some(())
+        })
+        .await;
+    }
     let page = client.get("/api/v1/agents?limit=1000").await.good();
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let names: BTreeMap<_, _> = page["agents"]
@@ -103,6 +114,10 @@ pub(crate) async fn read(client: &Client) -> World {
         let balance = ask(client, "query_ref", &name).await.as_u64().unwrap();
         world.balances.insert(name, balance);
     }
+    for name in (0..ALARMS).map(alarm) {
+        let count = ask(client, "request", &name).await.as_u64().unwrap();
+        world.fired.insert(name, count);
+    }
     for name in (0..RING as u64).map(ring) {
         let count = ask(client, "query_ref", &name).await.as_u64().unwrap();
         world.passed.insert(name, count);
@@ -118,6 +133,11 @@ pub(crate) async fn read(client: &Client) -> World {
         world.links.insert(name, says);
     }
     world
+}
+
+/// Whether an alarm's answer is the id of a timer, and not what the host had against it.
+pub(crate) fn is_timer(answer: &Value) -> bool {
+    answer.as_i64().is_some_and(|id| id > 0)
 }
 
 pub(crate) async fn ask(client: &Client, act: &str, agent: &str) -> Value {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::agents::OPENING_BALANCE;
 use super::super::log::{Records, What};
 use super::super::workloads::{LINKS, WATCHER, account, link, ring};
-use super::super::world::{Told, World};
+use super::super::world::{Told, World, is_timer};
 use super::{Findings, History, Rule};
 
 /// The answers of each counter are the numbers from 1 on, as many as were handled.
@@ -81,6 +81,32 @@ pub(super) fn accounts(records: &Records, world: &World, history: &History<'_>, 
     findings.hold(Rule::MoneyStays, sum == opening, || {
         format!("all accounts together hold {sum}, and held {opening} at first")
     });
+}
+
+/// Each timer that was set fired once.
+pub(super) fn alarms(records: &Records, world: &World, history: &History<'_>, findings: &mut Findings) {
+    for (name, counted) in &world.fired {
+        let set = records.sent.iter().filter(|sent| {
+            let answers = history.answers_to(&sent.tag);
+            let alarm = matches!(sent.what, What::Alarm { .. }) && sent.receiver == *name;
+            alarm && answers.iter().any(|answer| is_timer(&answer.content))
+        });
+        let set = set.count() as u64;
+        let fired = history
+            .told
+            .iter()
+            .filter(|told| told.sender == "platform" && told.receiver == *name && told.content["timer"].is_u64());
+        for (count, how) in [(fired.count() as u64, "fired for"), (*counted, "were counted by")] {
+            let rule = if count < set {
+                Rule::NothingIsLost
+            } else {
+                Rule::NothingIsTwice
+            };
+            findings.hold(rule, count == set, || {
+                format!("{set} timers were set, and {count} {how} {name}")
+            });
+        }
+    }
 }
 
 /// A token that is there was at each place of its way once, and its arrival was told once.

@@ -71,6 +71,7 @@ fn says_what_was_sent(sent: &Sent, content: &serde_json::Value) -> bool {
         }
         What::Token { hops } => content["left"] == hops,
         What::Number { n, .. } => content["number"] == n,
+        What::Alarm { micros } => *content == micros,
     }
 }
 
@@ -84,7 +85,7 @@ fn answering(sent: &Sent, history: &History<'_>, findings: &mut Findings) {
         return;
     };
     let asks = match sent.what {
-        What::Count | What::Poke | What::Pay { .. } => true,
+        What::Count | What::Poke | What::Pay { .. } | What::Alarm { .. } => true,
         What::Token { .. } | What::Number { .. } => false,
     };
     if !asks {

@@ -101,6 +101,11 @@ impl Run {
         let links = (0..3).map(|n| (format!("chain-0-{n}"), Link { last, count, back }));
         run.world.links = links.collect();
 
+        let id = run.sent("alarm", "alarm-0", What::Alarm { micros: 9 }, json!(9));
+        run.answered("alarm", &id, "alarm-0", json!(1));
+        run.told("platform", "alarm-0", "inform", json!({"timer": 1}));
+        run.world.fired.insert("alarm-0".to_owned(), 1);
+
         let id = run.sent("poke", "guest-0-0", What::Poke, json!(null));
         run.history_mut("poke").status = "failed".to_owned();
         run.answered("poke", &id, "platform", json!({"reason": "gone"}));
@@ -282,6 +287,19 @@ fn a_token_that_stops_on_its_way_or_goes_on_is_found() {
     });
     breaks(&[Rule::TokensArrive], |run| {
         *run.world.passed.get_mut("ring-1").unwrap() += 1;
+    });
+}
+
+#[test]
+fn a_timer_that_does_not_fire_or_fires_twice_is_found() {
+    breaks(&[Rule::NothingIsLost], |run| {
+        run.without(|told| told.content["timer"] == 1);
+    });
+    breaks(&[Rule::NothingIsTwice], |run| {
+        run.told("platform", "alarm-0", "inform", json!({"timer": 1}));
+    });
+    breaks(&[Rule::NothingIsTwice], |run| {
+        run.world.fired.insert("alarm-0".to_owned(), 2);
     });
 }
 
