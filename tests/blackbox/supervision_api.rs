@@ -110,6 +110,19 @@ async fn an_agent_is_stopped_started_and_restarted() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_stop_ends_nothing_that_a_start_began() {
+    let node = TestNode::start().await;
+    node.deploy("counter", "counter").await;
+    for n in 1..=30 {
+        let at_once = json!({"drain_messages": false});
+        node.post("/api/v1/agents/counter/stop", &at_once).await.good();
+        node.until_status("counter", "stopped").await;
+        verb(&node, "counter", "start").await;
+        assert_eq!(node.told("counter", &json!(null)).await, n);
+    }
+}
+
+#[tokio::test]
 async fn who_has_failed_shows_its_last_exits_and_one_call_brings_it_back() {
     let node = TestNode::start().await;
     let supervision = json!({"intensity": 1, "backoff": {"min": "1ms", "max": "5ms"}});
