@@ -355,10 +355,10 @@ mod tests {
             }
             .may_message(receiver)
         };
-        assert!(granted(&["*"], "client:ceo") && granted(&["*"], "cap:vault"));
-        assert!(!granted(&["c*"], "client:ceo") && !granted(&["c*"], "cap:vault"));
+        assert!(granted(&["*"], "client:chief") && granted(&["*"], "cap:vault"));
+        assert!(!granted(&["c*"], "client:chief") && !granted(&["c*"], "cap:vault"));
         assert!(granted(&["cap:v*"], "cap:vault") && granted(&["cap:v*"], "all:vault"));
-        assert!(granted(&["client:*"], "client:ceo") && !granted(&["client:*"], "cap:vault"));
+        assert!(granted(&["client:*"], "client:chief") && !granted(&["client:*"], "cap:vault"));
         assert!(!granted(&["a*"], &crate::id::AgentId::new().to_string()));
     }
 }
