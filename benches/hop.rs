@@ -3,6 +3,8 @@
 //! `cargo bench --bench hop`. In both durability modes, with the history on. The baselines of the same run: a plain file that
 //! is appended to in synced groups of 256 records of 400 bytes, and messages round a ring of bare ractor actors.
 
+mod support;
+
 use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
@@ -11,8 +13,7 @@ use std::time::{Duration, Instant};
 use caxton::agent::spec::AgentSpec;
 use caxton::config::Config;
 use caxton::message::{Draft, Durability};
-use caxton::node::{Caller, Node, Opened};
-use caxton::wasm::Runtime;
+use caxton::node::{Caller, Node};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde_json::json;
 
@@ -48,8 +49,7 @@ async fn ring(durability: Durability) -> (Vec<f64>, tempfile::TempDir) {
         durability,
         ..Config::default()
     };
-    let opened = Opened::open(config).expect("it opens");
-    let node = opened.start(|_| Vec::new()).await.expect("it starts");
+    let node = support::node(config).await;
     for n in 0..RING {
         let config = json!({"name": format!("ring-{n}"), "permissions": {"message": ["ring-*"]}});
         let spec = AgentSpec::from_json(config.to_string().as_bytes()).expect("it is a declaration");
@@ -182,11 +182,5 @@ async fn run() {
 }
 
 fn main() {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .on_thread_start(Runtime::prepare_thread)
-        .build()
-        .expect("a runtime")
-        .block_on(run());
+    support::run(run());
 }

@@ -4,6 +4,8 @@
 //! journal are built on, without them: a ractor actor around a wasm instance that traps and is spawned again by hand. All
 //! figures are of one run, so that the ratios hold on any machine.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use caxton::agent::spec::AgentSpec;
 use caxton::config::Config;
 use caxton::id::{AgentId, MessageId};
 use caxton::message::{Address, ClientName, Content, Draft, Durability, Message};
-use caxton::node::{Caller, Node, Opened};
+use caxton::node::{Caller, Node};
 use caxton::time::Timestamp;
 use caxton::wasm::{Budget, End, Grants, Host, Instance, Limits, Program, Runtime, RuntimeConfig};
 use hdrhistogram::Histogram;
@@ -205,12 +207,11 @@ async fn raw() -> Times {
 }
 
 async fn run() {
-    let config = Config {
+    let node = support::node(Config {
         durability: Durability::Memory,
         ..Config::default()
-    };
-    let opened = Opened::open(config).expect("it opens");
-    let node = opened.start(|_| Vec::new()).await.expect("it starts");
+    })
+    .await;
     deploy(&node, "echo", ECHO).await;
     deploy(&node, "crasher", CRASH_ONCE).await;
     let raw = raw().await;
@@ -232,11 +233,5 @@ async fn run() {
 }
 
 fn main() {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .on_thread_start(Runtime::prepare_thread)
-        .build()
-        .expect("a runtime")
-        .block_on(run());
+    support::run(run());
 }

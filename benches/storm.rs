@@ -4,6 +4,8 @@
 //! `cargo bench --bench storm`; `STORM_SECONDS` says how long it crashes (60). The baseline is the same load in the same run
 //! before anything crashes. A node in memory, in this process.
 
+mod support;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,8 +13,7 @@ use std::time::{Duration, Instant};
 use caxton::agent::spec::AgentSpec;
 use caxton::config::Config;
 use caxton::message::{Draft, Durability};
-use caxton::node::{Caller, Node, Opened};
-use caxton::wasm::Runtime;
+use caxton::node::{Caller, Node};
 use hdrhistogram::Histogram;
 use serde_json::json;
 
@@ -93,12 +94,11 @@ fn print(what: &str, rate: f64, times: &Histogram<u64>) {
 async fn run() {
     let seconds = std::env::var("STORM_SECONDS").ok().and_then(|text| text.parse().ok());
     let storm = Duration::from_secs(seconds.unwrap_or(60));
-    let config = Config {
+    let node = support::node(Config {
         durability: Durability::Memory,
         ..Config::default()
-    };
-    let opened = Opened::open(config).expect("it opens");
-    let node = opened.start(|_| Vec::new()).await.expect("it starts");
+    })
+    .await;
     for n in 0..AGENTS {
         deploy(&node, format!("echo-{n}"), ECHO).await;
         deploy(&node, format!("crash-{n}"), CRASH).await;
@@ -132,11 +132,5 @@ async fn run() {
 }
 
 fn main() {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .on_thread_start(Runtime::prepare_thread)
-        .build()
-        .expect("a runtime")
-        .block_on(run());
+    support::run(run());
 }

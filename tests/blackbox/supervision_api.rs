@@ -110,7 +110,7 @@ async fn an_agent_is_stopped_started_and_restarted() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_stop_ends_nothing_that_a_start_began() {
+async fn an_agent_is_stopped_and_started_again_and_again() {
     let node = TestNode::start().await;
     node.deploy("counter", "counter").await;
     for n in 1..=30 {
