@@ -21,6 +21,8 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     tonic_prost_build::configure()
         .build_client(true)
         .bytes(".caxton.v1")
+        // In order, so that the same request has the same bytes.
+        .btree_map(".caxton.v1")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::id::{AgentId, AgentName};
+use crate::idempotency::Key;
 use crate::message::InvalidDraft;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -18,6 +19,7 @@ pub enum Code {
     NotFound,
     AgentAlreadyExists,
     Conflict,
+    IdempotencyKeyReused,
     InvalidWasm,
     InvalidRequest,
     InvalidState,
@@ -41,6 +43,7 @@ impl Code {
             Self::NotFound => "NOT_FOUND",
             Self::AgentAlreadyExists => "AGENT_ALREADY_EXISTS",
             Self::Conflict => "CONFLICT",
+            Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
             Self::InvalidWasm => "INVALID_WASM",
             Self::InvalidRequest => "INVALID_REQUEST",
             Self::InvalidState => "INVALID_STATE",
@@ -78,6 +81,8 @@ pub enum Error {
     /// What is asked for does not fit with what there is; the text says what and how to mend it.
     #[error("{0}")]
     Conflict(String),
+    #[error("the Idempotency-Key '{0}' was given to another request; give each request a key of its own")]
+    KeyReused(Key),
     #[error("supervision group '{0}' not found")]
     GroupNotFound(String),
     #[error("invalid WebAssembly module: {}", first(.0))]
@@ -147,6 +152,7 @@ impl Error {
             Self::MessageNotFound(_) => Code::MessageNotFound,
             Self::PathNotFound(_) | Self::GroupNotFound(_) => Code::SupervisorNotFound,
             Self::Conflict(_) => Code::Conflict,
+            Self::KeyReused(_) => Code::IdempotencyKeyReused,
             Self::AgentAlreadyExists { .. } => Code::AgentAlreadyExists,
             Self::InvalidWasm(_) => Code::InvalidWasm,
             Self::InvalidRequest { .. } => Code::InvalidRequest,
@@ -173,6 +179,7 @@ impl Error {
             Self::AgentAlreadyExists { name, existing } => json!({"name": name, "agent_id": existing}),
             Self::InvalidWasm(findings) => json!({"findings": findings}),
             Self::InvalidRequest { field, .. } => json!({"field": field}),
+            Self::KeyReused(key) => json!({"field": "Idempotency-Key", "key": key.as_str()}),
             Self::InvalidState { agent, state, .. } => json!({"agent_id": agent, "state": state}),
             Self::PayloadTooLarge { limit, .. } => json!({"limit_bytes": limit}),
             Self::LimitExceeded { what, limit } => json!({"what": what, "limit": limit}),
@@ -205,6 +212,7 @@ impl Error {
             | Self::PathNotFound(_)
             | Self::GroupNotFound(_)
             | Self::Conflict(_)
+            | Self::KeyReused(_)
             | Self::AgentAlreadyExists { .. }
             | Self::InvalidWasm(_)
             | Self::InvalidRequest { .. }

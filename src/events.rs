@@ -97,7 +97,8 @@ impl Event {
             Record::Agent { .. }
             | Record::AgentRemoved { .. }
             | Record::Document { .. }
-            | Record::TimerFired { .. } => return None,
+            | Record::TimerFired { .. }
+            | Record::Answer { .. } => return None,
         };
         let Value::Object(body) = body else {
             return None;

@@ -96,6 +96,17 @@ pub enum Record {
         next: Option<Timestamp>,
         at: Timestamp,
     },
+    /// A request that had a key of its client's was answered. In one batch with it stands what the answer tells of.
+    Answer {
+        /// Whose request it was.
+        principal: String,
+        key: String,
+        /// Of the request.
+        fingerprint: Digest,
+        /// JSON. The journal does not look into it.
+        answer: String,
+        at: Timestamp,
+    },
     /// Something that subscribers should hear of and that no other record says, such as a supervisor's restart.
     Event {
         /// Dotted, such as `supervisor.restarted`.

@@ -6,6 +6,7 @@
 pub mod error;
 pub mod fipa;
 pub mod id;
+pub mod idempotency;
 pub mod message;
 pub mod quantity;
 pub mod telemetry;

@@ -19,7 +19,7 @@ use crate::journal::local::LocalJournal;
 use crate::journal::projections::{MessageQuery, Page, Projections, Stored};
 use crate::journal::{Journal, until_durable};
 use crate::message::{Address, Draft, Durability};
-use crate::router::{Expected, RouterMessage, Shared};
+use crate::router::{Claim, Expected, RouterMessage, Shared};
 
 mod agents;
 pub mod answers;
@@ -28,6 +28,7 @@ mod disk;
 mod groups;
 mod lifecycle;
 mod measure;
+mod once;
 mod replay;
 mod restore;
 mod retention;
@@ -39,6 +40,7 @@ mod tests;
 mod tree;
 
 pub use answers::*;
+use once::Coming;
 pub use replay::Replayed;
 pub use start::{Opened, StartError};
 pub use supervise::{PathFigures, RecoveryMillis, SupervisionFigures, TreeNode, Verb};
@@ -107,7 +109,8 @@ impl Node {
     /// Sends a message of a client. The receipt is given when the message is in the receivers' mailboxes and, unless the
     /// draft asks for less, durable.
     pub async fn send(&self, caller: &Caller, draft: Draft) -> Result<Receipt> {
-        self.with_room(self.submit(caller, draft, None)).await
+        let sending = self.once(caller, |claim| self.submit(caller, draft, claim, None));
+        self.with_room(sending).await
     }
 
     /// Sends, and waits for the message that ends the session (`agree` does not), or with `first` for any answer.
@@ -122,22 +125,24 @@ impl Node {
         if draft.reply_with.is_none() {
             draft.reply_with = Some(format!("wait_{}", uuid::Uuid::now_v7().simple()));
         }
+        let claim = match self.with_room(self.coming(caller)).await? {
+            Coming::First(claim) => claim,
+            Coming::Again(receipt) => return self.wait_again(receipt, timeout, first).await,
+        };
         let (answer, answered) = oneshot::channel();
         let expected = Some(Expected { answer, first });
-        let receipt = self.with_room(self.submit(caller, draft, expected)).await?;
-        let late = || Error::Timeout {
-            waited: timeout,
-            message_id: receipt.message_id,
-            conversation_id: receipt.conversation_id.clone(),
-        };
-        let answered = tokio::time::timeout(timeout, answered).await.map_err(|_| late())?;
-        let lost = "the wait was cut off; the message stays delivered, and an answer stays readable in the history";
-        let (message, seq) = answered.map_err(|_| unavailable(lost))?;
-        self.with_room(self.until_durable(seq)).await?;
+        let receipt = self.with_room(self.submit(caller, draft, claim, expected)).await?;
+        let message = self.await_answer(answered, &receipt, timeout).await?;
         Ok(Reply { receipt, message })
     }
 
-    async fn submit(&self, caller: &Caller, draft: Draft, expected: Option<Expected>) -> Result<Receipt> {
+    async fn submit(
+        &self,
+        caller: &Caller,
+        draft: Draft,
+        claim: Option<Claim>,
+        expected: Option<Expected>,
+    ) -> Result<Receipt> {
         let draft = draft.check()?;
         let durability = draft.durability;
         let sender = self.sender(caller, draft.sender.as_deref())?;
@@ -153,6 +158,7 @@ impl Node {
             sender,
             draft: Box::new(draft),
             expected,
+            claim,
             permits,
             reply,
         });

@@ -7,10 +7,12 @@
 //! Invariants: a batch is appended before any of its messages is handed on; what goes to a client waits until the batch is
 //! durable; everything of one sender passes one router, so order is kept without locks.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use serde::{Deserialize, Serialize};
 use supervisors::Failure;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -27,10 +29,12 @@ use crate::timer::{Timer, TimerChange};
 
 mod agenda;
 mod burial;
+mod claims;
 mod dispatch;
 mod timers;
 mod waiters;
 
+pub use claims::{Claim, Claims};
 pub use waiters::{Expected, Waiters};
 
 use agenda::Agenda;
@@ -38,15 +42,15 @@ use dispatch::{Letter, Stamp};
 use timers::Alarm;
 
 /// What became of a message at one of its receivers when it was accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiverOutcome {
     pub receiver: String,
     /// None: it is in the receiver's mailbox. Else the reason and, for people, the detail.
-    pub refused: Option<(&'static str, String)>,
+    pub refused: Option<(Cow<'static, str>, String)>,
 }
 
 /// The message is durably journaled and in the mailbox of each receiver that did not refuse.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Receipt {
     pub message_id: MessageId,
     pub conversation_id: String,
@@ -59,6 +63,7 @@ pub struct Shared {
     pub journal: Arc<dyn Journal>,
     pub directory: Arc<Directory>,
     pub waiters: Waiters,
+    pub claims: Arc<Claims>,
     pub turns: Turns,
     pub spawns: Arc<Spawns>,
     pub recoveries: Arc<Recoveries>,
@@ -96,6 +101,8 @@ pub enum RouterMessage {
         draft: Box<Draft>,
         /// Told before any answer can come: who waits for one.
         expected: Option<Expected>,
+        /// The request has a key, and its answer is recorded with the message.
+        claim: Option<Claim>,
         /// The message's share of what may be on its way, given back when it has its place in the journal.
         permits: [OwnedSemaphorePermit; 2],
         reply: oneshot::Sender<Result<(Receipt, Seq)>>,
@@ -180,11 +187,12 @@ impl Actor for Router {
                 sender,
                 draft,
                 expected,
+                claim,
                 permits,
                 reply,
             } => {
-                let answer = state.send(sender, *draft, expected).await?;
-                drop(permits);
+                let answer = state.send(sender, *draft, expected, claim.as_ref()).await?;
+                drop((permits, claim));
                 let _ = reply.send(answer); // a caller that has gone needs no answer
             }
             RouterMessage::Record(outcome) => state.record(*outcome).await?,
@@ -256,6 +264,7 @@ impl State {
         sender: Address,
         draft: Draft,
         expected: Option<Expected>,
+        claim: Option<&Claim>,
     ) -> Result<Result<(Receipt, Seq)>, ActorProcessingErr> {
         let now = Timestamp::now();
         let stamp = Stamp {
@@ -276,7 +285,8 @@ impl State {
             return Ok(Err(Error::Conflict(mend.to_owned())));
         }
         let receipt = letter.receipt(refused, now);
-        let seq = self.append(Vec::new(), vec![letter]).await?;
+        let answer = claim.map(|claim| claim.answered(&receipt, now));
+        let seq = self.append(answer.into_iter().collect(), vec![letter]).await?;
         Ok(Ok((receipt, seq)))
     }
 

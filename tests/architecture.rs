@@ -10,6 +10,7 @@ const LAYERS: &[&[&str]] = &[
         "error",
         "fipa",
         "id",
+        "idempotency",
         "message",
         "quantity",
         "time",

@@ -22,6 +22,10 @@
 //! | `GET /readyz` | 200, or 503 `UNAVAILABLE` |
 //! | `GET /ws`, `GET /api/v1/ws` | 101 |
 //!
+//! A `POST` may have an `Idempotency-Key`: sent again with the same key it has its first answer again and no second effect; 422
+//! `IDEMPOTENCY_KEY_REUSED` for another request, 409 `CONFLICT` while the first is being answered. What was refused had no effect
+//! and is not remembered. See [`crate::idempotency`].
+//!
 //! Errors: the status of a [`Code`](crate::error::Code) is in `failure.rs`. A path that does not exist is 404 `NOT_FOUND`,
 //! another method 405 `INVALID_REQUEST` with `Allow`, a body that does not arrive 408 `INVALID_REQUEST`. Query parameters
 //! and JSON members that are unknown are refused by name.
@@ -31,6 +35,7 @@ mod body;
 mod edge;
 pub(super) mod failure;
 mod guard;
+mod idempotency;
 mod messages;
 mod metrics;
 mod query;

@@ -7,6 +7,7 @@
 //!
 //! A query answers as of some sequence; [`Projections::seen`] waits for the caller's own writes.
 
+mod answers;
 mod apply;
 mod catch_up;
 mod events;
@@ -29,6 +30,7 @@ use rusqlite::types::Value;
 use tokio::sync::{Semaphore, oneshot, watch};
 use uuid::Uuid;
 
+pub use self::answers::Answered;
 use self::catch_up::{catch_up, set_aside};
 pub use self::events::{EventPage, EventQuery, StoredEvent};
 pub use self::query::{MessageQuery, Page, QueryError, Stored, limits as query_limits};
@@ -37,7 +39,9 @@ use self::schema::Unusable;
 use self::tail::Tail;
 use super::{Journal, JournalError};
 use crate::id::{AgentId, MessageId, Seq};
+use crate::idempotency::Key;
 use crate::message::Address;
+use crate::time::Timestamp;
 
 /// Batches of one transaction at most: what the journal commits in one group.
 const GROUP: usize = super::limits::GROUP_BATCHES;
@@ -115,6 +119,8 @@ struct Progress {
     counts: Counts,
     /// Events of the history.
     events: u64,
+    /// Answers that are remembered.
+    answers: u64,
 }
 
 /// `SQLite`'s integers are signed; a sequence never comes near the end of them.
@@ -278,6 +284,13 @@ impl Projections {
     /// Events of the journal's [`super::Record::Event`]s; of those, the newest [`EVENTS_KEPT`].
     pub async fn events(&self, query: EventQuery) -> Result<EventPage, QueryError> {
         self.read(move |connection, _| events::events(connection, &query)).await
+    }
+
+    /// The answer to a request of `principal`, if it had one and that is not too old.
+    pub async fn answered(&self, principal: String, key: Key) -> Result<Option<Answered>, QueryError> {
+        let now = Timestamp::now();
+        self.read(move |connection, _| answers::find(connection, &principal, &key, now))
+            .await
     }
 
     async fn read<T: Send + 'static>(

@@ -14,7 +14,7 @@ use super::local::{LocalJournal, LocalOptions};
 use super::projections::Projections;
 use super::{Dispatch, Journal, Record, Turn, TurnEnd};
 use crate::fipa::Performative;
-use crate::id::{AgentId, Fence, MessageId, Partition, Seq};
+use crate::id::{AgentId, Digest, Fence, MessageId, Partition, Seq};
 use crate::message::{Address, Content, Message};
 use crate::time::Timestamp;
 use crate::timer::{Timer, TimerChange};
@@ -254,6 +254,15 @@ pub(super) fn records() -> impl Strategy<Value = Record> {
         }),
         (agents(), any::<u32>(), prop::option::of(times()), times())
             .prop_map(|(agent, timer, next, at)| { Record::TimerFired { agent, timer, next, at } }),
+        (".{0,20}", ".{0,20}", any::<[u8; 32]>(), ".{0,20}", times()).prop_map(
+            |(principal, key, fingerprint, answer, at)| Record::Answer {
+                principal,
+                key,
+                fingerprint: Digest::from_bytes(fingerprint),
+                answer,
+                at
+            }
+        ),
         (".{0,20}", ".{0,20}", texts(), times()).prop_map(|(collection, key, document, at)| Record::Document {
             collection,
             key,

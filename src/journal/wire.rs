@@ -5,6 +5,7 @@
 //!
 //! Invariant: decoding answers to any bytes with a value or an error, never with a panic.
 
+mod answer;
 mod message;
 mod timer;
 
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use uuid::Uuid;
 
+use self::answer::WireAnswer;
 use self::message::WireMessage;
 use self::timer::{WireTimerChange, WireTimerFired};
 use super::{Dispatch, Record, Turn, TurnEnd};
@@ -83,7 +85,7 @@ struct Entries {
 struct Entry {
     #[prost(uint32, tag = "1")]
     partition: u32,
-    #[prost(oneof = "Fact", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "Fact", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10")]
     fact: Option<Fact>,
 }
 
@@ -109,6 +111,8 @@ enum Fact {
     Document(WireDocument),
     #[prost(message, tag = "9")]
     TimerFired(WireTimerFired),
+    #[prost(message, tag = "10")]
+    Answer(WireAnswer),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -285,6 +289,19 @@ impl Fact {
                 document: document.clone(),
                 at: at.micros(),
             }),
+            Record::Answer {
+                principal,
+                key,
+                fingerprint,
+                answer,
+                at,
+            } => Self::Answer(WireAnswer {
+                principal: principal.clone(),
+                key: key.clone(),
+                fingerprint: Bytes::copy_from_slice(fingerprint.as_bytes()),
+                answer: answer.clone(),
+                at: at.micros(),
+            }),
             Record::TimerFired { agent, timer, next, at } => Self::TimerFired(WireTimerFired {
                 agent: id(agent.uuid()),
                 timer: *timer,
@@ -334,6 +351,7 @@ impl Fact {
                 document: entry.document,
                 at: Timestamp::from_micros(entry.at),
             },
+            Self::Answer(answer) => answer.record()?,
             Self::TimerFired(fired) => Record::TimerFired {
                 agent: agent(&fired.agent)?,
                 timer: fired.timer,

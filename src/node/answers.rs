@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::agent::spec::AgentSpec;
 use crate::group::GroupSpec;
 use crate::id::{AgentId, AgentName, DeploymentId, Digest};
+use crate::idempotency::Attempt;
 use crate::message::{ClientName, Message};
 use crate::time::Timestamp;
 
@@ -14,18 +17,22 @@ pub use crate::router::{Receipt, ReceiverOutcome};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub principal: ClientName,
+    /// The request has a key: it takes effect once, however often it comes, and has the same answer each time.
+    pub attempt: Option<Attempt>,
 }
 
 impl Caller {
     pub fn anonymous() -> Self {
         Self {
             principal: ClientName::anonymous(),
+            attempt: None,
         }
     }
 }
 
 /// Where an agent stands in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Lifecycle {
     /// Not present in the system.
     Unloaded,
@@ -61,7 +68,7 @@ impl Lifecycle {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AgentSummary {
     pub id: AgentId,
     pub lifecycle: Lifecycle,
@@ -77,7 +84,7 @@ pub struct AgentSummary {
     pub usage: Usage,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// Linear memory of the running instance; 0 when none runs.
     pub memory_bytes: u64,
@@ -139,7 +146,7 @@ impl Default for StopOptions {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Stopping {
     pub id: AgentId,
     pub lifecycle: Lifecycle,
@@ -210,7 +217,7 @@ pub struct NodeLimits {
 }
 
 /// A supervision group, as declared, and what is in it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GroupView {
     pub spec: GroupSpec,
     /// Its place in the tree.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::Node;
+use super::{Caller, Node};
 use crate::error::{Error, Result};
 use crate::journal::backup::{self, Manifest};
 
@@ -21,7 +21,11 @@ pub(super) struct Upkeep {
 impl Node {
     /// Copies the data folder to a folder of this machine, which must not exist or be empty. All that was acknowledged before
     /// the call is in the copy. It goes on when the caller does not wait.
-    pub async fn backup(&self, to: PathBuf) -> Result<Manifest> {
+    pub async fn backup(&self, caller: &Caller, to: PathBuf) -> Result<Manifest> {
+        self.once_after(caller, |_| self.backup_now(to)).await
+    }
+
+    async fn backup_now(&self, to: PathBuf) -> Result<Manifest> {
         let Some(journal) = self.files.clone() else {
             return Err(Error::Conflict(
                 "a node in memory keeps nothing that could be copied".to_owned(),

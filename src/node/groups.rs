@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::group::{COLLECTION, Group, GroupDocument, GroupSpec, limits};
 use crate::id::{AgentName, Partition};
 use crate::journal::Record;
+use crate::router::Claim;
 use crate::time::Timestamp;
 
 /// Whose child an agent or a group is.
@@ -110,12 +111,21 @@ impl Node {
     /// Declares a group and starts it, empty. Answers when that is durable.
     pub async fn create_group(self: &Arc<Self>, caller: &Caller, spec: GroupSpec) -> Result<GroupView> {
         spec.check()?;
-        let (node, caller) = (self.clone(), caller.clone());
-        let work = async move { node.create_group_now(&caller, spec).await };
-        self.with_room(self.operations.run("create-group", work)).await
+        let node = self.clone();
+        let creating = self.once(caller, |claim| {
+            let caller = caller.clone();
+            let work = async move { node.create_group_now(&caller, claim, spec).await };
+            self.operations.run("create-group", work)
+        });
+        self.with_room(creating).await
     }
 
-    async fn create_group_now(self: Arc<Self>, caller: &Caller, spec: GroupSpec) -> Result<GroupView> {
+    async fn create_group_now(
+        self: Arc<Self>,
+        caller: &Caller,
+        claim: Option<Claim>,
+        spec: GroupSpec,
+    ) -> Result<GroupView> {
         if self.directory.groups().len() >= limits::GROUPS {
             let what = "the number of supervision groups of this node";
             let limit = limits::GROUPS as u64;
@@ -147,7 +157,7 @@ impl Node {
         let result = async {
             let started = self.home_of_group(&group)?.start_child(self.group_child(&group)).await;
             started.map_err(|_| unavailable("the supervisor of the parent is down or restarts"))?;
-            self.record_group(&group, "group.created", caller).await
+            self.record_group(&group, "group.created", caller, claim).await
         };
         if let Err(error) = result.await {
             if let Ok(home) = self.home_of_group(&group) {
@@ -181,7 +191,7 @@ impl Node {
                 changed.map_err(|problem| Error::invalid("auto_shutdown", problem.to_string()))?;
             }
             group.document.write().spec = spec;
-            node.record_group(&group, "group.updated", &caller).await?;
+            node.record_group(&group, "group.updated", &caller, None).await?;
             Ok(node.view(&group))
         };
         self.with_room(self.operations.run("update-group", work)).await
@@ -228,8 +238,15 @@ impl Node {
         self.find_group(name).map(|group| self.view(&group))
     }
 
-    async fn record_group(&self, group: &Arc<Group>, kind: &'static str, caller: &Caller) -> Result<()> {
+    async fn record_group(
+        &self,
+        group: &Arc<Group>,
+        kind: &'static str,
+        caller: &Caller,
+        claim: Option<Claim>,
+    ) -> Result<()> {
         let (recorded, by) = (group.clone(), caller.clone());
+        let answer = self.view(group);
         let change = move || {
             let at = Timestamp::now();
             let json = serde_json::to_string(&*recorded.document.read());
@@ -240,7 +257,9 @@ impl Node {
                 at,
             };
             let body = json!({"name": recorded.name, "by": by.principal.as_str()});
-            Some(vec![document, event_of(kind, &body, at)])
+            let mut records = vec![document, event_of(kind, &body, at)];
+            records.extend(claim.map(|claim| claim.answered(&answer, at)));
+            Some(records)
         };
         self.catalog(group.partition, change, || {}).await.map(|_| ())
     }

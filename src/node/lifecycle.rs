@@ -8,7 +8,7 @@ use supervisors::{ExitReason, StartChildError};
 use tokio::sync::oneshot;
 
 use super::agents::{event, opened, record, summary};
-use super::{AgentSummary, Caller, Node, unavailable};
+use super::{AgentSummary, Caller, Lifecycle, Node, unavailable};
 use crate::agent::Slot;
 use crate::agent::spec::AgentSpec;
 use crate::directory::{Document, Entry, Owner, Standing};
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::id::{AgentId, AgentName, DeploymentId, Partition, Seq};
 use crate::journal::Record;
 use crate::quantity::Cpu;
-use crate::router::RouterMessage;
+use crate::router::{Claim, RouterMessage};
 use crate::time::Timestamp;
 use crate::wasm::Program;
 
@@ -35,15 +35,24 @@ impl Node {
             });
         }
         let (node, principal) = (self.clone(), caller.principal.as_str().to_owned());
-        let work = async move { node.deploy_now(principal, module, spec).await };
-        self.with_room(self.operations.run("deploy", work)).await
+        let deploying = self.once(caller, |claim| {
+            let work = async move { node.deploy_now(principal, claim, module, spec).await };
+            self.operations.run("deploy", work)
+        });
+        self.with_room(deploying).await
     }
 
-    async fn deploy_now(self: Arc<Self>, principal: String, module: Bytes, spec: AgentSpec) -> Result<AgentSummary> {
+    async fn deploy_now(
+        self: Arc<Self>,
+        principal: String,
+        claim: Option<Claim>,
+        module: Bytes,
+        spec: AgentSpec,
+    ) -> Result<AgentSummary> {
         let id = AgentId::new();
         let name = spec.name.clone();
         self.claim(&name, Owner::Agent(id))?;
-        let result = self.install(id, principal, module, spec).await;
+        let result = self.install(id, principal, claim, module, spec).await;
         if result.is_err() {
             self.directory.release(&name, Owner::Agent(id));
         }
@@ -54,6 +63,7 @@ impl Node {
         self: &Arc<Self>,
         id: AgentId,
         principal: String,
+        claim: Option<Claim>,
         module: Bytes,
         spec: AgentSpec,
     ) -> Result<AgentSummary> {
@@ -95,15 +105,18 @@ impl Node {
         let deployed = entry.clone();
         let change = move || {
             let now = Timestamp::now();
+            let answer = AgentSummary {
+                lifecycle: Lifecycle::Running,
+                ..summary(&deployed)
+            };
             let document = deployed.document.read();
             let body = json!({
                 "agent_id": document.id, "name": deployed.name, "version": document.version,
                 "digest": document.digest, "deployment_id": document.deployment_id,
             });
-            Some(vec![
-                record(&document, now),
-                event("agent.deployed", document.id, &body, now),
-            ])
+            let mut records = vec![record(&document, now), event("agent.deployed", document.id, &body, now)];
+            records.extend(claim.map(|claim| claim.answered(&answer, now)));
+            Some(records)
         };
         if let Err(error) = self.catalog(entry.partition, change, opened(&entry)).await {
             self.withdraw(&entry).await;
@@ -147,9 +160,12 @@ impl Node {
 
     /// Starts a stopped or failed agent again, with its state and an empty queue. One that runs is left alone.
     pub async fn start_agent(self: &Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
-        let (node, caller, key) = (self.clone(), caller.clone(), key.to_owned());
-        let work = async move { node.start_now(&caller, &key).await };
-        self.with_room(self.operations.run("start", work)).await
+        let (node, key) = (self.clone(), key.to_owned());
+        let starting = self.once_after(caller, |caller| {
+            let work = async move { node.start_now(&caller, &key).await };
+            self.operations.run("start", work)
+        });
+        self.with_room(starting).await
     }
 
     async fn start_now(self: Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
@@ -225,6 +241,11 @@ impl Node {
 
     /// Has an agent take messages and no turns, or ends that; durable. Changing nothing is no error.
     pub async fn suspend_agent(&self, caller: &Caller, key: &str, suspend: bool) -> Result<AgentSummary> {
+        let suspending = self.once_after(caller, async |caller| self.suspend_now(&caller, key, suspend).await);
+        self.with_room(suspending).await
+    }
+
+    async fn suspend_now(&self, caller: &Caller, key: &str, suspend: bool) -> Result<AgentSummary> {
         let entry = self.find(key)?;
         let standing = entry.standing.read().clone();
         if !matches!(standing, Standing::Running | Standing::Suspended) {
@@ -260,7 +281,7 @@ impl Node {
                 done.mailbox.resume();
             }
         };
-        self.with_room(self.catalog(entry.partition, change, then)).await?;
+        self.catalog(entry.partition, change, then).await?;
         Ok(summary(&entry))
     }
 

@@ -131,6 +131,7 @@ impl Opened {
             journal: journal.clone(),
             directory: directory.clone(),
             waiters: Waiters::default(),
+            claims: Arc::default(),
             turns: Turns::default(),
             spawns: Arc::default(),
             recoveries: Arc::default(),

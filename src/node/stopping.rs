@@ -18,6 +18,11 @@ impl Node {
     /// Stops an agent: it takes no more messages, handles what it has until the grace is over, and then is stopped, also
     /// after a restart of the node. Answers when that is durable, before it is done. Stopping twice changes nothing.
     pub async fn stop_agent(self: &Arc<Self>, caller: &Caller, key: &str, options: StopOptions) -> Result<Stopping> {
+        let stopping = self.once_after(caller, async |caller| self.stop_now(&caller, key, options).await);
+        self.with_room(stopping).await
+    }
+
+    async fn stop_now(self: &Arc<Self>, caller: &Caller, key: &str, options: StopOptions) -> Result<Stopping> {
         let entry = self.find(key)?;
         let now = Timestamp::now();
         let standing = entry.standing.read().clone();
@@ -52,7 +57,7 @@ impl Node {
             told.await
                 .map_err(|_| Error::internal("the stop ended without a word"))?
         };
-        self.with_room(begun).await?;
+        begun.await?;
         Ok(answer(Lifecycle::Draining, options.until(now)))
     }
 

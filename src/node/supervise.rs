@@ -172,10 +172,11 @@ impl Node {
 
     /// Does a verb to the agent or group at a path of the tree, or of a name or id.
     pub async fn supervise(self: &Arc<Self>, caller: &Caller, path: &str, verb: Verb) -> Result<()> {
-        match self.target(path)? {
-            Target::Agent(entry) => self.supervise_agent(caller, &entry, verb).await,
-            Target::Group(group) => self.supervise_group(caller, &group, verb).await,
-        }
+        let act = async |caller| match self.target(path)? {
+            Target::Agent(entry) => self.supervise_agent(&caller, &entry, verb).await,
+            Target::Group(group) => self.supervise_group(&caller, &group, verb).await,
+        };
+        self.once_after(caller, act).await
     }
 
     fn target(&self, path: &str) -> Result<Target> {

@@ -83,7 +83,7 @@ impl Letter {
             .into_iter()
             .map(|refusal| ReceiverOutcome {
                 receiver: refusal.receiver,
-                refused: Some((refusal.reason, refusal.error.to_string())),
+                refused: Some((refusal.reason.into(), refusal.error.to_string())),
             })
             .collect();
         Receipt {

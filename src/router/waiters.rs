@@ -33,7 +33,7 @@ pub struct Waiters {
 impl Waiters {
     /// `question` is about to be handed on; `expected` waits for its answer. False: somebody waits already for an answer of
     /// the same conversation and name, and which is whose could not be told.
-    pub(super) fn expect(&self, question: &Message, expected: Expected) -> bool {
+    pub fn expect(&self, question: &Message, expected: Expected) -> bool {
         self.waiting.retain(|_, (_, waiting)| !waiting.answer.is_closed());
         let (Address::Client(client), Some(reply_with)) = (&question.sender, &question.reply_with) else {
             return true;

@@ -14,6 +14,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
 use self::log::{Act, Answered, Log, Outcome, Records};
 use self::schedule::Round;
 use self::world::World;
@@ -55,19 +58,20 @@ async fn whatever_fault_comes_nothing_acknowledged_is_lost_and_nothing_happens_t
     );
     workloads::deploy(&node).await;
     let log = Arc::new(Log::default());
-    let mut recoveries = Vec::new();
+    let (mut recoveries, mut again, mut dice) = (Vec::new(), 0, StdRng::seed_from_u64(seed));
     for (number, round) in rounds.iter().enumerate() {
         log.begin_round(number);
         let clients = workloads::start(&node, &log, seed);
         round.happen(&mut node).await;
         clients.join_all().await;
         recoveries.push(recover(&mut node).await);
+        again += workloads::send_again(&node, &log, &mut dice).await;
         churn::look(&node, &log).await;
     }
     let world = world::read(&node).await;
     let records = log.records();
     let violations = checker::check(&records, &world);
-    println!("{}", report(seed, &rounds, &records, &world, &recoveries));
+    println!("{}", report(seed, &rounds, &records, again, &world, &recoveries));
     println!("  violations        {}", violations.len());
     for violation in violations.iter().take(PRINTED) {
         println!("    {violation}");
@@ -81,7 +85,14 @@ async fn whatever_fault_comes_nothing_acknowledged_is_lost_and_nothing_happens_t
     node.keep(false);
 }
 
-fn report(seed: u64, rounds: &[Round], records: &Records, world: &World, recoveries: &[Duration]) -> String {
+fn report(
+    seed: u64,
+    rounds: &[Round],
+    records: &Records,
+    again: usize,
+    world: &World,
+    recoveries: &[Duration],
+) -> String {
     let mut faults: BTreeMap<&str, usize> = BTreeMap::new();
     for round in rounds {
         *faults.entry(round.fault.name()).or_default() += 1;
@@ -102,7 +113,8 @@ fn report(seed: u64, rounds: &[Round], records: &Records, world: &World, recover
     line(
         "clients' messages",
         format!(
-            "{} sent, {acknowledged} acknowledged ({answered} of them answered), {refused} refused, {unknown} unknown",
+            "{} sent, {acknowledged} acknowledged ({answered} of them answered), {refused} refused, {unknown} unknown; \
+             {again} of those without a word came again",
             records.sent.len()
         ),
     );

@@ -21,6 +21,7 @@ mod groups_api;
 mod grpc;
 mod history;
 mod hostile;
+mod idempotency;
 mod lifecycle;
 mod operations;
 mod power;

@@ -28,13 +28,13 @@ impl Agents {
         Self { node }
     }
 
-    async fn deploy(&self, asked: DeployAgentRequest) -> Result<DeployAgentResponse> {
+    async fn deploy(&self, asked: DeployAgentRequest, caller: Caller) -> Result<DeployAgentResponse> {
         let limit = self.node.limits().module_bytes;
         if asked.wasm_module.len() > limit {
             return Err(Error::PayloadTooLarge { what: "module", limit });
         }
         let spec = spec(asked.config.ok_or_else(|| Error::invalid("config", "is missing"))?)?;
-        let agent = self.node.deploy(&Caller::anonymous(), asked.wasm_module, spec).await?;
+        let agent = self.node.deploy(&caller, asked.wasm_module, spec).await?;
         Ok(DeployAgentResponse {
             agent_id: agent.id.to_string(),
             status: status(agent.lifecycle).into(),
@@ -88,7 +88,7 @@ impl Agents {
         })
     }
 
-    async fn stop(&self, asked: StopAgentRequest) -> Result<StopAgentResponse> {
+    async fn stop(&self, asked: StopAgentRequest, caller: Caller) -> Result<StopAgentResponse> {
         let default = StopOptions::default();
         let grace = match asked
             .grace_period
@@ -103,10 +103,7 @@ impl Agents {
             grace,
             drain: asked.drain_messages.unwrap_or(default.drain),
         };
-        let stopping = self
-            .node
-            .stop_agent(&Caller::anonymous(), &asked.agent_id, options)
-            .await?;
+        let stopping = self.node.stop_agent(&caller, &asked.agent_id, options).await?;
         Ok(StopAgentResponse {
             agent_id: stopping.id.to_string(),
             status: status(stopping.lifecycle).into(),
@@ -114,23 +111,20 @@ impl Agents {
         })
     }
 
-    async fn restart(&self, key: &str) -> Result<Agent> {
+    async fn restart(&self, key: &str, caller: &Caller) -> Result<Agent> {
         // By its id: a group may not be meant here.
         let id = self.node.agent(key).await?.summary.id.to_string();
-        self.node.supervise(&Caller::anonymous(), &id, Verb::Restart).await?;
+        self.node.supervise(caller, &id, Verb::Restart).await?;
         Ok(shown(&self.node.agent(&id).await?.summary))
     }
 
-    async fn suspend(&self, key: &str, suspend: bool) -> Result<Agent> {
-        let agent = self.node.suspend_agent(&Caller::anonymous(), key, suspend).await?;
+    async fn suspend(&self, key: &str, suspend: bool, caller: &Caller) -> Result<Agent> {
+        let agent = self.node.suspend_agent(caller, key, suspend).await?;
         Ok(shown(&agent))
     }
 
-    async fn remove(&self, asked: RemoveAgentRequest) -> Result<RemoveAgentResponse> {
-        let removed = self
-            .node
-            .remove_agent(&Caller::anonymous(), &asked.agent_id, asked.force)
-            .await?;
+    async fn remove(&self, asked: RemoveAgentRequest, caller: Caller) -> Result<RemoveAgentResponse> {
+        let removed = self.node.remove_agent(&caller, &asked.agent_id, asked.force).await?;
         Ok(RemoveAgentResponse {
             agent_id: removed.id.to_string(),
             status: AgentStatus::Removed.into(),
@@ -145,7 +139,7 @@ impl AgentService for Agents {
         &self,
         request: Request<DeployAgentRequest>,
     ) -> Result<Response<DeployAgentResponse>, Status> {
-        call(request, |asked, _| self.deploy(asked)).await
+        call(request, |asked, call| self.deploy(asked, call.caller)).await
     }
 
     async fn list_agents(&self, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
@@ -157,34 +151,43 @@ impl AgentService for Agents {
     }
 
     async fn stop_agent(&self, request: Request<StopAgentRequest>) -> Result<Response<StopAgentResponse>, Status> {
-        call(request, |asked, _| self.stop(asked)).await
+        call(request, |asked, call| self.stop(asked, call.caller)).await
     }
 
     async fn start_agent(&self, request: Request<StartAgentRequest>) -> Result<Response<Agent>, Status> {
-        call(request, async |asked, _| {
-            let agent = self.node.start_agent(&Caller::anonymous(), &asked.agent_id).await?;
+        call(request, async |asked, call| {
+            let agent = self.node.start_agent(&call.caller, &asked.agent_id).await?;
             Ok(shown(&agent))
         })
         .await
     }
 
     async fn restart_agent(&self, request: Request<RestartAgentRequest>) -> Result<Response<Agent>, Status> {
-        call(request, async |asked, _| self.restart(&asked.agent_id).await).await
+        call(request, async |asked, call| {
+            self.restart(&asked.agent_id, &call.caller).await
+        })
+        .await
     }
 
     async fn suspend_agent(&self, request: Request<SuspendAgentRequest>) -> Result<Response<Agent>, Status> {
-        call(request, async |asked, _| self.suspend(&asked.agent_id, true).await).await
+        call(request, async |asked, call| {
+            self.suspend(&asked.agent_id, true, &call.caller).await
+        })
+        .await
     }
 
     async fn resume_agent(&self, request: Request<ResumeAgentRequest>) -> Result<Response<Agent>, Status> {
-        call(request, async |asked, _| self.suspend(&asked.agent_id, false).await).await
+        call(request, async |asked, call| {
+            self.suspend(&asked.agent_id, false, &call.caller).await
+        })
+        .await
     }
 
     async fn remove_agent(
         &self,
         request: Request<RemoveAgentRequest>,
     ) -> Result<Response<RemoveAgentResponse>, Status> {
-        call(request, |asked, _| self.remove(asked)).await
+        call(request, |asked, call| self.remove(asked, call.caller)).await
     }
 }
 

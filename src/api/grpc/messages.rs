@@ -10,13 +10,13 @@ use super::proto::message_service_server::MessageService;
 use super::proto::{
     DeliveryOptions, FipaMessage, MessageReply, MessageStatus, ReceiverOutcome, SendMessageRequest, SendMessageResponse,
 };
-use super::status::call;
+use super::status::{Call, call};
 use crate::api::limits;
 use crate::api::trace::Trace;
 use crate::error::{Error, Result};
 use crate::fipa::Performative;
 use crate::message::{Content, Draft, Durability, Message};
-use crate::node::{Caller, Node, Receipt, Reply};
+use crate::node::{Node, Receipt, Reply};
 
 const JSON: &str = "application/json";
 
@@ -29,18 +29,18 @@ impl Messages {
         Self { node }
     }
 
-    async fn send(&self, asked: SendMessageRequest, trace: Trace) -> Result<SendMessageResponse> {
+    async fn send(&self, asked: SendMessageRequest, Call { caller, trace }: Call) -> Result<SendMessageResponse> {
         let options = asked.options.unwrap_or_default();
         if options.timeout.is_some() || options.first_answer {
             return Err(Error::invalid("options", "are for SendMessageAndWait"));
         }
         let mut draft = in_trace(draft(asked.message)?, trace);
         draft.durability = durability(&options)?;
-        let receipt = self.node.send(&Caller::anonymous(), draft).await?;
+        let receipt = self.node.send(&caller, draft).await?;
         Ok(sent(receipt))
     }
 
-    async fn send_and_wait(&self, asked: SendMessageRequest, trace: Trace) -> Result<MessageReply> {
+    async fn send_and_wait(&self, asked: SendMessageRequest, Call { caller, trace }: Call) -> Result<MessageReply> {
         let options = asked.options.unwrap_or_default();
         let mut draft = in_trace(draft(asked.message)?, trace);
         draft.durability = durability(&options)?;
@@ -61,7 +61,7 @@ impl Messages {
         };
         let Reply { receipt, message } = self
             .node
-            .send_and_wait(&Caller::anonymous(), draft, timeout, options.first_answer)
+            .send_and_wait(&caller, draft, timeout, options.first_answer)
             .await?;
         Ok(MessageReply {
             message_id: receipt.message_id.to_string(),
@@ -78,14 +78,14 @@ impl MessageService for Messages {
         &self,
         request: Request<SendMessageRequest>,
     ) -> Result<Response<SendMessageResponse>, Status> {
-        call(request, |asked, trace| self.send(asked, trace)).await
+        call(request, |asked, call| self.send(asked, call)).await
     }
 
     async fn send_message_and_wait(
         &self,
         request: Request<SendMessageRequest>,
     ) -> Result<Response<MessageReply>, Status> {
-        call(request, |asked, trace| self.send_and_wait(asked, trace)).await
+        call(request, |asked, call| self.send_and_wait(asked, call)).await
     }
 }
 
@@ -107,7 +107,7 @@ fn sent(receipt: Receipt) -> SendMessageResponse {
         ReceiverOutcome {
             receiver: outcome.receiver,
             status: status.into(),
-            reason: reason.to_owned(),
+            reason: reason.into_owned(),
             detail,
         }
     });

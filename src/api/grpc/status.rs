@@ -12,6 +12,8 @@ use tracing::Instrument as _;
 use crate::api::envelope::chain;
 use crate::api::trace::Trace;
 use crate::error::{Code, Error, Result};
+use crate::idempotency::{Attempt, Key};
+use crate::node::Caller;
 
 /// `domain` of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "caxton";
@@ -21,6 +23,7 @@ const TEXT_BYTES: usize = 1_024;
 const DETAILS: usize = 4;
 
 const TRACEPARENT: &str = "traceparent";
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// The gRPC status of each code.
 const fn grpc_code(code: Code) -> GrpcCode {
@@ -28,7 +31,7 @@ const fn grpc_code(code: Code) -> GrpcCode {
         Code::AgentNotFound | Code::MessageNotFound | Code::SupervisorNotFound | Code::NotFound => GrpcCode::NotFound,
         Code::AgentAlreadyExists => GrpcCode::AlreadyExists,
         Code::InvalidWasm | Code::InvalidRequest => GrpcCode::InvalidArgument,
-        Code::Conflict | Code::InvalidState => GrpcCode::FailedPrecondition,
+        Code::Conflict | Code::IdempotencyKeyReused | Code::InvalidState => GrpcCode::FailedPrecondition,
         Code::PayloadTooLarge | Code::ResourceLimitExceeded | Code::MailboxFull => GrpcCode::ResourceExhausted,
         Code::DeploymentFailed | Code::MessageDeliveryFailed => GrpcCode::Aborted,
         Code::Forbidden => GrpcCode::PermissionDenied,
@@ -38,12 +41,16 @@ const fn grpc_code(code: Code) -> GrpcCode {
     }
 }
 
+/// Who calls, and in what trace.
+pub(super) struct Call {
+    pub(super) caller: Caller,
+    pub(super) trace: Trace,
+}
+
 /// Runs one call in its trace and makes its answer or its status.
-pub(super) async fn call<Q, A, F>(
-    request: Request<Q>,
-    handle: impl FnOnce(Q, Trace) -> F,
-) -> Result<Response<A>, Status>
+pub(super) async fn call<Q, A, F>(request: Request<Q>, handle: impl FnOnce(Q, Call) -> F) -> Result<Response<A>, Status>
 where
+    Q: prost::Message,
     F: Future<Output = Result<A>>,
 {
     let parent = request
@@ -53,11 +60,16 @@ where
     let trace = Trace::continuing(parent);
     let span = tracing::info_span!("call", trace_id = %trace);
     let answered = async {
-        handle(request.into_inner(), trace)
+        let attempt = attempt(&request)?;
+        let caller = Caller {
+            attempt,
+            ..Caller::anonymous()
+        };
+        handle(request.into_inner(), Call { caller, trace })
             .await
             .map(Response::new)
-            .map_err(|error| status(&error, trace))
     };
+    let answered = async { answered.await.map_err(|error: Error| status(&error, trace)) };
     let mut answered = answered.instrument(span).await;
     put_trace(
         answered
@@ -66,6 +78,21 @@ where
         trace,
     );
     answered
+}
+
+/// The key by which the call may come again. Metadata `idempotency-key`, as the header of the REST API.
+fn attempt<Q: prost::Message>(request: &Request<Q>) -> Result<Option<Attempt>> {
+    let mut keys = request.metadata().get_all(IDEMPOTENCY_KEY).iter();
+    match (keys.next(), keys.next()) {
+        (None, _) => Ok(None),
+        (Some(_), Some(_)) => Err(Error::invalid("idempotency-key", "is given more than once")),
+        (Some(key), None) => {
+            let key = Key::parse(&String::from_utf8_lossy(key.as_bytes()))?;
+            // Without the modules it is the name of the message in the `.proto`.
+            let kind = std::any::type_name::<Q>().rsplit("::").next().unwrap_or_default();
+            Ok(Some(Attempt::new(key, kind, &[&request.get_ref().encode_to_vec()])))
+        }
+    }
 }
 
 fn put_trace(metadata: &mut MetadataMap, trace: Trace) {
@@ -125,6 +152,7 @@ mod tests {
             (Code::InvalidWasm, GrpcCode::InvalidArgument),
             (Code::InvalidRequest, GrpcCode::InvalidArgument),
             (Code::Conflict, GrpcCode::FailedPrecondition),
+            (Code::IdempotencyKeyReused, GrpcCode::FailedPrecondition),
             (Code::InvalidState, GrpcCode::FailedPrecondition),
             (Code::PayloadTooLarge, GrpcCode::ResourceExhausted),
             (Code::ResourceLimitExceeded, GrpcCode::ResourceExhausted),

@@ -33,7 +33,7 @@ impl Supervision {
         Self { node }
     }
 
-    async fn create(&self, asked: CreateSupervisorRequest) -> Result<Supervisor> {
+    async fn create(&self, asked: CreateSupervisorRequest, caller: Caller) -> Result<Supervisor> {
         let mut members = declared(Declared {
             parent: asked.parent,
             strategy: asked.strategy,
@@ -44,7 +44,7 @@ impl Supervision {
         })?;
         members.put("name", Some(asked.name));
         let spec = json::from_value(Value::Object(members.0))?;
-        let group = self.node.create_group(&Caller::anonymous(), spec).await?;
+        let group = self.node.create_group(&caller, spec).await?;
         Ok(view::supervisor(group))
     }
 
@@ -56,7 +56,7 @@ impl Supervision {
         }
     }
 
-    async fn update(&self, asked: UpdateSupervisorRequest) -> Result<Supervisor> {
+    async fn update(&self, asked: UpdateSupervisorRequest, caller: Caller) -> Result<Supervisor> {
         let changes = declared(Declared {
             parent: asked.parent,
             strategy: asked.strategy,
@@ -66,12 +66,12 @@ impl Supervision {
             auto_shutdown: asked.auto_shutdown,
         })?;
         let spec = merged(&self.node.group(&asked.name)?.spec, Value::Object(changes.0))?;
-        let group = self.node.update_group(&Caller::anonymous(), &asked.name, spec).await?;
+        let group = self.node.update_group(&caller, &asked.name, spec).await?;
         Ok(view::supervisor(group))
     }
 
-    async fn delete(&self, asked: DeleteSupervisorRequest) -> Result<DeleteSupervisorResponse> {
-        self.node.remove_group(&Caller::anonymous(), &asked.name).await?;
+    async fn delete(&self, asked: DeleteSupervisorRequest, caller: Caller) -> Result<DeleteSupervisorResponse> {
+        self.node.remove_group(&caller, &asked.name).await?;
         Ok(DeleteSupervisorResponse { name: asked.name })
     }
 
@@ -89,9 +89,9 @@ impl Supervision {
         })
     }
 
-    async fn act(&self, asked: ActRequest) -> Result<ActResponse> {
+    async fn act(&self, asked: ActRequest, caller: Caller) -> Result<ActResponse> {
         let verb = verb(asked.action)?;
-        self.node.supervise(&Caller::anonymous(), &asked.path, verb).await?;
+        self.node.supervise(&caller, &asked.path, verb).await?;
         Ok(ActResponse {
             path: asked.path,
             action: asked.action,
@@ -105,7 +105,7 @@ impl SupervisionService for Supervision {
         &self,
         request: Request<CreateSupervisorRequest>,
     ) -> Result<Response<Supervisor>, Status> {
-        call(request, |asked, _| self.create(asked)).await
+        call(request, |asked, call| self.create(asked, call.caller)).await
     }
 
     async fn get_supervisor(&self, request: Request<GetSupervisorRequest>) -> Result<Response<Supervisor>, Status> {
@@ -126,14 +126,14 @@ impl SupervisionService for Supervision {
         &self,
         request: Request<UpdateSupervisorRequest>,
     ) -> Result<Response<Supervisor>, Status> {
-        call(request, |asked, _| self.update(asked)).await
+        call(request, |asked, call| self.update(asked, call.caller)).await
     }
 
     async fn delete_supervisor(
         &self,
         request: Request<DeleteSupervisorRequest>,
     ) -> Result<Response<DeleteSupervisorResponse>, Status> {
-        call(request, |asked, _| self.delete(asked)).await
+        call(request, |asked, call| self.delete(asked, call.caller)).await
     }
 
     async fn get_tree(&self, request: Request<GetTreeRequest>) -> Result<Response<TreeNode>, Status> {
@@ -145,7 +145,7 @@ impl SupervisionService for Supervision {
     }
 
     async fn act(&self, request: Request<ActRequest>) -> Result<Response<ActResponse>, Status> {
-        call(request, |asked, _| self.act(asked)).await
+        call(request, |asked, call| self.act(asked, call.caller)).await
     }
 
     async fn get_metrics(&self, request: Request<GetMetricsRequest>) -> Result<Response<SupervisionMetrics>, Status> {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use self::view::{DeployAnswer, Details, Page, Standing};
 use super::State;
 use super::failure::Failure;
+use super::idempotency::caller;
 use super::query::Parameters;
 use crate::agent::spec::AgentSpec;
 use crate::api::{json, limits};
@@ -29,7 +30,8 @@ pub(super) async fn deploy(
     let room = state.uploads.acquire().await.map_err(Error::internal)?;
     let deploy = super::body::read_deploy(&request, payload, state.node.limits().module_bytes).await?;
     let spec = AgentSpec::from_json(&deploy.config)?;
-    let agent = state.node.deploy(&Caller::anonymous(), deploy.module, spec).await?;
+    let caller = caller(&request, &[&deploy.module, &deploy.config])?;
+    let agent = state.node.deploy(&caller, deploy.module, spec).await?;
     drop(room);
     Ok(HttpResponse::Created()
         .insert_header((header::LOCATION, format!("/api/v1/agents/{}", agent.id)))
@@ -106,10 +108,8 @@ pub(super) async fn stop(
     } else {
         json::read(&body)?
     };
-    let stopping = state
-        .node
-        .stop_agent(&Caller::anonymous(), &key, asked.options()?)
-        .await?;
+    let caller = caller(&request, &[&body])?;
+    let stopping = state.node.stop_agent(&caller, &key, asked.options()?).await?;
     let answer = Ending {
         agent_id: stopping.id,
         status: stopping.lifecycle.as_str(),
@@ -150,7 +150,7 @@ pub(super) async fn start(
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
     no_body(&request, payload).await?;
-    let agent = state.node.start_agent(&Caller::anonymous(), &key).await?;
+    let agent = state.node.start_agent(&caller(&request, &[])?, &key).await?;
     Ok(standing(&agent))
 }
 
@@ -164,7 +164,10 @@ pub(super) async fn restart(
     no_body(&request, payload).await?;
     // By its id: a group may not be meant here.
     let id = state.node.agent(&key).await?.summary.id.to_string();
-    state.node.supervise(&Caller::anonymous(), &id, Verb::Restart).await?;
+    state
+        .node
+        .supervise(&caller(&request, &[])?, &id, Verb::Restart)
+        .await?;
     Ok(standing(&state.node.agent(&id).await?.summary))
 }
 
@@ -176,7 +179,7 @@ pub(super) async fn suspend(
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
     no_body(&request, payload).await?;
-    let agent = state.node.suspend_agent(&Caller::anonymous(), &key, true).await?;
+    let agent = state.node.suspend_agent(&caller(&request, &[])?, &key, true).await?;
     Ok(standing(&agent))
 }
 
@@ -188,7 +191,7 @@ pub(super) async fn resume(
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
     no_body(&request, payload).await?;
-    let agent = state.node.suspend_agent(&Caller::anonymous(), &key, false).await?;
+    let agent = state.node.suspend_agent(&caller(&request, &[])?, &key, false).await?;
     Ok(standing(&agent))
 }
 

@@ -35,6 +35,7 @@ pub(super) const fn status(code: Code) -> StatusCode {
             StatusCode::NOT_FOUND
         }
         Code::AgentAlreadyExists | Code::Conflict | Code::InvalidState => StatusCode::CONFLICT,
+        Code::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Code::InvalidWasm | Code::InvalidRequest => StatusCode::BAD_REQUEST,
         Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::ResourceLimitExceeded | Code::MailboxFull => StatusCode::TOO_MANY_REQUESTS,

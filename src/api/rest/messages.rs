@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::State;
 use super::failure::Failure;
+use super::idempotency::caller;
 use super::query::Parameters;
 use crate::api::limits;
 use crate::api::trace::Trace;
@@ -42,7 +43,7 @@ struct Outcome<'a> {
     receiver: &'a str,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
+    reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
 }
@@ -70,21 +71,22 @@ impl<'a> Outcome<'a> {
         Self {
             receiver: &outcome.receiver,
             status: if refused.is_some() { "failed" } else { DELIVERED },
-            reason: refused.map(|(reason, _)| *reason),
+            reason: refused.map(|(reason, _)| reason.as_ref()),
             detail: refused.map(|(_, detail)| detail.as_str()),
         }
     }
 }
 
-async fn draft(request: &HttpRequest, payload: web::Payload) -> Result<Draft, Failure> {
+async fn draft(request: &HttpRequest, payload: web::Payload) -> Result<(Caller, Draft), Failure> {
     let body = super::body::read(request, payload, "message", limits::MESSAGE_BODY_BYTES).await?;
     // The middleware gave every request its trace.
     let trace = request.extensions().get::<Trace>().copied().unwrap_or_else(Trace::new);
     let traceparent = Some(trace.traceparent());
-    Ok(Draft {
+    let draft = Draft {
         traceparent,
         ..Draft::from_json(&body)?
-    })
+    };
+    Ok((caller(request, &[&body])?, draft))
 }
 
 /// `POST /api/v1/messages`: a message. Answers once it is durable and in the receivers' mailboxes.
@@ -94,8 +96,8 @@ pub(super) async fn send(
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
     Parameters::of(&request)?.finish()?;
-    let draft = draft(&request, payload).await?;
-    let receipt = state.node.send(&Caller::anonymous(), draft).await?;
+    let (caller, draft) = draft(&request, payload).await?;
+    let receipt = state.node.send(&caller, draft).await?;
     Ok(HttpResponse::Ok().json(Sent::of(&receipt)))
 }
 
@@ -118,11 +120,8 @@ pub(super) async fn send_and_wait(
     let timeout = wait(&mut query)?;
     let first = query.one_of("until", &["first"], |word| word)?.is_some();
     query.finish()?;
-    let draft = draft(&request, payload).await?;
-    let reply = state
-        .node
-        .send_and_wait(&Caller::anonymous(), draft, timeout, first)
-        .await?;
+    let (caller, draft) = draft(&request, payload).await?;
+    let reply = state.node.send_and_wait(&caller, draft, timeout, first).await?;
     Ok(HttpResponse::Ok().json(Answer {
         message_id: reply.receipt.message_id,
         status: DELIVERED,
@@ -322,9 +321,10 @@ mod tests {
         assert_eq!((&view["status"], view.get("receivers")), (&json!("delivered"), None));
         assert!(view["message_id"].is_string() && view["delivered_at"].is_string());
 
-        receipt
-            .receivers
-            .push(outcome("b", Some(("overloaded", "its mailbox is full".to_owned()))));
+        receipt.receivers.push(outcome(
+            "b",
+            Some(("overloaded".into(), "its mailbox is full".to_owned())),
+        ));
         let view = serde_json::to_value(Sent::of(&receipt)).unwrap();
         assert_eq!(
             view["receivers"],

@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use super::State;
 use super::failure::Failure;
+use super::idempotency::caller;
 use super::query::Parameters;
 use crate::api::supervision::{EventsView, FiguresView, events_asked};
 use crate::api::tree::TreeView;
 use crate::api::{json, limits};
 use crate::error::{Error, Result};
-use crate::node::{Caller, Verb};
+use crate::node::Verb;
 use crate::time::Timestamp;
 
 /// `GET /api/v1/supervision/tree?path=`: the tree, or the part of it under `path`.
@@ -75,7 +76,8 @@ pub(super) async fn act(
     let body = super::body::read(&request, payload, "body", limits::SMALL_BODY_BYTES).await?;
     let asked: Action = json::read(&body)?;
     let verb = asked.verb()?;
-    state.node.supervise(&Caller::anonymous(), &asked.path, verb).await?;
+    let caller = caller(&request, &[&body])?;
+    state.node.supervise(&caller, &asked.path, verb).await?;
     Ok(HttpResponse::Ok().json(Done {
         path: asked.path,
         action: verb.as_str(),

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::State;
 use super::failure::Failure;
+use super::idempotency::caller;
 use super::query::Parameters;
 use crate::api::supervision::{SupervisorView, merged};
 use crate::api::{json, limits};
@@ -29,7 +30,8 @@ pub(super) async fn create(
     Parameters::of(&request)?.finish()?;
     let body = super::body::read(&request, payload, "body", limits::SMALL_BODY_BYTES).await?;
     let spec: GroupSpec = json::read(&body)?;
-    let group = state.node.create_group(&Caller::anonymous(), spec).await?;
+    let caller = caller(&request, &[&body])?;
+    let group = state.node.create_group(&caller, spec).await?;
     Ok(HttpResponse::Created()
         .insert_header((header::LOCATION, format!("/api/v1/supervisors/{}", group.spec.name)))
         .json(SupervisorView::from(group)))

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::State;
 use super::failure::Failure;
+use super::idempotency::caller;
 use super::query::Parameters;
 use crate::api::{json, limits};
 
@@ -39,7 +40,7 @@ pub(super) async fn backup(
     Parameters::of(&request)?.finish()?;
     let body = super::body::read(&request, payload, "body", limits::SMALL_BODY_BYTES).await?;
     let Backup { to } = json::read(&body)?;
-    let manifest = state.node.backup(to.clone()).await?;
+    let manifest = state.node.backup(&caller(&request, &[&body])?, to.clone()).await?;
     let bytes: u64 = manifest.files.iter().map(|file| file.size).sum();
     Ok(HttpResponse::Ok().json(json!({
         "to": to,

@@ -51,6 +51,7 @@ fn texts(journal: &LocalJournal) -> Vec<String> {
             | Record::Agent { .. }
             | Record::AgentRemoved { .. }
             | Record::TimerFired { .. }
+            | Record::Answer { .. }
             | Record::Document { .. } => panic!("{record:?}"),
         })
         .collect()

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
-use super::{Counts, Progress, Status, address_key, events, int, sessions};
+use super::{Counts, Progress, Status, address_key, answers, events, int, sessions};
 use crate::id::{AgentId, MessageId, Seq};
+use crate::idempotency::limits;
 use crate::journal::{Batch, Dispatch, Record, Turn, TurnEnd, wire};
 use crate::message::Address;
 use crate::time::Timestamp;
@@ -23,7 +24,7 @@ pub(super) const RECEIVER: i64 = 2;
 
 pub(super) fn load_progress(connection: &Connection) -> Sql<Progress> {
     connection.query_row(
-        "SELECT applied_seq, messages, processed, failed, dead_letters, events FROM progress",
+        "SELECT applied_seq, messages, processed, failed, dead_letters, events, answers FROM progress",
         [],
         |row| {
             let count = |at| row.get::<_, i64>(at).map(i64::unsigned_abs);
@@ -40,6 +41,7 @@ pub(super) fn load_progress(connection: &Connection) -> Sql<Progress> {
                 applied: Seq(count(0)?),
                 counts,
                 events: count(5)?,
+                answers: count(6)?,
             })
         },
     )
@@ -59,6 +61,7 @@ pub(super) fn apply(
         connection: &transaction,
         counts: progress.counts,
         events: progress.events,
+        answers: progress.answers,
     };
     let mut applied = progress.applied;
     // What was read before it was followed comes twice.
@@ -66,12 +69,12 @@ pub(super) fn apply(
         step.batch(batch)?;
         applied = applied.max(batch.last());
     }
-    let counts = step.counts;
+    let (counts, answers) = (step.counts, step.answers);
     let events = events::prune(&transaction, step.events, events_kept)?;
     cached(
         &transaction,
         "UPDATE progress SET applied_seq = ?1, messages = ?2, processed = ?3, failed = ?4, dead_letters = ?5,
-         events = ?6",
+         events = ?6, answers = ?7",
     )?
     .execute(
         [
@@ -81,6 +84,7 @@ pub(super) fn apply(
             counts.failed,
             counts.dead_letters,
             events,
+            answers,
         ]
         .map(int),
     )?;
@@ -89,6 +93,7 @@ pub(super) fn apply(
         applied,
         counts,
         events,
+        answers,
     })
 }
 
@@ -101,6 +106,7 @@ struct Step<'a> {
     connection: &'a Connection,
     counts: Counts,
     events: u64,
+    answers: u64,
 }
 
 impl Step<'_> {
@@ -126,6 +132,23 @@ impl Step<'_> {
                     ..
                 } => self.document(collection, key, document.as_deref())?,
                 Record::TimerFired { agent, timer, next, .. } => self.timer_fired(*agent, *timer, *next)?,
+                Record::Answer {
+                    principal,
+                    key,
+                    fingerprint,
+                    answer,
+                    at,
+                } => {
+                    let row = answers::Row {
+                        seq,
+                        principal,
+                        key,
+                        fingerprint,
+                        answer,
+                        at: *at,
+                    };
+                    self.answers = answers::insert(self.connection, &row, self.answers, limits::KEPT)?;
+                }
                 Record::Event { kind, agent, body, at } => {
                     events::insert(self.connection, seq, kind, *agent, body, *at)?;
                     self.events += 1;

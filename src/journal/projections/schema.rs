@@ -11,9 +11,11 @@ use crate::journal::{JournalError, end_process};
 
 /// The version of the tables. A file of another version is set aside and made again from the journal, as long as the journal
 /// has all of its records: where retention took some, a release with another version must know how to change the file.
-const VERSION: i32 = 3;
-/// The version before there were timers. A file of it is given the table, and is then as if made again.
-const WITHOUT_TIMERS: i32 = 2;
+const VERSION: i32 = 4;
+/// What made each version of the one before, oldest first: a file of an earlier version is given the tables that it lacks, and is
+/// then as if made again. The first is what a file of [`FIRST_VERSION`] lacks.
+const ADDITIONS: [&str; 2] = [TIMERS, ANSWERS];
+const FIRST_VERSION: i32 = VERSION - 2;
 /// `CxPj` in ASCII, so that no other program's file is taken for ours.
 const APPLICATION_ID: i32 = 0x4378_506a;
 /// Prepared statements that a connection keeps.
@@ -87,6 +89,15 @@ const TIMERS: &str = "
     ) WITHOUT ROWID;
 ";
 
+const ANSWERS: &str = "
+    CREATE TABLE answers (
+        seq INTEGER PRIMARY KEY, principal TEXT NOT NULL, key TEXT NOT NULL, fingerprint BLOB NOT NULL, answer TEXT NOT NULL,
+        at INTEGER NOT NULL
+    );
+    CREATE UNIQUE INDEX answers_by_key ON answers (principal, key);
+    ALTER TABLE progress ADD COLUMN answers INTEGER NOT NULL DEFAULT 0;
+";
+
 /// Tables that a start depends on, and that do not grow with history: they are checked when the file is opened.
 const LIVE: [&str; 7] = [
     "progress",
@@ -143,9 +154,13 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
     prepare(&connection)?;
     let objects: i64 = connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let is_new = objects == 0 && marks(&connection)? == (0, 0);
-    if marks(&connection)? == (WITHOUT_TIMERS, APPLICATION_ID) {
+    if let (version @ FIRST_VERSION..VERSION, APPLICATION_ID) = marks(&connection)? {
         let transaction = connection.transaction()?;
-        transaction.execute_batch(TIMERS)?;
+        for (from, addition) in (FIRST_VERSION..).zip(ADDITIONS) {
+            if from >= version {
+                transaction.execute_batch(addition)?;
+            }
+        }
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
     }
@@ -164,7 +179,9 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
     if is_new {
         let transaction = connection.transaction()?;
         transaction.execute_batch(TABLES)?;
-        transaction.execute_batch(TIMERS)?;
+        ADDITIONS
+            .iter()
+            .try_for_each(|addition| transaction.execute_batch(addition))?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;

@@ -29,6 +29,7 @@ pub(super) fn settled_elsewhere(batch: &Batch) -> HashSet<MessageId> {
         | Record::AgentRemoved { .. }
         | Record::Document { .. }
         | Record::TimerFired { .. }
+        | Record::Answer { .. }
         | Record::Event { .. } => None,
     };
     batch.records.iter().filter_map(|(_, record)| failed(record)).collect()

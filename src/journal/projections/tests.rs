@@ -1,3 +1,4 @@
+mod answers;
 mod events;
 mod files;
 mod queries;

@@ -118,8 +118,18 @@ pub(crate) struct Log {
     pub steps: Mutex<Vec<Step>>,
     /// Answers that no rule allows, such as an internal error.
     pub surprises: Mutex<Vec<String>>,
+    /// Requests of this round that nobody answered.
+    pub unanswered: Mutex<Vec<Unanswered>>,
     round: AtomicUsize,
     numbers: AtomicU64,
+}
+
+/// A request that can be sent again, by its key.
+#[derive(Clone, Debug)]
+pub(crate) struct Unanswered {
+    pub tag: String,
+    pub path: &'static str,
+    pub message: Value,
 }
 
 impl Log {
@@ -138,6 +148,13 @@ impl Log {
 
     pub(crate) fn sent(&self, sent: Sent) {
         self.sent.lock().unwrap().push(sent);
+    }
+
+    /// What a request that nobody had answered was told when it came again.
+    pub(crate) fn answered_at_last(&self, tag: &str, outcome: Outcome) {
+        let mut sent = self.sent.lock().unwrap();
+        let asked = sent.iter_mut().rev().find(|sent| sent.tag == tag);
+        asked.expect("it was sent").outcome = outcome;
     }
 
     pub(crate) fn step(&self, agent: &str, act: Act) {

@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 
 use super::agents;
 use super::churn;
-use super::log::{Log, Outcome, Sent, What};
-use crate::client::Client;
+use super::log::{Log, Outcome, Sent, Unanswered, What};
+use crate::client::{Answer, Client};
 use crate::guests;
 use crate::harness::TestNode;
 
@@ -234,38 +234,16 @@ impl Worker {
             "performative": act, "sender": self.name, "receiver": receiver, "content": content,
             "conversation_id": conversation, "reply_with": tag,
         });
-        let path = if wait {
-            "/api/v1/messages/wait"
-        } else {
-            "/api/v1/messages"
-        };
-        let answer = Client::try_answer(self.client.request(Method::POST, path).json(&message)).await;
-        let (outcome, goes_on) = match &answer {
-            None => (Outcome::Unknown, Err(Gone)),
-            Some(answer) => match answer.status {
-                200 => {
-                    let id = answer.body["message_id"].as_str().unwrap().to_owned();
-                    let told = &answer.body["reply"]["content"];
-                    let content = told.clone();
-                    (
-                        if wait {
-                            Outcome::Answered { id, content }
-                        } else {
-                            Outcome::Acknowledged { id }
-                        },
-                        Ok(()),
-                    )
-                }
-                408 | 429 => (Outcome::Refused, Ok(())), // a request that did not arrive in time, and a full mailbox
-                404 | 409 if what == What::Poke => (Outcome::Refused, Ok(())),
-                503 => (Outcome::Unknown, Err(Gone)),
-                status => {
-                    self.log
-                        .surprise(format_args!("{tag} to {receiver}: {status} {}", answer.body));
-                    (Outcome::Unknown, Ok(()))
-                }
-            },
-        };
+        let path = if wait { WAIT } else { "/api/v1/messages" };
+        let answer = send(&self.client, path, &tag, &message).await;
+        let (outcome, goes_on) = told(&self.log, what, &tag, answer.as_ref());
+        if outcome == Outcome::Unknown {
+            self.log.unanswered.lock().unwrap().push(Unanswered {
+                tag: tag.clone(),
+                path,
+                message,
+            });
+        }
         self.log.sent(Sent {
             round: self.log.round(),
             tag,
@@ -276,4 +254,64 @@ impl Worker {
         });
         goes_on
     }
+}
+
+const WAIT: &str = "/api/v1/messages/wait";
+
+/// Each message has its tag for a key, so that it can come again.
+async fn send(client: &Client, path: &str, tag: &str, message: &Value) -> Option<Answer> {
+    let request = client.request(Method::POST, path).header("Idempotency-Key", tag);
+    Client::try_answer(request.json(message)).await
+}
+
+/// What an answer says of the message, and whether the client goes on.
+fn told(log: &Log, what: What, tag: &str, answer: Option<&Answer>) -> (Outcome, Result<(), Gone>) {
+    let Some(answer) = answer else {
+        return (Outcome::Unknown, Err(Gone));
+    };
+    match answer.status {
+        200 => {
+            let id = answer.body["message_id"].as_str().unwrap().to_owned();
+            let outcome = match answer.body.get("reply") {
+                Some(reply) => Outcome::Answered {
+                    id,
+                    content: reply["content"].clone(),
+                },
+                None => Outcome::Acknowledged { id },
+            };
+            (outcome, Ok(()))
+        }
+        408 | 429 => (Outcome::Refused, Ok(())), // a request that did not arrive in time, and a full mailbox
+        404 | 409 if what == What::Poke => (Outcome::Refused, Ok(())),
+        503 => (Outcome::Unknown, Err(Gone)),
+        status => {
+            log.surprise(format_args!("{tag}: {status} {}", answer.body));
+            (Outcome::Unknown, Ok(()))
+        }
+    }
+}
+
+/// The clients that were cut off send again what nobody answered, every other one of them, before they say anything else.
+/// Answers with how many did.
+pub(crate) async fn send_again(node: &TestNode, log: &Log, dice: &mut StdRng) -> usize {
+    let unanswered = std::mem::take(&mut *log.unanswered.lock().unwrap());
+    let mut again = 0;
+    for Unanswered { tag, path, message } in unanswered {
+        if dice.random_bool(0.5) {
+            continue;
+        }
+        again += 1;
+        let what = log
+            .sent
+            .lock()
+            .unwrap()
+            .iter()
+            .rev()
+            .find(|sent| sent.tag == tag)
+            .map(|sent| sent.what);
+        let answer = send(node, path, &tag, &message).await;
+        let (outcome, _) = told(log, what.expect("it was sent"), &tag, answer.as_ref());
+        log.answered_at_last(&tag, outcome);
+    }
+    again
 }

@@ -1,6 +1,6 @@
 //! Groups, the tree, events and figures in protobuf.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::api::grpc::convert::{duration, exit, timestamp};
@@ -52,7 +52,7 @@ fn seconds(span: Option<f64>) -> Option<prost_types::Duration> {
         .map(duration)
 }
 
-fn counts(counts: BTreeMap<&'static str, u64>) -> HashMap<String, u64> {
+fn counts(counts: BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
     counts
         .into_iter()
         .map(|(reason, count)| (reason.to_owned(), count))

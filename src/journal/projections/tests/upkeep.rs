@@ -6,6 +6,7 @@ use super::super::super::doctor::Doctor;
 use super::super::super::local::Keep;
 use super::super::super::testing::{Used, event};
 use super::*;
+use crate::id::Digest;
 use crate::timer::{Timer, TimerChange};
 
 /// Some of everything, with messages that stay open.
@@ -47,7 +48,14 @@ async fn story(world: &World) {
             next: (n % 3 > 0).then(|| Timestamp::from_micros(i64::from(n) + 7)),
             at: Timestamp::now(),
         };
-        let records = [Some(done), given_up, Some(agent), Some(fired)];
+        let answer = Record::Answer {
+            principal: "ann".to_owned(),
+            key: format!("k{}", n % 7),
+            fingerprint: Digest::of(&[n]),
+            answer: "{}".to_owned(),
+            at: Timestamp::now(),
+        };
+        let records = [Some(done), given_up, Some(agent), Some(fired), Some(answer)];
         world.write(records.into_iter().flatten().collect()).await;
     }
     let gone = AgentId::new();
