@@ -18,7 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tonic::server::NamedService as _;
 use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use self::agents::Agents;
@@ -93,15 +95,14 @@ async fn serve(listener: TcpListener, node: Arc<Node>, stopping: watch::Receiver
         .build_v1()
         .map_err(io::Error::other)?;
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<AgentServiceServer<Agents>>().await;
-    health.set_serving::<MessageServiceServer<Messages>>().await;
-    health.set_serving::<SupervisionServiceServer<Supervision>>().await;
+    set(&health, node.has_room().is_ok()).await;
 
     let envelope = limits::CONFIG_BYTES + limits::FRAMING_BYTES;
     let agents = AgentServiceServer::new(Agents::new(Arc::clone(&node)))
         .max_decoding_message_size(module_bytes.saturating_add(envelope));
     let supervision = SupervisionServiceServer::new(Supervision::new(Arc::clone(&node)))
         .max_decoding_message_size(limits::SMALL_BODY_BYTES);
+    let health = report(Arc::clone(&node), stopping.clone(), health);
     let messages = MessageServiceServer::new(Messages::new(node)).max_decoding_message_size(limits::MESSAGE_BODY_BYTES);
     let serving = tonic::transport::Server::builder()
         .max_concurrent_streams(STREAMS)
@@ -114,7 +115,7 @@ async fn serve(listener: TcpListener, node: Arc<Node>, stopping: watch::Receiver
         .add_service(agents)
         .add_service(messages)
         .add_service(supervision)
-        .serve_with_incoming_shutdown(incoming, say_goodbye(stopping.clone(), health));
+        .serve_with_incoming_shutdown(incoming, health);
     let overdue = async {
         until(stopping).await;
         tokio::time::sleep(limits::DRAIN).await;
@@ -125,11 +126,37 @@ async fn serve(listener: TcpListener, node: Arc<Node>, stopping: watch::Receiver
     }
 }
 
-async fn say_goodbye(stopping: watch::Receiver<bool>, health: HealthReporter) {
-    until(stopping).await;
-    health.set_not_serving::<AgentServiceServer<Agents>>().await;
-    health.set_not_serving::<MessageServiceServer<Messages>>().await;
-    health.set_not_serving::<SupervisionServiceServer<Supervision>>().await;
+/// Keeps `grpc.health.v1` true, as `/readyz`: not serving while the disk is full, and from the stop on, with which it resolves.
+async fn report(node: Arc<Node>, stopping: watch::Receiver<bool>, health: HealthReporter) {
+    let mut full = node.full();
+    let stop = until(stopping);
+    tokio::pin!(stop);
+    loop {
+        let serves = full.borrow_and_update().is_none();
+        set(&health, serves).await;
+        tokio::select! {
+            () = &mut stop => return set(&health, false).await,
+            Ok(()) = full.changed() => {}
+        }
+    }
+}
+
+async fn set(health: &HealthReporter, serves: bool) {
+    let status = if serves {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::NotServing
+    };
+    // The empty name is the server as a whole.
+    let services = [
+        "",
+        AgentServiceServer::<Agents>::NAME,
+        MessageServiceServer::<Messages>::NAME,
+        SupervisionServiceServer::<Supervision>::NAME,
+    ];
+    for service in services {
+        health.set_service_status(service, status).await;
+    }
 }
 
 /// Resolves when the handle says stop, or is gone.

@@ -33,7 +33,12 @@ fn unavailable(reason: &str) -> Error {
 }
 
 impl Node {
-    pub(super) fn has_room(&self) -> Result<()> {
+    /// Why the node takes nothing new, while that is so.
+    pub fn full(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.full.subscribe()
+    }
+
+    pub fn has_room(&self) -> Result<()> {
         match &*self.full.borrow() {
             None => Ok(()),
             Some(reason) => Err(unavailable(reason)),

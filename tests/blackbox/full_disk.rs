@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::client::{Answer, request};
 use crate::faults::Cut;
@@ -37,11 +41,24 @@ async fn until_full(node: &TestNode) {
     })
     .await;
     refused_for_room(node.get("/readyz").await);
+    until("gRPC does not serve", async || {
+        (serving(node).await == ServingStatus::NotServing).then_some(())
+    })
+    .await;
+}
+
+/// What `grpc.health.v1` says of the server as a whole.
+async fn serving(node: &TestNode) -> ServingStatus {
+    let channel = Endpoint::from_shared(node.grpc()).unwrap().connect().await.unwrap();
+    let mut client = HealthClient::new(channel);
+    let asked = HealthCheckRequest::default();
+    client.check(asked).await.unwrap().into_inner().status()
 }
 
 async fn until_ready(node: &TestNode) {
     until("there is room again", async || {
-        (node.get("/readyz").await.status == 200).then_some(())
+        let serves = serving(node).await == ServingStatus::Serving;
+        (serves && node.get("/readyz").await.status == 200).then_some(())
     })
     .await;
 }
