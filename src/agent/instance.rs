@@ -58,7 +58,7 @@ impl Drop for ClearOnDrop {
         let mut running = self.0.running.lock();
         if running.is_some_and(|running| running.incarnation == self.1) {
             *running = None;
-            self.0.meter.memory_is(0);
+            self.0.meter.ended();
         }
     }
 }
@@ -88,7 +88,7 @@ impl Actor for Instance {
             .await
             .map_err(|crash| failure(&crash))?;
         let turn = guest.init(slot.budget(true)).await;
-        slot.meter.memory_is(turn.usage.memory_bytes);
+        slot.meter.used(&turn.usage);
         match turn.end {
             wasm::End::Crash(crash) => {
                 report(&slot, &crash, None, 1);
@@ -174,7 +174,7 @@ impl State {
         let slot = &self.slot;
         let attempt = delivery.attempt;
         let turn = self.guest.handle(&delivery.message, attempt, slot.budget(false)).await;
-        slot.meter.memory_is(turn.usage.memory_bytes);
+        slot.meter.used(&turn.usage);
         if let Some(Cpu::Millicores(rate)) = slot.spec.resources.cpu {
             let share = turn.usage.guest_time.mul_f64(1_000.0 / f64::from(rate));
             self.next_turn = self.next_turn.max(Instant::now()) + share.saturating_sub(turn.usage.guest_time);
@@ -194,7 +194,7 @@ impl State {
             detail: crash.detail.clone(),
         };
         let (latency, guest) = (delivery.admitted.elapsed(), turn.usage.guest_time);
-        slot.meter.turn(latency, guest, Some(crash.kind.as_str()));
+        slot.meter.turn(latency, attempt, Some(crash.kind.as_str()));
         let dead = attempt >= slot.spec.delivery.max_deliveries;
         let message = Some(delivery.message.clone());
         let (ours, place) = if dead {
@@ -241,9 +241,13 @@ fn commit(
         wasm::End::Crash(_) => unreachable!("a crash has an outcome of its own"),
     };
     if delivery.is_some() {
-        slot.meter
-            .turn(latency, guest, matches!(end, TurnEnd::Error { .. }).then_some("error"));
+        slot.meter.turn(
+            latency,
+            attempt,
+            matches!(end, TurnEnd::Error { .. }).then_some("error"),
+        );
     }
+    slot.meter.sent(effects.sends.len());
     {
         let mut state = slot.state.write();
         for (key, value) in &effects.writes {

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::id::MessageId;
 use crate::telemetry::Spawns;
 use crate::time::Timestamp;
+use crate::wasm::Usage;
 
 /// How far back an agent's metrics reach.
 pub const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -46,11 +47,37 @@ pub struct CrashReport {
 /// Crashes that are remembered of each agent, the last ones.
 pub const CRASHES: usize = 16;
 
+/// What an agent did and used since its slot was made, all its instances together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Turns that ended well.
+    pub processed: u64,
+    /// Turns that did not.
+    pub failed: u64,
+    /// Instances that broke, in a turn or in `init`.
+    pub crashed: u64,
+    /// From the acceptance of a message to the end of its turn, the sum of all turns.
+    pub latency: Duration,
+    /// Time in the guest, `init` included, without its waits for a processor.
+    pub guest: Duration,
+    /// Of a metered program.
+    pub fuel: u64,
+    /// Messages of which a first turn was had.
+    pub received: u64,
+    /// Messages that took effect with their turns. One to many receivers is one.
+    pub sent: u64,
+}
+
+impl Totals {
+    /// Of all turns.
+    pub fn average_latency(&self) -> Duration {
+        mean(self.latency, self.processed + self.failed)
+    }
+}
+
 #[derive(Debug, Default)]
-struct Totals {
-    processed: u64,
-    failed: u64,
-    latency: Duration,
+struct Book {
+    totals: Totals,
     minutes: VecDeque<Minute>,
 }
 
@@ -58,8 +85,9 @@ struct Totals {
 #[derive(Debug)]
 pub struct Meter {
     began: Instant,
-    totals: Mutex<Totals>,
+    book: Mutex<Book>,
     memory: AtomicU64,
+    memory_peak: AtomicU64,
     spawns: Arc<Spawns>,
     crashes: Mutex<VecDeque<CrashReport>>,
 }
@@ -84,14 +112,16 @@ impl Meter {
     pub fn new(spawns: Arc<Spawns>) -> Self {
         Self {
             began: Instant::now(),
-            totals: Mutex::default(),
+            book: Mutex::default(),
             memory: AtomicU64::new(0),
+            memory_peak: AtomicU64::new(0),
             spawns,
             crashes: Mutex::default(),
         }
     }
 
     pub fn crashed(&self, report: CrashReport) {
+        self.book.lock().totals.crashed += 1;
         let mut crashes = self.crashes.lock();
         crashes.truncate(CRASHES - 1);
         crashes.push_front(report);
@@ -107,8 +137,24 @@ impl Meter {
         self.spawns.add(took);
     }
 
-    pub fn memory_is(&self, bytes: u64) {
-        self.memory.store(bytes, Ordering::Relaxed);
+    /// An instance is gone, and its memory with it.
+    pub fn ended(&self) {
+        self.memory.store(0, Ordering::Relaxed);
+    }
+
+    /// A call of the guest used this much.
+    pub fn used(&self, usage: &Usage) {
+        self.memory.store(usage.memory_bytes, Ordering::Relaxed);
+        self.memory_peak.fetch_max(usage.memory_bytes, Ordering::Relaxed);
+        let mut book = self.book.lock();
+        book.totals.guest += usage.guest_time;
+        book.totals.fuel = book.totals.fuel.saturating_add(usage.fuel.unwrap_or(0));
+        book.minute(self.now()).guest += usage.guest_time;
+    }
+
+    /// Messages took effect.
+    pub fn sent(&self, messages: usize) {
+        self.book.lock().totals.sent += messages as u64;
     }
 
     /// Bytes of linear memory of the running instance.
@@ -116,16 +162,22 @@ impl Meter {
         self.memory.load(Ordering::Relaxed)
     }
 
-    /// A turn ended, well or with an error of `kind`.
-    pub fn turn(&self, latency: Duration, guest: Duration, kind: Option<&'static str>) {
+    /// The most that an instance had at the end of a call.
+    pub fn memory_peak(&self) -> u64 {
+        self.memory_peak.load(Ordering::Relaxed)
+    }
+
+    /// The turn of a message ended at its try `attempt`, well or with an error of `kind`.
+    pub fn turn(&self, latency: Duration, attempt: u32, kind: Option<&'static str>) {
         let memory = self.memory();
-        let mut totals = self.totals.lock();
+        let mut book = self.book.lock();
+        let totals = &mut book.totals;
         totals.latency += latency;
         totals.processed += u64::from(kind.is_none());
         totals.failed += u64::from(kind.is_some());
-        let minute = totals.minute(self.now());
+        totals.received += u64::from(attempt == 1);
+        let minute = book.minute(self.now());
         minute.latency += latency;
-        minute.guest += guest;
         minute.memory_sum += u128::from(memory);
         minute.memory_samples += 1;
         minute.memory_peak = minute.memory_peak.max(memory);
@@ -141,21 +193,18 @@ impl Meter {
         }
     }
 
-    /// Turns that ended well, turns that did not, and the mean latency, since the agent's slot was made.
-    pub fn totals(&self) -> (u64, u64, Duration) {
-        let totals = self.totals.lock();
-        let turns = totals.processed + totals.failed;
-        (totals.processed, totals.failed, mean(totals.latency, turns))
+    pub fn totals(&self) -> Totals {
+        self.book.lock().totals
     }
 
     /// The last `period`, in whole minutes, the current one included.
     pub fn read(&self, period: Duration) -> Reading {
         let now = self.now();
         let first = now.saturating_sub(period.as_secs() / 60);
-        let totals = self.totals.lock();
+        let book = self.book.lock();
         let mut reading = Reading::default();
         let (mut latency, mut guest, mut memory, mut samples) = (Duration::ZERO, Duration::ZERO, 0u128, 0u64);
-        for minute in totals.minutes.iter().filter(|minute| minute.number >= first) {
+        for minute in book.minutes.iter().filter(|minute| minute.number >= first) {
             reading.processed += minute.processed;
             reading.failed += minute.failed;
             latency += minute.latency;
@@ -194,7 +243,7 @@ impl Meter {
     }
 }
 
-impl Totals {
+impl Book {
     fn minute(&mut self, number: u64) -> &mut Minute {
         if self.minutes.back().is_none_or(|last| last.number != number) {
             let oldest = number.saturating_sub(LONGEST.as_secs() / 60);
@@ -225,10 +274,22 @@ mod tests {
     #[test]
     fn turns_are_counted_by_how_they_ended() {
         let meter = Meter::new(Arc::default());
-        meter.memory_is(1_000);
-        meter.turn(Duration::from_millis(10), Duration::from_millis(1), None);
-        meter.turn(Duration::from_millis(30), Duration::from_millis(1), Some("trap"));
-        assert_eq!(meter.totals(), (1, 1, Duration::from_millis(20)));
+        let usage = |memory_bytes| Usage {
+            guest_time: Duration::from_millis(1),
+            fuel: Some(7),
+            memory_bytes,
+        };
+        meter.used(&usage(1_000));
+        meter.turn(Duration::from_millis(10), 1, None);
+        meter.used(&usage(900));
+        meter.turn(Duration::from_millis(30), 2, Some("trap"));
+        meter.sent(3);
+        let totals = meter.totals();
+        assert_eq!((totals.processed, totals.failed), (1, 1));
+        assert_eq!(totals.average_latency(), Duration::from_millis(20));
+        assert_eq!((totals.guest, totals.fuel), (Duration::from_millis(2), 14));
+        assert_eq!((totals.received, totals.sent), (1, 3));
+        assert_eq!((meter.memory(), meter.memory_peak()), (900, 1_000));
         let reading = meter.read(Duration::from_secs(3600));
         assert_eq!((reading.processed, reading.failed, reading.memory_peak), (1, 1, 1_000));
         assert_eq!(reading.errors.len(), 1);

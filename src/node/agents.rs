@@ -6,14 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-use super::{AgentDetails, AgentPage, AgentSummary, Lifecycle, Node, Usage};
+use super::{AgentDetails, AgentPage, AgentSummary, Consumption, Lifecycle, Node, Usage};
 use crate::agent::Slot;
-use crate::agent::meter::Meter;
+use crate::agent::meter::{Meter, Totals};
 use crate::directory::{Document, Entry, Standing};
 use crate::error::{Error, Result};
 use crate::id::{AgentId, Digest};
 use crate::journal::Record;
 use crate::mailbox::{Capacity, Mailbox};
+use crate::quantity::Cpu;
 use crate::time::Timestamp;
 use crate::wasm::Program;
 
@@ -88,7 +89,7 @@ impl Node {
     )]
     pub async fn agent(&self, key: &str) -> Result<AgentDetails> {
         let entry = self.find(key)?;
-        let (processed, failed, latency) = entry.meter.totals();
+        let totals = entry.meter.totals();
         let running = entry.slot().and_then(|slot| *slot.running.lock());
         let failure = match &*entry.standing.read() {
             Standing::Failed { why } => Some(why.clone()),
@@ -100,10 +101,11 @@ impl Node {
         };
         Ok(AgentDetails {
             summary: summary(&entry),
-            messages_processed: processed,
-            messages_failed: failed,
+            messages_processed: totals.processed,
+            messages_failed: totals.failed,
             messages_queued: entry.mailbox.depth() as u64,
-            average_latency_ms: latency.as_secs_f64() * 1_000.0,
+            consumption: consumption(&entry, &totals),
+            average_latency_ms: totals.average_latency().as_secs_f64() * 1_000.0,
             uptime: running.map_or(Duration::ZERO, |running| running.since.elapsed()),
             incarnation: running.map_or(0, |running| running.incarnation),
             path: self.path_of(&entry),
@@ -155,6 +157,24 @@ pub(super) fn opened(entry: &Arc<Entry>) -> impl FnOnce() + Send + 'static {
             entry.mailbox.resume();
             entry.mailbox.reopen();
         }
+    }
+}
+
+fn consumption(entry: &Entry, totals: &Totals) -> Consumption {
+    let metered = matches!(entry.document.read().spec.resources.cpu, Some(Cpu::Fuel(_)));
+    let state = entry.state.read();
+    let state_bytes: usize = state.iter().map(|(key, value)| key.len() + value.len()).sum();
+    Consumption {
+        memory_peak_bytes: entry.meter.memory_peak(),
+        guest_time: totals.guest,
+        fuel: metered.then_some(totals.fuel),
+        turns: totals.processed + totals.failed,
+        crashes: totals.crashed,
+        messages_in: totals.received,
+        messages_out: totals.sent,
+        state_bytes: state_bytes as u64,
+        state_keys: state.len(),
+        timers: entry.timers.len(),
     }
 }
 

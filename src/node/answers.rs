@@ -84,6 +84,29 @@ pub struct AgentSummary {
     pub usage: Usage,
 }
 
+/// What an agent has used since the server started, all its instances together, and what it has now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Consumption {
+    /// The most linear memory that an instance had at the end of a call.
+    pub memory_peak_bytes: u64,
+    /// Time in the guest, without its waits for a processor.
+    pub guest_time: Duration,
+    /// None: its program is not metered.
+    pub fuel: Option<u64>,
+    /// Turns of messages, tries after a crash included.
+    pub turns: u64,
+    /// Instances that broke.
+    pub crashes: u64,
+    /// Messages of which a first turn was had.
+    pub messages_in: u64,
+    /// Messages that took effect with their turns.
+    pub messages_out: u64,
+    pub state_bytes: u64,
+    pub state_keys: usize,
+    /// Timers that live.
+    pub timers: usize,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// Linear memory of the running instance; 0 when none runs.
@@ -98,6 +121,7 @@ pub struct AgentDetails {
     pub messages_processed: u64,
     pub messages_failed: u64,
     pub messages_queued: u64,
+    pub consumption: Consumption,
     pub average_latency_ms: f64,
     /// Since the running instance started; 0 when none runs.
     pub uptime: Duration,

@@ -33,3 +33,4 @@ mod supervision;
 mod supervision_api;
 mod timers;
 mod tree_file;
+mod usage;

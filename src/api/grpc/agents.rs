@@ -64,6 +64,7 @@ impl Agents {
             messages_processed,
             messages_failed,
             messages_queued,
+            consumption,
             average_latency_ms,
             uptime,
             incarnation,
@@ -79,7 +80,22 @@ impl Agents {
             uptime: Some(duration(uptime)),
             incarnation,
         };
+        let usage = ResourceUsage {
+            memory_bytes: summary.usage.memory_bytes,
+            cpu: summary.usage.cpu,
+            memory_peak_bytes: consumption.memory_peak_bytes,
+            guest_time: Some(duration(consumption.guest_time)),
+            cpu_fuel: consumption.fuel,
+            turns: consumption.turns,
+            crashes: consumption.crashes,
+            messages_in: consumption.messages_in,
+            messages_out: consumption.messages_out,
+            state_bytes: consumption.state_bytes,
+            state_keys: consumption.state_keys as u64,
+            timers: consumption.timers as u64,
+        };
         Ok(Agent {
+            usage: Some(usage),
             metrics: Some(metrics),
             failure: failure.unwrap_or_default(),
             last_exits: crashes.into_iter().map(|crash| exit(ExitView::from(crash))).collect(),
@@ -247,6 +263,7 @@ fn shown(agent: &AgentSummary) -> Agent {
         usage: Some(ResourceUsage {
             memory_bytes: agent.usage.memory_bytes,
             cpu: agent.usage.cpu,
+            ..ResourceUsage::default()
         }),
         capabilities: agent.spec.capabilities.clone(),
         metrics: None,

@@ -6,7 +6,7 @@ use crate::agent::spec::{AgentSpec, Resources};
 use crate::api::rest::metrics::finite;
 use crate::api::tree::ExitView;
 use crate::id::{AgentId, AgentName, DeploymentId, Digest};
-use crate::node::{AgentDetails, AgentPage, AgentSummary, Usage};
+use crate::node::{AgentDetails, AgentPage, AgentSummary, Consumption, Usage};
 use crate::quantity::{ByteSize, Cpu, Span};
 use crate::time::Timestamp;
 
@@ -135,12 +135,12 @@ struct Item<'a> {
     version: &'a semver::Version,
     digest: Digest,
     capabilities: &'a [String],
-    resources: Consumption,
+    resources: InUse,
 }
 
 /// `cpu_usage` is a fraction of one core.
 #[derive(Debug, Serialize)]
-struct Consumption {
+struct InUse {
     memory_used: String,
     memory_bytes: u64,
     cpu_usage: f64,
@@ -158,7 +158,7 @@ impl<'a> Item<'a> {
             version: &agent.version,
             digest: agent.digest,
             capabilities: &agent.spec.capabilities,
-            resources: Consumption {
+            resources: InUse {
                 memory_used: ByteSize::megabytes(agent.usage.memory_bytes),
                 memory_bytes: agent.usage.memory_bytes,
                 cpu_usage: finite(agent.usage.cpu),
@@ -210,20 +210,41 @@ struct Shares<'a> {
     usage: Using,
 }
 
-/// `cpu` is in thousandths of a core.
+/// `cpu` is in thousandths of a core. The sums are since the server started.
 #[derive(Debug, Serialize)]
 struct Using {
     memory: String,
     memory_bytes: u64,
+    memory_peak_bytes: u64,
     cpu: String,
+    guest_time_seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_fuel: Option<u64>,
+    turns: u64,
+    crashes: u64,
+    messages_in: u64,
+    messages_out: u64,
+    state_bytes: u64,
+    state_keys: usize,
+    timers: usize,
 }
 
-impl From<Usage> for Using {
-    fn from(usage: Usage) -> Self {
+impl Using {
+    fn of(usage: Usage, consumption: &Consumption) -> Self {
         Self {
             memory: ByteSize::megabytes(usage.memory_bytes),
             memory_bytes: usage.memory_bytes,
+            memory_peak_bytes: consumption.memory_peak_bytes,
             cpu: format!("{:.0}m", finite(usage.cpu) * 1_000.0),
+            guest_time_seconds: consumption.guest_time.as_secs_f64(),
+            cpu_fuel: consumption.fuel,
+            turns: consumption.turns,
+            crashes: consumption.crashes,
+            messages_in: consumption.messages_in,
+            messages_out: consumption.messages_out,
+            state_bytes: consumption.state_bytes,
+            state_keys: consumption.state_keys,
+            timers: consumption.timers,
         }
     }
 }
@@ -259,7 +280,7 @@ impl<'a> Details<'a> {
             },
             resources: Shares {
                 limits: Limits::of(&agent.spec.resources),
-                usage: agent.usage.into(),
+                usage: Using::of(agent.usage, &details.consumption),
             },
             metrics: Metrics {
                 messages_processed: details.messages_processed,
@@ -309,6 +330,7 @@ mod tests {
             messages_processed: 1_542,
             messages_failed: 3,
             messages_queued: 0,
+            consumption: Consumption::default(),
             average_latency_ms: 12.0,
             uptime: Duration::from_hours(1),
             incarnation: 1,
