@@ -124,6 +124,8 @@ impl Actor for Raw {
         let limits = Limits {
             memory_bytes: 64 << 20,
             state_bytes: 0,
+            state_keys: 0,
+            log_bytes_per_second: 0,
             timers: 0,
         };
         let mut instance = start

@@ -95,6 +95,8 @@ impl Slot {
         Limits {
             memory_bytes: self.spec.resources.memory.bytes(),
             state_bytes: self.spec.resources.state_bytes.bytes(),
+            state_keys: self.spec.resources.state_keys,
+            log_bytes_per_second: self.spec.resources.log_bytes_per_second.bytes(),
             timers: self.spec.resources.timers,
         }
     }

@@ -9,6 +9,7 @@ pub mod id;
 pub mod idempotency;
 pub mod message;
 pub mod quantity;
+pub mod rate;
 pub mod telemetry;
 pub mod time;
 pub mod timer;

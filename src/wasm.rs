@@ -71,6 +71,10 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Keys and values of the agent's state together.
     pub state_bytes: u64,
+    /// Keys of the agent's state.
+    pub state_keys: u32,
+    /// Bytes of log lines a second, a second's worth at once after a rest.
+    pub log_bytes_per_second: u64,
     /// Timers that live at a time.
     pub timers: u32,
 }

@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
         "idempotency",
         "message",
         "quantity",
+        "rate",
         "time",
         "timer",
         "telemetry",

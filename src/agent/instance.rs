@@ -14,6 +14,7 @@ use crate::id::MessageId;
 use crate::journal::TurnEnd;
 use crate::mailbox::{Delivery, Waker};
 use crate::quantity::Cpu;
+use crate::rate::Rate;
 use crate::time::Timestamp;
 use crate::timer::TimerChange;
 use crate::wasm;
@@ -45,8 +46,10 @@ pub struct State {
     slot: Arc<Slot>,
     guest: wasm::Instance,
     pulse: Pulse,
-    /// When the agent's rate lets it take its next turn.
+    /// When the agent's rates let it take its next turn.
     next_turn: Instant,
+    /// What it may send.
+    sending: Rate,
     /// Clears the slot's `running` when the incarnation ends, in whichever way it ends.
     _running: ClearOnDrop,
 }
@@ -124,6 +127,7 @@ impl Actor for Instance {
             guest,
             pulse,
             next_turn: Instant::now(),
+            sending: Rate::new(slot.spec.resources.sends_per_second.into(), Instant::now()),
             _running: ClearOnDrop(slot.clone(), incarnation),
             slot,
         })
@@ -179,6 +183,9 @@ impl State {
             let share = turn.usage.guest_time.mul_f64(1_000.0 / f64::from(rate));
             self.next_turn = self.next_turn.max(Instant::now()) + share.saturating_sub(turn.usage.guest_time);
         }
+        let now = Instant::now();
+        self.sending.take(turn.effects.sends.len() as u64, now);
+        self.next_turn = self.next_turn.max(now + self.sending.debt(now));
         let permit = permit(slot, &turn.effects).await;
         // From here to the record there is no await, so a kill cannot come between.
         let wasm::End::Crash(crash) = &turn.end else {

@@ -71,8 +71,14 @@ pub struct Resources {
     pub mailbox_bytes: ByteSize,
     /// Keys and values of the agent's state together.
     pub state_bytes: ByteSize,
+    /// Keys of the agent's state.
+    pub state_keys: u32,
     /// Messages that one turn may send.
     pub sends_per_turn: u32,
+    /// Messages that the agent may send a second, a second's worth at once after a rest. Its next turn waits for its share.
+    pub sends_per_second: u32,
+    /// Bytes that the agent may log a second, a second's worth at once after a rest. What is more is dropped, and said.
+    pub log_bytes_per_second: ByteSize,
     /// Timers that are set and have not fired for the last time.
     pub timers: u32,
 }
@@ -87,7 +93,10 @@ impl Default for Resources {
             mailbox_messages: 4_096,
             mailbox_bytes: size("16MiB"),
             state_bytes: size("16MiB"),
+            state_keys: 100_000,
             sends_per_turn: 256,
+            sends_per_second: 100_000,
+            log_bytes_per_second: size("64KiB"),
             timers: 1_000,
         }
     }
@@ -250,7 +259,10 @@ pub struct Ceilings {
     pub mailbox_messages: u32,
     pub mailbox_bytes: ByteSize,
     pub state_bytes: ByteSize,
+    pub state_keys: u32,
     pub sends_per_turn: u32,
+    pub sends_per_second: u32,
+    pub log_bytes_per_second: ByteSize,
     pub timers: u32,
 }
 
@@ -264,7 +276,10 @@ impl Default for Ceilings {
             mailbox_messages: 1_000_000,
             mailbox_bytes: size("1GiB"),
             state_bytes: size("256MiB"),
+            state_keys: 1_000_000,
             sends_per_turn: 10_000,
+            sends_per_second: 1_000_000,
+            log_bytes_per_second: size("16MiB"),
             timers: 100_000,
         }
     }
@@ -337,6 +352,24 @@ impl AgentSpec {
             resources.sends_per_turn.into(),
             0,
             ceilings.sends_per_turn.into(),
+        )?;
+        within(
+            "resources.state_keys",
+            resources.state_keys.into(),
+            0,
+            ceilings.state_keys.into(),
+        )?;
+        within(
+            "resources.sends_per_second",
+            resources.sends_per_second.into(),
+            1,
+            ceilings.sends_per_second.into(),
+        )?;
+        within(
+            "resources.log_bytes_per_second",
+            resources.log_bytes_per_second.bytes(),
+            0,
+            ceilings.log_bytes_per_second.bytes(),
         )?;
         within("resources.timers", resources.timers.into(), 0, ceilings.timers.into())?;
         within("delivery.max_deliveries", self.delivery.max_deliveries.into(), 1, 100)?;

@@ -16,6 +16,7 @@ use super::limiter::Limiter;
 use super::{Effects, Host, Limits, caps};
 use crate::fipa::Performative;
 use crate::message::{Content, Draft, Message};
+use crate::rate::Rate;
 
 /// Why the host did not do what a guest asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +91,11 @@ impl InHand {
 pub(super) struct Guest {
     host: Host,
     state_limit: u64,
+    key_limit: usize,
+    /// What may be logged.
+    log: Rate,
+    /// Bytes of log lines that were dropped because of it, and not told of yet.
+    unlogged: usize,
     timer_limit: usize,
     /// Of the clock that never goes back.
     born: Instant,
@@ -108,8 +114,8 @@ struct Open {
     effects: Effects,
     send_bytes: usize,
     write_bytes: usize,
-    /// Bytes of the state as the guest sees it. Counted at the first write, as most turns have none.
-    state_bytes: Option<u64>,
+    /// Of the state as the guest sees it. Counted at the first write, as most turns have none.
+    extent: Option<Extent>,
     log_bytes: usize,
     random_bytes: usize,
     /// How many of the timers in `effects` are set and not cancelled.
@@ -117,11 +123,22 @@ struct Open {
     last_timer: Option<u32>,
 }
 
+/// How much state there is.
+#[derive(Clone, Copy)]
+struct Extent {
+    /// Of all keys and values.
+    bytes: u64,
+    keys: usize,
+}
+
 impl Guest {
     pub(super) fn new(host: Host, limits: &Limits, pace: Pace) -> Self {
         Self {
             host,
             state_limit: limits.state_bytes,
+            key_limit: usize::try_from(limits.state_keys).unwrap_or(usize::MAX),
+            log: Rate::new(limits.log_bytes_per_second, Instant::now()),
+            unlogged: 0,
             timer_limit: usize::try_from(limits.timers).unwrap_or(usize::MAX),
             born: Instant::now(),
             limiter: Limiter::new(limits.memory_bytes),
@@ -224,16 +241,21 @@ impl Guest {
         if key.len() > caps::KEY_BYTES {
             return Err(Refusal::OverLimit);
         }
-        let old = self.get(key)?.map_or(0, |old| entry(key, &old));
-        let total = self.state_bytes();
-        let after = total - old + entry(key, value);
+        let old = self.get(key)?.map(|old| entry(key, &old));
+        let before = self.extent();
+        let after = Extent {
+            bytes: before.bytes - old.unwrap_or(0) + entry(key, value),
+            keys: before.keys + usize::from(old.is_none()),
+        };
         // State that is over a limit which was lowered may still shrink.
-        if after > self.state_limit && after > total {
+        let too_long = after.bytes > self.state_limit && after.bytes > before.bytes;
+        let too_many = after.keys > self.key_limit && after.keys > before.keys;
+        if too_long || too_many {
             return Err(Refusal::OverLimit);
         }
         self.room_for(key.len() + value.len())?;
         self.overlay(key, Some(Bytes::copy_from_slice(value)));
-        self.turn.state_bytes = Some(after);
+        self.turn.extent = Some(after);
         Ok(())
     }
 
@@ -242,14 +264,17 @@ impl Guest {
         let Some(old) = self.get(key)? else {
             return Ok(false);
         };
-        let after = self.state_bytes() - entry(key, &old);
+        let before = self.extent();
         if self.host.state.read().contains_key(key) {
             self.room_for(key.len())?;
             self.overlay(key, None);
         } else if let Some(Some(value)) = self.turn.effects.writes.remove(key) {
             self.turn.write_bytes -= key.len() + value.len();
         }
-        self.turn.state_bytes = Some(after);
+        self.turn.extent = Some(Extent {
+            bytes: before.bytes - entry(key, &old),
+            keys: before.keys - 1,
+        });
         Ok(true)
     }
 
@@ -284,12 +309,15 @@ impl Guest {
         }
     }
 
-    /// Bytes of all keys and values as this turn sees them.
-    fn state_bytes(&mut self) -> u64 {
+    fn extent(&mut self) -> Extent {
         let Self { host, turn, .. } = self;
-        *turn
-            .state_bytes
-            .get_or_insert_with(|| host.state.read().iter().map(|(key, value)| entry(key, value)).sum())
+        *turn.extent.get_or_insert_with(|| {
+            let state = host.state.read();
+            Extent {
+                bytes: state.iter().map(|(key, value)| entry(key, value)).sum(),
+                keys: state.len(),
+            }
+        })
     }
 
     /// Fills `bytes` with random numbers fit for secrets.
@@ -312,6 +340,17 @@ impl Guest {
             return;
         }
         let kept = &line[..line.len().min(caps::LOG_LINE_BYTES)];
+        let (now, price) = (Instant::now(), kept.len().max(1) as u64);
+        if !self.log.allows(price, now) {
+            self.unlogged += kept.len();
+            return;
+        }
+        self.log.take(price, now);
+        if self.unlogged > 0 {
+            let dropped = std::mem::take(&mut self.unlogged);
+            let word = format!("(the host dropped {dropped} bytes that were logged over log_bytes_per_second)");
+            self.print(Level::Warn, word.as_bytes());
+        }
         self.turn.log_bytes += kept.len().max(1);
         if self.turn.log_bytes > caps::LOG_TURN_BYTES {
             return self.print(Level::Warn, b"(the host drops what else this turn logs)");

@@ -57,6 +57,8 @@ const ALL: Granted = Granted {
 const LIMITS: Limits = Limits {
     memory_bytes: 4 << 20,
     state_bytes: 1 << 10,
+    state_keys: 20,
+    log_bytes_per_second: 1 << 20,
     timers: 3,
 };
 const BUDGET: Budget = Budget {
@@ -90,8 +92,12 @@ fn binary(wat: &str) -> Bytes {
 }
 
 async fn start_with(host: Host, wat: &str) -> Instance {
+    start_within(LIMITS, host, wat).await
+}
+
+async fn start_within(limits: Limits, host: Host, wat: &str) -> Instance {
     let program = runtime().compile(binary(wat), false).await.unwrap();
-    program.instantiate(host, LIMITS).await.unwrap()
+    program.instantiate(host, limits).await.unwrap()
 }
 
 /// An instance that was granted everything.

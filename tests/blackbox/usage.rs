@@ -1,4 +1,6 @@
-//! What agents use, measured.
+//! What agents use, measured, and rates of it.
+
+use std::time::{Duration, Instant};
 
 use caxton::api::grpc::proto::GetAgentRequest;
 use caxton::api::grpc::proto::agent_service_client::AgentServiceClient;
@@ -66,4 +68,25 @@ async fn crashes_and_timers_are_counted_and_fuel_only_where_it_is_metered() {
     node.deploy("alarm", "timer").await;
     node.told("alarm", &json!(3_600_000_000_u64)).await;
     assert_eq!(usage(&node, "alarm").await["timers"], 1);
+}
+
+#[tokio::test]
+async fn an_agent_that_sends_over_its_rate_waits_for_its_share_and_loses_nothing() {
+    let node = TestNode::start().await;
+    let config = json!({"name": "counter", "resources": {"sends_per_second": 4}});
+    node.deploy_as(config, guests::example("counter")).await;
+    let began = Instant::now();
+    for n in 1..=10 {
+        assert_eq!(node.told("counter", &json!(null)).await, n);
+    }
+    // Four at once, then one each quarter of a second; the last is sent before it is paid for.
+    assert!(began.elapsed() > Duration::from_millis(1_200), "{:?}", began.elapsed());
+
+    let bad = json!({"name": "mute", "resources": {"sends_per_second": 0}});
+    let refused = node.try_deploy(&bad, guests::example("counter")).await;
+    let error = refused.refused(400, "INVALID_REQUEST");
+    assert_eq!(
+        error["details"]["field"], "config.resources.sends_per_second",
+        "{error:#}"
+    );
 }

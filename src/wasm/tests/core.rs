@@ -193,6 +193,34 @@ async fn state_has_a_quota_that_shrinking_never_meets() {
 }
 
 #[tokio::test]
+async fn state_has_so_many_keys_and_no_more() {
+    let full = host(&ALL);
+    for n in 0..LIMITS.state_keys {
+        full.state.write().insert(format!("k{n:02}"), Bytes::new());
+    }
+    let store = |key: &str| {
+        guest(
+            &format!(r#"(data (i32.const 0) "{key}")"#),
+            "(call $store (i32.const 0) (i32.const 3) (i32.const 8) (i32.const 1))",
+        )
+    };
+    assert_eq!(
+        handle(&mut start_with(full.clone(), &store("k07")).await).await.end,
+        End::Ok
+    );
+    assert_eq!(
+        handle(&mut start_with(full.clone(), &store("new")).await).await.end,
+        returned(-3)
+    );
+    let replace = guest(
+        r#"(data (i32.const 0) "k07new")"#,
+        "(drop (call $delete (i32.const 0) (i32.const 3)))
+         (call $store (i32.const 3) (i32.const 3) (i32.const 8) (i32.const 1))",
+    );
+    assert_eq!(handle(&mut start_with(full, &replace).await).await.end, End::Ok);
+}
+
+#[tokio::test]
 async fn a_key_is_text() {
     let wat = guest(
         r#"(data (i32.const 0) "\ff")"#,

@@ -208,6 +208,12 @@ impl Write for Lines {
 }
 
 async fn logged(wat: &str) -> Vec<String> {
+    let mut instance = start(wat).await;
+    logged_by(&mut instance).await
+}
+
+/// What one turn logs.
+async fn logged_by(instance: &mut Instance) -> Vec<String> {
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -216,11 +222,10 @@ async fn logged(wat: &str) -> Vec<String> {
         .without_time()
         .with_writer(move || writer.clone())
         .finish();
-    let mut instance = start(wat).await;
     {
         // Of this thread, which runs the guest too: the test's runtime has no other.
         let _subscriber = tracing::subscriber::set_default(subscriber);
-        handle(&mut instance).await;
+        handle(instance).await;
     }
     let text = String::from_utf8(lines.0.lock().clone()).unwrap();
     text.lines()
@@ -265,4 +270,33 @@ async fn a_turn_logs_so_much_and_no_more() {
     assert_eq!(lines.len(), whole + 1);
     assert!(lines[0].len() < super::super::caps::LOG_LINE_BYTES + 200);
     assert!(lines[whole].contains("drops what else"));
+}
+
+#[tokio::test]
+async fn an_agent_logs_so_much_a_second_and_hears_what_was_dropped() {
+    let three_lines = guest(
+        "",
+        "(memory.fill (i32.const 0) (i32.const 120) (i32.const 4000))
+         (call $log (i32.const 2) (i32.const 0) (i32.const 4000))
+         (call $log (i32.const 2) (i32.const 0) (i32.const 4000))
+         (call $log (i32.const 2) (i32.const 0) (i32.const 4000))
+         (i32.const 0)",
+    );
+    let limits = Limits {
+        log_bytes_per_second: 9_000,
+        ..LIMITS
+    };
+    let mut instance = start_within(limits, host(&ALL), &three_lines).await;
+    let lines = logged_by(&mut instance).await;
+    assert_eq!(lines.len(), 2, "the third line is over the rate");
+    let mut dropped = 4_000;
+    let said = loop {
+        let lines = logged_by(&mut instance).await;
+        if !lines.is_empty() {
+            break lines;
+        }
+        dropped += 3 * 4_000;
+    };
+    assert!(said[0].contains(&format!("dropped {dropped} bytes")), "{}", said[0]);
+    assert!(said.len() > 1, "and the line itself");
 }

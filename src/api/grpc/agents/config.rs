@@ -53,6 +53,9 @@ fn resources_json(resources: ResourceLimits) -> Result<Map<String, Value>> {
     inner.text("state_bytes", resources.state_bytes);
     inner.put("sends_per_turn", resources.sends_per_turn);
     inner.put("timers", resources.timers);
+    inner.put("state_keys", resources.state_keys);
+    inner.put("sends_per_second", resources.sends_per_second);
+    inner.text("log_bytes_per_second", resources.log_bytes_per_second);
     Ok(inner.0)
 }
 
@@ -104,6 +107,9 @@ pub(super) fn limits_of(resources: &Resources) -> ResourceLimits {
         state_bytes: resources.state_bytes.to_string(),
         sends_per_turn: Some(resources.sends_per_turn),
         timers: Some(resources.timers),
+        state_keys: Some(resources.state_keys),
+        sends_per_second: Some(resources.sends_per_second),
+        log_bytes_per_second: resources.log_bytes_per_second.to_string(),
     }
 }
 

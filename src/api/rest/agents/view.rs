@@ -81,7 +81,10 @@ struct Limits<'a> {
     mailbox_messages: u32,
     mailbox_bytes: &'a ByteSize,
     state_bytes: &'a ByteSize,
+    state_keys: u32,
     sends_per_turn: u32,
+    sends_per_second: u32,
+    log_bytes_per_second: &'a ByteSize,
     timers: u32,
 }
 
@@ -100,7 +103,10 @@ impl<'a> Limits<'a> {
             mailbox_messages: resources.mailbox_messages,
             mailbox_bytes: &resources.mailbox_bytes,
             state_bytes: &resources.state_bytes,
+            state_keys: resources.state_keys,
             sends_per_turn: resources.sends_per_turn,
+            sends_per_second: resources.sends_per_second,
+            log_bytes_per_second: &resources.log_bytes_per_second,
             timers: resources.timers,
         }
     }
