@@ -98,6 +98,10 @@ impl Grants for NoGrants {
     fn timers(&self) -> bool {
         false
     }
+
+    fn environment(&self) -> Option<&BTreeMap<String, String>> {
+        None
+    }
 }
 
 /// An agent with nothing of Caxton around it but the guest's side.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dashmap::DashMap;
 use parking_lot::RwLock;
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::agent::Slot;
 use crate::agent::meter::Meter;
@@ -25,6 +26,7 @@ use crate::timer::Timers;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Document {
     pub id: AgentId,
+    #[serde(serialize_with = "whole")]
     pub spec: AgentSpec,
     pub version: semver::Version,
     pub digest: Digest,
@@ -41,6 +43,13 @@ pub struct Document {
     /// The key whose hash is the agent's partition: its group's root. None: its own name. Frozen at creation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<AgentName>,
+}
+
+/// A declaration with the values of its variables, which it shows nowhere else. They are in the log and in its backups.
+fn whole<S: Serializer>(spec: &AgentSpec, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut json = serde_json::to_value(spec).map_err(S::Error::custom)?;
+    json["environment"] = serde_json::json!(spec.environment.values());
+    json.serialize(serializer)
 }
 
 impl Document {

@@ -95,6 +95,8 @@ pub trait Grants: Send + Sync + 'static {
     fn state(&self) -> bool;
     fn random(&self) -> bool;
     fn timers(&self) -> bool;
+    /// The agent's own variables. None: it was not granted them.
+    fn environment(&self) -> Option<&BTreeMap<String, String>>;
 }
 
 /// What the host lends an instance for its life.

@@ -1,5 +1,6 @@
 //! What its owner declares of an agent: the `config` of a deploy, with the defaults and ceilings of the node.
 
+mod environment;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,8 @@ use crate::error::{Error, Result};
 use crate::id::AgentName;
 use crate::quantity::{ByteSize, Cpu, Span};
 
+pub use environment::{Environment, MASK};
+
 /// Limits on the declaration itself.
 pub mod limits {
     pub const CAPABILITIES: usize = 64;
@@ -19,6 +22,11 @@ pub mod limits {
     pub const MESSAGE_PERMISSIONS: usize = 256;
     /// Bytes of one pattern; the compiled form of a longer one may be too large to make.
     pub const PATTERN_BYTES: usize = 256;
+    /// Variables of the environment.
+    pub const VARIABLES: usize = 64;
+    pub const VARIABLE_NAME_BYTES: usize = 128;
+    /// Names and values of all variables together.
+    pub const ENVIRONMENT_BYTES: usize = 64 << 10;
 }
 
 /// The declaration of an agent. Unknown keys are refused by name.
@@ -35,6 +43,9 @@ pub struct AgentSpec {
     /// Skills, by which others find the agent (`cap:<capability>`).
     #[serde(default)]
     pub capabilities: Vec<String>,
+    /// Variables for the agent alone. Their values are shown nowhere.
+    #[serde(default)]
+    pub environment: Environment,
     #[serde(default)]
     pub resources: Resources,
     #[serde(default)]
@@ -103,6 +114,8 @@ pub struct Permissions {
     pub state: bool,
     pub random: bool,
     pub timers: bool,
+    /// Whether it may read its variables.
+    pub environment: bool,
 }
 
 /// How its supervisor treats the agent (OTP's child specification).
@@ -379,6 +392,7 @@ impl AgentSpec {
             0,
             limits::MESSAGE_PERMISSIONS as u64,
         )?;
+        self.environment.check()?;
         self.permissions.matchers().map(|_| ())
     }
 }

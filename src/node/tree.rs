@@ -16,6 +16,7 @@
 //! └─ api (one_for_one): listeners
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ use tokio::sync::Semaphore;
 
 use super::Node;
 use super::agents::event;
-use crate::agent::spec::{self, AgentSpec};
+use crate::agent::spec::{self, AgentSpec, Environment};
 use crate::agent::{Instance, OUTCOME_KIB, Outbox, Outcome, Slot, Start as InstanceStart};
 use crate::directory::Directory;
 use crate::id::Partition;
@@ -277,6 +278,7 @@ impl Node {
             state: spec.permissions.state,
             random: spec.permissions.random,
             timers: spec.permissions.timers,
+            environment: spec.permissions.environment.then(|| spec.environment.clone()),
         })
     }
 }
@@ -288,6 +290,7 @@ struct Granted {
     state: bool,
     random: bool,
     timers: bool,
+    environment: Option<Environment>,
 }
 
 impl Granted {
@@ -329,6 +332,10 @@ impl Grants for Granted {
     fn timers(&self) -> bool {
         self.timers
     }
+
+    fn environment(&self) -> Option<&BTreeMap<String, String>> {
+        self.environment.as_ref().map(Environment::values)
+    }
 }
 
 #[cfg(test)]
@@ -343,15 +350,13 @@ mod tests {
                 message: patterns.iter().map(ToString::to_string).collect(),
                 ..Permissions::default()
             };
-            let message = permissions.matchers().unwrap();
-            let (state, random, timers) = (false, false, false);
-            let directory = Weak::new();
             Granted {
-                directory,
-                message,
-                state,
-                random,
-                timers,
+                directory: Weak::new(),
+                message: permissions.matchers().unwrap(),
+                state: false,
+                random: false,
+                timers: false,
+                environment: None,
             }
             .may_message(receiver)
         };

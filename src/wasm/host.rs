@@ -1,6 +1,7 @@
 //! What a guest may ask of the host in a turn, and what the host keeps of it until the turn has ended. Both doors use
 //! this, and only translate.
 
+mod lookups;
 mod timers;
 
 use std::collections::btree_map::Entry;

@@ -6,6 +6,7 @@ mod crashes;
 mod effects;
 mod examples;
 mod garbage;
+mod lookups;
 mod slices;
 mod timers;
 
@@ -28,6 +29,7 @@ struct Granted {
     state: bool,
     random: bool,
     timers: bool,
+    environment: Option<BTreeMap<String, String>>,
 }
 
 impl Grants for Granted {
@@ -46,6 +48,10 @@ impl Grants for Granted {
     fn timers(&self) -> bool {
         self.timers
     }
+
+    fn environment(&self) -> Option<&BTreeMap<String, String>> {
+        self.environment.as_ref()
+    }
 }
 
 const ALL: Granted = Granted {
@@ -53,6 +59,7 @@ const ALL: Granted = Granted {
     state: true,
     random: true,
     timers: true,
+    environment: None,
 };
 const LIMITS: Limits = Limits {
     memory_bytes: 4 << 20,

@@ -14,7 +14,16 @@ const SHOWN: usize = 160;
 
 /// The package whose interfaces a component may import and must export.
 const PACKAGE: &str = "caxton:agent/";
-const INTERFACES: &[&str] = &["types", "messaging", "log", "clock", "random", "state", "timer"];
+const INTERFACES: &[&str] = &[
+    "types",
+    "messaging",
+    "log",
+    "clock",
+    "random",
+    "state",
+    "timer",
+    "environment",
+];
 const VERSION: &str = "1.0.0";
 /// An export that an agent may have.
 pub(super) const LIFECYCLE: &str = "caxton:agent/lifecycle@1.0.0";

@@ -49,6 +49,7 @@ async fn deploy(node: &TestNode, name: &str, module: Vec<u8>) -> Result<DeployAg
             state: true,
             random: false,
             timers: false,
+            environment: false,
         }),
         ..AgentConfig::default()
     };

@@ -14,6 +14,7 @@ mod crash;
 mod crash_test;
 mod demo;
 mod durability;
+mod environment;
 mod events;
 mod flood;
 mod full_disk;

@@ -6,6 +6,7 @@ use wit_parser::Resolve;
 
 use super::*;
 
+pub(super) const WORLD: &str = include_str!("../../../proto/wit/agent.wit");
 const SPIN: &str = "(loop $for_ever (br $for_ever)) (unreachable)";
 
 /// A core module with the world in a section, as `cargo build` leaves one that uses wit-bindgen.
@@ -22,19 +23,13 @@ fn encoded(module: &[u8]) -> Vec<u8> {
     ComponentEncoder::default().module(module).unwrap().encode().unwrap()
 }
 
-/// A guest that does `body` with the message at `$m`, and returns where its result lies: zeros at 16 are `ok`, at 32 lies
-/// an `err` with the text at 48, and what a host call returned lies at 64.
-fn guest(init: &str, body: &str) -> Vec<u8> {
+/// A guest of a world of ours that does `body` with the message at `$m`, and returns where its result lies: zeros at 16 are
+/// `ok`, at 32 lies an `err` with the text at 48, and what a host call returned lies at 64. `rest` are its other exports and
+/// data, from 256 on.
+pub(super) fn component(world: &str, imports: &str, init: &str, body: &str, rest: &str) -> Vec<u8> {
     let wat = format!(
         r#"(module
-            (import "caxton:agent/messaging@1.0.0" "reply" (func $reply (param i32 i32 i32 i32 i32 i32 i32)))
-            (import "caxton:agent/state@1.0.0" "set" (func $set (param i32 i32 i32 i32 i32)))
-            (import "caxton:agent/state@1.0.0" "get" (func $get (param i32 i32 i32)))
-            (import "caxton:agent/state@1.0.0" "list" (func $list (param i32 i32 i32)))
-            (import "caxton:agent/random@1.0.0" "get-bytes" (func $random (param i32 i32)))
-            (import "caxton:agent/clock@1.0.0" "now" (func $now (result i64)))
-            (import "caxton:agent/clock@1.0.0" "monotonic" (func $monotonic (result i64)))
-            (import "caxton:agent/log@1.0.0" "write" (func $log (param i32 i32 i32)))
+            {imports}
             (memory (export "memory") 8)
             (data (i32.const 32) "\01\00\00\00\30\00\00\00\03\00\00\00")
             (data (i32.const 48) "no!")
@@ -47,18 +42,37 @@ fn guest(init: &str, body: &str) -> Vec<u8> {
             (func $said (result i32)
               (i32.store8 (i32.const 50) (i32.add (i32.const 48) (i32.load8_u (i32.const 68))))
               (select (i32.const 32) (i32.const 16) (i32.load8_u (i32.const 64))))
+            ;; Returns an `err` with a text of the guest's.
+            (func $say (param $at i32) (param $length i32) (result i32)
+              (i32.store (i32.const 36) (local.get $at))
+              (i32.store (i32.const 40) (local.get $length))
+              (i32.const 32))
             (func (export "caxton:agent/handler@1.0.0#init") (result i32) {init})
-            (func $handle (export "caxton:agent/handler@1.0.0#handle") (param $m i32) (result i32) {body}))"#
+            (func $handle (export "caxton:agent/handler@1.0.0#handle") (param $m i32) (result i32) {body})
+            {rest})"#
     );
-    embedded(&wat, include_str!("../../../proto/wit/agent.wit"), "agent")
+    embedded(&wat, WORLD, world)
 }
 
-const OK: &str = "(i32.const 16)";
+fn guest(init: &str, body: &str) -> Vec<u8> {
+    const IMPORTS: &str = r#"
+            (import "caxton:agent/messaging@1.0.0" "reply" (func $reply (param i32 i32 i32 i32 i32 i32 i32)))
+            (import "caxton:agent/state@1.0.0" "set" (func $set (param i32 i32 i32 i32 i32)))
+            (import "caxton:agent/state@1.0.0" "get" (func $get (param i32 i32 i32)))
+            (import "caxton:agent/state@1.0.0" "list" (func $list (param i32 i32 i32)))
+            (import "caxton:agent/random@1.0.0" "get-bytes" (func $random (param i32 i32)))
+            (import "caxton:agent/clock@1.0.0" "now" (func $now (result i64)))
+            (import "caxton:agent/clock@1.0.0" "monotonic" (func $monotonic (result i64)))
+            (import "caxton:agent/log@1.0.0" "write" (func $log (param i32 i32 i32)))"#;
+    component("agent", IMPORTS, init, body, "")
+}
+
+pub(super) const OK: &str = "(i32.const 16)";
 const ECHO: &str =
     "(call $reply (i32.const 7) (i32.const 0) (i32.load offset=44 (local.get $m)) (i32.load offset=48 (local.get $m))
     (i32.const 0) (i32.const 0) (i32.const 64)) (call $said)";
 
-async fn start(module: Vec<u8>, grants: &Granted) -> Instance {
+pub(super) async fn start(module: Vec<u8>, grants: &Granted) -> Instance {
     let program = runtime().compile(module.into(), false).await.unwrap();
     assert!(program.is_component());
     program.instantiate(host(grants), LIMITS).await.unwrap()

@@ -141,29 +141,12 @@ async fn an_entry_for_timers_of_another_type_is_refused() {
 
 /// A component that does `body` at each message and `timer` at each timer, `$id`. Results lie as in `components`.
 fn component(body: &str, timer: &str) -> Vec<u8> {
-    let wat = format!(
-        r#"(module
-            (import "caxton:agent/timer@1.0.0" "set-once" (func $once (param i64 i32)))
-            (import "caxton:agent/timer@1.0.0" "set-periodic" (func $periodic (param i64 i32)))
-            (import "caxton:agent/timer@1.0.0" "cancel" (func $cancel (param i32 i32)))
-            (memory (export "memory") 1)
-            (data (i32.const 32) "\01\00\00\00\30\00\00\00\03\00\00\00")
-            (data (i32.const 48) "no!")
-            (global $top (mut i32) (i32.const 4096))
-            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
-              (global.set $top (i32.and (i32.add (global.get $top) (i32.const 15)) (i32.const -16)))
-              (global.get $top)
-              (global.set $top (i32.add (global.get $top) (local.get 3))))
-            ;; What the host said, at 64: an error, as the reason's last letter, or ok.
-            (func $said (result i32)
-              (i32.store8 (i32.const 50) (i32.add (i32.const 48) (i32.load8_u (i32.const 68))))
-              (select (i32.const 32) (i32.const 16) (i32.load8_u (i32.const 64))))
-            (func (export "caxton:agent/handler@1.0.0#init") (result i32) (i32.const 16))
-            (func (export "caxton:agent/handler@1.0.0#handle") (param i32) (result i32) {body})
-            (func (export "caxton:agent/lifecycle@1.0.0#timer") (param $id i32) (result i32) {timer}))"#
-    );
-    let world = include_str!("../../../proto/wit/agent.wit");
-    embedded(&wat, world, "timed-agent")
+    const IMPORTS: &str = r#"
+        (import "caxton:agent/timer@1.0.0" "set-once" (func $once (param i64 i32)))
+        (import "caxton:agent/timer@1.0.0" "set-periodic" (func $periodic (param i64 i32)))
+        (import "caxton:agent/timer@1.0.0" "cancel" (func $cancel (param i32 i32)))"#;
+    let entry = format!(r#"(func (export "caxton:agent/lifecycle@1.0.0#timer") (param $id i32) (result i32) {timer})"#);
+    components::component("timed-agent", IMPORTS, components::OK, body, &entry)
 }
 
 async fn started(module: Vec<u8>, host: Host) -> Instance {
