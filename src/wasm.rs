@@ -58,6 +58,10 @@ pub mod caps {
     pub const RANDOM_TURN_BYTES: usize = 1 << 20;
     /// Bytes of the reason that a guest gives with an error.
     pub const REASON_BYTES: usize = 4_096;
+    /// Searches of the directory in one turn.
+    pub const SEARCHES: u32 = 64;
+    /// Agents that one search finds; those whose names come later are left out.
+    pub const FOUND: usize = 256;
     /// Frames of a crash's backtrace.
     pub const BACKTRACE_FRAMES: usize = 32;
     /// Bytes that a component may hand to the host in one call.
@@ -97,6 +101,22 @@ pub trait Grants: Send + Sync + 'static {
     fn timers(&self) -> bool;
     /// The agent's own variables. None: it was not granted them.
     fn environment(&self) -> Option<&BTreeMap<String, String>>;
+    /// None: it was not granted.
+    fn directory(&self) -> Option<&dyn Search>;
+}
+
+/// Finds agents for a guest.
+pub trait Search {
+    /// The running agents that have `capability`, by name; the first `most`.
+    fn find(&self, capability: &str, most: usize) -> Vec<Found>;
+}
+
+/// An agent that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub id: AgentId,
+    pub name: AgentName,
+    pub capabilities: Vec<String>,
 }
 
 /// What the host lends an instance for its life.

@@ -116,6 +116,8 @@ pub struct Permissions {
     pub timers: bool,
     /// Whether it may read its variables.
     pub environment: bool,
+    /// Whether it may search for other agents.
+    pub directory: bool,
 }
 
 /// How its supervisor treats the agent (OTP's child specification).

@@ -41,7 +41,7 @@ use crate::journal::Journal;
 use crate::journal::projections::Projections;
 use crate::router::{Restore, Router, RouterMessage, Shared, Start as RouterStart};
 use crate::time::Timestamp;
-use crate::wasm::Grants;
+use crate::wasm::{Found, Grants, Search};
 
 /// How much longer than its `init` may take an agent has to start, so that the guest's own limit speaks first.
 const AGENT_START: Duration = Duration::from_secs(10);
@@ -279,6 +279,7 @@ impl Node {
             random: spec.permissions.random,
             timers: spec.permissions.timers,
             environment: spec.permissions.environment.then(|| spec.environment.clone()),
+            searches: spec.permissions.directory,
         })
     }
 }
@@ -291,6 +292,8 @@ struct Granted {
     random: bool,
     timers: bool,
     environment: Option<Environment>,
+    /// Whether it may search the directory.
+    searches: bool,
 }
 
 impl Granted {
@@ -336,6 +339,17 @@ impl Grants for Granted {
     fn environment(&self) -> Option<&BTreeMap<String, String>> {
         self.environment.as_ref().map(Environment::values)
     }
+
+    fn directory(&self) -> Option<&dyn Search> {
+        self.searches.then_some(self as &dyn Search)
+    }
+}
+
+impl Search for Granted {
+    fn find(&self, capability: &str, most: usize) -> Vec<Found> {
+        let directory = self.directory.upgrade();
+        directory.map_or_else(Vec::new, |directory| Search::find(&*directory, capability, most))
+    }
 }
 
 #[cfg(test)]
@@ -357,6 +371,7 @@ mod tests {
                 random: false,
                 timers: false,
                 environment: None,
+                searches: false,
             }
             .may_message(receiver)
         };

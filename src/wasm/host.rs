@@ -113,6 +113,7 @@ struct Open {
     state_bytes: Option<u64>,
     log_bytes: usize,
     random_bytes: usize,
+    searches: u32,
     /// How many of the timers in `effects` are set and not cancelled.
     timers_set: usize,
     last_timer: Option<u32>,

@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Budget, Crash, CrashKind, End, Grants, Host, Instance, Limits, Runtime, RuntimeConfig, Turn};
+use super::{
+    Budget, Crash, CrashKind, End, Found, Grants, Host, Instance, Limits, Runtime, RuntimeConfig, Search, Turn,
+};
 use crate::error::{Error, Finding};
 use crate::fipa::Performative;
 use crate::id::{AgentId, MessageId};
@@ -30,6 +32,8 @@ struct Granted {
     random: bool,
     timers: bool,
     environment: Option<BTreeMap<String, String>>,
+    /// Of each, all its capabilities. They are found by the first.
+    directory: Option<Vec<Found>>,
 }
 
 impl Grants for Granted {
@@ -52,6 +56,18 @@ impl Grants for Granted {
     fn environment(&self) -> Option<&BTreeMap<String, String>> {
         self.environment.as_ref()
     }
+
+    fn directory(&self) -> Option<&dyn Search> {
+        self.directory.as_ref().map(|_| self as &dyn Search)
+    }
+}
+
+impl Search for Granted {
+    fn find(&self, capability: &str, most: usize) -> Vec<Found> {
+        let all = self.directory.iter().flatten();
+        let able = all.filter(|found| found.capabilities[0] == capability);
+        able.take(most).cloned().collect()
+    }
 }
 
 const ALL: Granted = Granted {
@@ -60,6 +76,7 @@ const ALL: Granted = Granted {
     random: true,
     timers: true,
     environment: None,
+    directory: None,
 };
 const LIMITS: Limits = Limits {
     memory_bytes: 4 << 20,

@@ -23,6 +23,7 @@ const INTERFACES: &[&str] = &[
     "state",
     "timer",
     "environment",
+    "directory",
 ];
 const VERSION: &str = "1.0.0";
 /// An export that an agent may have.

@@ -50,6 +50,7 @@ async fn deploy(node: &TestNode, name: &str, module: Vec<u8>) -> Result<DeployAg
             random: false,
             timers: false,
             environment: false,
+            directory: false,
         }),
         ..AgentConfig::default()
     };

@@ -73,6 +73,30 @@ pub(crate) fn variable() -> Vec<u8> {
     component("agent", import, &body, r#"(data (i32.const 256) "TOKENnull")"#)
 }
 
+/// A component that answers each message with the first name that is found for `tailor`, in quotes, or with null. An error
+/// says that it was refused.
+pub(crate) fn searcher() -> Vec<u8> {
+    let import = r#"(import "caxton:agent/directory@1.0.0" "find" (func $find (param i32 i32 i32)))"#;
+    let body = format!(
+        r#"(local $length i32)
+           (call $find (i32.const 256) (i32.const 6) (i32.const 64))
+           (if (i32.load8_u (i32.const 64)) (then (return (i32.const 32))))
+           (if (i32.load (i32.const 72))
+             (then
+               (local.set $length (i32.load offset=12 (i32.load (i32.const 68))))
+               (memory.copy (i32.const 301) (i32.load offset=8 (i32.load (i32.const 68))) (local.get $length))
+               (i32.store8 (i32.add (i32.const 301) (local.get $length)) (i32.const 34))
+               {})
+             (else {}))
+           (if (i32.load8_u (i32.const 64)) (then (unreachable)))
+           (i32.const 16)"#,
+        inform("(i32.const 300) (i32.add (local.get $length) (i32.const 2))"),
+        inform("(i32.const 262) (i32.const 4)")
+    );
+    let data = r#"(data (i32.const 256) "tailornull") (data (i32.const 300) "\22")"#;
+    component("agent", import, &body, data)
+}
+
 /// Answers the message in hand with JSON of this place and length.
 fn inform(json: &str) -> String {
     format!("(call $reply (i32.const 7) (i32.const 0) {json} (i32.const 0) (i32.const 0) (i32.const 64))")

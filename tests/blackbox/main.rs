@@ -13,6 +13,7 @@ mod socket;
 mod crash;
 mod crash_test;
 mod demo;
+mod directory;
 mod durability;
 mod environment;
 mod events;

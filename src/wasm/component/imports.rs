@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use super::to_fipa;
+use super::wit::caxton::agent::directory::{AgentDescription, DirectoryError};
 use super::wit::caxton::agent::environment::EnvironmentError;
 use super::wit::caxton::agent::random::RandomError;
 use super::wit::caxton::agent::state::StateError;
 use super::wit::caxton::agent::timer::TimerError;
-use super::wit::caxton::agent::{clock, environment, log, messaging, random, state, timer, types};
+use super::wit::caxton::agent::{clock, directory, environment, log, messaging, random, state, timer, types};
 use crate::message::{Content, Draft};
-use crate::wasm::caps;
 use crate::wasm::host::{self, Guest, Refusal};
+use crate::wasm::{Found, caps};
 
 /// A draft of the world's as ours. Lengths and counts are checked when it is sent.
 fn inside(draft: messaging::Draft) -> Result<Draft, Refusal> {
@@ -200,5 +201,30 @@ impl environment::Host for Guest {
 
     fn list(&mut self) -> Result<Vec<String>, EnvironmentError> {
         Ok(self.variables()?)
+    }
+}
+
+impl From<Refusal> for DirectoryError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotPermitted => Self::NotPermitted,
+            Refusal::OverLimit | Refusal::Malformed(_) => Self::OverLimit,
+        }
+    }
+}
+
+impl From<Found> for AgentDescription {
+    fn from(found: Found) -> Self {
+        Self {
+            id: found.id.to_string(),
+            name: found.name.to_string(),
+            capabilities: found.capabilities,
+        }
+    }
+}
+
+impl directory::Host for Guest {
+    fn find(&mut self, capability: String) -> Result<Vec<AgentDescription>, DirectoryError> {
+        Ok(Guest::find(self, &capability)?.into_iter().map(Into::into).collect())
     }
 }

@@ -26,6 +26,7 @@ pub(super) fn spec(config: AgentConfig) -> Result<AgentSpec> {
         inner.put("random", Some(permissions.random));
         inner.put("timers", Some(permissions.timers));
         inner.put("environment", Some(permissions.environment));
+        inner.put("directory", Some(permissions.directory));
         members.put("permissions", Some(inner.0));
     }
     if let Some(supervision) = config.supervision {
@@ -152,6 +153,7 @@ mod tests {
                 random: false,
                 timers: true,
                 environment: true,
+                directory: true,
             }),
             environment: [("TOKEN".to_owned(), "s3cret".to_owned())].into(),
             supervision: Some(Supervision {
@@ -176,7 +178,7 @@ mod tests {
             (Duration::from_millis(200), 0)
         );
         assert!(spec.permissions.state && spec.permissions.timers && !spec.permissions.random);
-        assert!(spec.permissions.environment);
+        assert!(spec.permissions.environment && spec.permissions.directory);
         assert_eq!(spec.environment.values()["TOKEN"], "s3cret");
         assert_eq!(spec.resources.timers, 7);
         assert_eq!(spec.supervision.restart, Restart::Transient);
