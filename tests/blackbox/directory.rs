@@ -30,3 +30,27 @@ async fn a_search_needs_the_permission() {
     let reply = node.ask("seeker", &json!(null)).await;
     assert_eq!(reply["performative"], "failure", "{reply:#}");
 }
+
+#[tokio::test]
+async fn a_broadcast_reaches_all_who_have_the_capability() {
+    let node = TestNode::start().await;
+    let mut tailors = Vec::new();
+    for name in ["zoe", "yan"] {
+        let config = json!({"name": name, "capabilities": ["tailor"]});
+        tailors.push(node.deploy_as(config, guests::example("echo")).await);
+    }
+    node.deploy("abe", "echo").await;
+    let config = json!({"name": "crier", "permissions": {"message": ["cap:tailor"]}});
+    node.deploy_as(config, guests::announcer()).await;
+    let asked = node.send("crier", &json!(null)).await;
+    assert_eq!(node.until_settled(&asked).await["status"], "processed");
+    let mut heard = node.history("agent=crier").await;
+    heard.retain(|message| message["content"] == "hear");
+    assert_eq!(heard.len(), 1, "{heard:#?}");
+    assert_eq!(heard[0]["receiver"], json!(tailors));
+
+    let config = json!({"name": "mute", "permissions": {"message": ["zoe"]}});
+    node.deploy_as(config, guests::announcer()).await;
+    let reply = node.ask("mute", &json!(null)).await;
+    assert_eq!(reply["performative"], "failure", "{reply:#}");
+}

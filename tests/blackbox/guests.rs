@@ -97,6 +97,18 @@ pub(crate) fn searcher() -> Vec<u8> {
     component("agent", import, &body, data)
 }
 
+/// A component that broadcasts an `inform` of `"hear"` to all who have `tailor`, at each message.
+pub(crate) fn announcer() -> Vec<u8> {
+    let import = r#"(import "caxton:agent/messaging@1.0.0" "broadcast" (func $broadcast (param i32 i32)))"#;
+    let body = "(call $broadcast (i32.const 256) (i32.const 64))
+         (if (i32.load8_u (i32.const 64)) (then (return (i32.const 32))))
+         (i32.const 16)";
+    // Capability, act, content; what follows, up to 392, is absent.
+    let draft = r#"(data (i32.const 256) "\90\01\00\00\06\00\00\00\07\00\00\00\00\00\00\00\96\01\00\00\06\00\00\00")
+        (data (i32.const 400) "tailor\22hear\22")"#;
+    component("agent", import, body, draft)
+}
+
 /// Answers the message in hand with JSON of this place and length.
 fn inform(json: &str) -> String {
     format!("(call $reply (i32.const 7) (i32.const 0) {json} (i32.const 0) (i32.const 0) (i32.const 64))")

@@ -13,6 +13,27 @@ use crate::message::{Content, Draft};
 use crate::wasm::host::{self, Guest, Refusal};
 use crate::wasm::{Found, caps};
 
+/// A broadcast is a message whose receivers are named by what they can do.
+fn addressed(capability: &str, said: messaging::Announcement) -> Result<messaging::Draft, Refusal> {
+    if capability.is_empty() {
+        return Err(malformed("capability", "is empty"));
+    }
+    Ok(messaging::Draft {
+        receivers: vec![format!("all:{capability}")],
+        performative: said.performative,
+        content: said.content,
+        conversation_id: said.conversation_id,
+        reply_with: said.reply_with,
+        in_reply_to: said.in_reply_to,
+        reply_by: said.reply_by,
+        protocol: said.protocol,
+        ontology: said.ontology,
+        language: said.language,
+        reply_to: said.reply_to,
+        extensions: said.extensions,
+    })
+}
+
 /// A draft of the world's as ours. Lengths and counts are checked when it is sent.
 fn inside(draft: messaging::Draft) -> Result<Draft, Refusal> {
     let extensions = draft.extensions.into_iter().map(|(name, value)| {
@@ -100,6 +121,11 @@ impl messaging::Host for Guest {
 
     fn reply(&mut self, performative: types::Performative, said: types::Content) -> Result<(), types::SendError> {
         Ok(content(said).and_then(|content| Guest::reply(self, to_fipa(performative), content))?)
+    }
+
+    fn broadcast(&mut self, capability: String, said: messaging::Announcement) -> Result<(), types::SendError> {
+        let draft = addressed(&capability, said).and_then(inside);
+        Ok(draft.and_then(|draft| Guest::send(self, draft))?)
     }
 }
 

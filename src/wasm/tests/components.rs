@@ -225,3 +225,50 @@ async fn a_component_with_the_names_but_not_the_types_is_refused() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].rule, "component-type");
 }
+
+/// A guest that broadcasts `[1]` to those who have a capability of this name.
+fn announcer(capability: &str) -> Vec<u8> {
+    // Capability, act, content; what follows, up to 392, is absent.
+    let draft = format!(
+        r#"(data (i32.const 256) "\90\01\00\00\{:02x}\00\00\00\07\00\00\00\00\00\00\00\b0\01\00\00\03\00\00\00")
+           (data (i32.const 400) "{capability}")
+           (data (i32.const 432) "[1]")"#,
+        capability.len()
+    );
+    component(
+        "agent",
+        r#"(import "caxton:agent/messaging@1.0.0" "broadcast" (func $broadcast (param i32 i32)))"#,
+        OK,
+        "(call $broadcast (i32.const 256) (i32.const 64)) (call $said)",
+        &draft,
+    )
+}
+
+#[tokio::test]
+async fn a_broadcast_is_a_send_to_all_who_can() {
+    let granted = Granted {
+        receivers: &["all:tailor", "all:"],
+        ..Granted::default()
+    };
+    let turn = handle(&mut start(announcer("tailor"), &granted).await).await;
+    assert_eq!(turn.end, End::Ok);
+    let [draft] = turn.effects.sends.as_slice() else {
+        panic!("{:?}", turn.effects)
+    };
+    assert_eq!(
+        (draft.receivers.as_slice(), draft.performative),
+        (&["all:tailor".to_owned()][..], Some(Performative::Inform))
+    );
+    assert_eq!(draft.content, Content::Json("[1]".into()));
+    let refused = |code: &str| End::Error(format!("no{code}"));
+    let mut empty = start(announcer(""), &granted).await;
+    assert_eq!(handle(&mut empty).await.end, refused("0"), "malformed");
+    let mut denied = start(announcer("smith"), &granted).await;
+    assert_eq!(handle(&mut denied).await.end, refused("1"), "not-permitted");
+    let sends = Budget { sends: 0, ..BUDGET };
+    let turn = start(announcer("tailor"), &granted)
+        .await
+        .handle(&message(), 1, sends)
+        .await;
+    assert_eq!(turn.end, refused("2"), "over-limit");
+}
