@@ -23,6 +23,7 @@ mod program;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod wasi;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

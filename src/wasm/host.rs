@@ -2,6 +2,7 @@
 //! this, and only translate.
 
 mod lookups;
+mod output;
 mod timers;
 
 use std::collections::btree_map::Entry;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use rand::RngCore;
 use wasmtime::Memory;
 
+use self::output::Output;
 use super::engine::Pace;
 use super::limiter::Limiter;
 use super::{Effects, Host, Limits, caps};
@@ -98,6 +100,7 @@ pub(super) struct Guest {
     pub(super) pace: Pace,
     /// The memory that the core ABI's pointers point into.
     pub(super) memory: Option<Memory>,
+    output: Output,
     turn: Open,
 }
 
@@ -129,6 +132,7 @@ impl Guest {
             limiter: Limiter::new(limits.memory_bytes),
             pace,
             memory: None,
+            output: Output::default(),
             turn: Open::default(),
         }
     }
@@ -144,6 +148,7 @@ impl Guest {
 
     /// Ends the turn and gives what it wants to happen.
     pub(super) fn finish(&mut self) -> Effects {
+        self.flush();
         std::mem::take(&mut self.turn).effects
     }
 
@@ -299,6 +304,11 @@ impl Guest {
         if !self.host.grants.random() {
             return Err(Refusal::NotPermitted);
         }
+        self.draw(bytes)
+    }
+
+    /// As [`Self::random`], for a runtime that cannot do without.
+    pub(super) fn draw(&mut self, bytes: &mut [u8]) -> Result<(), Refusal> {
         if bytes.len() > caps::RANDOM_TURN_BYTES - self.turn.random_bytes {
             return Err(Refusal::OverLimit);
         }

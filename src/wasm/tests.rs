@@ -9,6 +9,7 @@ mod garbage;
 mod lookups;
 mod slices;
 mod timers;
+mod wasi;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -207,7 +207,7 @@ impl Write for Lines {
     }
 }
 
-async fn logged(wat: &str) -> Vec<String> {
+pub(super) async fn logged(wat: &str) -> Vec<String> {
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()
