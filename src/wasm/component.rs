@@ -2,8 +2,8 @@
 
 mod imports;
 
-use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
-use wasmtime::component::{ComponentExportIndex, HasSelf, InstancePre, Linker, TypedFunc};
+use wasmtime::component::types::{ComponentItem, Type};
+use wasmtime::component::{Component, ComponentExportIndex, HasSelf, InstancePre, Linker, TypedFunc};
 use wasmtime::{Engine, Store};
 
 use super::host::Guest;
@@ -36,35 +36,67 @@ pub(super) struct AgentPre {
     instance: InstancePre<Guest>,
     world: wit::AgentIndices,
     timer: Option<ComponentExportIndex>,
+    shutdown: Option<ComponentExportIndex>,
 }
 
 impl AgentPre {
     pub(super) fn new(instance: InstancePre<Guest>) -> wasmtime::Result<Self> {
         let component = instance.component();
-        let timer = component
-            .get_export_index(None, LIFECYCLE)
-            .and_then(|lifecycle| component.get_export(Some(&lifecycle), "timer"));
-        let timer = match timer {
-            Some((ComponentItem::ComponentFunc(func), index)) if is_timer(&func) => Some(index),
-            Some(_) => {
-                let expected = "timer: func(id: u32) -> result<_, string>";
-                return Err(wasmtime::Error::msg(format!("`{LIFECYCLE}` has no `{expected}`")));
-            }
-            None => None,
-        };
         Ok(Self {
+            timer: optional(component, LIFECYCLE, &TIMER)?,
+            shutdown: optional(component, LIFECYCLE, &SHUTDOWN)?,
             world: wit::AgentIndices::new(&instance)?,
             instance,
-            timer,
         })
     }
 }
 
-fn is_timer(func: &ComponentFunc) -> bool {
-    let params: Vec<_> = func.params().map(|(_, kind)| kind).collect();
-    let results: Vec<_> = func.results().collect();
-    let says = |result: &Type| matches!(result, Type::Result(result) if result.ok().is_none() && result.err() == Some(Type::String));
-    matches!(params.as_slice(), [Type::U32]) && matches!(results.as_slice(), [result] if says(result))
+/// A function that a component may have.
+struct Optional {
+    name: &'static str,
+    /// As the world writes it.
+    kind: &'static str,
+    is: fn(&[Type], &[Type]) -> bool,
+}
+
+const TIMER: Optional = Optional {
+    name: "timer",
+    kind: "func(id: u32) -> result<_, string>",
+    is: |params, results| matches!((params, results), ([Type::U32], [said]) if is_said(said)),
+};
+
+const SHUTDOWN: Optional = Optional {
+    name: "shutdown",
+    kind: "func()",
+    is: |params, results| params.is_empty() && results.is_empty(),
+};
+
+/// `result<_, string>`.
+fn is_said(kind: &Type) -> bool {
+    matches!(kind, Type::Result(result) if result.ok().is_none() && result.err() == Some(Type::String))
+}
+
+/// Where a function of an interface is, if the component has it. The error is that it has another of this name.
+fn optional(
+    component: &Component,
+    interface: &str,
+    wanted: &Optional,
+) -> wasmtime::Result<Option<ComponentExportIndex>> {
+    let found = component
+        .get_export_index(None, interface)
+        .and_then(|interface| component.get_export(Some(&interface), wanted.name));
+    let Some((item, index)) = found else {
+        return Ok(None);
+    };
+    if let ComponentItem::ComponentFunc(func) = item {
+        let params: Vec<_> = func.params().map(|(_, kind)| kind).collect();
+        let results: Vec<_> = func.results().collect();
+        if (wanted.is)(&params, &results) {
+            return Ok(Some(index));
+        }
+    }
+    let Optional { name, kind, .. } = wanted;
+    Err(wasmtime::Error::msg(format!("`{interface}` has no `{name}: {kind}`")))
 }
 
 pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
@@ -77,6 +109,7 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
 pub(super) struct Agent {
     world: wit::Agent,
     timer: Option<TypedFunc<(u32,), (Said,)>>,
+    shutdown: Option<TypedFunc<(), ()>>,
 }
 
 /// What an export of the world returns.
@@ -87,10 +120,13 @@ impl Agent {
         // A list of a million strings that are all the same megabyte is small in the guest only.
         store.set_hostcall_fuel(caps::HOST_CALL_BYTES);
         let instance = pre.instance.instantiate_async(&mut *store).await?;
-        let timer = pre.timer.as_ref();
+        let (timer, shutdown) = (pre.timer.as_ref(), pre.shutdown.as_ref());
         Ok(Self {
             world: pre.world.load(&mut *store, &instance)?,
             timer: timer
+                .map(|index| instance.get_typed_func(&mut *store, index))
+                .transpose()?,
+            shutdown: shutdown
                 .map(|index| instance.get_typed_func(&mut *store, index))
                 .transpose()?,
         })
@@ -124,6 +160,17 @@ impl Agent {
             Some(timer) => Ok(ended(timer.call_async(store, (id,)).await?.0)),
             None => Ok(End::Ok),
         }
+    }
+
+    pub(super) const fn takes_shutdown(&self) -> bool {
+        self.shutdown.is_some()
+    }
+
+    pub(super) async fn shutdown(&self, store: &mut Store<Guest>) -> wasmtime::Result<End> {
+        if let Some(shutdown) = &self.shutdown {
+            shutdown.call_async(store, ()).await?;
+        }
+        Ok(End::Ok)
     }
 }
 

@@ -383,6 +383,10 @@ impl Exports {
         }
     }
 
+    pub(super) const fn takes_shutdown(&self) -> bool {
+        self.shutdown.is_some()
+    }
+
     pub(super) async fn shutdown(&self, store: &mut Store<Guest>) -> wasmtime::Result<End> {
         if let Some(shutdown) = &self.shutdown {
             shutdown.call_async(&mut *store, ()).await?;

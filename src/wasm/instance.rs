@@ -105,10 +105,18 @@ impl Instance {
         self.turn(call, budget).await
     }
 
-    fn takes_timers(&self) -> bool {
+    pub(super) fn takes_timers(&self) -> bool {
         match &self.door {
             Door::Core(core) => core.takes_timers(),
             Door::Component(component) => component.takes_timers(),
+        }
+    }
+
+    /// Whether the guest is to be told of its end.
+    pub fn takes_shutdown(&self) -> bool {
+        match &self.door {
+            Door::Core(core) => core.takes_shutdown(),
+            Door::Component(component) => component.takes_shutdown(),
         }
     }
 
@@ -178,7 +186,7 @@ impl Instance {
                 component.handle(store, message, attempt).await
             }
             (Door::Component(component), Call::Timer(id)) => component.timer(store, id).await,
-            (Door::Component(_), Call::Shutdown) => Ok(End::Ok),
+            (Door::Component(component), Call::Shutdown) => component.shutdown(store).await,
         }
     }
 

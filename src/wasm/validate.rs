@@ -337,7 +337,7 @@ impl Outline {
             .component_imports
             .iter()
             .filter(|name| !is_offered(name))
-            .map(|name| finding("unknown-import", format!("import `{name}`"), interfaces()))
+            .map(|name| finding("unknown-import", format!("import `{name}`"), interfaces_for(name)))
             .collect();
         if !self.component_exports.iter().any(|name| name == HANDLER) {
             let found = match self.component_exports.as_slice() {
@@ -396,6 +396,13 @@ fn is_offered(interface: &str) -> bool {
         .strip_prefix(PACKAGE)
         .and_then(|rest| rest.strip_suffix(VERSION)?.strip_suffix('@'));
     name.is_some_and(|name| INTERFACES.contains(&name))
+}
+
+fn interfaces_for(refused: &str) -> String {
+    if refused.starts_with("wasi:") {
+        return format!("{}; no WASI: build with --stub-wasi", interfaces());
+    }
+    interfaces()
 }
 
 fn interfaces() -> String {

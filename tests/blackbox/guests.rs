@@ -42,6 +42,15 @@ pub(crate) fn slow_counter(millis: u64) -> Vec<u8> {
     assemble(&text.replacen(first_line, &format!("{work}\n{first_line}"), 1))
 }
 
+/// The agent `counter`, which does `last` when it is shut down. `(drop (call $add_one))` counts that too.
+pub(crate) fn counter_until(last: &str) -> Vec<u8> {
+    let first_export = r#"(func (export "handle_message")"#;
+    let text = text("counter");
+    assert!(text.contains(first_export), "counter.wat has changed");
+    let shutdown = format!(r#"(func (export "agent_shutdown") {last})"#);
+    assemble(&text.replacen(first_export, &format!("{shutdown}\n  {first_export}"), 1))
+}
+
 /// A component that sets a timer of this period at each message, and has an entry for timers.
 pub(crate) fn periodic(millis: u64) -> Vec<u8> {
     let import = r#"(import "caxton:agent/timer@1.0.0" "set-periodic" (func $set (param i64 i32)))"#;
@@ -51,7 +60,8 @@ pub(crate) fn periodic(millis: u64) -> Vec<u8> {
          (i32.const 16)",
         millis * 1_000
     );
-    let timer = r#"(func (export "caxton:agent/lifecycle@1.0.0#timer") (param i32) (result i32) (i32.const 16))"#;
+    let timer = r#"(func (export "caxton:agent/lifecycle@1.0.0#timer") (param i32) (result i32) (i32.const 16))
+        (func (export "caxton:agent/lifecycle@1.0.0#shutdown"))"#;
     component("timed-agent", import, &body, timer)
 }
 

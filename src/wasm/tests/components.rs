@@ -218,6 +218,15 @@ async fn a_component_of_another_world_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_component_with_wasi_is_told_how_to_do_without() {
+    let wat = r#"(module (import "wasi:cli/environment@0.2.6" "get" (func)))"#;
+    let wit = "package wasi:cli@0.2.6; interface environment { get: func(); } world w { import environment; }";
+    let found = findings(encoded(&embedded(wat, wit, "w"))).await;
+    assert_eq!(found[0].found, "import `wasi:cli/environment@0.2.6`");
+    assert!(found[0].expected.contains("--stub-wasi"), "{found:?}");
+}
+
+#[tokio::test]
 async fn a_component_with_the_names_but_not_the_types_is_refused() {
     let wit = "package caxton:agent@1.0.0; interface handler { init: func(); } world agent { export handler; }";
     let wat = r#"(module (memory (export "memory") 1) (func (export "caxton:agent/handler@1.0.0#init")))"#;
