@@ -65,6 +65,8 @@ pub mod caps {
     pub const FOUND: usize = 256;
     /// Frames of a crash's backtrace.
     pub const BACKTRACE_FRAMES: usize = 32;
+    /// Bytes that an instance hands over to its successor. Less than what a component may hand to the host in one call.
+    pub const HANDOVER_BYTES: usize = 8 << 20;
     /// Bytes that a component may hand to the host in one call.
     pub const HOST_CALL_BYTES: usize = 16 << 20;
 }
@@ -198,6 +200,15 @@ impl CrashKind {
             Self::BadPointer => "bad_pointer",
         }
     }
+}
+
+/// What an instance hands over to its successor.
+#[derive(Debug)]
+pub struct Handover {
+    /// Of no effects, whatever the guest did.
+    pub turn: Turn,
+    /// At most [`caps::HANDOVER_BYTES`]. None: the guest hands nothing over, or the turn did not end well.
+    pub state: Option<Bytes>,
 }
 
 /// A finished call.

@@ -3,7 +3,9 @@
 mod imports;
 
 use wasmtime::component::types::{ComponentItem, Type};
-use wasmtime::component::{Component, ComponentExportIndex, HasSelf, InstancePre, Linker, TypedFunc};
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentNamedList, HasSelf, Instance, InstancePre, Lift, Linker, Lower, TypedFunc,
+};
 use wasmtime::{Engine, Store};
 
 use super::host::Guest;
@@ -31,12 +33,17 @@ mod wit {
     });
 }
 
+/// What an agent may export to hand over to its later versions.
+const UPGRADE: &str = "caxton:agent/upgrade@1.0.0";
+
 /// A component of the world, and where its exports are.
 pub(super) struct AgentPre {
     instance: InstancePre<Guest>,
     world: wit::AgentIndices,
     timer: Option<ComponentExportIndex>,
     shutdown: Option<ComponentExportIndex>,
+    export_state: Option<ComponentExportIndex>,
+    code_change: Option<ComponentExportIndex>,
 }
 
 impl AgentPre {
@@ -45,6 +52,8 @@ impl AgentPre {
         Ok(Self {
             timer: optional(component, LIFECYCLE, &TIMER)?,
             shutdown: optional(component, LIFECYCLE, &SHUTDOWN)?,
+            export_state: optional(component, UPGRADE, &EXPORT_STATE)?,
+            code_change: optional(component, UPGRADE, &CODE_CHANGE)?,
             world: wit::AgentIndices::new(&instance)?,
             instance,
         })
@@ -70,6 +79,30 @@ const SHUTDOWN: Optional = Optional {
     kind: "func()",
     is: |params, results| params.is_empty() && results.is_empty(),
 };
+
+const EXPORT_STATE: Optional = Optional {
+    name: "export-state",
+    kind: "func() -> result<list<u8>, string>",
+    is: |params, results| match (params, results) {
+        ([], [Type::Result(result)]) => {
+            result.ok().is_some_and(|ok| is_bytes(&ok)) && result.err() == Some(Type::String)
+        }
+        _ => false,
+    },
+};
+
+const CODE_CHANGE: Optional = Optional {
+    name: "code-change",
+    kind: "func(from-version: string, state: list<u8>) -> result<_, string>",
+    is: |params, results| match (params, results) {
+        ([Type::String, state], [said]) => is_bytes(state) && is_said(said),
+        _ => false,
+    },
+};
+
+fn is_bytes(kind: &Type) -> bool {
+    matches!(kind, Type::List(list) if list.ty() == Type::U8)
+}
 
 /// `result<_, string>`.
 fn is_said(kind: &Type) -> bool {
@@ -110,7 +143,11 @@ pub(super) struct Agent {
     world: wit::Agent,
     timer: Option<TypedFunc<(u32,), (Said,)>>,
     shutdown: Option<TypedFunc<(), ()>>,
+    export_state: Option<TypedFunc<(), (Result<Vec<u8>, String>,)>>,
+    code_change: Option<CodeChange>,
 }
+
+type CodeChange = TypedFunc<(String, Vec<u8>), (Said,)>;
 
 /// What an export of the world returns.
 type Said = Result<(), String>;
@@ -120,15 +157,12 @@ impl Agent {
         // A list of a million strings that are all the same megabyte is small in the guest only.
         store.set_hostcall_fuel(caps::HOST_CALL_BYTES);
         let instance = pre.instance.instantiate_async(&mut *store).await?;
-        let (timer, shutdown) = (pre.timer.as_ref(), pre.shutdown.as_ref());
         Ok(Self {
             world: pre.world.load(&mut *store, &instance)?,
-            timer: timer
-                .map(|index| instance.get_typed_func(&mut *store, index))
-                .transpose()?,
-            shutdown: shutdown
-                .map(|index| instance.get_typed_func(&mut *store, index))
-                .transpose()?,
+            timer: typed(instance, store, pre.timer.as_ref())?,
+            shutdown: typed(instance, store, pre.shutdown.as_ref())?,
+            export_state: typed(instance, store, pre.export_state.as_ref())?,
+            code_change: typed(instance, store, pre.code_change.as_ref())?,
         })
     }
 
@@ -172,6 +206,55 @@ impl Agent {
         }
         Ok(End::Ok)
     }
+}
+
+impl Agent {
+    /// None: it hands nothing over.
+    pub(super) async fn export_state(&self, store: &mut Store<Guest>) -> wasmtime::Result<(End, Option<Vec<u8>>)> {
+        let Some(export) = &self.export_state else {
+            return Ok((End::Ok, None));
+        };
+        Ok(match export.call_async(store, ()).await?.0 {
+            Ok(state) if state.len() > caps::HANDOVER_BYTES => {
+                let most = caps::HANDOVER_BYTES;
+                let reason = format!("export-state gave {} bytes, and may give {most}", state.len());
+                (End::Error(reason), None)
+            }
+            Ok(state) => (End::Ok, Some(state)),
+            Err(reason) => (ended(Err(reason)), None),
+        })
+    }
+
+    pub(super) async fn code_change(
+        &self,
+        store: &mut Store<Guest>,
+        from: &semver::Version,
+        state: &[u8],
+    ) -> wasmtime::Result<End> {
+        let Some(change) = &self.code_change else {
+            return Ok(cannot_take_over());
+        };
+        let (said,) = change.call_async(store, (from.to_string(), state.to_vec())).await?;
+        Ok(ended(said))
+    }
+}
+
+/// What is handed over to a guest that has no entry for it would be lost without a word.
+pub(super) fn cannot_take_over() -> End {
+    End::Error("the agent has no code-change to take over with".to_owned())
+}
+
+/// The function at an index, if there is one; [`optional`] has seen to its type.
+fn typed<P, R>(
+    instance: Instance,
+    store: &mut Store<Guest>,
+    index: Option<&ComponentExportIndex>,
+) -> wasmtime::Result<Option<TypedFunc<P, R>>>
+where
+    P: ComponentNamedList + Lower,
+    R: ComponentNamedList + Lift,
+{
+    index.map(|index| instance.get_typed_func(store, index)).transpose()
 }
 
 fn ended(said: Said) -> End {

@@ -9,6 +9,7 @@ mod garbage;
 mod lookups;
 mod slices;
 mod timers;
+mod upgrades;
 mod wasi;
 
 use std::collections::BTreeMap;
