@@ -17,7 +17,7 @@ use caxton::id::{AgentId, MessageId};
 use caxton::message::{Address, ClientName, Content, Draft, Durability, Message};
 use caxton::node::{Caller, Node};
 use caxton::time::Timestamp;
-use caxton::wasm::{Budget, End, Grants, Host, Instance, Limits, Program, Runtime, RuntimeConfig};
+use caxton::wasm::{Budget, End, Grants, Host, Instance, Limits, Program, Runtime, RuntimeConfig, Search};
 use hdrhistogram::Histogram;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde_json::json;
@@ -97,6 +97,14 @@ impl Grants for NoGrants {
 
     fn timers(&self) -> bool {
         false
+    }
+
+    fn environment(&self) -> Option<&BTreeMap<String, String>> {
+        None
+    }
+
+    fn directory(&self) -> Option<&dyn Search> {
+        None
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::id::{AgentId, AgentName, Partition};
 use crate::journal::TurnEnd;
@@ -106,7 +106,7 @@ impl Slot {
 #[derive(Debug)]
 pub struct Outcome {
     pub agent: AgentId,
-    /// None: the turn was `init`.
+    /// None: the turn was `init` or `shutdown`.
     pub message: Option<Arc<Message>>,
     /// The message's place in the mailbox, given back when the outcome has been recorded. None: the message keeps it.
     pub place: Option<Place>,
@@ -122,6 +122,8 @@ pub struct Outcome {
     pub timers: Vec<TimerChange>,
     pub latency_micros: u64,
     pub guest_micros: u64,
+    /// Told when it is recorded; dropped when it will not be.
+    pub recorded: Option<oneshot::Sender<()>>,
 }
 
 /// Where outcomes go. Never waits.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dashmap::DashMap;
 use parking_lot::RwLock;
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::agent::Slot;
 use crate::agent::meter::Meter;
@@ -20,11 +21,13 @@ use crate::mailbox::Mailbox;
 use crate::message::{Address, ClientName};
 use crate::time::Timestamp;
 use crate::timer::Timers;
+use crate::wasm::{Found, Search};
 
 /// What the catalog keeps of an agent. Stored as JSON; members may be added and never change their meaning.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Document {
     pub id: AgentId,
+    #[serde(serialize_with = "whole")]
     pub spec: AgentSpec,
     pub version: semver::Version,
     pub digest: Digest,
@@ -41,6 +44,26 @@ pub struct Document {
     /// The key whose hash is the agent's partition: its group's root. None: its own name. Frozen at creation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<AgentName>,
+}
+
+/// A declaration with the values of its variables, which it shows nowhere else. They are in the log and in its backups.
+fn whole<S: Serializer>(spec: &AgentSpec, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut json = serde_json::to_value(spec).map_err(S::Error::custom)?;
+    json["environment"] = serde_json::json!(spec.environment.values());
+    json.serialize(serializer)
+}
+
+impl Search for Directory {
+    fn find(&self, capability: &str, most: usize) -> Vec<Found> {
+        let mut able = self.able(capability);
+        able.sort_unstable_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+        let found = |entry: &Arc<Entry>| Found {
+            id: entry.id,
+            name: entry.name.clone(),
+            capabilities: entry.document.read().spec.capabilities.clone(),
+        };
+        able.iter().take(most).map(found).collect()
+    }
 }
 
 impl Document {
@@ -249,9 +272,10 @@ impl Directory {
         self.find(receiver).map(Target::Agent).into_iter().collect()
     }
 
-    /// Running agents that have a capability.
+    /// Running agents that have a capability, oldest first.
     fn able(&self, capability: &str) -> Vec<Arc<Entry>> {
-        let mut able = self.all();
+        // Out of the map first: no lock of an entry is taken under one of the map.
+        let mut able: Vec<_> = self.agents.iter().map(|entry| entry.value().clone()).collect();
         able.retain(|entry| {
             *entry.standing.read() == Standing::Running
                 && entry
@@ -262,6 +286,7 @@ impl Directory {
                     .iter()
                     .any(|has| has == capability)
         });
+        able.sort_unstable_by_key(|entry| entry.id);
         able
     }
 }

@@ -73,7 +73,7 @@ pub enum Record {
     /// The catalog's document of an agent, whole, as JSON. The journal does not look into it.
     Agent {
         agent: AgentId,
-        document: String,
+        document: Sealed,
         at: Timestamp,
     },
     /// An agent is gone, its state and its queue with it.
@@ -116,6 +116,16 @@ pub enum Record {
         body: String,
         at: Timestamp,
     },
+}
+
+/// A text that may hold secrets, as an agent's document does: `Debug` tells its length alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed(pub String);
+
+impl std::fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Sealed({} bytes)", self.0.len())
+    }
 }
 
 /// A message and the agents whose mailboxes it entered. It is live input until each has finished it.

@@ -329,6 +329,11 @@ impl Mailbox {
         self.rouse(|inner| inner.paused.held = hold);
     }
 
+    /// Whether it gives out no messages for now.
+    pub fn is_paused(&self) -> bool {
+        self.inner.lock().paused.is()
+    }
+
     fn rouse(&self, change: impl FnOnce(&mut Inner)) {
         let waker = {
             let mut inner = self.inner.lock();

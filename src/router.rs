@@ -331,6 +331,9 @@ impl State {
                 self.bury(bounced, "the agent was stopped, given up or removed", Vec::new())
                     .await?;
                 drop((outcome.place, outcome.permit));
+                if let Some(recorded) = outcome.recorded {
+                    let _ = recorded.send(()); // who waited may be gone
+                }
                 Ok(())
             }
             Err(JournalError::TooLarge(bytes)) => self.refuse(turn, outcome.message.as_deref(), bytes).await,

@@ -23,6 +23,7 @@ mod program;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod wasi;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -58,8 +59,14 @@ pub mod caps {
     pub const RANDOM_TURN_BYTES: usize = 1 << 20;
     /// Bytes of the reason that a guest gives with an error.
     pub const REASON_BYTES: usize = 4_096;
+    /// Searches of the directory in one turn.
+    pub const SEARCHES: u32 = 64;
+    /// Agents that one search finds; those whose names come later are left out.
+    pub const FOUND: usize = 256;
     /// Frames of a crash's backtrace.
     pub const BACKTRACE_FRAMES: usize = 32;
+    /// Bytes that an instance hands over to its successor. Less than what a component may hand to the host in one call.
+    pub const HANDOVER_BYTES: usize = 8 << 20;
     /// Bytes that a component may hand to the host in one call.
     pub const HOST_CALL_BYTES: usize = 16 << 20;
 }
@@ -99,6 +106,24 @@ pub trait Grants: Send + Sync + 'static {
     fn state(&self) -> bool;
     fn random(&self) -> bool;
     fn timers(&self) -> bool;
+    /// The agent's own variables. None: it was not granted them.
+    fn environment(&self) -> Option<&BTreeMap<String, String>>;
+    /// None: it was not granted.
+    fn directory(&self) -> Option<&dyn Search>;
+}
+
+/// Finds agents for a guest.
+pub trait Search {
+    /// The running agents that have `capability`, by name; the first `most`.
+    fn find(&self, capability: &str, most: usize) -> Vec<Found>;
+}
+
+/// An agent that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub id: AgentId,
+    pub name: AgentName,
+    pub capabilities: Vec<String>,
 }
 
 /// What the host lends an instance for its life.
@@ -179,6 +204,15 @@ impl CrashKind {
             Self::BadPointer => "bad_pointer",
         }
     }
+}
+
+/// What an instance hands over to its successor.
+#[derive(Debug)]
+pub struct Handover {
+    /// Of no effects, whatever the guest did.
+    pub turn: Turn,
+    /// At most [`caps::HANDOVER_BYTES`]. None: the guest hands nothing over, or the turn did not end well.
+    pub state: Option<Bytes>,
 }
 
 /// A finished call.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{Failure, Pulse};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::meter::CrashReport;
 use super::{OUTCOME_KIB, Outcome, Running, Slot};
@@ -107,7 +107,7 @@ impl Actor for Instance {
         }
         if !turn.effects.is_empty() {
             let permit = permit(&slot, &turn.effects).await;
-            commit(&slot, None, 1, turn, permit);
+            commit(&slot, None, 1, turn, permit, None);
         }
         slot.meter.started(began.elapsed());
         *slot.running.lock() = Some(Running {
@@ -153,6 +153,7 @@ impl Actor for Instance {
 
     async fn post_stop(&self, _: ActorRef<InstanceMessage>, state: &mut State) -> Result<(), ActorProcessingErr> {
         state.slot.mailbox.detach();
+        state.shut_down().await;
         Ok(())
     }
 }
@@ -190,7 +191,7 @@ impl State {
         // From here to the record there is no await, so a kill cannot come between.
         let wasm::End::Crash(crash) = &turn.end else {
             if slot.mailbox.finish() {
-                commit(slot, Some(delivery), attempt, turn, permit);
+                commit(slot, Some(delivery), attempt, turn, permit, None);
             }
             return Ok(());
         };
@@ -223,9 +224,30 @@ impl State {
                 timers: Vec::new(),
                 latency_micros: micros(latency),
                 guest_micros: micros(guest),
+                recorded: None,
             });
         }
         Err(broken)
+    }
+
+    /// The guest's last turn. It waits for its record, since the router ends after its agents, with what waits for it.
+    async fn shut_down(&mut self) {
+        let slot = &self.slot;
+        // An agent that takes no turns takes none at its end.
+        if !self.guest.takes_shutdown() || slot.mailbox.is_paused() {
+            return;
+        }
+        let turn = self.guest.shutdown(slot.budget(false)).await;
+        if let wasm::End::Crash(crash) = &turn.end {
+            return report(slot, crash, None, 1);
+        }
+        if turn.effects.is_empty() {
+            return;
+        }
+        let permit = permit(slot, &turn.effects).await;
+        let (tell, recorded) = oneshot::channel();
+        commit(slot, None, 1, turn, permit, Some(tell));
+        let _ = recorded.await; // the router may have ended before it
     }
 }
 
@@ -237,6 +259,7 @@ fn commit(
     attempt: u32,
     turn: wasm::Turn,
     permit: Option<OwnedSemaphorePermit>,
+    recorded: Option<oneshot::Sender<()>>,
 ) {
     let latency = delivery
         .as_ref()
@@ -284,6 +307,7 @@ fn commit(
         timers,
         latency_micros: micros(latency),
         guest_micros: micros(guest),
+        recorded,
     });
 }
 

@@ -1,5 +1,7 @@
 //! What its owner declares of an agent: the `config` of a deploy, with the defaults and ceilings of the node.
 
+mod environment;
+mod resources;
 #[cfg(test)]
 mod tests;
 
@@ -10,7 +12,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 use crate::id::AgentName;
-use crate::quantity::{ByteSize, Cpu, Span};
+use crate::quantity::Span;
+
+pub use environment::{Environment, MASK};
+pub use resources::{Ceilings, Resources};
 
 /// Limits on the declaration itself.
 pub mod limits {
@@ -19,6 +24,11 @@ pub mod limits {
     pub const MESSAGE_PERMISSIONS: usize = 256;
     /// Bytes of one pattern; the compiled form of a longer one may be too large to make.
     pub const PATTERN_BYTES: usize = 256;
+    /// Variables of the environment.
+    pub const VARIABLES: usize = 64;
+    pub const VARIABLE_NAME_BYTES: usize = 128;
+    /// Names and values of all variables together.
+    pub const ENVIRONMENT_BYTES: usize = 64 << 10;
 }
 
 /// The declaration of an agent. Unknown keys are refused by name.
@@ -35,6 +45,9 @@ pub struct AgentSpec {
     /// Skills, by which others find the agent (`cap:<capability>`).
     #[serde(default)]
     pub capabilities: Vec<String>,
+    /// Variables for the agent alone. Their values are shown nowhere.
+    #[serde(default)]
+    pub environment: Environment,
     #[serde(default)]
     pub resources: Resources,
     #[serde(default)]
@@ -55,53 +68,6 @@ pub enum Strategy {
     Canary,
 }
 
-/// What the agent may use.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Resources {
-    /// Over all memories and tables of an instance.
-    pub memory: ByteSize,
-    /// None: as much of one core as there is, each turn within its deadline.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<Cpu>,
-    /// Wall-clock time of a turn.
-    pub turn_deadline: Span,
-    /// Messages that wait for the agent; the next is refused (`MAILBOX_FULL`, or `failure (overloaded)` between agents).
-    pub mailbox_messages: u32,
-    pub mailbox_bytes: ByteSize,
-    /// Keys and values of the agent's state together.
-    pub state_bytes: ByteSize,
-    /// Keys of the agent's state.
-    pub state_keys: u32,
-    /// Messages that one turn may send.
-    pub sends_per_turn: u32,
-    /// Messages that the agent may send a second, a second's worth at once after a rest. Its next turn waits for its share.
-    pub sends_per_second: u32,
-    /// Bytes that the agent may log a second, a second's worth at once after a rest. What is more is dropped, and said.
-    pub log_bytes_per_second: ByteSize,
-    /// Timers that are set and have not fired for the last time.
-    pub timers: u32,
-}
-
-impl Default for Resources {
-    fn default() -> Self {
-        let size = |text| ByteSize::parse(text).expect("a default is well-formed");
-        Self {
-            memory: size("64MiB"),
-            cpu: None,
-            turn_deadline: Span(Duration::from_secs(5)),
-            mailbox_messages: 4_096,
-            mailbox_bytes: size("16MiB"),
-            state_bytes: size("16MiB"),
-            state_keys: 100_000,
-            sends_per_turn: 256,
-            sends_per_second: 100_000,
-            log_bytes_per_second: size("64KiB"),
-            timers: 1_000,
-        }
-    }
-}
-
 /// What the agent may do beyond answering: nothing, unless granted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -112,6 +78,10 @@ pub struct Permissions {
     pub state: bool,
     pub random: bool,
     pub timers: bool,
+    /// Whether it may read its variables.
+    pub environment: bool,
+    /// Whether it may search for other agents.
+    pub directory: bool,
 }
 
 /// How its supervisor treats the agent (OTP's child specification).
@@ -249,40 +219,19 @@ impl Default for Delivery {
     }
 }
 
-/// The most that any agent of the node may ask for.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Ceilings {
-    pub memory: ByteSize,
-    pub fuel: u64,
-    pub turn_deadline: Span,
-    pub mailbox_messages: u32,
-    pub mailbox_bytes: ByteSize,
-    pub state_bytes: ByteSize,
-    pub state_keys: u32,
-    pub sends_per_turn: u32,
-    pub sends_per_second: u32,
-    pub log_bytes_per_second: ByteSize,
-    pub timers: u32,
+/// Whether what is asked for is in its bounds; the error names the member of the `config`.
+fn within(field: &str, asked: u64, least: u64, most: u64) -> Result<()> {
+    if (least..=most).contains(&asked) {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        format!("config.{field}"),
+        format!("is {asked}, and must be {least} to {most} on this node"),
+    ))
 }
 
-impl Default for Ceilings {
-    fn default() -> Self {
-        let size = |text| ByteSize::parse(text).expect("a default is well-formed");
-        Self {
-            memory: size("1GiB"),
-            fuel: 1_000_000_000_000,
-            turn_deadline: Span(Duration::from_secs(600)),
-            mailbox_messages: 1_000_000,
-            mailbox_bytes: size("1GiB"),
-            state_bytes: size("256MiB"),
-            state_keys: 1_000_000,
-            sends_per_turn: 10_000,
-            sends_per_second: 1_000_000,
-            log_bytes_per_second: size("16MiB"),
-            timers: 100_000,
-        }
-    }
+fn millis(span: Span) -> u64 {
+    u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl AgentSpec {
@@ -307,71 +256,7 @@ impl AgentSpec {
 
     /// Checks what no type holds, against the node's ceilings.
     pub fn check(&self, ceilings: &Ceilings) -> Result<()> {
-        let within = |field: &str, asked: u64, least: u64, most: u64| {
-            if (least..=most).contains(&asked) {
-                Ok(())
-            } else {
-                Err(Error::invalid(
-                    format!("config.{field}"),
-                    format!("is {asked}, and must be {least} to {most} on this node"),
-                ))
-            }
-        };
-        let resources = &self.resources;
-        within("resources.memory", resources.memory.bytes(), 1, ceilings.memory.bytes())?;
-        if let Some(Cpu::Fuel(fuel)) = resources.cpu {
-            within("resources.cpu", fuel, 1, ceilings.fuel)?;
-        }
-        let millis = |span: Span| u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX);
-        within(
-            "resources.turn_deadline (ms)",
-            millis(resources.turn_deadline),
-            1,
-            millis(ceilings.turn_deadline),
-        )?;
-        within(
-            "resources.mailbox_messages",
-            resources.mailbox_messages.into(),
-            1,
-            ceilings.mailbox_messages.into(),
-        )?;
-        within(
-            "resources.mailbox_bytes",
-            resources.mailbox_bytes.bytes(),
-            1,
-            ceilings.mailbox_bytes.bytes(),
-        )?;
-        within(
-            "resources.state_bytes",
-            resources.state_bytes.bytes(),
-            0,
-            ceilings.state_bytes.bytes(),
-        )?;
-        within(
-            "resources.sends_per_turn",
-            resources.sends_per_turn.into(),
-            0,
-            ceilings.sends_per_turn.into(),
-        )?;
-        within(
-            "resources.state_keys",
-            resources.state_keys.into(),
-            0,
-            ceilings.state_keys.into(),
-        )?;
-        within(
-            "resources.sends_per_second",
-            resources.sends_per_second.into(),
-            1,
-            ceilings.sends_per_second.into(),
-        )?;
-        within(
-            "resources.log_bytes_per_second",
-            resources.log_bytes_per_second.bytes(),
-            0,
-            ceilings.log_bytes_per_second.bytes(),
-        )?;
-        within("resources.timers", resources.timers.into(), 0, ceilings.timers.into())?;
+        self.resources.check(ceilings)?;
         within("delivery.max_deliveries", self.delivery.max_deliveries.into(), 1, 100)?;
         within("supervision.intensity", self.supervision.intensity.into(), 0, 10_000)?;
         within(
@@ -412,6 +297,7 @@ impl AgentSpec {
             0,
             limits::MESSAGE_PERMISSIONS as u64,
         )?;
+        self.environment.check()?;
         self.permissions.matchers().map(|_| ())
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::local::{LocalJournal, LocalOptions};
 use super::projections::Projections;
-use super::{Dispatch, Journal, Record, Turn, TurnEnd};
+use super::{Dispatch, Journal, Record, Sealed, Turn, TurnEnd};
 use crate::fipa::Performative;
 use crate::id::{AgentId, Digest, Fence, MessageId, Partition, Seq};
 use crate::message::{Address, Content, Message};
@@ -244,7 +244,11 @@ pub(super) fn records() -> impl Strategy<Value = Record> {
             reason,
             at
         }),
-        (agents(), ".{0,20}", times()).prop_map(|(agent, document, at)| Record::Agent { agent, document, at }),
+        (agents(), ".{0,20}", times()).prop_map(|(agent, document, at)| Record::Agent {
+            agent,
+            document: Sealed(document),
+            at
+        }),
         (agents(), times()).prop_map(|(agent, at)| Record::AgentRemoved { agent, at }),
         (".{0,20}", prop::option::of(agents()), ".{0,20}", times()).prop_map(|(kind, agent, body, at)| Record::Event {
             kind,

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use self::answer::WireAnswer;
 use self::message::WireMessage;
 use self::timer::{WireTimerChange, WireTimerFired};
-use super::{Dispatch, Record, Turn, TurnEnd};
+use super::{Dispatch, Record, Sealed, Turn, TurnEnd};
 use crate::id::{AgentId, MessageId, Partition};
 use crate::message::Message;
 use crate::time::Timestamp;
@@ -265,7 +265,7 @@ impl Fact {
             }),
             Record::Agent { agent, document, at } => Self::Agent(WireAgent {
                 agent: id(agent.uuid()),
-                document: document.clone(),
+                document: document.0.clone(),
                 at: at.micros(),
             }),
             Record::AgentRemoved { agent, at } => Self::AgentRemoved(WireAgentRemoved {
@@ -332,7 +332,7 @@ impl Fact {
             },
             Self::Agent(entry) => Record::Agent {
                 agent: agent(&entry.agent)?,
-                document: entry.document,
+                document: Sealed(entry.document),
                 at: Timestamp::from_micros(entry.at),
             },
             Self::AgentRemoved(entry) => Record::AgentRemoved {

@@ -12,7 +12,7 @@ use crate::agent::meter::{Meter, Totals};
 use crate::directory::{Document, Entry, Standing};
 use crate::error::{Error, Result};
 use crate::id::{AgentId, Digest};
-use crate::journal::Record;
+use crate::journal::{Record, Sealed};
 use crate::mailbox::{Capacity, Mailbox};
 use crate::quantity::Cpu;
 use crate::time::Timestamp;
@@ -123,7 +123,7 @@ impl Node {
 pub(super) fn record(document: &Document, at: Timestamp) -> Record {
     Record::Agent {
         agent: document.id,
-        document: serde_json::to_string(document).expect("a document is serialisable: its keys are strings"),
+        document: Sealed(serde_json::to_string(document).expect("a document is serialisable: its keys are strings")),
         at,
     }
 }

@@ -16,6 +16,7 @@
 //! └─ api (one_for_one): listeners
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ use tokio::sync::Semaphore;
 
 use super::Node;
 use super::agents::event;
-use crate::agent::spec::{self, AgentSpec};
+use crate::agent::spec::{self, AgentSpec, Environment};
 use crate::agent::{Instance, OUTCOME_KIB, Outbox, Outcome, Slot, Start as InstanceStart};
 use crate::directory::Directory;
 use crate::id::Partition;
@@ -40,7 +41,7 @@ use crate::journal::Journal;
 use crate::journal::projections::Projections;
 use crate::router::{Restore, Router, RouterMessage, Shared, Start as RouterStart};
 use crate::time::Timestamp;
-use crate::wasm::Grants;
+use crate::wasm::{Found, Grants, Search};
 
 /// How much longer than its `init` may take an agent has to start, so that the guest's own limit speaks first.
 const AGENT_START: Duration = Duration::from_secs(10);
@@ -277,6 +278,8 @@ impl Node {
             state: spec.permissions.state,
             random: spec.permissions.random,
             timers: spec.permissions.timers,
+            environment: spec.permissions.environment.then(|| spec.environment.clone()),
+            searches: spec.permissions.directory,
         })
     }
 }
@@ -288,6 +291,9 @@ struct Granted {
     state: bool,
     random: bool,
     timers: bool,
+    environment: Option<Environment>,
+    /// Whether it may search the directory.
+    searches: bool,
 }
 
 impl Granted {
@@ -329,6 +335,21 @@ impl Grants for Granted {
     fn timers(&self) -> bool {
         self.timers
     }
+
+    fn environment(&self) -> Option<&BTreeMap<String, String>> {
+        self.environment.as_ref().map(Environment::values)
+    }
+
+    fn directory(&self) -> Option<&dyn Search> {
+        self.searches.then_some(self as &dyn Search)
+    }
+}
+
+impl Search for Granted {
+    fn find(&self, capability: &str, most: usize) -> Vec<Found> {
+        let directory = self.directory.upgrade();
+        directory.map_or_else(Vec::new, |directory| Search::find(&*directory, capability, most))
+    }
 }
 
 #[cfg(test)]
@@ -343,15 +364,14 @@ mod tests {
                 message: patterns.iter().map(ToString::to_string).collect(),
                 ..Permissions::default()
             };
-            let message = permissions.matchers().unwrap();
-            let (state, random, timers) = (false, false, false);
-            let directory = Weak::new();
             Granted {
-                directory,
-                message,
-                state,
-                random,
-                timers,
+                directory: Weak::new(),
+                message: permissions.matchers().unwrap(),
+                state: false,
+                random: false,
+                timers: false,
+                environment: None,
+                searches: false,
             }
             .may_message(receiver)
         };

@@ -1,21 +1,20 @@
 //! The component door: the world `caxton:agent/agent@1.0.0`, translated to and from what [`super::host`] does.
 
-use std::time::{Duration, Instant};
+mod imports;
 
-use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
-use wasmtime::component::{ComponentExportIndex, HasSelf, InstancePre, Linker, TypedFunc};
+use wasmtime::component::types::{ComponentItem, Type};
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentNamedList, HasSelf, Instance, InstancePre, Lift, Linker, Lower, TypedFunc,
+};
 use wasmtime::{Engine, Store};
 
-use super::host::{self, Guest, Refusal};
+use super::host::Guest;
 use super::validate::LIFECYCLE;
 use super::{End, caps};
 use crate::fipa::Performative;
-use crate::message::{Content, Draft, Message};
+use crate::message::{Content, Message};
 
-use wit::caxton::agent::random::RandomError;
-use wit::caxton::agent::state::StateError;
-use wit::caxton::agent::timer::TimerError;
-use wit::caxton::agent::{clock, log, messaging, random, state, timer, types};
+use wit::caxton::agent::types;
 use wit::exports::caxton::agent::handler;
 
 #[allow(
@@ -34,40 +33,103 @@ mod wit {
     });
 }
 
+/// What an agent may export to hand over to its later versions.
+const UPGRADE: &str = "caxton:agent/upgrade@1.0.0";
+
 /// A component of the world, and where its exports are.
 pub(super) struct AgentPre {
     instance: InstancePre<Guest>,
     world: wit::AgentIndices,
     timer: Option<ComponentExportIndex>,
+    shutdown: Option<ComponentExportIndex>,
+    export_state: Option<ComponentExportIndex>,
+    code_change: Option<ComponentExportIndex>,
 }
 
 impl AgentPre {
     pub(super) fn new(instance: InstancePre<Guest>) -> wasmtime::Result<Self> {
         let component = instance.component();
-        let timer = component
-            .get_export_index(None, LIFECYCLE)
-            .and_then(|lifecycle| component.get_export(Some(&lifecycle), "timer"));
-        let timer = match timer {
-            Some((ComponentItem::ComponentFunc(func), index)) if is_timer(&func) => Some(index),
-            Some(_) => {
-                let expected = "timer: func(id: u32) -> result<_, string>";
-                return Err(wasmtime::Error::msg(format!("`{LIFECYCLE}` has no `{expected}`")));
-            }
-            None => None,
-        };
         Ok(Self {
+            timer: optional(component, LIFECYCLE, &TIMER)?,
+            shutdown: optional(component, LIFECYCLE, &SHUTDOWN)?,
+            export_state: optional(component, UPGRADE, &EXPORT_STATE)?,
+            code_change: optional(component, UPGRADE, &CODE_CHANGE)?,
             world: wit::AgentIndices::new(&instance)?,
             instance,
-            timer,
         })
     }
 }
 
-fn is_timer(func: &ComponentFunc) -> bool {
-    let params: Vec<_> = func.params().map(|(_, kind)| kind).collect();
-    let results: Vec<_> = func.results().collect();
-    let says = |result: &Type| matches!(result, Type::Result(result) if result.ok().is_none() && result.err() == Some(Type::String));
-    matches!(params.as_slice(), [Type::U32]) && matches!(results.as_slice(), [result] if says(result))
+/// A function that a component may have.
+struct Optional {
+    name: &'static str,
+    /// As the world writes it.
+    kind: &'static str,
+    is: fn(&[Type], &[Type]) -> bool,
+}
+
+const TIMER: Optional = Optional {
+    name: "timer",
+    kind: "func(id: u32) -> result<_, string>",
+    is: |params, results| matches!((params, results), ([Type::U32], [said]) if is_said(said)),
+};
+
+const SHUTDOWN: Optional = Optional {
+    name: "shutdown",
+    kind: "func()",
+    is: |params, results| params.is_empty() && results.is_empty(),
+};
+
+const EXPORT_STATE: Optional = Optional {
+    name: "export-state",
+    kind: "func() -> result<list<u8>, string>",
+    is: |params, results| match (params, results) {
+        ([], [Type::Result(result)]) => {
+            result.ok().is_some_and(|ok| is_bytes(&ok)) && result.err() == Some(Type::String)
+        }
+        _ => false,
+    },
+};
+
+const CODE_CHANGE: Optional = Optional {
+    name: "code-change",
+    kind: "func(from-version: string, state: list<u8>) -> result<_, string>",
+    is: |params, results| match (params, results) {
+        ([Type::String, state], [said]) => is_bytes(state) && is_said(said),
+        _ => false,
+    },
+};
+
+fn is_bytes(kind: &Type) -> bool {
+    matches!(kind, Type::List(list) if list.ty() == Type::U8)
+}
+
+/// `result<_, string>`.
+fn is_said(kind: &Type) -> bool {
+    matches!(kind, Type::Result(result) if result.ok().is_none() && result.err() == Some(Type::String))
+}
+
+/// Where a function of an interface is, if the component has it. The error is that it has another of this name.
+fn optional(
+    component: &Component,
+    interface: &str,
+    wanted: &Optional,
+) -> wasmtime::Result<Option<ComponentExportIndex>> {
+    let found = component
+        .get_export_index(None, interface)
+        .and_then(|interface| component.get_export(Some(&interface), wanted.name));
+    let Some((item, index)) = found else {
+        return Ok(None);
+    };
+    if let ComponentItem::ComponentFunc(func) = item {
+        let params: Vec<_> = func.params().map(|(_, kind)| kind).collect();
+        let results: Vec<_> = func.results().collect();
+        if (wanted.is)(&params, &results) {
+            return Ok(Some(index));
+        }
+    }
+    let Optional { name, kind, .. } = wanted;
+    Err(wasmtime::Error::msg(format!("`{interface}` has no `{name}: {kind}`")))
 }
 
 pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
@@ -80,7 +142,12 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
 pub(super) struct Agent {
     world: wit::Agent,
     timer: Option<TypedFunc<(u32,), (Said,)>>,
+    shutdown: Option<TypedFunc<(), ()>>,
+    export_state: Option<TypedFunc<(), (Result<Vec<u8>, String>,)>>,
+    code_change: Option<CodeChange>,
 }
+
+type CodeChange = TypedFunc<(String, Vec<u8>), (Said,)>;
 
 /// What an export of the world returns.
 type Said = Result<(), String>;
@@ -90,12 +157,12 @@ impl Agent {
         // A list of a million strings that are all the same megabyte is small in the guest only.
         store.set_hostcall_fuel(caps::HOST_CALL_BYTES);
         let instance = pre.instance.instantiate_async(&mut *store).await?;
-        let timer = pre.timer.as_ref();
         Ok(Self {
             world: pre.world.load(&mut *store, &instance)?,
-            timer: timer
-                .map(|index| instance.get_typed_func(&mut *store, index))
-                .transpose()?,
+            timer: typed(instance, store, pre.timer.as_ref())?,
+            shutdown: typed(instance, store, pre.shutdown.as_ref())?,
+            export_state: typed(instance, store, pre.export_state.as_ref())?,
+            code_change: typed(instance, store, pre.code_change.as_ref())?,
         })
     }
 
@@ -128,6 +195,66 @@ impl Agent {
             None => Ok(End::Ok),
         }
     }
+
+    pub(super) const fn takes_shutdown(&self) -> bool {
+        self.shutdown.is_some()
+    }
+
+    pub(super) async fn shutdown(&self, store: &mut Store<Guest>) -> wasmtime::Result<End> {
+        if let Some(shutdown) = &self.shutdown {
+            shutdown.call_async(store, ()).await?;
+        }
+        Ok(End::Ok)
+    }
+}
+
+impl Agent {
+    /// None: it hands nothing over.
+    pub(super) async fn export_state(&self, store: &mut Store<Guest>) -> wasmtime::Result<(End, Option<Vec<u8>>)> {
+        let Some(export) = &self.export_state else {
+            return Ok((End::Ok, None));
+        };
+        Ok(match export.call_async(store, ()).await?.0 {
+            Ok(state) if state.len() > caps::HANDOVER_BYTES => {
+                let most = caps::HANDOVER_BYTES;
+                let reason = format!("export-state gave {} bytes, and may give {most}", state.len());
+                (End::Error(reason), None)
+            }
+            Ok(state) => (End::Ok, Some(state)),
+            Err(reason) => (ended(Err(reason)), None),
+        })
+    }
+
+    pub(super) async fn code_change(
+        &self,
+        store: &mut Store<Guest>,
+        from: &semver::Version,
+        state: &[u8],
+    ) -> wasmtime::Result<End> {
+        let Some(change) = &self.code_change else {
+            return Ok(cannot_take_over());
+        };
+        let (said,) = change.call_async(store, (from.to_string(), state.to_vec())).await?;
+        Ok(ended(said))
+    }
+}
+
+/// What is handed over to a guest that has no entry for it would be lost without a word.
+pub(super) fn cannot_take_over() -> End {
+    End::Error("the agent has no code-change to take over with".to_owned())
+}
+
+/// The function at an index, if there is one; [`optional`] has seen to its type.
+fn typed<P, R>(
+    instance: Instance,
+    store: &mut Store<Guest>,
+    index: Option<&ComponentExportIndex>,
+) -> wasmtime::Result<Option<TypedFunc<P, R>>>
+where
+    P: ComponentNamedList + Lower,
+    R: ComponentNamedList + Lift,
+{
+    index.map(|index| instance.get_typed_func(store, index)).transpose()
 }
 
 fn ended(said: Said) -> End {
@@ -171,180 +298,6 @@ fn outside(message: &Message, attempt: u32) -> handler::Message {
             .iter()
             .map(|(name, value)| (name.clone(), value.to_string()))
             .collect(),
-    }
-}
-
-/// A draft of the world's as ours. Lengths and counts are checked when it is sent.
-fn inside(draft: messaging::Draft) -> Result<Draft, Refusal> {
-    let extensions = draft.extensions.into_iter().map(|(name, value)| {
-        if !name.starts_with("x_") {
-            return Err(malformed(&name, "must begin with x_, as parameters of your own do"));
-        }
-        host::shallow(&name, value.as_bytes())?;
-        let value = serde_json::from_str(&value).map_err(|error| malformed(&name, &format!("is not JSON: {error}")))?;
-        Ok((name, value))
-    });
-    let reply_by = draft.reply_by.map(|text| {
-        text.parse()
-            .map_err(|error| malformed("reply_by", &format!("is not an RFC 3339 time: {error}")))
-    });
-    Ok(Draft {
-        performative: Some(to_fipa(draft.performative)),
-        receivers: draft.receivers,
-        reply_to: draft.reply_to,
-        content: content(draft.content)?,
-        language: draft.language,
-        ontology: draft.ontology,
-        protocol: draft.protocol,
-        conversation_id: draft.conversation_id,
-        reply_with: draft.reply_with,
-        in_reply_to: draft.in_reply_to,
-        reply_by: reply_by.transpose()?,
-        extensions: extensions.collect::<Result<_, _>>()?,
-        ..Draft::default()
-    })
-}
-
-fn content(content: types::Content) -> Result<Content, Refusal> {
-    Ok(match content {
-        types::Content::Json(json) => {
-            serde_json::from_str::<serde::de::IgnoredAny>(&json)
-                .map_err(|error| malformed("content", &format!("is not JSON: {error}")))?;
-            Content::Json(json.into())
-        }
-        types::Content::Bytes(types::Binary { content_type, data }) => Content::Bytes {
-            content_type,
-            data: data.into(),
-        },
-    })
-}
-
-fn malformed(field: &str, problem: &str) -> Refusal {
-    Refusal::Malformed(format!("`{field}` {problem}"))
-}
-
-impl From<Refusal> for types::SendError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Malformed(why) => Self::Malformed(why),
-            Refusal::NotPermitted => Self::NotPermitted,
-            Refusal::OverLimit => Self::OverLimit,
-        }
-    }
-}
-
-impl From<Refusal> for StateError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::NotPermitted => Self::NotPermitted,
-            // State takes any bytes: nothing of it is malformed.
-            Refusal::OverLimit | Refusal::Malformed(_) => Self::OverLimit,
-        }
-    }
-}
-
-impl From<Refusal> for RandomError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::NotPermitted => Self::NotPermitted,
-            Refusal::OverLimit | Refusal::Malformed(_) => Self::OverLimit,
-        }
-    }
-}
-
-impl types::Host for Guest {}
-
-impl messaging::Host for Guest {
-    fn send(&mut self, draft: messaging::Draft) -> Result<(), types::SendError> {
-        Ok(inside(draft).and_then(|draft| Guest::send(self, draft))?)
-    }
-
-    fn reply(&mut self, performative: types::Performative, said: types::Content) -> Result<(), types::SendError> {
-        Ok(content(said).and_then(|content| Guest::reply(self, to_fipa(performative), content))?)
-    }
-}
-
-impl log::Host for Guest {
-    fn write(&mut self, level: log::Level, message: String) {
-        let level = match level {
-            log::Level::Trace => host::Level::Trace,
-            log::Level::Debug => host::Level::Debug,
-            log::Level::Info => host::Level::Info,
-            log::Level::Warn => host::Level::Warn,
-            log::Level::Error => host::Level::Error,
-        };
-        self.log(level, message.as_bytes());
-    }
-}
-
-impl clock::Host for Guest {
-    fn now(&mut self) -> u64 {
-        // Before 1970 the clock of the server is wrong anyway.
-        u64::try_from(crate::time::Timestamp::now().micros()).unwrap_or(0)
-    }
-
-    fn monotonic(&mut self) -> u64 {
-        u64::try_from(Instant::now().duration_since(self.born()).as_nanos()).unwrap_or(u64::MAX)
-    }
-}
-
-impl random::Host for Guest {
-    fn get_u32(&mut self) -> Result<u32, RandomError> {
-        let mut bytes = [0; 4];
-        self.random(&mut bytes)?;
-        Ok(u32::from_le_bytes(bytes))
-    }
-
-    fn get_bytes(&mut self, len: u32) -> Result<Vec<u8>, RandomError> {
-        let len = usize::try_from(len).map_err(|_| RandomError::OverLimit)?;
-        if len > caps::RANDOM_TURN_BYTES {
-            // Asked for what is never given: said before memory is.
-            return Err(self.random(&mut []).err().map_or(RandomError::OverLimit, Into::into));
-        }
-        let mut bytes = vec![0; len];
-        self.random(&mut bytes)?;
-        Ok(bytes)
-    }
-}
-
-impl state::Host for Guest {
-    fn get(&mut self, key: String) -> Result<Option<Vec<u8>>, StateError> {
-        Ok(Guest::get(self, &key)?.map(|value| value.to_vec()))
-    }
-
-    fn set(&mut self, key: String, value: Vec<u8>) -> Result<(), StateError> {
-        Ok(Guest::set(self, &key, &value)?)
-    }
-
-    fn delete(&mut self, key: String) -> Result<bool, StateError> {
-        Ok(Guest::delete(self, &key)?)
-    }
-
-    fn list(&mut self, prefix: String) -> Result<Vec<String>, StateError> {
-        Ok(Guest::list(self, &prefix)?)
-    }
-}
-
-impl From<Refusal> for TimerError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::NotPermitted => Self::NotPermitted,
-            Refusal::OverLimit | Refusal::Malformed(_) => Self::OverLimit,
-        }
-    }
-}
-
-impl timer::Host for Guest {
-    fn set_once(&mut self, after: u64) -> Result<u32, TimerError> {
-        Ok(self.set_timer(Duration::from_micros(after))?)
-    }
-
-    fn set_periodic(&mut self, every: u64) -> Result<u32, TimerError> {
-        Ok(Guest::set_periodic(self, Duration::from_micros(every))?)
-    }
-
-    fn cancel(&mut self, id: u32) -> Result<bool, TimerError> {
-        Ok(self.cancel_timer(id)?)
     }
 }
 

@@ -10,7 +10,7 @@ use wasmtime::{Caller, Engine, Extern, Linker, Memory, Store, TypedFunc};
 
 use super::crash::Fault;
 use super::host::{Guest, Level, Refusal, nesting, shallow};
-use super::{End, caps};
+use super::{End, caps, wasi};
 use crate::message::Draft;
 use crate::time::Timestamp;
 
@@ -25,7 +25,7 @@ pub(super) struct Signature {
     pub(super) required: bool,
 }
 
-const fn import(name: &'static str, params: &'static [ValType], results: &'static [ValType]) -> Signature {
+pub(super) const fn import(name: &'static str, params: &'static [ValType], results: &'static [ValType]) -> Signature {
     Signature {
         name,
         params,
@@ -48,13 +48,17 @@ pub(super) const IMPORTS: &[Signature] = &[
     import("cancel_timer", &[I32], &[I32]),
 ];
 
+pub(super) const ALLOC: &str = "caxton_alloc";
+pub(super) const INBOX: &str = "caxton_inbox";
+
 /// Beside these, `memory`.
 pub(super) const EXPORTS: &[Signature] = &[
+    // How the host finds a place for a message: one of this and `caxton_inbox` has to be there.
     Signature {
-        name: "caxton_alloc",
+        name: ALLOC,
         params: &[I32],
         results: &[I32],
-        required: true,
+        required: false,
     },
     Signature {
         name: "handle_message",
@@ -82,7 +86,7 @@ pub(super) const EXPORTS: &[Signature] = &[
         required: false,
     },
     Signature {
-        name: "caxton_inbox",
+        name: INBOX,
         params: &[I32],
         results: &[I32],
         required: false,
@@ -118,19 +122,20 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     linker.func_wrap(MODULE, "delete_data", delete_data)?;
     linker.func_wrap(MODULE, "set_timer", set_timer)?;
     linker.func_wrap(MODULE, "cancel_timer", cancel_timer)?;
+    wasi::link(&mut linker, engine)?;
     Ok(linker)
 }
 
 /// A pointer and a length as a guest gave them: i32, meant as unsigned.
 #[derive(Clone, Copy)]
-struct Range {
+pub(super) struct Range {
     call: &'static str,
     pointer: u32,
     length: u32,
 }
 
 impl Range {
-    const fn new(call: &'static str, pointer: i32, length: i32) -> Self {
+    pub(super) const fn new(call: &'static str, pointer: i32, length: i32) -> Self {
         Self {
             call,
             pointer: pointer.cast_unsigned(),
@@ -138,7 +143,7 @@ impl Range {
         }
     }
 
-    fn within(self, memory: usize) -> Result<std::ops::Range<usize>, Fault> {
+    pub(super) fn within(self, memory: usize) -> Result<std::ops::Range<usize>, Fault> {
         let bad = Fault::BadPointer {
             call: self.call,
             pointer: self.pointer,
@@ -155,13 +160,13 @@ impl Range {
         }
     }
 
-    fn of(self, memory: &[u8]) -> Result<&[u8], Fault> {
+    pub(super) fn of(self, memory: &[u8]) -> Result<&[u8], Fault> {
         Ok(&memory[self.within(memory.len())?])
     }
 }
 
 /// The guest's memory and data. While a start function runs, nothing has stored the memory yet.
-fn view<'a>(caller: &'a mut Call<'_>) -> wasmtime::Result<(&'a mut [u8], &'a mut Guest)> {
+pub(super) fn view<'a>(caller: &'a mut Call<'_>) -> wasmtime::Result<(&'a mut [u8], &'a mut Guest)> {
     let memory = match caller.data().memory {
         Some(memory) => memory,
         None => caller
@@ -287,13 +292,19 @@ fn cancel_timer(mut caller: Call<'_>, id: i32) -> i32 {
 /// The exports of one instance.
 pub(super) struct Exports {
     memory: Memory,
-    alloc: TypedFunc<i32, i32>,
+    place: Place,
     handle: TypedFunc<(i32, i32), i32>,
     init: Option<TypedFunc<(), i32>>,
     timer: Option<TypedFunc<i32, i32>>,
     shutdown: Option<TypedFunc<(), ()>>,
     initialize: Option<TypedFunc<(), ()>>,
-    inbox: Option<Inbox>,
+}
+
+/// Where a message is put.
+enum Place {
+    /// In a buffer that the guest makes for it, and owns from then on.
+    Alloc(TypedFunc<i32, i32>),
+    Inbox(Inbox),
 }
 
 /// A buffer that the guest keeps for messages. It is asked for again only when a message does not fit.
@@ -310,22 +321,22 @@ impl Exports {
             .get_memory(&mut *store, "memory")
             .ok_or_else(|| wasmtime::Error::msg("the module exports no memory"))?;
         store.data_mut().memory = Some(memory);
+        let place = match instance.get_typed_func(&mut *store, INBOX) {
+            Ok(func) => Place::Inbox(Inbox {
+                func,
+                pointer: 0,
+                capacity: 0,
+            }),
+            Err(_) => Place::Alloc(instance.get_typed_func(&mut *store, ALLOC)?),
+        };
         Ok(Self {
             memory,
-            alloc: instance.get_typed_func(&mut *store, "caxton_alloc")?,
+            place,
             handle: instance.get_typed_func(&mut *store, "handle_message")?,
             init: instance.get_typed_func(&mut *store, "agent_init").ok(),
             timer: instance.get_typed_func(&mut *store, "handle_timer").ok(),
             shutdown: instance.get_typed_func(&mut *store, "agent_shutdown").ok(),
             initialize: instance.get_typed_func(&mut *store, "_initialize").ok(),
-            inbox: instance
-                .get_typed_func(&mut *store, "caxton_inbox")
-                .ok()
-                .map(|func| Inbox {
-                    func,
-                    pointer: 0,
-                    capacity: 0,
-                }),
         })
     }
 
@@ -341,8 +352,8 @@ impl Exports {
 
     pub(super) async fn handle(&mut self, store: &mut Store<Guest>, json: &[u8]) -> wasmtime::Result<End> {
         let length = i32::try_from(json.len()).map_err(|_| wasmtime::Error::msg("the message is longer than 2 GiB"))?;
-        let (call, pointer) = match &mut self.inbox {
-            Some(inbox) => {
+        let (call, pointer) = match &mut self.place {
+            Place::Inbox(inbox) => {
                 if json.len() > inbox.capacity {
                     let capacity = json.len().next_power_of_two().max(INBOX_BYTES);
                     inbox.pointer = inbox
@@ -351,9 +362,9 @@ impl Exports {
                         .await?;
                     inbox.capacity = capacity;
                 }
-                ("caxton_inbox", inbox.pointer)
+                (INBOX, inbox.pointer)
             }
-            None => ("caxton_alloc", self.alloc.call_async(&mut *store, length).await?),
+            Place::Alloc(alloc) => (ALLOC, alloc.call_async(&mut *store, length).await?),
         };
         let memory = self.memory.data_mut(&mut *store);
         let place = Range::new(call, pointer, length).within(memory.len())?;
@@ -370,6 +381,10 @@ impl Exports {
             Some(timer) => Ok(ended(timer.call_async(&mut *store, id.cast_signed()).await?)),
             None => Ok(End::Ok),
         }
+    }
+
+    pub(super) const fn takes_shutdown(&self) -> bool {
+        self.shutdown.is_some()
     }
 
     pub(super) async fn shutdown(&self, store: &mut Store<Guest>) -> wasmtime::Result<End> {

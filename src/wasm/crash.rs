@@ -26,6 +26,8 @@ pub(super) enum Fault {
     OverLimit(&'static str),
     #[error("{0}: the key is not UTF-8")]
     Key(&'static str),
+    #[error("the agent exited, with code {0}")]
+    Exit(i32),
 }
 
 impl Crash {

@@ -257,6 +257,27 @@ impl Pace {
         };
         UpdateDeadline::YieldCustom(SLICE, Box::pin(wait))
     }
+
+    /// A wait of the guest in the host. Its place in the slow lane is free meanwhile, and it takes one again before it goes on.
+    pub(super) fn sleep(&self, time: Duration) -> impl Future<Output = ()> + Send + 'static {
+        let had_place = {
+            let mut slices = self.slices.lock();
+            slices.waiting_since = Some(Instant::now());
+            slices.permit.take().is_some()
+        };
+        let (lane, slices) = (Arc::clone(&self.slow_lane), Arc::clone(&self.slices));
+        async move {
+            tokio::time::sleep(time).await;
+            let permit = if had_place {
+                lane.acquire_owned().await.ok() // never closed
+            } else {
+                None
+            };
+            let mut slices = slices.lock();
+            slices.permit = permit;
+            slices.stop_waiting();
+        }
+    }
 }
 
 /// A turn on the way. Dropped at its end, however it ends, so that no permit outlives its turn.

@@ -1,16 +1,17 @@
 //! What a guest may ask of the host in a turn, and what the host keeps of it until the turn has ended. Both doors use
 //! this, and only translate.
 
+mod lookups;
+mod output;
+mod state;
 mod timers;
 
-use std::collections::btree_map::Entry;
-use std::ops::Bound;
 use std::time::Instant;
 
-use bytes::Bytes;
 use rand::RngCore;
 use wasmtime::Memory;
 
+use self::output::Output;
 use super::engine::Pace;
 use super::limiter::Limiter;
 use super::{Effects, Host, Limits, caps};
@@ -103,6 +104,7 @@ pub(super) struct Guest {
     pub(super) pace: Pace,
     /// The memory that the core ABI's pointers point into.
     pub(super) memory: Option<Memory>,
+    output: Output,
     turn: Open,
 }
 
@@ -115,20 +117,13 @@ struct Open {
     send_bytes: usize,
     write_bytes: usize,
     /// Of the state as the guest sees it. Counted at the first write, as most turns have none.
-    extent: Option<Extent>,
+    extent: Option<state::Extent>,
     log_bytes: usize,
     random_bytes: usize,
+    searches: u32,
     /// How many of the timers in `effects` are set and not cancelled.
     timers_set: usize,
     last_timer: Option<u32>,
-}
-
-/// How much state there is.
-#[derive(Clone, Copy)]
-struct Extent {
-    /// Of all keys and values.
-    bytes: u64,
-    keys: usize,
 }
 
 impl Guest {
@@ -144,6 +139,7 @@ impl Guest {
             limiter: Limiter::new(limits.memory_bytes),
             pace,
             memory: None,
+            output: Output::default(),
             turn: Open::default(),
         }
     }
@@ -159,6 +155,7 @@ impl Guest {
 
     /// Ends the turn and gives what it wants to happen.
     pub(super) fn finish(&mut self) -> Effects {
+        self.flush();
         std::mem::take(&mut self.turn).effects
     }
 
@@ -219,112 +216,16 @@ impl Guest {
         Ok(())
     }
 
-    fn may_use_state(&self) -> Result<(), Refusal> {
-        if self.host.grants.state() {
-            Ok(())
-        } else {
-            Err(Refusal::NotPermitted)
-        }
-    }
-
-    /// The value as this turn sees it: its own writes over what is committed.
-    pub(super) fn get(&self, key: &str) -> Result<Option<Bytes>, Refusal> {
-        self.may_use_state()?;
-        Ok(match self.turn.effects.writes.get(key) {
-            Some(written) => written.clone(),
-            None => self.host.state.read().get(key).cloned(),
-        })
-    }
-
-    pub(super) fn set(&mut self, key: &str, value: &[u8]) -> Result<(), Refusal> {
-        self.may_use_state()?;
-        if key.len() > caps::KEY_BYTES {
-            return Err(Refusal::OverLimit);
-        }
-        let old = self.get(key)?.map(|old| entry(key, &old));
-        let before = self.extent();
-        let after = Extent {
-            bytes: before.bytes - old.unwrap_or(0) + entry(key, value),
-            keys: before.keys + usize::from(old.is_none()),
-        };
-        // State that is over a limit which was lowered may still shrink.
-        let too_long = after.bytes > self.state_limit && after.bytes > before.bytes;
-        let too_many = after.keys > self.key_limit && after.keys > before.keys;
-        if too_long || too_many {
-            return Err(Refusal::OverLimit);
-        }
-        self.room_for(key.len() + value.len())?;
-        self.overlay(key, Some(Bytes::copy_from_slice(value)));
-        self.turn.extent = Some(after);
-        Ok(())
-    }
-
-    /// Whether there was such a key.
-    pub(super) fn delete(&mut self, key: &str) -> Result<bool, Refusal> {
-        let Some(old) = self.get(key)? else {
-            return Ok(false);
-        };
-        let before = self.extent();
-        if self.host.state.read().contains_key(key) {
-            self.room_for(key.len())?;
-            self.overlay(key, None);
-        } else if let Some(Some(value)) = self.turn.effects.writes.remove(key) {
-            self.turn.write_bytes -= key.len() + value.len();
-        }
-        self.turn.extent = Some(Extent {
-            bytes: before.bytes - entry(key, &old),
-            keys: before.keys - 1,
-        });
-        Ok(true)
-    }
-
-    /// The keys that begin with `prefix`, in byte order.
-    pub(super) fn list(&self, prefix: &str) -> Result<Vec<String>, Refusal> {
-        self.may_use_state()?;
-        let writes = &self.turn.effects.writes;
-        let from = (Bound::Included(prefix), Bound::Unbounded);
-        let state = self.host.state.read();
-        let committed = state
-            .range::<str, _>(from)
-            .map(|(key, _)| key)
-            .take_while(|key| key.starts_with(prefix));
-        let mut keys: Vec<String> = committed.filter(|key| !writes.contains_key(*key)).cloned().collect();
-        let written = writes
-            .range::<str, _>(from)
-            .take_while(|(key, _)| key.starts_with(prefix));
-        keys.extend(written.filter(|(_, value)| value.is_some()).map(|(key, _)| key.clone()));
-        keys.sort_unstable();
-        Ok(keys)
-    }
-
-    fn overlay(&mut self, key: &str, value: Option<Bytes>) {
-        let turn = &mut self.turn;
-        let size = |value: &Option<Bytes>| key.len() + value.as_ref().map_or(0, Bytes::len);
-        turn.write_bytes += size(&value);
-        match turn.effects.writes.entry(key.to_owned()) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(value);
-            }
-            Entry::Occupied(mut occupied) => turn.write_bytes -= size(&occupied.insert(value)),
-        }
-    }
-
-    fn extent(&mut self) -> Extent {
-        let Self { host, turn, .. } = self;
-        *turn.extent.get_or_insert_with(|| {
-            let state = host.state.read();
-            Extent {
-                bytes: state.iter().map(|(key, value)| entry(key, value)).sum(),
-                keys: state.len(),
-            }
-        })
-    }
-
     /// Fills `bytes` with random numbers fit for secrets.
     pub(super) fn random(&mut self, bytes: &mut [u8]) -> Result<(), Refusal> {
         if !self.host.grants.random() {
             return Err(Refusal::NotPermitted);
         }
+        self.draw(bytes)
+    }
+
+    /// As [`Self::random`], for a runtime that cannot do without.
+    pub(super) fn draw(&mut self, bytes: &mut [u8]) -> Result<(), Refusal> {
         if bytes.len() > caps::RANDOM_TURN_BYTES - self.turn.random_bytes {
             return Err(Refusal::OverLimit);
         }
@@ -418,10 +319,6 @@ impl std::fmt::Display for Printable<'_> {
             c => f.write_char(c),
         })
     }
-}
-
-fn entry(key: &str, value: &[u8]) -> u64 {
-    u64::try_from(key.len() + value.len()).unwrap_or(u64::MAX)
 }
 
 /// Bytes that a draft costs the turn: its content and texts, and a flat sum for the rest.

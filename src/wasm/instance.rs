@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 
 use super::engine::{self, Pace, SLACK};
 use super::host::{Guest, InHand};
 use super::program::{Loaded, Program};
-use super::{Budget, Crash, CrashKind, Effects, End, Host, Limits, Turn, Usage, component, core_abi};
+use super::{Budget, Crash, CrashKind, Effects, End, Handover, Host, Limits, Turn, Usage, component, core_abi};
 use crate::message::{Message, MessageView};
 use crate::timer;
 
@@ -40,7 +41,16 @@ enum Condition {
 
 enum Call<'a> {
     Init,
-    Handle { message: &'a Message, attempt: u32 },
+    /// What it hands over is put in here.
+    ExportState(&'a mut Option<Bytes>),
+    CodeChange {
+        from: &'a semver::Version,
+        state: &'a [u8],
+    },
+    Handle {
+        message: &'a Message,
+        attempt: u32,
+    },
     Timer(u32),
     Shutdown,
 }
@@ -105,16 +115,38 @@ impl Instance {
         self.turn(call, budget).await
     }
 
-    fn takes_timers(&self) -> bool {
+    pub(super) fn takes_timers(&self) -> bool {
         match &self.door {
             Door::Core(core) => core.takes_timers(),
             Door::Component(component) => component.takes_timers(),
         }
     }
 
+    /// Whether the guest is to be told of its end.
+    pub fn takes_shutdown(&self) -> bool {
+        match &self.door {
+            Door::Core(core) => core.takes_shutdown(),
+            Door::Component(component) => component.takes_shutdown(),
+        }
+    }
+
     /// Tells the guest that it will not be called again. What it sends then is an effect like any other.
     pub async fn shutdown(&mut self, budget: Budget) -> Turn {
         self.turn(Call::Shutdown, budget).await
+    }
+
+    /// Asks the guest for what it hands over to a later version. It goes on as it was: nothing of this turn takes effect.
+    pub async fn export_state(&mut self, budget: Budget) -> Handover {
+        let mut state = None;
+        let mut turn = self.turn(Call::ExportState(&mut state), budget).await;
+        turn.effects = Effects::default();
+        Handover { turn, state }
+    }
+
+    /// Hands over to the guest what an instance of the version `from` exported. Called after [`Self::init`] and before the first
+    /// message. A guest that takes nothing over ends in an error.
+    pub async fn code_change(&mut self, from: &semver::Version, state: &[u8], budget: Budget) -> Turn {
+        self.turn(Call::CodeChange { from, state }, budget).await
     }
 
     /// Bytes of linear memory now.
@@ -136,7 +168,7 @@ impl Instance {
         self.condition = Condition::Called;
         let in_hand = match &call {
             Call::Handle { message, .. } => Some(InHand::from(*message)),
-            Call::Init | Call::Timer(_) | Call::Shutdown => None,
+            Call::Init | Call::Timer(_) | Call::Shutdown | Call::ExportState(_) | Call::CodeChange { .. } => None,
         };
         let running = begin(&mut self.store, in_hand, budget, self.metered);
         // To drop a call midway is safe: wasmtime unwinds its stack, and the store is never entered again.
@@ -173,12 +205,23 @@ impl Instance {
             }
             (Door::Core(core), Call::Timer(id)) => core.timer(store, id).await,
             (Door::Core(core), Call::Shutdown) => core.shutdown(store).await,
+            // That door hands nothing over.
+            (Door::Core(_), Call::ExportState(_)) => Ok(End::Ok),
+            (Door::Core(_), Call::CodeChange { .. }) => Ok(component::cannot_take_over()),
             (Door::Component(component), Call::Init) => component.init(store).await,
             (Door::Component(component), Call::Handle { message, attempt }) => {
                 component.handle(store, message, attempt).await
             }
             (Door::Component(component), Call::Timer(id)) => component.timer(store, id).await,
-            (Door::Component(_), Call::Shutdown) => Ok(End::Ok),
+            (Door::Component(component), Call::Shutdown) => component.shutdown(store).await,
+            (Door::Component(component), Call::ExportState(out)) => {
+                let (end, state) = component.export_state(store).await?;
+                *out = state.map(Bytes::from);
+                Ok(end)
+            }
+            (Door::Component(component), Call::CodeChange { from, state }) => {
+                component.code_change(store, from, state).await
+            }
         }
     }
 

@@ -6,8 +6,11 @@ mod crashes;
 mod effects;
 mod examples;
 mod garbage;
+mod lookups;
 mod slices;
 mod timers;
+mod upgrades;
+mod wasi;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +18,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Budget, Crash, CrashKind, End, Grants, Host, Instance, Limits, Runtime, RuntimeConfig, Turn};
+use super::{
+    Budget, Crash, CrashKind, End, Found, Grants, Host, Instance, Limits, Runtime, RuntimeConfig, Search, Turn,
+};
 use crate::error::{Error, Finding};
 use crate::fipa::Performative;
 use crate::id::{AgentId, MessageId};
@@ -28,6 +33,9 @@ struct Granted {
     state: bool,
     random: bool,
     timers: bool,
+    environment: Option<BTreeMap<String, String>>,
+    /// Of each, all its capabilities. They are found by the first.
+    directory: Option<Vec<Found>>,
 }
 
 impl Grants for Granted {
@@ -46,6 +54,22 @@ impl Grants for Granted {
     fn timers(&self) -> bool {
         self.timers
     }
+
+    fn environment(&self) -> Option<&BTreeMap<String, String>> {
+        self.environment.as_ref()
+    }
+
+    fn directory(&self) -> Option<&dyn Search> {
+        self.directory.as_ref().map(|_| self as &dyn Search)
+    }
+}
+
+impl Search for Granted {
+    fn find(&self, capability: &str, most: usize) -> Vec<Found> {
+        let all = self.directory.iter().flatten();
+        let able = all.filter(|found| found.capabilities[0] == capability);
+        able.take(most).cloned().collect()
+    }
 }
 
 const ALL: Granted = Granted {
@@ -53,6 +77,8 @@ const ALL: Granted = Granted {
     state: true,
     random: true,
     timers: true,
+    environment: None,
+    directory: None,
 };
 const LIMITS: Limits = Limits {
     memory_bytes: 4 << 20,

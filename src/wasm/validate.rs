@@ -5,6 +5,7 @@ use wasmparser::{
 };
 
 use super::core_abi::{self, Signature};
+use super::wasi;
 use crate::error::Finding;
 
 /// Findings that are told; more of them help nobody.
@@ -14,7 +15,17 @@ const SHOWN: usize = 160;
 
 /// The package whose interfaces a component may import and must export.
 const PACKAGE: &str = "caxton:agent/";
-const INTERFACES: &[&str] = &["types", "messaging", "log", "clock", "random", "state", "timer"];
+const INTERFACES: &[&str] = &[
+    "types",
+    "messaging",
+    "log",
+    "clock",
+    "random",
+    "state",
+    "timer",
+    "environment",
+    "directory",
+];
 const VERSION: &str = "1.0.0";
 /// An export that an agent may have.
 pub(super) const LIFECYCLE: &str = "caxton:agent/lifecycle@1.0.0";
@@ -258,8 +269,7 @@ impl Outline {
     fn core_findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for import in &self.imports {
-            let offered = core_abi::IMPORTS.iter().find(|offered| offered.name == import.name);
-            match offered.filter(|_| import.module == core_abi::MODULE) {
+            match offered(&import.module, &import.name) {
                 None => findings.push(finding(
                     "unknown-import",
                     self.import(import),
@@ -282,6 +292,19 @@ impl Outline {
                 "a memory",
             )),
             None => findings.push(finding("missing-export", "no export `memory`", "a memory")),
+        }
+        let has = |name: &str| self.exports.iter().any(|export| export.name == name);
+        if !has(core_abi::ALLOC) && !has(core_abi::INBOX) {
+            let expected = format!(
+                "`{}`: (i32) -> (i32), or `{}` in its place",
+                core_abi::ALLOC,
+                core_abi::INBOX
+            );
+            findings.push(finding(
+                "missing-export",
+                format!("no export `{}`", core_abi::ALLOC),
+                expected,
+            ));
         }
         for expected in core_abi::EXPORTS {
             let export = self.exports.iter().find(|export| export.name == expected.name);
@@ -314,7 +337,7 @@ impl Outline {
             .component_imports
             .iter()
             .filter(|name| !is_offered(name))
-            .map(|name| finding("unknown-import", format!("import `{name}`"), interfaces()))
+            .map(|name| finding("unknown-import", format!("import `{name}`"), interfaces_for(name)))
             .collect();
         if !self.component_exports.iter().any(|name| name == HANDLER) {
             let found = match self.component_exports.as_slice() {
@@ -375,18 +398,36 @@ fn is_offered(interface: &str) -> bool {
     name.is_some_and(|name| INTERFACES.contains(&name))
 }
 
+fn interfaces_for(refused: &str) -> String {
+    if refused.starts_with("wasi:") {
+        return format!("{}; no WASI: build with --stub-wasi", interfaces());
+    }
+    interfaces()
+}
+
 fn interfaces() -> String {
     format!("only imports of {PACKAGE}{{{}}}@{VERSION}", INTERFACES.join(", "))
 }
 
-fn not_offered(module: &str) -> String {
-    let names: Vec<_> = core_abi::IMPORTS.iter().map(|offered| offered.name).collect();
-    let offered = format!("only imports of module `{}`: {}", core_abi::MODULE, names.join(", "));
-    if module.starts_with("wasi") {
-        format!("{offered} (WASI is not offered)")
-    } else {
-        offered
+/// What is linked under this name.
+fn offered(module: &str, name: &str) -> Option<&'static Signature> {
+    match module {
+        core_abi::MODULE => core_abi::IMPORTS.iter().find(|offered| offered.name == name),
+        wasi::MODULE => wasi::imports().find(|offered| offered.name == name),
+        _ => None,
     }
+}
+
+fn not_offered(module: &str) -> String {
+    if module.starts_with("wasi") {
+        return format!("of WASI only preview 1, module `{}`", wasi::MODULE);
+    }
+    let names: Vec<_> = core_abi::IMPORTS.iter().map(|offered| offered.name).collect();
+    format!(
+        "only imports of module `{}`: {}; and of WASI preview 1",
+        core_abi::MODULE,
+        names.join(", ")
+    )
 }
 
 fn signature(expected: &Signature) -> String {

@@ -49,6 +49,8 @@ async fn deploy(node: &TestNode, name: &str, module: Vec<u8>) -> Result<DeployAg
             state: true,
             random: false,
             timers: false,
+            environment: false,
+            directory: false,
         }),
         ..AgentConfig::default()
     };

@@ -42,29 +42,112 @@ pub(crate) fn slow_counter(millis: u64) -> Vec<u8> {
     assemble(&text.replacen(first_line, &format!("{work}\n{first_line}"), 1))
 }
 
+/// The agent `counter`, which does `last` when it is shut down. `(drop (call $add_one))` counts that too.
+pub(crate) fn counter_until(last: &str) -> Vec<u8> {
+    let first_export = r#"(func (export "handle_message")"#;
+    let text = text("counter");
+    assert!(text.contains(first_export), "counter.wat has changed");
+    let shutdown = format!(r#"(func (export "agent_shutdown") {last})"#);
+    assemble(&text.replacen(first_export, &format!("{shutdown}\n  {first_export}"), 1))
+}
+
 /// A component that sets a timer of this period at each message, and has an entry for timers.
 pub(crate) fn periodic(millis: u64) -> Vec<u8> {
+    let import = r#"(import "caxton:agent/timer@1.0.0" "set-periodic" (func $set (param i64 i32)))"#;
+    let body = format!(
+        "(call $set (i64.const {}) (i32.const 64))
+         (if (i32.load8_u (i32.const 64)) (then (unreachable)))
+         (i32.const 16)",
+        millis * 1_000
+    );
+    let timer = r#"(func (export "caxton:agent/lifecycle@1.0.0#timer") (param i32) (result i32) (i32.const 16))
+        (func (export "caxton:agent/lifecycle@1.0.0#shutdown"))"#;
+    component("timed-agent", import, &body, timer)
+}
+
+/// A component that answers with the value of its variable `TOKEN`, which is JSON, or with null. An error says that it was
+/// refused.
+pub(crate) fn variable() -> Vec<u8> {
+    let import = r#"(import "caxton:agent/environment@1.0.0" "get" (func $get (param i32 i32 i32)))"#;
+    let body = format!(
+        "(call $get (i32.const 256) (i32.const 5) (i32.const 64))
+         (if (i32.load8_u (i32.const 64)) (then (return (i32.const 32))))
+         (if (i32.load8_u (i32.const 68))
+           (then {})
+           (else {}))
+         (if (i32.load8_u (i32.const 64)) (then (unreachable)))
+         (i32.const 16)",
+        inform("(i32.load (i32.const 72)) (i32.load (i32.const 76))"),
+        inform("(i32.const 261) (i32.const 4)")
+    );
+    component("agent", import, &body, r#"(data (i32.const 256) "TOKENnull")"#)
+}
+
+/// A component that answers each message with the first name that is found for `tailor`, in quotes, or with null. An error
+/// says that it was refused.
+pub(crate) fn searcher() -> Vec<u8> {
+    let import = r#"(import "caxton:agent/directory@1.0.0" "find" (func $find (param i32 i32 i32)))"#;
+    let body = format!(
+        r#"(local $length i32)
+           (call $find (i32.const 256) (i32.const 6) (i32.const 64))
+           (if (i32.load8_u (i32.const 64)) (then (return (i32.const 32))))
+           (if (i32.load (i32.const 72))
+             (then
+               (local.set $length (i32.load offset=12 (i32.load (i32.const 68))))
+               (memory.copy (i32.const 301) (i32.load offset=8 (i32.load (i32.const 68))) (local.get $length))
+               (i32.store8 (i32.add (i32.const 301) (local.get $length)) (i32.const 34))
+               {})
+             (else {}))
+           (if (i32.load8_u (i32.const 64)) (then (unreachable)))
+           (i32.const 16)"#,
+        inform("(i32.const 300) (i32.add (local.get $length) (i32.const 2))"),
+        inform("(i32.const 262) (i32.const 4)")
+    );
+    let data = r#"(data (i32.const 256) "tailornull") (data (i32.const 300) "\22")"#;
+    component("agent", import, &body, data)
+}
+
+/// A component that broadcasts an `inform` of `"hear"` to all who have `tailor`, at each message.
+pub(crate) fn announcer() -> Vec<u8> {
+    let import = r#"(import "caxton:agent/messaging@1.0.0" "broadcast" (func $broadcast (param i32 i32)))"#;
+    let body = "(call $broadcast (i32.const 256) (i32.const 64))
+         (if (i32.load8_u (i32.const 64)) (then (return (i32.const 32))))
+         (i32.const 16)";
+    // Capability, act, content; what follows, up to 392, is absent.
+    let draft = r#"(data (i32.const 256) "\90\01\00\00\06\00\00\00\07\00\00\00\00\00\00\00\96\01\00\00\06\00\00\00")
+        (data (i32.const 400) "tailor\22hear\22")"#;
+    component("agent", import, body, draft)
+}
+
+/// Answers the message in hand with JSON of this place and length.
+fn inform(json: &str) -> String {
+    format!("(call $reply (i32.const 7) (i32.const 0) {json} (i32.const 0) (i32.const 0) (i32.const 64))")
+}
+
+/// A component of a world of ours that does `body` at each message and returns where its result lies: zeros at 16 are
+/// `ok`, at 32 lies an `err` with the text `no`, and what a host call returned lies at 64. `rest` are its other exports
+/// and data, from 256 on.
+fn component(world: &str, imports: &str, body: &str, rest: &str) -> Vec<u8> {
     let wat = format!(
         r#"(module
-            (import "caxton:agent/timer@1.0.0" "set-periodic" (func $set (param i64 i32)))
+            (import "caxton:agent/messaging@1.0.0" "reply" (func $reply (param i32 i32 i32 i32 i32 i32 i32)))
+            {imports}
             (memory (export "memory") 1)
+            (data (i32.const 32) "\01\00\00\00\30\00\00\00\02\00\00\00")
+            (data (i32.const 48) "no")
             (global $top (mut i32) (i32.const 4096))
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
               (global.set $top (i32.and (i32.add (global.get $top) (i32.const 15)) (i32.const 0xfff0)))
               (global.get $top)
               (global.set $top (i32.add (global.get $top) (local.get 3))))
             (func (export "caxton:agent/handler@1.0.0#init") (result i32) (i32.const 16))
-            (func (export "caxton:agent/handler@1.0.0#handle") (param i32) (result i32)
-              (call $set (i64.const {}) (i32.const 64))
-              (if (i32.load8_u (i32.const 64)) (then (unreachable)))
-              (i32.const 16))
-            (func (export "caxton:agent/lifecycle@1.0.0#timer") (param i32) (result i32) (i32.const 16)))"#,
-        millis * 1_000
+            (func (export "caxton:agent/handler@1.0.0#handle") (param $m i32) (result i32) {body})
+            {rest})"#
     );
     let mut resolve = Resolve::default();
     let wit = include_str!("../../proto/wit/agent.wit");
     let package = resolve.push_str("agent.wit", wit).unwrap();
-    let world = resolve.select_world(&[package], Some("timed-agent")).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
     let mut module = assemble(&wat);
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     ComponentEncoder::default().module(&module).unwrap().encode().unwrap()

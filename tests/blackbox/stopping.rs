@@ -167,3 +167,53 @@ async fn a_stop_waits_no_longer_than_its_grace_for_a_guest_that_spins() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_agent_is_told_of_an_ordered_end_and_its_last_turn_takes_effect() {
+    let mut node = TestNode::start().await;
+    let module = guests::counter_until("(drop (call $add_one))");
+    node.deploy_as(json!({"name": "counter"}), module).await;
+    assert_eq!(node.told("counter", &json!(null)).await, 1);
+    node.post("/api/v1/agents/counter/restart", &json!({})).await.good();
+    assert_eq!(
+        node.told("counter", &json!(null)).await,
+        3,
+        "2 was the end of the first instance"
+    );
+    node.post("/api/v1/agents/counter/stop", &json!({})).await.good();
+    node.until_status("counter", "stopped").await;
+    node.post("/api/v1/agents/counter/start", &json!({})).await.good();
+    assert_eq!(node.told("counter", &json!(null)).await, 5);
+    assert!(node.terminate().await.success());
+    node.restart().await;
+    assert_eq!(node.told("counter", &json!(null)).await, 7);
+    node.kill_nine();
+    node.restart().await;
+    assert_eq!(node.told("counter", &json!(null)).await, 8, "nobody is told of a kill");
+    node.post("/api/v1/agents/counter/suspend", &json!({})).await.good();
+    assert!(node.terminate().await.success());
+    node.restart().await;
+    node.post("/api/v1/agents/counter/resume", &json!({})).await.good();
+    assert_eq!(
+        node.told("counter", &json!(null)).await,
+        9,
+        "who is suspended takes no turns"
+    );
+}
+
+#[tokio::test]
+async fn a_last_turn_that_goes_wrong_holds_nothing_up() {
+    let node = TestNode::start().await;
+    for (name, last) in [("traps", "(unreachable)"), ("spins", "(loop $for_ever (br $for_ever))")] {
+        let last = format!("(drop (call $add_one)) {last}");
+        let config = json!({"name": name, "resources": {"turn_deadline": "100ms"}});
+        node.deploy_as(config, guests::counter_until(&last)).await;
+        assert_eq!(node.told(name, &json!(null)).await, 1);
+        let agent = format!("/api/v1/agents/{name}");
+        node.post(&format!("{agent}/stop"), &json!({})).await.good();
+        node.until_status(name, "stopped").await;
+        node.post(&format!("{agent}/start"), &json!({})).await.good();
+        assert_eq!(node.told(name, &json!(null)).await, 2, "nothing of it took effect");
+        assert_eq!(node.agent(name).await["last_exits"].as_array().unwrap().len(), 1);
+    }
+}

@@ -1,4 +1,5 @@
 use super::*;
+use crate::quantity::Cpu;
 
 fn problem(json: &str) -> String {
     AgentSpec::from_json(json.as_bytes())

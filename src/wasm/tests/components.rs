@@ -6,6 +6,7 @@ use wit_parser::Resolve;
 
 use super::*;
 
+pub(super) const WORLD: &str = include_str!("../../../proto/wit/agent.wit");
 const SPIN: &str = "(loop $for_ever (br $for_ever)) (unreachable)";
 
 /// A core module with the world in a section, as `cargo build` leaves one that uses wit-bindgen.
@@ -22,19 +23,13 @@ fn encoded(module: &[u8]) -> Vec<u8> {
     ComponentEncoder::default().module(module).unwrap().encode().unwrap()
 }
 
-/// A guest that does `body` with the message at `$m`, and returns where its result lies: zeros at 16 are `ok`, at 32 lies
-/// an `err` with the text at 48, and what a host call returned lies at 64.
-fn guest(init: &str, body: &str) -> Vec<u8> {
+/// A guest of a world of ours that does `body` with the message at `$m`, and returns where its result lies: zeros at 16 are
+/// `ok`, at 32 lies an `err` with the text at 48, and what a host call returned lies at 64. `rest` are its other exports and
+/// data, from 256 on.
+pub(super) fn component(world: &str, imports: &str, init: &str, body: &str, rest: &str) -> Vec<u8> {
     let wat = format!(
         r#"(module
-            (import "caxton:agent/messaging@1.0.0" "reply" (func $reply (param i32 i32 i32 i32 i32 i32 i32)))
-            (import "caxton:agent/state@1.0.0" "set" (func $set (param i32 i32 i32 i32 i32)))
-            (import "caxton:agent/state@1.0.0" "get" (func $get (param i32 i32 i32)))
-            (import "caxton:agent/state@1.0.0" "list" (func $list (param i32 i32 i32)))
-            (import "caxton:agent/random@1.0.0" "get-bytes" (func $random (param i32 i32)))
-            (import "caxton:agent/clock@1.0.0" "now" (func $now (result i64)))
-            (import "caxton:agent/clock@1.0.0" "monotonic" (func $monotonic (result i64)))
-            (import "caxton:agent/log@1.0.0" "write" (func $log (param i32 i32 i32)))
+            {imports}
             (memory (export "memory") 8)
             (data (i32.const 32) "\01\00\00\00\30\00\00\00\03\00\00\00")
             (data (i32.const 48) "no!")
@@ -47,18 +42,37 @@ fn guest(init: &str, body: &str) -> Vec<u8> {
             (func $said (result i32)
               (i32.store8 (i32.const 50) (i32.add (i32.const 48) (i32.load8_u (i32.const 68))))
               (select (i32.const 32) (i32.const 16) (i32.load8_u (i32.const 64))))
+            ;; Returns an `err` with a text of the guest's.
+            (func $say (param $at i32) (param $length i32) (result i32)
+              (i32.store (i32.const 36) (local.get $at))
+              (i32.store (i32.const 40) (local.get $length))
+              (i32.const 32))
             (func (export "caxton:agent/handler@1.0.0#init") (result i32) {init})
-            (func $handle (export "caxton:agent/handler@1.0.0#handle") (param $m i32) (result i32) {body}))"#
+            (func $handle (export "caxton:agent/handler@1.0.0#handle") (param $m i32) (result i32) {body})
+            {rest})"#
     );
-    embedded(&wat, include_str!("../../../proto/wit/agent.wit"), "agent")
+    embedded(&wat, WORLD, world)
 }
 
-const OK: &str = "(i32.const 16)";
+fn guest(init: &str, body: &str) -> Vec<u8> {
+    const IMPORTS: &str = r#"
+            (import "caxton:agent/messaging@1.0.0" "reply" (func $reply (param i32 i32 i32 i32 i32 i32 i32)))
+            (import "caxton:agent/state@1.0.0" "set" (func $set (param i32 i32 i32 i32 i32)))
+            (import "caxton:agent/state@1.0.0" "get" (func $get (param i32 i32 i32)))
+            (import "caxton:agent/state@1.0.0" "list" (func $list (param i32 i32 i32)))
+            (import "caxton:agent/random@1.0.0" "get-bytes" (func $random (param i32 i32)))
+            (import "caxton:agent/clock@1.0.0" "now" (func $now (result i64)))
+            (import "caxton:agent/clock@1.0.0" "monotonic" (func $monotonic (result i64)))
+            (import "caxton:agent/log@1.0.0" "write" (func $log (param i32 i32 i32)))"#;
+    component("agent", IMPORTS, init, body, "")
+}
+
+pub(super) const OK: &str = "(i32.const 16)";
 const ECHO: &str =
     "(call $reply (i32.const 7) (i32.const 0) (i32.load offset=44 (local.get $m)) (i32.load offset=48 (local.get $m))
     (i32.const 0) (i32.const 0) (i32.const 64)) (call $said)";
 
-async fn start(module: Vec<u8>, grants: &Granted) -> Instance {
+pub(super) async fn start(module: Vec<u8>, grants: &Granted) -> Instance {
     let program = runtime().compile(module.into(), false).await.unwrap();
     assert!(program.is_component());
     program.instantiate(host(grants), LIMITS).await.unwrap()
@@ -204,10 +218,66 @@ async fn a_component_of_another_world_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_component_with_wasi_is_told_how_to_do_without() {
+    let wat = r#"(module (import "wasi:cli/environment@0.2.6" "get" (func)))"#;
+    let wit = "package wasi:cli@0.2.6; interface environment { get: func(); } world w { import environment; }";
+    let found = findings(encoded(&embedded(wat, wit, "w"))).await;
+    assert_eq!(found[0].found, "import `wasi:cli/environment@0.2.6`");
+    assert!(found[0].expected.contains("--stub-wasi"), "{found:?}");
+}
+
+#[tokio::test]
 async fn a_component_with_the_names_but_not_the_types_is_refused() {
     let wit = "package caxton:agent@1.0.0; interface handler { init: func(); } world agent { export handler; }";
     let wat = r#"(module (memory (export "memory") 1) (func (export "caxton:agent/handler@1.0.0#init")))"#;
     let found = findings(embedded(wat, wit, "agent")).await;
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].rule, "component-type");
+}
+
+/// A guest that broadcasts `[1]` to those who have a capability of this name.
+fn announcer(capability: &str) -> Vec<u8> {
+    // Capability, act, content; what follows, up to 392, is absent.
+    let draft = format!(
+        r#"(data (i32.const 256) "\90\01\00\00\{:02x}\00\00\00\07\00\00\00\00\00\00\00\b0\01\00\00\03\00\00\00")
+           (data (i32.const 400) "{capability}")
+           (data (i32.const 432) "[1]")"#,
+        capability.len()
+    );
+    component(
+        "agent",
+        r#"(import "caxton:agent/messaging@1.0.0" "broadcast" (func $broadcast (param i32 i32)))"#,
+        OK,
+        "(call $broadcast (i32.const 256) (i32.const 64)) (call $said)",
+        &draft,
+    )
+}
+
+#[tokio::test]
+async fn a_broadcast_is_a_send_to_all_who_can() {
+    let granted = Granted {
+        receivers: &["all:tailor", "all:"],
+        ..Granted::default()
+    };
+    let turn = handle(&mut start(announcer("tailor"), &granted).await).await;
+    assert_eq!(turn.end, End::Ok);
+    let [draft] = turn.effects.sends.as_slice() else {
+        panic!("{:?}", turn.effects)
+    };
+    assert_eq!(
+        (draft.receivers.as_slice(), draft.performative),
+        (&["all:tailor".to_owned()][..], Some(Performative::Inform))
+    );
+    assert_eq!(draft.content, Content::Json("[1]".into()));
+    let refused = |code: &str| End::Error(format!("no{code}"));
+    let mut empty = start(announcer(""), &granted).await;
+    assert_eq!(handle(&mut empty).await.end, refused("0"), "malformed");
+    let mut denied = start(announcer("smith"), &granted).await;
+    assert_eq!(handle(&mut denied).await.end, refused("1"), "not-permitted");
+    let sends = Budget { sends: 0, ..BUDGET };
+    let turn = start(announcer("tailor"), &granted)
+        .await
+        .handle(&message(), 1, sends)
+        .await;
+    assert_eq!(turn.end, refused("2"), "over-limit");
 }

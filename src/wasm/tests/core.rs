@@ -43,6 +43,17 @@ async fn an_inbox_is_asked_for_once_while_messages_fit() {
 }
 
 #[tokio::test]
+async fn a_guest_with_an_inbox_needs_to_allocate_nothing() {
+    let inbox = r#"(func (export "caxton_inbox") (param i32) (result i32) (i32.const 128))"#;
+    let with = guest(inbox, "(i32.ne (local.get $ptr) (i32.const 128))");
+    let without = |wat: &str| wat.replace(r#"(export "caxton_alloc") "#, "");
+    assert_eq!(handle(&mut start(&without(&with)).await).await.end, End::Ok);
+    let found = findings(binary(&without(&guest("", "(i32.const 0)")))).await;
+    assert_eq!((found.len(), found[0].found.as_str()), (1, "no export `caxton_alloc`"));
+    assert!(found[0].expected.contains("caxton_inbox"), "{found:?}");
+}
+
+#[tokio::test]
 async fn initialize_runs_before_init_and_init_may_say_no() {
     let mut instance = start(&guest(
         r#"(global $ready (mut i32) (i32.const 0))

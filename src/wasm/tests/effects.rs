@@ -207,7 +207,7 @@ impl Write for Lines {
     }
 }
 
-async fn logged(wat: &str) -> Vec<String> {
+pub(super) async fn logged(wat: &str) -> Vec<String> {
     let mut instance = start(wat).await;
     logged_by(&mut instance).await
 }

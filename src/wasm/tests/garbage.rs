@@ -23,7 +23,9 @@ async fn what_is_no_wasm_is_refused_at_once() {
 async fn every_fault_of_a_module_is_found() {
     let wat = r#"(module
         (import "env" "open_file" (func (param i32) (result i32)))
-        (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_unstable" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_open" (func (param i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func (param i64)))
         (import "caxton" "list_data" (func (param i64) (result i32)))
         (import "caxton" "log" (func (param i32)))
         (import "caxton" "random_u32" (global i32))
@@ -36,8 +38,13 @@ async fn every_fault_of_a_module_is_found() {
         ("unknown-import", "import `env.open_file`: (i32) -> (i32)"),
         (
             "unknown-import",
-            "import `wasi_snapshot_preview1.fd_write`: (i32, i32, i32, i32) -> (i32)",
+            "import `wasi_unstable.fd_write`: (i32, i32, i32, i32) -> (i32)",
         ),
+        (
+            "unknown-import",
+            "import `wasi_snapshot_preview1.fd_open`: (i32) -> (i32)",
+        ),
+        ("import-type", "import `wasi_snapshot_preview1.fd_write`: (i64) -> ()"),
         ("unknown-import", "import `caxton.list_data`: (i64) -> (i32)"),
         ("import-type", "import `caxton.log`: (i32) -> ()"),
         ("import-type", "import `caxton.random_u32`: global"),
@@ -51,8 +58,8 @@ async fn every_fault_of_a_module_is_found() {
         .map(|finding| (finding.rule, finding.found.as_str()))
         .collect();
     assert_eq!(found, expected);
-    assert_eq!(findings[7].expected, "`handle_message`: (i32, i32) -> (i32)");
-    assert!(findings[1].expected.contains("WASI is not offered"));
+    assert_eq!(findings[9].expected, "`handle_message`: (i32, i32) -> (i32)");
+    assert!(findings[1].expected.contains("only preview 1"));
 }
 
 #[tokio::test]

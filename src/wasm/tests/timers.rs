@@ -141,29 +141,15 @@ async fn an_entry_for_timers_of_another_type_is_refused() {
 
 /// A component that does `body` at each message and `timer` at each timer, `$id`. Results lie as in `components`.
 fn component(body: &str, timer: &str) -> Vec<u8> {
-    let wat = format!(
-        r#"(module
-            (import "caxton:agent/timer@1.0.0" "set-once" (func $once (param i64 i32)))
-            (import "caxton:agent/timer@1.0.0" "set-periodic" (func $periodic (param i64 i32)))
-            (import "caxton:agent/timer@1.0.0" "cancel" (func $cancel (param i32 i32)))
-            (memory (export "memory") 1)
-            (data (i32.const 32) "\01\00\00\00\30\00\00\00\03\00\00\00")
-            (data (i32.const 48) "no!")
-            (global $top (mut i32) (i32.const 4096))
-            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
-              (global.set $top (i32.and (i32.add (global.get $top) (i32.const 15)) (i32.const -16)))
-              (global.get $top)
-              (global.set $top (i32.add (global.get $top) (local.get 3))))
-            ;; What the host said, at 64: an error, as the reason's last letter, or ok.
-            (func $said (result i32)
-              (i32.store8 (i32.const 50) (i32.add (i32.const 48) (i32.load8_u (i32.const 68))))
-              (select (i32.const 32) (i32.const 16) (i32.load8_u (i32.const 64))))
-            (func (export "caxton:agent/handler@1.0.0#init") (result i32) (i32.const 16))
-            (func (export "caxton:agent/handler@1.0.0#handle") (param i32) (result i32) {body})
-            (func (export "caxton:agent/lifecycle@1.0.0#timer") (param $id i32) (result i32) {timer}))"#
+    const IMPORTS: &str = r#"
+        (import "caxton:agent/timer@1.0.0" "set-once" (func $once (param i64 i32)))
+        (import "caxton:agent/timer@1.0.0" "set-periodic" (func $periodic (param i64 i32)))
+        (import "caxton:agent/timer@1.0.0" "cancel" (func $cancel (param i32 i32)))"#;
+    let entries = format!(
+        r#"(func (export "caxton:agent/lifecycle@1.0.0#timer") (param $id i32) (result i32) {timer})
+           (func (export "caxton:agent/lifecycle@1.0.0#shutdown"))"#
     );
-    let world = include_str!("../../../proto/wit/agent.wit");
-    embedded(&wat, world, "timed-agent")
+    components::component("timed-agent", IMPORTS, components::OK, body, &entries)
 }
 
 async fn started(module: Vec<u8>, host: Host) -> Instance {
@@ -219,6 +205,60 @@ async fn a_component_is_told_at_its_entry_for_timers() {
     assert_eq!(crash(&turn).kind, CrashKind::Trap, "a message is no timer");
 }
 
+/// A component with one function of the lifecycle, as those have it that were built when there was no other.
+fn part(name: &str, kind: &str, func: &str) -> Vec<u8> {
+    let begin = components::WORLD.find("interface lifecycle {").unwrap();
+    let end = begin + components::WORLD[begin..].find("\n}").unwrap();
+    let lifecycle = format!("interface lifecycle {{ {name}: {kind};");
+    let world = [&components::WORLD[..begin], &lifecycle, &components::WORLD[end..]].concat();
+    let wat = format!(
+        r#"(module
+            (import "caxton:agent/log@1.0.0" "write" (func $log (param i32 i32 i32)))
+            (import "caxton:agent/state@1.0.0" "set" (func $set (param i32 i32 i32 i32 i32)))
+            (memory (export "memory") 1)
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+            (func (export "caxton:agent/handler@1.0.0#init") (result i32) (i32.const 16))
+            (func (export "caxton:agent/handler@1.0.0#handle") (param i32) (result i32) (i32.const 16))
+            (func (export "caxton:agent/lifecycle@1.0.0#{name}") {func}))"#
+    );
+    embedded(&wat, &world, "timed-agent")
+}
+
+#[tokio::test]
+async fn each_function_of_the_lifecycle_is_found_by_itself() {
+    let timer = part(
+        "timer",
+        "func(id: u32) -> result<_, string>",
+        "(param i32) (result i32) (i32.const 16)",
+    );
+    let shutdown = part("shutdown", "func()", "");
+    let (with_timer, with_shutdown) = (started(timer, host(&ALL)).await, started(shutdown, host(&ALL)).await);
+    assert!(with_timer.takes_timers() && !with_timer.takes_shutdown());
+    assert!(with_shutdown.takes_shutdown() && !with_shutdown.takes_timers());
+}
+
+#[tokio::test]
+async fn a_component_is_told_of_its_end_in_a_turn() {
+    let set = "(call $set (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 2) (i32.const 64))";
+    for (end, kept) in [("", true), ("(unreachable)", false)] {
+        let module = part("shutdown", "func()", &format!("{set} {end}"));
+        let mut instance = started(module, host(&ALL)).await;
+        let turn = instance.shutdown(BUDGET).await;
+        assert_eq!(
+            (turn.end == End::Ok, turn.effects.writes.len()),
+            (kept, usize::from(kept)),
+            "{turn:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_end_of_another_type_is_refused() {
+    let found = findings(part("shutdown", "func(why: u32)", "(param i32)")).await;
+    assert_eq!((found.len(), found[0].rule), (1, "component-type"), "{found:?}");
+    assert!(found[0].found.contains("shutdown: func()"), "{found:?}");
+}
+
 #[tokio::test]
 async fn a_component_with_an_entry_for_timers_of_another_type_is_refused() {
     let world = include_str!("../../../proto/wit/agent.wit");
@@ -231,7 +271,8 @@ async fn a_component_with_an_entry_for_timers_of_another_type_is_refused() {
         (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
         (func (export "caxton:agent/handler@1.0.0#init") (result i32) (i32.const 16))
         (func (export "caxton:agent/handler@1.0.0#handle") (param i32) (result i32) (i32.const 16))
-        (func (export "caxton:agent/lifecycle@1.0.0#timer") (param i64) (result i32) (i32.const 16)))"#;
+        (func (export "caxton:agent/lifecycle@1.0.0#timer") (param i64) (result i32) (i32.const 16))
+        (func (export "caxton:agent/lifecycle@1.0.0#shutdown")))"#;
     let found = findings(embedded(wat, &other, "timed-agent")).await;
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].rule, "component-type");

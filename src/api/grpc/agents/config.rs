@@ -10,17 +10,12 @@ use crate::api::grpc::proto::{AgentConfig, DeploymentStrategy, ResourceLimits, R
 use crate::error::{Error, Result};
 
 pub(super) fn spec(config: AgentConfig) -> Result<AgentSpec> {
-    if !config.environment.is_empty() {
-        return Err(Error::invalid(
-            "config.environment",
-            "is not offered by this release: leave it out",
-        ));
-    }
     let mut members = Members::default();
     members.put("name", Some(config.name));
     members.text("version", config.version);
     members.put("strategy", strategy(config.strategy)?);
     members.put("capabilities", Some(config.capabilities));
+    members.put("environment", Some(Value::from_iter(config.environment)));
     if let Some(resources) = config.resources {
         members.put("resources", Some(resources_json(resources)?));
     }
@@ -30,6 +25,8 @@ pub(super) fn spec(config: AgentConfig) -> Result<AgentSpec> {
         inner.put("state", Some(permissions.state));
         inner.put("random", Some(permissions.random));
         inner.put("timers", Some(permissions.timers));
+        inner.put("environment", Some(permissions.environment));
+        inner.put("directory", Some(permissions.directory));
         members.put("permissions", Some(inner.0));
     }
     if let Some(supervision) = config.supervision {
@@ -161,7 +158,10 @@ mod tests {
                 state: true,
                 random: false,
                 timers: true,
+                environment: true,
+                directory: true,
             }),
+            environment: [("TOKEN".to_owned(), "s3cret".to_owned())].into(),
             supervision: Some(Supervision {
                 restart: RestartPolicy::Transient.into(),
                 group: "shop".to_owned(),
@@ -184,6 +184,8 @@ mod tests {
             (Duration::from_millis(200), 0)
         );
         assert!(spec.permissions.state && spec.permissions.timers && !spec.permissions.random);
+        assert!(spec.permissions.environment && spec.permissions.directory);
+        assert_eq!(spec.environment.values()["TOKEN"], "s3cret");
         assert_eq!(spec.resources.timers, 7);
         assert_eq!(spec.supervision.restart, Restart::Transient);
         assert_eq!(spec.supervision.group.as_ref().unwrap().as_str(), "shop");
@@ -197,14 +199,6 @@ mod tests {
     #[test]
     fn wrong_declarations_name_the_field() {
         assert_eq!(field(named("")), "config.name");
-        let environment = [("A".to_owned(), "b".to_owned())].into();
-        assert_eq!(
-            field(AgentConfig {
-                environment,
-                ..named("a")
-            }),
-            "config.environment"
-        );
         assert_eq!(
             field(AgentConfig {
                 strategy: 99,

@@ -1,0 +1,150 @@
+//! What an agent may use, and the most that a node grants.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{millis, within};
+use crate::error::Result;
+use crate::quantity::{ByteSize, Cpu, Span};
+
+/// What the agent may use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Resources {
+    /// Over all memories and tables of an instance.
+    pub memory: ByteSize,
+    /// None: as much of one core as there is, each turn within its deadline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Cpu>,
+    /// Wall-clock time of a turn.
+    pub turn_deadline: Span,
+    /// Messages that wait for the agent; the next is refused (`MAILBOX_FULL`, or `failure (overloaded)` between agents).
+    pub mailbox_messages: u32,
+    pub mailbox_bytes: ByteSize,
+    /// Keys and values of the agent's state together.
+    pub state_bytes: ByteSize,
+    /// Keys of the agent's state.
+    pub state_keys: u32,
+    /// Messages that one turn may send.
+    pub sends_per_turn: u32,
+    /// Messages that the agent may send a second, a second's worth at once after a rest. Its next turn waits for its share.
+    pub sends_per_second: u32,
+    /// Bytes that the agent may log a second, a second's worth at once after a rest. What is more is dropped, and said.
+    pub log_bytes_per_second: ByteSize,
+    /// Timers that are set and have not fired for the last time.
+    pub timers: u32,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        let size = |text| ByteSize::parse(text).expect("a default is well-formed");
+        Self {
+            memory: size("64MiB"),
+            cpu: None,
+            turn_deadline: Span(Duration::from_secs(5)),
+            mailbox_messages: 4_096,
+            mailbox_bytes: size("16MiB"),
+            state_bytes: size("16MiB"),
+            state_keys: 100_000,
+            sends_per_turn: 256,
+            sends_per_second: 100_000,
+            log_bytes_per_second: size("64KiB"),
+            timers: 1_000,
+        }
+    }
+}
+
+/// The most that any agent of the node may ask for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ceilings {
+    pub memory: ByteSize,
+    pub fuel: u64,
+    pub turn_deadline: Span,
+    pub mailbox_messages: u32,
+    pub mailbox_bytes: ByteSize,
+    pub state_bytes: ByteSize,
+    pub state_keys: u32,
+    pub sends_per_turn: u32,
+    pub sends_per_second: u32,
+    pub log_bytes_per_second: ByteSize,
+    pub timers: u32,
+}
+
+impl Default for Ceilings {
+    fn default() -> Self {
+        let size = |text| ByteSize::parse(text).expect("a default is well-formed");
+        Self {
+            memory: size("1GiB"),
+            fuel: 1_000_000_000_000,
+            turn_deadline: Span(Duration::from_secs(600)),
+            mailbox_messages: 1_000_000,
+            mailbox_bytes: size("1GiB"),
+            state_bytes: size("256MiB"),
+            state_keys: 1_000_000,
+            sends_per_turn: 10_000,
+            sends_per_second: 1_000_000,
+            log_bytes_per_second: size("16MiB"),
+            timers: 100_000,
+        }
+    }
+}
+
+impl Resources {
+    pub(super) fn check(&self, ceilings: &Ceilings) -> Result<()> {
+        within("resources.memory", self.memory.bytes(), 1, ceilings.memory.bytes())?;
+        if let Some(Cpu::Fuel(fuel)) = self.cpu {
+            within("resources.cpu", fuel, 1, ceilings.fuel)?;
+        }
+        within(
+            "resources.turn_deadline (ms)",
+            millis(self.turn_deadline),
+            1,
+            millis(ceilings.turn_deadline),
+        )?;
+        within(
+            "resources.mailbox_messages",
+            self.mailbox_messages.into(),
+            1,
+            ceilings.mailbox_messages.into(),
+        )?;
+        within(
+            "resources.mailbox_bytes",
+            self.mailbox_bytes.bytes(),
+            1,
+            ceilings.mailbox_bytes.bytes(),
+        )?;
+        within(
+            "resources.state_bytes",
+            self.state_bytes.bytes(),
+            0,
+            ceilings.state_bytes.bytes(),
+        )?;
+        within(
+            "resources.sends_per_turn",
+            self.sends_per_turn.into(),
+            0,
+            ceilings.sends_per_turn.into(),
+        )?;
+        within(
+            "resources.state_keys",
+            self.state_keys.into(),
+            0,
+            ceilings.state_keys.into(),
+        )?;
+        within(
+            "resources.sends_per_second",
+            self.sends_per_second.into(),
+            1,
+            ceilings.sends_per_second.into(),
+        )?;
+        within(
+            "resources.log_bytes_per_second",
+            self.log_bytes_per_second.bytes(),
+            0,
+            ceilings.log_bytes_per_second.bytes(),
+        )?;
+        within("resources.timers", self.timers.into(), 0, ceilings.timers.into())
+    }
+}

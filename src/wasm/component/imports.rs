@@ -1,0 +1,256 @@
+//! What the world imports: each call is translated, and done by [`Guest`].
+
+use std::time::{Duration, Instant};
+
+use super::to_fipa;
+use super::wit::caxton::agent::directory::{AgentDescription, DirectoryError};
+use super::wit::caxton::agent::environment::EnvironmentError;
+use super::wit::caxton::agent::random::RandomError;
+use super::wit::caxton::agent::state::StateError;
+use super::wit::caxton::agent::timer::TimerError;
+use super::wit::caxton::agent::{clock, directory, environment, log, messaging, random, state, timer, types};
+use crate::message::{Content, Draft};
+use crate::wasm::host::{self, Guest, Refusal};
+use crate::wasm::{Found, caps};
+
+/// A broadcast is a message whose receivers are named by what they can do.
+fn addressed(capability: &str, said: messaging::Announcement) -> Result<messaging::Draft, Refusal> {
+    if capability.is_empty() {
+        return Err(malformed("capability", "is empty"));
+    }
+    Ok(messaging::Draft {
+        receivers: vec![format!("all:{capability}")],
+        performative: said.performative,
+        content: said.content,
+        conversation_id: said.conversation_id,
+        reply_with: said.reply_with,
+        in_reply_to: said.in_reply_to,
+        reply_by: said.reply_by,
+        protocol: said.protocol,
+        ontology: said.ontology,
+        language: said.language,
+        reply_to: said.reply_to,
+        extensions: said.extensions,
+    })
+}
+
+/// A draft of the world's as ours. Lengths and counts are checked when it is sent.
+fn inside(draft: messaging::Draft) -> Result<Draft, Refusal> {
+    let extensions = draft.extensions.into_iter().map(|(name, value)| {
+        if !name.starts_with("x_") {
+            return Err(malformed(&name, "must begin with x_, as parameters of your own do"));
+        }
+        host::shallow(&name, value.as_bytes())?;
+        let value = serde_json::from_str(&value).map_err(|error| malformed(&name, &format!("is not JSON: {error}")))?;
+        Ok((name, value))
+    });
+    let reply_by = draft.reply_by.map(|text| {
+        text.parse()
+            .map_err(|error| malformed("reply_by", &format!("is not an RFC 3339 time: {error}")))
+    });
+    Ok(Draft {
+        performative: Some(to_fipa(draft.performative)),
+        receivers: draft.receivers,
+        reply_to: draft.reply_to,
+        content: content(draft.content)?,
+        language: draft.language,
+        ontology: draft.ontology,
+        protocol: draft.protocol,
+        conversation_id: draft.conversation_id,
+        reply_with: draft.reply_with,
+        in_reply_to: draft.in_reply_to,
+        reply_by: reply_by.transpose()?,
+        extensions: extensions.collect::<Result<_, _>>()?,
+        ..Draft::default()
+    })
+}
+
+fn content(content: types::Content) -> Result<Content, Refusal> {
+    Ok(match content {
+        types::Content::Json(json) => {
+            serde_json::from_str::<serde::de::IgnoredAny>(&json)
+                .map_err(|error| malformed("content", &format!("is not JSON: {error}")))?;
+            Content::Json(json.into())
+        }
+        types::Content::Bytes(types::Binary { content_type, data }) => Content::Bytes {
+            content_type,
+            data: data.into(),
+        },
+    })
+}
+
+fn malformed(field: &str, problem: &str) -> Refusal {
+    Refusal::Malformed(format!("`{field}` {problem}"))
+}
+
+impl From<Refusal> for types::SendError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Malformed(why) => Self::Malformed(why),
+            Refusal::NotPermitted => Self::NotPermitted,
+            Refusal::OverLimit => Self::OverLimit,
+        }
+    }
+}
+
+impl From<Refusal> for StateError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotPermitted => Self::NotPermitted,
+            // State takes any bytes: nothing of it is malformed.
+            Refusal::OverLimit | Refusal::Malformed(_) => Self::OverLimit,
+        }
+    }
+}
+
+impl From<Refusal> for RandomError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotPermitted => Self::NotPermitted,
+            Refusal::OverLimit | Refusal::Malformed(_) => Self::OverLimit,
+        }
+    }
+}
+
+impl types::Host for Guest {}
+
+impl messaging::Host for Guest {
+    fn send(&mut self, draft: messaging::Draft) -> Result<(), types::SendError> {
+        Ok(inside(draft).and_then(|draft| Guest::send(self, draft))?)
+    }
+
+    fn reply(&mut self, performative: types::Performative, said: types::Content) -> Result<(), types::SendError> {
+        Ok(content(said).and_then(|content| Guest::reply(self, to_fipa(performative), content))?)
+    }
+
+    fn broadcast(&mut self, capability: String, said: messaging::Announcement) -> Result<(), types::SendError> {
+        let draft = addressed(&capability, said).and_then(inside);
+        Ok(draft.and_then(|draft| Guest::send(self, draft))?)
+    }
+}
+
+impl log::Host for Guest {
+    fn write(&mut self, level: log::Level, message: String) {
+        let level = match level {
+            log::Level::Trace => host::Level::Trace,
+            log::Level::Debug => host::Level::Debug,
+            log::Level::Info => host::Level::Info,
+            log::Level::Warn => host::Level::Warn,
+            log::Level::Error => host::Level::Error,
+        };
+        self.log(level, message.as_bytes());
+    }
+}
+
+impl clock::Host for Guest {
+    fn now(&mut self) -> u64 {
+        // Before 1970 the clock of the server is wrong anyway.
+        u64::try_from(crate::time::Timestamp::now().micros()).unwrap_or(0)
+    }
+
+    fn monotonic(&mut self) -> u64 {
+        u64::try_from(Instant::now().duration_since(self.born()).as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+impl random::Host for Guest {
+    fn get_u32(&mut self) -> Result<u32, RandomError> {
+        let mut bytes = [0; 4];
+        self.random(&mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn get_bytes(&mut self, len: u32) -> Result<Vec<u8>, RandomError> {
+        let len = usize::try_from(len).map_err(|_| RandomError::OverLimit)?;
+        if len > caps::RANDOM_TURN_BYTES {
+            // Asked for what is never given: said before memory is.
+            return Err(self.random(&mut []).err().map_or(RandomError::OverLimit, Into::into));
+        }
+        let mut bytes = vec![0; len];
+        self.random(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+impl state::Host for Guest {
+    fn get(&mut self, key: String) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(Guest::get(self, &key)?.map(|value| value.to_vec()))
+    }
+
+    fn set(&mut self, key: String, value: Vec<u8>) -> Result<(), StateError> {
+        Ok(Guest::set(self, &key, &value)?)
+    }
+
+    fn delete(&mut self, key: String) -> Result<bool, StateError> {
+        Ok(Guest::delete(self, &key)?)
+    }
+
+    fn list(&mut self, prefix: String) -> Result<Vec<String>, StateError> {
+        Ok(Guest::list(self, &prefix)?)
+    }
+}
+
+impl From<Refusal> for TimerError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotPermitted => Self::NotPermitted,
+            Refusal::OverLimit | Refusal::Malformed(_) => Self::OverLimit,
+        }
+    }
+}
+
+impl timer::Host for Guest {
+    fn set_once(&mut self, after: u64) -> Result<u32, TimerError> {
+        Ok(self.set_timer(Duration::from_micros(after))?)
+    }
+
+    fn set_periodic(&mut self, every: u64) -> Result<u32, TimerError> {
+        Ok(Guest::set_periodic(self, Duration::from_micros(every))?)
+    }
+
+    fn cancel(&mut self, id: u32) -> Result<bool, TimerError> {
+        Ok(self.cancel_timer(id)?)
+    }
+}
+
+impl From<Refusal> for EnvironmentError {
+    fn from(_: Refusal) -> Self {
+        // There is no other reason.
+        Self::NotPermitted
+    }
+}
+
+impl environment::Host for Guest {
+    fn get(&mut self, name: String) -> Result<Option<String>, EnvironmentError> {
+        Ok(self.variable(&name)?)
+    }
+
+    fn list(&mut self) -> Result<Vec<String>, EnvironmentError> {
+        Ok(self.variables()?)
+    }
+}
+
+impl From<Refusal> for DirectoryError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotPermitted => Self::NotPermitted,
+            Refusal::OverLimit | Refusal::Malformed(_) => Self::OverLimit,
+        }
+    }
+}
+
+impl From<Found> for AgentDescription {
+    fn from(found: Found) -> Self {
+        Self {
+            id: found.id.to_string(),
+            name: found.name.to_string(),
+            capabilities: found.capabilities,
+        }
+    }
+}
+
+impl directory::Host for Guest {
+    fn find(&mut self, capability: String) -> Result<Vec<AgentDescription>, DirectoryError> {
+        Ok(Guest::find(self, &capability)?.into_iter().map(Into::into).collect())
+    }
+}

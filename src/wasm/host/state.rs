@@ -1,0 +1,124 @@
+//! The agent's state, as a turn sees it: its own writes over what is committed.
+
+use std::collections::btree_map::Entry;
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use super::{Guest, Refusal};
+use crate::wasm::caps;
+
+/// How much state there is.
+#[derive(Clone, Copy)]
+pub(super) struct Extent {
+    /// Of all keys and values.
+    bytes: u64,
+    keys: usize,
+}
+
+impl Guest {
+    fn may_use_state(&self) -> Result<(), Refusal> {
+        if self.host.grants.state() {
+            Ok(())
+        } else {
+            Err(Refusal::NotPermitted)
+        }
+    }
+
+    /// The value as this turn sees it: its own writes over what is committed.
+    pub(in crate::wasm) fn get(&self, key: &str) -> Result<Option<Bytes>, Refusal> {
+        self.may_use_state()?;
+        Ok(match self.turn.effects.writes.get(key) {
+            Some(written) => written.clone(),
+            None => self.host.state.read().get(key).cloned(),
+        })
+    }
+
+    pub(in crate::wasm) fn set(&mut self, key: &str, value: &[u8]) -> Result<(), Refusal> {
+        self.may_use_state()?;
+        if key.len() > caps::KEY_BYTES {
+            return Err(Refusal::OverLimit);
+        }
+        let old = self.get(key)?.map(|old| entry(key, &old));
+        let before = self.extent();
+        let after = Extent {
+            bytes: before.bytes - old.unwrap_or(0) + entry(key, value),
+            keys: before.keys + usize::from(old.is_none()),
+        };
+        // State that is over a limit which was lowered may still shrink.
+        let too_long = after.bytes > self.state_limit && after.bytes > before.bytes;
+        let too_many = after.keys > self.key_limit && after.keys > before.keys;
+        if too_long || too_many {
+            return Err(Refusal::OverLimit);
+        }
+        self.room_for(key.len() + value.len())?;
+        self.overlay(key, Some(Bytes::copy_from_slice(value)));
+        self.turn.extent = Some(after);
+        Ok(())
+    }
+
+    /// Whether there was such a key.
+    pub(in crate::wasm) fn delete(&mut self, key: &str) -> Result<bool, Refusal> {
+        let Some(old) = self.get(key)? else {
+            return Ok(false);
+        };
+        let before = self.extent();
+        if self.host.state.read().contains_key(key) {
+            self.room_for(key.len())?;
+            self.overlay(key, None);
+        } else if let Some(Some(value)) = self.turn.effects.writes.remove(key) {
+            self.turn.write_bytes -= key.len() + value.len();
+        }
+        self.turn.extent = Some(Extent {
+            bytes: before.bytes - entry(key, &old),
+            keys: before.keys - 1,
+        });
+        Ok(true)
+    }
+
+    /// The keys that begin with `prefix`, in byte order.
+    pub(in crate::wasm) fn list(&self, prefix: &str) -> Result<Vec<String>, Refusal> {
+        self.may_use_state()?;
+        let writes = &self.turn.effects.writes;
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let state = self.host.state.read();
+        let committed = state
+            .range::<str, _>(from)
+            .map(|(key, _)| key)
+            .take_while(|key| key.starts_with(prefix));
+        let mut keys: Vec<String> = committed.filter(|key| !writes.contains_key(*key)).cloned().collect();
+        let written = writes
+            .range::<str, _>(from)
+            .take_while(|(key, _)| key.starts_with(prefix));
+        keys.extend(written.filter(|(_, value)| value.is_some()).map(|(key, _)| key.clone()));
+        keys.sort_unstable();
+        Ok(keys)
+    }
+
+    fn overlay(&mut self, key: &str, value: Option<Bytes>) {
+        let turn = &mut self.turn;
+        let size = |value: &Option<Bytes>| key.len() + value.as_ref().map_or(0, Bytes::len);
+        turn.write_bytes += size(&value);
+        match turn.effects.writes.entry(key.to_owned()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(value);
+            }
+            Entry::Occupied(mut occupied) => turn.write_bytes -= size(&occupied.insert(value)),
+        }
+    }
+
+    fn extent(&mut self) -> Extent {
+        let Self { host, turn, .. } = self;
+        *turn.extent.get_or_insert_with(|| {
+            let state = host.state.read();
+            Extent {
+                bytes: state.iter().map(|(key, value)| entry(key, value)).sum(),
+                keys: state.len(),
+            }
+        })
+    }
+}
+
+fn entry(key: &str, value: &[u8]) -> u64 {
+    u64::try_from(key.len() + value.len()).unwrap_or(u64::MAX)
+}
