@@ -5,10 +5,11 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
-use wasmtime::component::Component;
-use wasmtime::{InstancePre, Module};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::InstancePre;
 
+use super::code::Code;
+use super::compiler::{self, Compiler, Source};
 use super::component::AgentPre;
 use super::engine::{Engines, RuntimeConfig, Side};
 use super::host::Guest;
@@ -26,6 +27,7 @@ type Slot = Arc<tokio::sync::Mutex<Weak<Program>>>;
 /// The engines, and the programs that are compiled for them.
 pub struct Runtime {
     engines: Arc<Engines>,
+    compiler: Compiler,
     compiles: Arc<Semaphore>,
     programs: Mutex<HashMap<Key, Slot>>,
 }
@@ -49,6 +51,7 @@ impl Runtime {
     pub fn new(config: &RuntimeConfig) -> Result<Arc<Self>, Error> {
         Ok(Arc::new(Self {
             engines: Arc::new(Engines::new(config)?),
+            compiler: config.compiler.clone(),
             compiles: Arc::new(Semaphore::new(config.compiles.max(1))),
             programs: Mutex::default(),
         }))
@@ -76,23 +79,42 @@ impl Runtime {
         if let Some(program) = held.upgrade() {
             return Ok(program);
         }
-        let permit = Arc::clone(&self.compiles)
-            .acquire_owned()
-            .await
-            .map_err(Error::internal)?;
-        let engines = Arc::clone(&self.engines);
-        let compiled = tokio::task::spawn_blocking(move || {
-            // Held here, because a compilation goes on when whoever waited for it has gone.
-            let _permit = permit;
-            Program::compile(engines, digest, &module, metered)
-        });
-        let program = match compiled.await {
-            Ok(program) => Arc::new(program.map_err(Error::InvalidWasm)?),
-            // The parser or the compiler met what it did not expect. To the caller, that is a bad module.
-            Err(_) => return Err(Error::InvalidWasm(vec![refused("the compiler failed on it")])),
-        };
+        let program = Arc::new(self.make(digest, module, metered).await?);
         *held = Arc::downgrade(&program);
         Ok(program)
+    }
+
+    async fn make(&self, digest: Digest, module: Bytes, metered: bool) -> Result<Program, Error> {
+        let compiles = Arc::clone(&self.compiles);
+        // Held by each step that blocks, because it goes on when whoever waited for it has gone.
+        let permit = Arc::new(compiles.acquire_owned().await.map_err(Error::internal)?);
+        let size = module.len();
+        let (source, version) = blocking(&permit, move || prepare(module)).await?;
+        let component = source.component;
+        let engines = Arc::clone(&self.engines);
+        let code = match &self.compiler {
+            Compiler::InProcess => {
+                let compile = move || compiler::compile(&engines.side(metered).engine, &source);
+                blocking(&permit, move || compile().map_err(|finding| vec![finding])).await?
+            }
+            Compiler::Child { program, limits } => {
+                compiler::compile_in_child(program, *limits, engines.memory_reservation, metered, &source).await?
+            }
+        };
+        metrics::counter!("caxton_modules_compiled_total").increment(1);
+        let engines = Arc::clone(&self.engines);
+        let linked = blocking(&permit, move || {
+            let loaded = Loaded::link(&Code::fresh(code), component, engines.side(metered))?;
+            Ok(Program {
+                digest,
+                version,
+                size,
+                metered,
+                loaded,
+                engines,
+            })
+        });
+        linked.await
     }
 
     /// The program of these bytes, if it is compiled and in use.
@@ -134,44 +156,60 @@ impl Program {
     pub const fn is_component(&self) -> bool {
         matches!(self.loaded, Loaded::Component(_))
     }
+}
 
-    fn compile(engines: Arc<Engines>, digest: Digest, module: &[u8], metered: bool) -> Result<Self, Vec<Finding>> {
-        let inspected = validate::inspect(module)?;
-        let side = engines.side(metered);
-        let loaded = match inspected.kind {
-            Kind::Core => Module::from_binary(&side.engine, module)
-                .and_then(|module| side.core.instantiate_pre(&module))
-                .map(Loaded::Core)
-                .map_err(|error| vec![refused(&format!("{error:#}"))])?,
-            Kind::Component => component(side, module)?,
-            Kind::Embedded => {
-                let encoded = componentise(module)?;
-                validate::inspect(&encoded)?;
-                component(side, &encoded)?
-            }
-        };
-        Ok(Self {
-            digest,
-            version: inspected.version,
-            size: module.len(),
-            metered,
-            loaded,
-            engines,
-        })
+impl Loaded {
+    fn link(code: &Code, component: bool, side: &Side) -> Result<Self, Vec<Finding>> {
+        if component {
+            let component = code.component(&side.engine).map_err(unusable)?;
+            let linked = side.component.instantiate_pre(&component).and_then(AgentPre::new);
+            return linked.map(Self::Component).map_err(|error| {
+                vec![finding(
+                    "component-type",
+                    format!("{error:#}"),
+                    "the world caxton:agent/agent@1.0.0",
+                )]
+            });
+        }
+        let module = code.module(&side.engine).map_err(unusable)?;
+        side.core.instantiate_pre(&module).map(Self::Core).map_err(unusable)
     }
 }
 
-fn component(side: &Side, bytes: &[u8]) -> Result<Loaded, Vec<Finding>> {
-    Component::from_binary(&side.engine, bytes)
-        .and_then(|component| AgentPre::new(side.component.instantiate_pre(&component)?))
-        .map(Loaded::Component)
-        .map_err(|error| {
-            vec![finding(
-                "component-type",
-                format!("{error:#}"),
-                "the world caxton:agent/agent@1.0.0",
-            )]
-        })
+fn unusable(error: wasmtime::Error) -> Vec<Finding> {
+    vec![compiler::refused(&format!("{error:#}"))]
+}
+
+/// Does a part of a compilation off the async threads.
+async fn blocking<T: Send + 'static>(
+    permit: &Arc<OwnedSemaphorePermit>,
+    work: impl FnOnce() -> Result<T, Vec<Finding>> + Send + 'static,
+) -> Result<T, Error> {
+    let permit = Arc::clone(permit);
+    let worked = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        work()
+    });
+    match worked.await {
+        Ok(worked) => worked.map_err(Error::InvalidWasm),
+        // The parser or the compiler met what it did not expect. To the caller, that is a bad module.
+        Err(_) => Err(Error::InvalidWasm(vec![compiler::refused("the compiler failed on it")])),
+    }
+}
+
+/// What the compiler is given, and the version that the module says it has.
+fn prepare(module: Bytes) -> Result<(Source, Option<semver::Version>), Vec<Finding>> {
+    let inspected = validate::inspect(&module)?;
+    let (bytes, component) = match inspected.kind {
+        Kind::Core => (module, false),
+        Kind::Component => (module, true),
+        Kind::Embedded => {
+            let encoded = componentise(&module)?;
+            validate::inspect(&encoded)?;
+            (encoded.into(), true)
+        }
+    };
+    Ok((Source { bytes, component }, inspected.version))
 }
 
 /// Makes a component of a core module that has its interfaces in a section, as wit-bindgen's have.
@@ -186,8 +224,4 @@ fn componentise(module: &[u8]) -> Result<Vec<u8>, Vec<Finding>> {
                 "a module that wit-component can make a component of",
             )]
         })
-}
-
-fn refused(why: &str) -> Finding {
-    finding("compile", why, "a module that wasmtime can compile and link")
 }
