@@ -1,12 +1,12 @@
-//! `[wasm]`: how modules are compiled.
+//! `[wasm]`: how modules are compiled, and kept compiled.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 use crate::quantity::{ByteSize, Span};
-use crate::wasm::{CompileLimits, Compiler, RuntimeConfig};
+use crate::wasm::{CacheFolder, CompileLimits, Compiler, RuntimeConfig};
 
 /// A module whose compilation passes a limit is refused with `INVALID_WASM`, which names the limit; other deploys go on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub struct Guests {
     pub compile_time: Span,
     /// Address space of the process that compiles one module.
     pub compile_memory: ByteSize,
+    /// Bytes of compiled modules that are kept in the data folder (`compiled/`). 0: none is, and each start compiles again.
+    pub cache: ByteSize,
     /// The program that compiles, in a process for each module: an absolute path of `caxton`, which the command line gives.
     /// None: modules are compiled in this process, and the two limits above do not hold.
     #[serde(skip)]
@@ -27,6 +29,7 @@ pub struct Guests {
 impl Guests {
     pub const DEFAULT_COMPILE_TIME: &str = "120s";
     pub const DEFAULT_COMPILE_MEMORY: &str = "2GiB";
+    pub const DEFAULT_CACHE: &str = "1GiB";
     /// With less, the compiler's process would not even start.
     pub const LEAST_COMPILE_MEMORY: u64 = 512 << 20;
 
@@ -42,8 +45,12 @@ impl Guests {
         Ok(())
     }
 
-    /// The guests' side as this section has it.
-    pub fn runtime(&self) -> RuntimeConfig {
+    /// The guests' side as this section has it, in a node with this data folder.
+    pub fn runtime(&self, data_dir: &Path) -> RuntimeConfig {
+        let cache = CacheFolder {
+            dir: data_dir.join("compiled"),
+            bytes: self.cache.bytes(),
+        };
         let default = RuntimeConfig::default();
         RuntimeConfig {
             compiles: match self.compiles {
@@ -60,6 +67,7 @@ impl Guests {
                         memory: self.compile_memory.bytes(),
                     },
                 }),
+            cache: (cache.bytes > 0).then_some(cache),
             ..default
         }
     }
@@ -72,6 +80,7 @@ impl Default for Guests {
             compiles: 0,
             compile_time: Span::parse(Self::DEFAULT_COMPILE_TIME).expect(WELL_FORMED),
             compile_memory: ByteSize::parse(Self::DEFAULT_COMPILE_MEMORY).expect(WELL_FORMED),
+            cache: ByteSize::parse(Self::DEFAULT_CACHE).expect(WELL_FORMED),
             compiler: None,
         }
     }

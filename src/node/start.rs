@@ -135,7 +135,7 @@ impl Opened {
             spawns: Arc::default(),
             recoveries: Arc::default(),
         });
-        let runtime = Runtime::new(&config.wasm.runtime())?;
+        let runtime = Runtime::new(&config.wasm.runtime(&dir))?;
         let fanout = Fanout::default();
         let system = measure::system()?;
         let intensity = Intensity::new(10, Duration::from_secs(60));

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{Config, Engine, Linker, Store, UpdateDeadline};
 
+use super::cache::CacheFolder;
 use super::compiler::Compiler;
 use super::host::Guest;
 use super::{Budget, caps, component, core_abi};
@@ -46,6 +47,8 @@ pub struct RuntimeConfig {
     /// Modules that compile at one time.
     pub compiles: usize,
     pub compiler: Compiler,
+    /// None: nothing is kept, and each start compiles what it needs.
+    pub cache: Option<CacheFolder>,
     /// What a module's start function may use.
     pub start: Budget,
     /// Address space of each memory. The default of 4 GiB is what a 32-bit memory can reach, so that bounds checks fall to
@@ -62,6 +65,7 @@ impl Default for RuntimeConfig {
             slow_lanes: (cores / 2).max(1),
             compiles: if cores > 2 { 2 } else { 1 },
             compiler: Compiler::InProcess,
+            cache: None,
             start: Budget {
                 fuel: Some(10_000_000_000),
                 deadline: Duration::from_secs(5),

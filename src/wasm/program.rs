@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::InstancePre;
 
+use super::cache::{Cache, Key};
 use super::code::Code;
 use super::compiler::{self, Compiler, Source};
 use super::component::AgentPre;
@@ -20,7 +21,7 @@ use crate::id::Digest;
 /// From this size on, a digest is taken off the async threads.
 const LARGE: usize = 256 << 10;
 
-type Key = (Digest, bool);
+type ProgramKey = (Digest, bool);
 /// Locked while its program compiles, so that whoever else wants the same waits for it.
 type Slot = Arc<tokio::sync::Mutex<Weak<Program>>>;
 
@@ -28,8 +29,9 @@ type Slot = Arc<tokio::sync::Mutex<Weak<Program>>>;
 pub struct Runtime {
     engines: Arc<Engines>,
     compiler: Compiler,
+    cache: Option<Arc<Cache>>,
     compiles: Arc<Semaphore>,
-    programs: Mutex<HashMap<Key, Slot>>,
+    programs: Mutex<HashMap<ProgramKey, Slot>>,
 }
 
 /// A module or component, checked, compiled and linked.
@@ -40,7 +42,11 @@ pub struct Program {
     pub(super) metered: bool,
     pub(super) loaded: Loaded,
     pub(super) engines: Arc<Engines>,
+    _lease: Lease,
 }
+
+/// Keeps the code of a program on the disk while it is in use.
+type Lease = Option<Arc<()>>;
 
 pub(super) enum Loaded {
     Core(InstancePre<Guest>),
@@ -52,6 +58,7 @@ impl Runtime {
         Ok(Arc::new(Self {
             engines: Arc::new(Engines::new(config)?),
             compiler: config.compiler.clone(),
+            cache: config.cache.as_ref().map(Cache::open).transpose()?.map(Arc::new),
             compiles: Arc::new(Semaphore::new(config.compiles.max(1))),
             programs: Mutex::default(),
         }))
@@ -91,30 +98,69 @@ impl Runtime {
         let size = module.len();
         let (source, version) = blocking(&permit, move || prepare(module)).await?;
         let component = source.component;
+        let key = Key::of(digest, &self.engines.side(metered).engine);
+        let engines = Arc::clone(&self.engines);
+        let link = move |code: &Code| Loaded::link(code, component, engines.side(metered));
+        let (loaded, lease) = match self.load(&permit, key, link.clone()).await? {
+            Some(loaded) => loaded,
+            None => {
+                let code = self.code(&permit, source, metered).await?;
+                let cache = self.cache.clone();
+                blocking(&permit, move || keep_and_link(cache.as_deref(), key, code, &link)).await?
+            }
+        };
+        Ok(Program {
+            digest,
+            version,
+            size,
+            metered,
+            loaded,
+            engines: Arc::clone(&self.engines),
+            _lease: lease,
+        })
+    }
+
+    /// From the cache, if it is there.
+    async fn load(
+        &self,
+        permit: &Arc<OwnedSemaphorePermit>,
+        key: Key,
+        link: impl Fn(&Code) -> Result<Loaded, Vec<Finding>> + Send + 'static,
+    ) -> Result<Option<(Loaded, Lease)>, Error> {
+        let Some(cache) = self.cache.clone() else {
+            return Ok(None);
+        };
+        let load = move || {
+            let kept = cache.get(key)?;
+            match link(&Code::kept(&kept)) {
+                Ok(loaded) => Some((loaded, Some(kept.lease))),
+                Err(findings) => {
+                    tracing::warn!(file = %kept.path.display(), ?findings, "a compiled module cannot be used and is compiled again");
+                    cache.remove(key);
+                    None
+                }
+            }
+        };
+        let loaded = blocking(permit, move || Ok(load())).await?;
+        if loaded.is_some() {
+            metrics::counter!("caxton_modules_loaded_total").increment(1);
+        }
+        Ok(loaded)
+    }
+
+    async fn code(&self, permit: &Arc<OwnedSemaphorePermit>, source: Source, metered: bool) -> Result<Vec<u8>, Error> {
         let engines = Arc::clone(&self.engines);
         let code = match &self.compiler {
             Compiler::InProcess => {
                 let compile = move || compiler::compile(&engines.side(metered).engine, &source);
-                blocking(&permit, move || compile().map_err(|finding| vec![finding])).await?
+                blocking(permit, move || compile().map_err(|finding| vec![finding])).await?
             }
             Compiler::Child { program, limits } => {
                 compiler::compile_in_child(program, *limits, engines.memory_reservation, metered, &source).await?
             }
         };
         metrics::counter!("caxton_modules_compiled_total").increment(1);
-        let engines = Arc::clone(&self.engines);
-        let linked = blocking(&permit, move || {
-            let loaded = Loaded::link(&Code::fresh(code), component, engines.side(metered))?;
-            Ok(Program {
-                digest,
-                version,
-                size,
-                metered,
-                loaded,
-                engines,
-            })
-        });
-        linked.await
+        Ok(code)
     }
 
     /// The program of these bytes, if it is compiled and in use.
@@ -123,7 +169,7 @@ impl Runtime {
         slot.try_lock().ok()?.upgrade()
     }
 
-    fn slot(&self, key: Key) -> Slot {
+    fn slot(&self, key: ProgramKey) -> Slot {
         let mut programs = self.programs.lock();
         // Nothing tells this cache that a program has gone, so it looks when it is asked anyway.
         programs.retain(|other, slot| {
@@ -174,6 +220,38 @@ impl Loaded {
         let module = code.module(&side.engine).map_err(unusable)?;
         side.core.instantiate_pre(&module).map(Self::Core).map_err(unusable)
     }
+}
+
+/// Links code that was just compiled, from the cache if that takes it.
+fn keep_and_link(
+    cache: Option<&Cache>,
+    key: Key,
+    code: Vec<u8>,
+    link: &impl Fn(&Code) -> Result<Loaded, Vec<Finding>>,
+) -> Result<(Loaded, Lease), Vec<Finding>> {
+    let kept = match cache.map(|cache| (cache, cache.put(key, &code))) {
+        Some((cache, Ok(Some(kept)))) => Some((cache, kept)),
+        Some((_, Ok(None))) => {
+            tracing::info!(
+                bytes = code.len(),
+                "a compiled module finds no room in wasm.cache and is not kept"
+            );
+            None
+        }
+        Some((_, Err(error))) => {
+            tracing::warn!(%error, "a compiled module is not kept");
+            None
+        }
+        None => None,
+    };
+    let Some((cache, kept)) = kept else {
+        return link(&Code::fresh(code)).map(|loaded| (loaded, None));
+    };
+    let linked = link(&Code::kept(&kept));
+    if linked.is_err() {
+        cache.remove(key);
+    }
+    linked.map(|loaded| (loaded, Some(kept.lease)))
 }
 
 fn unusable(error: wasmtime::Error) -> Vec<Finding> {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{TestNode, until};
 
 /// An agent that does nothing but takes long to compile: so many functions.
-fn slow(functions: usize) -> Vec<u8> {
+pub(crate) fn slow(functions: usize) -> Vec<u8> {
     let one = "(func (param i32 i32) (result i32) (local i32 i32 i32) (loop $l (local.set 2 (i32.mul (local.get 0) (i32.xor \
                (local.get 1) (i32.rotl (local.get 3) (local.get 2))))) (local.set 3 (i32.div_u (local.get 2) (i32.add (local.get 4) \
                (i32.const 7)))) (if (i32.lt_u (local.get 3) (i32.const 9)) (then (local.set 4 (i32.popcnt (local.get 2))) (br $l)))) \

@@ -10,6 +10,7 @@ mod harness;
 mod ledger;
 mod socket;
 
+mod caching;
 mod compiling;
 mod crash;
 mod crash_test;
