@@ -39,6 +39,9 @@ enum Command {
     ///
     /// Reads every frame of the log, every module and the projections. Without --rebuild or --salvage nothing is changed.
     Doctor(DoctorArgs),
+    /// Compile one module for the server that started this process.
+    #[command(name = crate::wasm::compiler::SUBCOMMAND, hide = true)]
+    CompileModule { job: String },
     /// Play a story on a server of its own: a buyer, three sellers, a crash, a deal.
     Demo(DemoArgs),
 }
@@ -124,9 +127,21 @@ impl ServeArgs {
     }
 }
 
+/// This program, to be run again. On Linux even when the file at its path was replaced meanwhile, so that both are of one version.
+fn this_program() -> std::io::Result<PathBuf> {
+    if cfg!(target_os = "linux") {
+        return Ok(PathBuf::from("/proc/self/exe"));
+    }
+    std::env::current_exe()
+}
+
 /// Runs the program and says how it ended: 0 well, 1 badly, 2 called wrongly.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let command = Cli::parse().command;
+    // Before there are threads: they cost the memory that this one may use.
+    if let Command::CompileModule { job } = command {
+        return crate::wasm::compiler::run(&job);
+    }
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     // A thread on which guests cannot run must fail now and not in a turn.
     builder
@@ -139,7 +154,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = match cli.command {
+    let result = match command {
         Command::Serve(args) => match args.into_config() {
             Ok((config, addr_file)) => runtime.block_on(serve::serve(config, addr_file)),
             Err(error) => Err(error.into()),
@@ -148,6 +163,7 @@ pub fn main() -> ExitCode {
         Command::Restore(args) => backup::restore(&args.from, &args.data_dir),
         Command::Doctor(args) => doctor::doctor(&args.data_dir, args.rebuild, args.salvage),
         Command::Demo(args) => runtime.block_on(demo::demo(args.listen, args.keep)),
+        Command::CompileModule { .. } => unreachable!("it was done above"),
     };
     // Blocking work that is still going on (a compilation) is not waited for: nothing durable hangs on it.
     runtime.shutdown_background();

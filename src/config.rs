@@ -13,8 +13,10 @@ use crate::agent::spec::Ceilings;
 use crate::message::Durability;
 use crate::quantity::{ByteSize, Span};
 
+mod guests;
 mod retention;
 
+pub use guests::Guests;
 pub use retention::{AtMost, Retention};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,6 +34,8 @@ pub struct Config {
     /// Supervision groups and agents to be there at start (a TOML file).
     pub tree: Option<PathBuf>,
     pub limits: Limits,
+    /// How modules are compiled, and kept compiled.
+    pub wasm: Guests,
     /// How much of the log is kept.
     pub retention: Retention,
     /// The most that any agent may ask for.
@@ -69,6 +73,7 @@ impl Default for Config {
             partitions: 64,
             tree: None,
             limits: Limits::default(),
+            wasm: Guests::default(),
             retention: Retention::default(),
             ceilings: Ceilings::default(),
             shutdown: Span(std::time::Duration::from_secs(10)),
@@ -134,6 +139,7 @@ impl Config {
             let least = Retention::SMALLEST_SEGMENT;
             return invalid("retention.segment", format!("must be at least {least} bytes"));
         }
+        self.wasm.check()?;
         if self.limits.rest_workers == 0 {
             return invalid("limits.rest_workers", "must be at least 1".to_owned());
         }

@@ -189,6 +189,17 @@ impl Digest {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// Of all that is left in `from`.
+    pub fn read(mut from: impl std::io::Read) -> std::io::Result<Self> {
+        let (mut hasher, mut piece) = (Sha256::new(), vec![0; 64 << 10]);
+        loop {
+            match from.read(&mut piece)? {
+                0 => return Ok(Self(hasher.finalize().into())),
+                read => hasher.update(&piece[..read]),
+            }
+        }
+    }
 }
 
 impl fmt::Display for Digest {

@@ -55,6 +55,8 @@ fn describe() {
     describe_gauge!("caxton_agents", "Agents by lifecycle state");
     describe_gauge!("caxton_mailbox_messages", "Messages queued or in hand, all agents");
     describe_counter!("caxton_journal_batches_total", "Batches made durable");
+    describe_counter!("caxton_modules_compiled_total", "Modules compiled");
+    describe_counter!("caxton_modules_loaded_total", "Modules loaded compiled, from the disk");
     describe_gauge!(
         "caxton_disk_free_bytes",
         Unit::Bytes,

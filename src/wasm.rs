@@ -12,6 +12,9 @@
 //! - Memory is capped over all memories and tables of an instance; what the host keeps for a turn has caps of its own.
 //! - No bytes that are offered as a module panic; what is wrong with them is told in full.
 
+mod cache;
+mod code;
+pub mod compiler;
 mod component;
 mod core_abi;
 mod crash;
@@ -36,6 +39,8 @@ use crate::id::{AgentId, AgentName};
 use crate::message::Draft;
 use crate::timer::{TimerChange, Timers};
 
+pub use cache::CacheFolder;
+pub use compiler::{CompileLimits, Compiler};
 pub use engine::RuntimeConfig;
 pub use instance::Instance;
 pub use program::{Program, Runtime};

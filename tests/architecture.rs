@@ -74,6 +74,10 @@ const UNSUPERVISED: &[(&str, &str)] = &[
         "the epoch's clock is a thread of the engine, and ends with it",
     ),
     (
+        "wasm/compiler.rs",
+        "a module is compiled by a process that ends with its future, and that process watches for its parent on a thread",
+    ),
+    (
         "server.rs",
         "an accept loop runs beside its actor, which owns the task, stops it and waits for it",
     ),
@@ -86,6 +90,9 @@ const UNSUPERVISED: &[(&str, &str)] = &[
         "the tailing reader is a thread of its own, and ends with the journal",
     ),
 ];
+
+/// The one file with unsafe code, which says why each piece is sound.
+const UNSAFE: &str = "wasm/code.rs";
 
 const LONGEST: usize = 450;
 
@@ -307,7 +314,7 @@ fn files_are_short() {
 }
 
 #[test]
-fn nothing_is_unsafe() {
+fn only_one_file_is_unsafe() {
     let files = sources();
     let is = |file: &&File| {
         file.code
@@ -317,12 +324,12 @@ fn nothing_is_unsafe() {
     none(
         &files
             .iter()
-            .filter(is)
+            .filter(|file| file.path != UNSAFE && is(file))
             .map(|file| format!("{} has unsafe code", file.path))
             .collect::<Vec<_>>(),
     );
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
-    assert!(manifest.contains("unsafe_code = \"forbid\""));
+    assert!(manifest.contains("unsafe_code = \"deny\""));
 }
 
 #[test]

@@ -27,12 +27,13 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 pub(super) async fn demo(listen: SocketAddr, keep: bool) -> Result<(), Failed> {
     crate::telemetry::log_at("error");
     let folder = tempfile::Builder::new().prefix("caxton-demo-").tempdir()?;
-    let config = Config {
+    let mut config = Config {
         data_dir: folder.path().to_owned(),
         listen,
         grpc_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         ..Config::default()
     };
+    config.wasm.compiler = Some(super::this_program()?);
     let server = Server::start(config).await?;
     let base = format!("http://{}", server.addresses().rest);
     println!("A server of its own: {base}, data in {}\n", folder.path().display());

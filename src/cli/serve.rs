@@ -10,11 +10,12 @@ use crate::journal::JournalError;
 use crate::node::StartError;
 use crate::server::Server;
 
-pub(super) async fn serve(config: Config, addr_file: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
+pub(super) async fn serve(mut config: Config, addr_file: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     crate::telemetry::log(config.log_json);
     // Before anything listens: a signal that comes early must not end the process half started.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    config.wasm.compiler = Some(super::this_program()?);
     let data_dir = config.data_dir.clone();
     let server = Server::start(config)
         .await

@@ -24,7 +24,7 @@ use crate::journal::{Journal, JournalError};
 use crate::message::Durability;
 use crate::router::{Restore, Shared, Waiters};
 use crate::telemetry::{Recoveries, Turns};
-use crate::wasm::{Runtime, RuntimeConfig};
+use crate::wasm::Runtime;
 
 /// KiB of content of clients' messages that may be on their way to the journal.
 const SEND_KIB: usize = 256 << 10;
@@ -136,7 +136,7 @@ impl Opened {
             spawns: Arc::default(),
             recoveries: Arc::default(),
         });
-        let runtime = Runtime::new(&RuntimeConfig::default())?;
+        let runtime = Runtime::new(&config.wasm.runtime(&dir))?;
         let fanout = Fanout::default();
         let system = measure::system()?;
         let intensity = Intensity::new(10, Duration::from_secs(60));

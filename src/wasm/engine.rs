@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{Config, Engine, Linker, Store, UpdateDeadline};
 
+use super::cache::CacheFolder;
+use super::compiler::Compiler;
 use super::host::Guest;
 use super::{Budget, caps, component, core_abi};
 use crate::error::Error;
@@ -44,6 +46,9 @@ pub struct RuntimeConfig {
     pub slow_lanes: usize,
     /// Modules that compile at one time.
     pub compiles: usize,
+    pub compiler: Compiler,
+    /// None: nothing is kept, and each start compiles what it needs.
+    pub cache: Option<CacheFolder>,
     /// What a module's start function may use.
     pub start: Budget,
     /// Address space of each memory. The default of 4 GiB is what a 32-bit memory can reach, so that bounds checks fall to
@@ -59,6 +64,8 @@ impl Default for RuntimeConfig {
             instances: room_for_instances(),
             slow_lanes: (cores / 2).max(1),
             compiles: if cores > 2 { 2 } else { 1 },
+            compiler: Compiler::InProcess,
+            cache: None,
             start: Budget {
                 fuel: Some(10_000_000_000),
                 deadline: Duration::from_secs(5),
@@ -85,7 +92,7 @@ pub(super) struct Side {
 
 impl Side {
     fn new(config: &RuntimeConfig, metered: bool) -> wasmtime::Result<Self> {
-        let engine = Engine::new(&settings(config, metered))?;
+        let engine = Engine::new(&settings(config.memory_reservation, metered))?;
         Ok(Self {
             core: core_abi::linker(&engine)?,
             component: component::linker(&engine)?,
@@ -100,6 +107,7 @@ pub(super) struct Engines {
     plain: Side,
     pub(super) slow_lane: Arc<Semaphore>,
     pub(super) start: Budget,
+    pub(super) memory_reservation: u64,
     /// One permit for each instance.
     instances: Arc<Semaphore>,
     limit: usize,
@@ -118,6 +126,7 @@ impl Engines {
             plain,
             slow_lane: Arc::new(Semaphore::new(config.slow_lanes.max(1))),
             start: config.start,
+            memory_reservation: config.memory_reservation,
             instances: Arc::new(Semaphore::new(config.instances.min(Semaphore::MAX_PERMITS))),
             limit: config.instances,
             _ticker: ticker,
@@ -135,7 +144,7 @@ impl Engines {
 }
 
 /// What is refused here is refused by [`super::validate`] first, with a finding: keep the two alike.
-fn settings(config: &RuntimeConfig, metered: bool) -> Config {
+pub(super) fn settings(memory_reservation: u64, metered: bool) -> Config {
     let mut settings = Config::new();
     settings
         .consume_fuel(metered)
@@ -143,7 +152,7 @@ fn settings(config: &RuntimeConfig, metered: bool) -> Config {
         .async_stack_size(STACK)
         .max_wasm_stack(GUEST_STACK)
         .memory_init_cow(true)
-        .memory_reservation(config.memory_reservation)
+        .memory_reservation(memory_reservation)
         .wasm_backtrace_max_frames(NonZeroUsize::new(caps::BACKTRACE_FRAMES))
         // Nothing here calls a guest concurrently with itself.
         .concurrency_support(false)

@@ -124,6 +124,7 @@
 //! # });
 //! ```
 #![doc = include_str!("rules.md")]
+#![forbid(unsafe_code)]
 
 mod actor;
 mod backoff;

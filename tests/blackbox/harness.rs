@@ -184,6 +184,21 @@ impl TestNode {
         status
     }
 
+    /// The processes that compile modules for the server now.
+    pub(crate) fn compilers(&self) -> Vec<u32> {
+        let children = format!("/proc/{0}/task", self.process.id());
+        let tasks = fs::read_dir(children).into_iter().flatten().flatten();
+        let children = tasks.flat_map(|task| {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            children.split_whitespace().flat_map(str::parse).collect::<Vec<u32>>()
+        });
+        let compiles = |child: &u32| {
+            let line = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            line.windows(15).any(|word| word == b"compile-module\0")
+        };
+        children.filter(compiles).collect()
+    }
+
     /// Memory that the process has in RAM, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();

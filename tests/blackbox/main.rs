@@ -10,6 +10,8 @@ mod harness;
 mod ledger;
 mod socket;
 
+mod caching;
+mod compiling;
 mod crash;
 mod crash_test;
 mod demo;

@@ -1,0 +1,374 @@
+//! Machine code of modules, kept on the disk, so that the same bytes are compiled once and not at every start. Never needed:
+//! what is lost or damaged is compiled again.
+//!
+//! ```text
+//! <dir>/<sha256 of the module>-<engine>-<sha256 of the code>.code
+//! ```
+//!
+//! The folder is its user's alone, for what is in it is run. Each entry is whole or not there: it is written under another name,
+//! and read against the digest in its own. Nothing is synced: after a power cut the digest tells.
+
+use std::collections::HashMap;
+use std::fs::{self, File, Permissions};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use rustix::fs::{Mode, OFlags};
+use sha2::{Digest as _, Sha256};
+use wasmtime::Engine;
+
+use crate::error::Error;
+use crate::id::Digest;
+
+const SUFFIX: &str = ".code";
+/// How the names of files begin that are being written.
+const UNFINISHED: &str = ".new-";
+
+/// Where compiled modules are kept.
+#[derive(Clone, Debug)]
+pub struct CacheFolder {
+    /// Made if it is missing; the folder that it is in is there.
+    pub dir: PathBuf,
+    /// Bytes of all code together. To make room, the code goes that was not loaded for longest; that of programs in use stays.
+    /// What finds no room is not kept.
+    pub bytes: u64,
+}
+
+/// What code is for: a module, and an engine's version, settings and processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    module: Digest,
+    engine: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    code: Digest,
+    bytes: u64,
+    used: SystemTime,
+    lease: Weak<()>,
+}
+
+/// Code that is on the disk, checked, and stays there while this is.
+pub(super) struct Kept {
+    pub(super) path: PathBuf,
+    pub(super) lease: Arc<()>,
+}
+
+pub(super) struct Cache {
+    dir: PathBuf,
+    limit: u64,
+    entries: Mutex<HashMap<Key, Entry>>,
+}
+
+impl Key {
+    pub(super) fn of(module: Digest, engine: &Engine) -> Self {
+        let mut hasher = Fingerprint(Sha256::new());
+        env!("CARGO_PKG_VERSION").hash(&mut hasher);
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        Self {
+            module,
+            engine: hasher.finish(),
+        }
+    }
+
+    fn file(&self, code: Digest) -> String {
+        format!("{}-{:016x}-{}{SUFFIX}", hex(self.module), self.engine, hex(code))
+    }
+
+    /// What a file's name says it is.
+    fn parse(name: &str) -> Option<(Self, Digest)> {
+        let mut parts = name.strip_suffix(SUFFIX)?.split('-');
+        let digest = |part: Option<&str>| format!("sha256:{}", part?).parse().ok();
+        let module = digest(parts.next())?;
+        let engine = u64::from_str_radix(parts.next()?, 16).ok()?;
+        let code = digest(parts.next())?;
+        Some((Self { module, engine }, code))
+    }
+}
+
+fn hex(digest: Digest) -> String {
+    digest.to_string().trim_start_matches("sha256:").to_owned()
+}
+
+/// A hash that is the same in every start of every build.
+struct Fingerprint(Sha256);
+
+impl Hasher for Fingerprint {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        let hash = self.0.clone().finalize();
+        hash.iter().take(8).fold(0, |all, byte| all << 8 | u64::from(*byte))
+    }
+}
+
+impl Cache {
+    /// Opens the folder, or makes it. One that others could write is emptied first: nobody knows who wrote what is in it.
+    pub(super) fn open(folder: &CacheFolder) -> Result<Self, Error> {
+        let dir = folder.dir.clone();
+        let wrong = |what: String| Error::Conflict(format!("the folder of compiled modules {}: {what}", dir.display()));
+        let io = |error: io::Error| wrong(error.to_string());
+        match fs::DirBuilder::new().mode(0o700).create(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io(error)),
+            _ => {}
+        }
+        let is = fs::symlink_metadata(&dir).map_err(io)?;
+        if !is.is_dir() || is.uid() != rustix::process::geteuid().as_raw() {
+            let mend = "it must be a folder of the user that runs the server, who runs what is in it; remove it";
+            return Err(wrong(mend.to_owned()));
+        }
+        let trusted = is.mode() & 0o022 == 0;
+        fs::set_permissions(&dir, Permissions::from_mode(0o700)).map_err(io)?;
+        if !trusted {
+            tracing::warn!(dir = %dir.display(), "others could write the folder of compiled modules: it is emptied");
+        }
+        let mut entries = HashMap::new();
+        for file in fs::read_dir(&dir).map_err(io)? {
+            let file = file.map_err(io)?;
+            let name = file.file_name();
+            let name = name.to_string_lossy();
+            let known = Key::parse(&name);
+            if name.starts_with(UNFINISHED) || (known.is_some() && !trusted) {
+                fs::remove_file(file.path()).map_err(io)?;
+            } else if let Some((key, code)) = known {
+                let is = file.metadata().map_err(io)?;
+                let entry = Entry {
+                    code,
+                    bytes: is.len(),
+                    used: is.modified().map_err(io)?,
+                    lease: Weak::new(),
+                };
+                // Two for one key: a damaged one was replaced and could not be removed.
+                if let Some(other) = entries.insert(key, entry) {
+                    let _ = fs::remove_file(dir.join(key.file(other.code)));
+                }
+            }
+        }
+        let cache = Self {
+            dir,
+            limit: folder.bytes,
+            entries: entries.into(),
+        };
+        cache.make_room(&mut cache.entries.lock(), 0);
+        Ok(cache)
+    }
+
+    /// The code for `key`, if it is there and what it was when it was put.
+    pub(super) fn get(&self, key: Key) -> Option<Kept> {
+        let lease = Arc::new(());
+        let code = {
+            let mut entries = self.entries.lock();
+            let entry = entries.get_mut(&key)?;
+            entry.used = SystemTime::now();
+            entry.lease = Arc::downgrade(&lease);
+            entry.code
+        };
+        let path = self.dir.join(key.file(code));
+        match check(&path, code) {
+            Ok(()) => Some(Kept { path, lease }),
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "a compiled module is damaged and is compiled again");
+                self.remove(key);
+                None
+            }
+        }
+    }
+
+    /// Keeps `code`, if there is room. None: there is none.
+    pub(super) fn put(&self, key: Key, code: &[u8]) -> io::Result<Option<Kept>> {
+        let (digest, bytes) = (Digest::of(code), code.len() as u64);
+        let lease = Arc::new(());
+        {
+            let mut entries = self.entries.lock();
+            if !self.make_room(&mut entries, bytes) {
+                return Ok(None);
+            }
+            let entry = Entry {
+                code: digest,
+                bytes,
+                used: SystemTime::now(),
+                lease: Arc::downgrade(&lease),
+            };
+            entries.insert(key, entry);
+        }
+        let path = self.dir.join(key.file(digest));
+        let write = || {
+            let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.dir)?;
+            file.write_all(code)?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        let written: io::Result<()> = write();
+        if written.is_err() {
+            self.entries.lock().remove(&key);
+        }
+        written.map(|()| Some(Kept { path, lease }))
+    }
+
+    pub(super) fn remove(&self, key: Key) {
+        if let Some(entry) = self.entries.lock().remove(&key) {
+            self.delete(key, &entry);
+        }
+    }
+
+    fn delete(&self, key: Key, entry: &Entry) {
+        let path = self.dir.join(key.file(entry.code));
+        if let Err(error) = fs::remove_file(&path) {
+            // It is known no more, and the next start finds it again.
+            tracing::warn!(file = %path.display(), %error, "a compiled module is not removed");
+        }
+    }
+
+    /// Removes what was not used for longest until `bytes` more fit. False: they do not, and what could go has gone.
+    fn make_room(&self, entries: &mut HashMap<Key, Entry>, bytes: u64) -> bool {
+        if bytes > self.limit {
+            return false;
+        }
+        let mut total: u64 = entries.values().map(|entry| entry.bytes).sum();
+        while total.saturating_add(bytes) > self.limit {
+            let idle = entries.iter().filter(|(_, entry)| entry.lease.strong_count() == 0);
+            let Some(oldest) = idle.min_by_key(|(_, entry)| entry.used).map(|(key, _)| *key) else {
+                return false;
+            };
+            if let Some(entry) = entries.remove(&oldest) {
+                self.delete(oldest, &entry);
+                total -= entry.bytes;
+            }
+        }
+        true
+    }
+}
+
+/// Whether the file has the content that its name says, and is ours.
+fn check(path: &Path, code: Digest) -> io::Result<()> {
+    let file: File = rustix::fs::open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?.into();
+    let is = file.metadata()?;
+    if !is.is_file() || is.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other("it is no file of this user"));
+    }
+    if Digest::read(&file)? != code {
+        return Err(io::Error::other("its content is not what its name says"));
+    }
+    // The next start knows by this what was used last.
+    file.set_modified(SystemTime::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(module: u8) -> Key {
+        Key {
+            module: Digest::of(&[module]),
+            engine: 7,
+        }
+    }
+
+    fn open(dir: &Path, bytes: u64) -> Cache {
+        let dir = dir.join("compiled");
+        Cache::open(&CacheFolder { dir, bytes }).unwrap()
+    }
+
+    fn put(cache: &Cache, module: u8, code: &[u8]) -> Kept {
+        cache.put(key(module), code).unwrap().unwrap()
+    }
+
+    fn files(dir: &Path) -> usize {
+        fs::read_dir(dir.join("compiled")).unwrap().count()
+    }
+
+    #[test]
+    fn what_was_put_is_there_in_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = put(&open(dir.path(), 100), 1, b"code").path;
+        fs::write(dir.path().join("compiled/.new-x1"), "half").unwrap();
+        let cache = open(dir.path(), 100);
+        assert_eq!(files(dir.path()), 1, "a file that was being written is gone");
+        assert_eq!(cache.get(key(1)).unwrap().path, path);
+        assert_eq!(fs::read(path).unwrap(), b"code");
+        assert!(cache.get(key(2)).is_none());
+        assert!(cache.get(Key { engine: 8, ..key(1) }).is_none(), "another engine's");
+    }
+
+    #[test]
+    fn damage_is_found_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        for damage in [&b"cude"[..], b"cod", b""] {
+            let cache = open(dir.path(), 100);
+            let path = put(&cache, 1, b"code").path;
+            fs::write(&path, damage).unwrap();
+            assert!(cache.get(key(1)).is_none());
+            assert!(!path.exists());
+            put(&cache, 1, b"code");
+            assert!(cache.get(key(1)).is_some());
+        }
+    }
+
+    #[test]
+    fn room_is_made_by_what_was_not_loaded_for_longest_and_is_not_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = open(dir.path(), 30);
+        let in_use = put(&cache, 1, &[0; 10]);
+        drop(put(&cache, 2, &[0; 10]));
+        drop(put(&cache, 3, &[0; 10]));
+        drop(cache.get(key(2)).unwrap());
+        drop(put(&cache, 4, &[0; 10]));
+        let there = |module| cache.get(key(module)).is_some();
+        assert!(cache.get(key(3)).is_none() && there(2) && there(4) && in_use.path.exists());
+        assert!(cache.put(key(5), &[0; 31]).unwrap().is_none(), "it never fits");
+        assert!(
+            cache.put(key(5), &[0; 21]).unwrap().is_none(),
+            "not beside what is in use"
+        );
+        assert!(in_use.path.exists());
+        drop(in_use);
+        drop(put(&cache, 5, &[0; 30]));
+        drop(cache);
+        assert_eq!(files(dir.path()), 1);
+        open(dir.path(), 10);
+        assert_eq!(files(dir.path()), 0, "a smaller limit holds from the start on");
+    }
+
+    #[test]
+    fn a_folder_that_others_could_write_is_emptied_and_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = put(&open(dir.path(), 100), 1, b"code").path;
+        let folder = dir.path().join("compiled");
+        let mode = || fs::metadata(&folder).unwrap().mode() & 0o777;
+        assert_eq!(mode(), 0o700);
+        fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
+        assert!(open(dir.path(), 100).get(key(1)).is_none());
+        assert!(!path.exists());
+        assert_eq!(mode(), 0o700);
+    }
+
+    #[test]
+    fn what_is_no_folder_of_ours_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("compiled");
+        std::os::unix::fs::symlink(elsewhere.path(), &folder).unwrap();
+        let open = || {
+            Cache::open(&CacheFolder {
+                dir: folder.clone(),
+                bytes: 1,
+            })
+        };
+        let refused = |opened: Result<Cache, Error>| match opened {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("it was opened"),
+        };
+        assert!(refused(open()).contains("remove it"));
+        fs::remove_file(&folder).unwrap();
+        fs::write(&folder, "").unwrap();
+        assert!(refused(open()).contains("remove it"));
+    }
+}
