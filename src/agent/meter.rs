@@ -37,7 +37,7 @@ pub struct CrashReport {
     pub at: Timestamp,
     pub kind: &'static str,
     pub detail: String,
-    /// None: it broke in `init`.
+    /// None: it broke in `init` or `shutdown`.
     pub message_id: Option<MessageId>,
     pub attempt: u32,
     /// Guest frames, innermost first; with function names when the module has them.

@@ -71,6 +71,10 @@ pub enum Strategy {
 /// What the agent may do beyond answering: nothing, unless granted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a grant of its own, in the deploy too"
+)]
 pub struct Permissions {
     /// Whom it may message. `*` is everybody. Else a glob over the names of agents, an agent's id, or `cap:…` (which covers
     /// `all:…` too) and `client:…` with a glob behind.

@@ -110,12 +110,33 @@ async fn make_agent(
             .map(|_| ())
             .map_err(wrong);
     };
-    let same_spec = serde_json::to_value(&there.summary.spec).ok() == serde_json::to_value(&spec).ok();
-    let what = match (there.summary.digest == Digest::of(&module), same_spec) {
+    let what = match (
+        there.summary.digest == Digest::of(&module),
+        same(&there.summary.spec, &spec),
+    ) {
         (true, true) => return Ok(()),
         (false, _) => "module",
         (true, false) => "configuration",
     };
     let name = spec.name.to_string();
     Err(TreeError::Differs { number, name, what })
+}
+
+/// Whether two declarations say the same. What they show of their environments would be alike whatever the values.
+fn same(there: &AgentSpec, declared: &AgentSpec) -> bool {
+    there.environment == declared.environment && serde_json::to_value(there).ok() == serde_json::to_value(declared).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_value_of_a_variable_is_a_difference() {
+        let spec = |config: &str| AgentSpec::from_json(config.as_bytes()).unwrap();
+        let one = spec(r#"{"name":"a","environment":{"TOKEN":"one"}}"#);
+        assert!(same(&one, &one));
+        assert!(!same(&one, &spec(r#"{"name":"a","environment":{"TOKEN":"two"}}"#)));
+        assert!(!same(&one, &spec(r#"{"name":"b","environment":{"TOKEN":"one"}}"#)));
+    }
 }

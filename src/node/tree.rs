@@ -33,7 +33,7 @@ use tokio::sync::Semaphore;
 
 use super::Node;
 use super::agents::event;
-use crate::agent::spec::{self, AgentSpec, Environment};
+use crate::agent::spec::{self, AgentSpec, Environment, Permissions};
 use crate::agent::{Instance, OUTCOME_KIB, Outbox, Outcome, Slot, Start as InstanceStart};
 use crate::directory::Directory;
 use crate::id::Partition;
@@ -275,11 +275,8 @@ impl Node {
             directory: Arc::downgrade(&self.directory),
             // A declaration is checked before it gets here; what cannot be compiled grants nothing.
             message: spec.permissions.matchers().unwrap_or_default(),
-            state: spec.permissions.state,
-            random: spec.permissions.random,
-            timers: spec.permissions.timers,
-            environment: spec.permissions.environment.then(|| spec.environment.clone()),
-            searches: spec.permissions.directory,
+            permissions: spec.permissions.clone(),
+            environment: spec.environment.clone(),
         })
     }
 }
@@ -287,13 +284,10 @@ impl Node {
 /// An agent's permissions.
 struct Granted {
     directory: Weak<Directory>,
+    /// The patterns of `permissions.message`, compiled.
     message: Vec<(String, GlobMatcher)>,
-    state: bool,
-    random: bool,
-    timers: bool,
-    environment: Option<Environment>,
-    /// Whether it may search the directory.
-    searches: bool,
+    permissions: Permissions,
+    environment: Environment,
 }
 
 impl Granted {
@@ -325,23 +319,23 @@ impl Grants for Granted {
     }
 
     fn state(&self) -> bool {
-        self.state
+        self.permissions.state
     }
 
     fn random(&self) -> bool {
-        self.random
+        self.permissions.random
     }
 
     fn timers(&self) -> bool {
-        self.timers
+        self.permissions.timers
     }
 
     fn environment(&self) -> Option<&BTreeMap<String, String>> {
-        self.environment.as_ref().map(Environment::values)
+        self.permissions.environment.then(|| self.environment.values())
     }
 
     fn directory(&self) -> Option<&dyn Search> {
-        self.searches.then_some(self as &dyn Search)
+        self.permissions.directory.then_some(self as &dyn Search)
     }
 }
 
@@ -355,7 +349,6 @@ impl Search for Granted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::spec::Permissions;
 
     #[test]
     fn globs_are_over_names_and_reach_nothing_else() {
@@ -367,11 +360,8 @@ mod tests {
             Granted {
                 directory: Weak::new(),
                 message: permissions.matchers().unwrap(),
-                state: false,
-                random: false,
-                timers: false,
-                environment: None,
-                searches: false,
+                permissions,
+                environment: Environment::default(),
             }
             .may_message(receiver)
         };

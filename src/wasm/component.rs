@@ -143,11 +143,15 @@ pub(super) struct Agent {
     world: wit::Agent,
     timer: Option<TypedFunc<(u32,), (Said,)>>,
     shutdown: Option<TypedFunc<(), ()>>,
-    export_state: Option<TypedFunc<(), (Result<Vec<u8>, String>,)>>,
-    code_change: Option<CodeChange>,
+    export_state: Option<TypedFunc<(), (Exported,)>>,
+    code_change: Option<TypedFunc<Handed, (Said,)>>,
 }
 
-type CodeChange = TypedFunc<(String, Vec<u8>), (Said,)>;
+/// What `export-state` returns.
+type Exported = Result<Vec<u8>, String>;
+
+/// What `code-change` takes: the version that it comes from, and what that exported.
+type Handed = (String, Vec<u8>);
 
 /// What an export of the world returns.
 type Said = Result<(), String>;
@@ -182,9 +186,7 @@ impl Agent {
             .await
             .map(ended)
     }
-}
 
-impl Agent {
     pub(super) const fn takes_timers(&self) -> bool {
         self.timer.is_some()
     }
@@ -206,9 +208,7 @@ impl Agent {
         }
         Ok(End::Ok)
     }
-}
 
-impl Agent {
     /// None: it hands nothing over.
     pub(super) async fn export_state(&self, store: &mut Store<Guest>) -> wasmtime::Result<(End, Option<Vec<u8>>)> {
         let Some(export) = &self.export_state else {

@@ -88,7 +88,7 @@ pub(crate) fn variable() -> Vec<u8> {
 pub(crate) fn searcher() -> Vec<u8> {
     let import = r#"(import "caxton:agent/directory@1.0.0" "find" (func $find (param i32 i32 i32)))"#;
     let body = format!(
-        r#"(local $length i32)
+        "(local $length i32)
            (call $find (i32.const 256) (i32.const 6) (i32.const 64))
            (if (i32.load8_u (i32.const 64)) (then (return (i32.const 32))))
            (if (i32.load (i32.const 72))
@@ -99,7 +99,7 @@ pub(crate) fn searcher() -> Vec<u8> {
                {})
              (else {}))
            (if (i32.load8_u (i32.const 64)) (then (unreachable)))
-           (i32.const 16)"#,
+           (i32.const 16)",
         inform("(i32.const 300) (i32.add (local.get $length) (i32.const 2))"),
         inform("(i32.const 262) (i32.const 4)")
     );

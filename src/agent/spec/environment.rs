@@ -83,9 +83,11 @@ impl<'de> Deserialize<'de> for Environment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // Read as any JSON first: the message of a wrong type would repeat the value.
         let given = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
-        let text = |(name, value)| match value {
-            serde_json::Value::String(value) => Ok((name, value)),
-            _ => Err(D::Error::custom(format_args!("the value of `{name}` must be a text"))),
+        let text = |(name, value)| {
+            let serde_json::Value::String(value) = value else {
+                return Err(D::Error::custom(format_args!("the value of `{name}` must be a text")));
+            };
+            Ok((name, value))
         };
         Ok(Self(Arc::new(given.into_iter().map(text).collect::<Result<_, _>>()?)))
     }

@@ -2,7 +2,7 @@
 //! the same encoder that authors' tools use.
 
 use wit_component::{ComponentEncoder, StringEncoding};
-use wit_parser::Resolve;
+use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
 
 use super::*;
 
@@ -21,6 +21,28 @@ pub(super) fn embedded(wat: &str, wit: &str, world: &str) -> Vec<u8> {
 
 fn encoded(module: &[u8]) -> Vec<u8> {
     ComponentEncoder::default().module(module).unwrap().encode().unwrap()
+}
+
+/// A module that imports everything of a world of ours and exports what it asks for.
+fn whole(world: &str) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("agent.wit", WORLD).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    let mut module = wit_component::dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    module
+}
+
+#[tokio::test]
+async fn every_import_is_linked_whatever_is_granted_and_every_export_is_found() {
+    for (world, entries) in [("agent", false), ("timed-agent", true), ("upgradable-agent", false)] {
+        let instance = start(whole(world), &Granted::default()).await;
+        assert_eq!(
+            (instance.takes_timers(), instance.takes_shutdown()),
+            (entries, entries),
+            "{world}"
+        );
+    }
 }
 
 /// A guest of a world of ours that does `body` with the message at `$m`, and returns where its result lies: zeros at 16 are
