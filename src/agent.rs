@@ -22,6 +22,7 @@ use crate::wasm::{Budget, Grants, Limits, Program};
 mod instance;
 pub mod meter;
 pub mod spec;
+pub mod validation;
 
 pub use instance::{Instance, InstanceMessage, Start};
 use meter::Meter;

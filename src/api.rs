@@ -13,6 +13,7 @@ mod supervision;
 mod testing;
 mod trace;
 mod tree;
+pub(crate) mod validation;
 mod ws;
 
 /// Limits of the edges, the same on each of them.

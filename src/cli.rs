@@ -14,6 +14,7 @@ mod demo;
 mod doctor;
 mod serve;
 mod tree_file;
+mod validate;
 
 /// A server for multi-agent systems: WebAssembly agents, FIPA messages, OTP supervision, atomic turns.
 #[derive(Debug, Parser)]
@@ -42,6 +43,9 @@ enum Command {
     /// Compile one module for the server that started this process.
     #[command(name = crate::wasm::compiler::SUBCOMMAND, hide = true)]
     CompileModule { job: String },
+    /// Look at an agent before it is deployed. Needs no server.
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Play a story on a server of its own: a buyer, three sellers, a crash, a deal.
     Demo(DemoArgs),
 }
@@ -104,6 +108,24 @@ struct DoctorArgs {
     salvage: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum AgentCommand {
+    /// Say what a deploy would say of a module, and deploy nothing. Exit status: 0 it can be deployed, 1 findings.
+    Validate(ValidateArgs),
+}
+
+#[derive(Debug, Args)]
+struct ValidateArgs {
+    /// The module: a component, a core module, or a core module that has its component's type in a section.
+    file: PathBuf,
+    /// The `config` of the deploy (JSON), for its limits and permissions. Without it, those of an agent with all defaults.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print what `POST /api/v1/agents/validate` answers.
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Debug, Args)]
 struct DemoArgs {
     /// Leave the server running when the story is over, until Ctrl-C.
@@ -162,6 +184,9 @@ pub fn main() -> ExitCode {
         Command::Backup(args) => runtime.block_on(backup::backup(&args.to, &args.server)),
         Command::Restore(args) => backup::restore(&args.from, &args.data_dir),
         Command::Doctor(args) => doctor::doctor(&args.data_dir, args.rebuild, args.salvage),
+        Command::Agent(AgentCommand::Validate(args)) => {
+            runtime.block_on(validate::validate(&args.file, args.config.as_deref(), args.json))
+        }
         Command::Demo(args) => runtime.block_on(demo::demo(args.listen, args.keep)),
         Command::CompileModule { .. } => unreachable!("it was done above"),
     };

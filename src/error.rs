@@ -1,5 +1,6 @@
 //! One error for every use case, free of any wire. `api/rest` and `api/grpc` each map its [`Code`] once.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -61,9 +62,9 @@ impl Code {
 }
 
 /// One finding about a module: which rule, what is there, what would be right.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Finding {
-    pub rule: &'static str,
+    pub rule: Cow<'static, str>,
     pub found: String,
     pub expected: String,
 }

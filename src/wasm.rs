@@ -18,6 +18,7 @@ pub mod compiler;
 mod component;
 mod core_abi;
 mod crash;
+mod demand;
 mod engine;
 mod host;
 mod instance;
@@ -41,6 +42,7 @@ use crate::timer::{TimerChange, Timers};
 
 pub use cache::CacheFolder;
 pub use compiler::{CompileLimits, Compiler};
+pub use demand::Demand;
 pub use engine::RuntimeConfig;
 pub use instance::Instance;
 pub use program::{Program, Runtime};

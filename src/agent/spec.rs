@@ -307,6 +307,18 @@ impl AgentSpec {
 }
 
 impl Permissions {
+    /// Whether a permission that is given or not, by its name, is given.
+    pub fn grants(&self, name: &str) -> bool {
+        match name {
+            "state" => self.state,
+            "random" => self.random,
+            "timers" => self.timers,
+            "directory" => self.directory,
+            "environment" => self.environment,
+            _ => false,
+        }
+    }
+
     /// The compiled patterns of `message`, each with its text.
     pub fn matchers(&self) -> Result<Vec<(String, GlobMatcher)>> {
         let wrong = |problem: String| Error::invalid("config.permissions.message", problem);

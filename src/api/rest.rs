@@ -6,6 +6,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `POST /api/v1/agents` | 201 with `Location` |
+//! | `POST /api/v1/agents/validate` | 200, whatever is found |
 //! | `GET /api/v1/agents`, `GET /api/v1/agents/{id}` | 200 |
 //! | `POST /api/v1/agents/{id}/stop` | 202 while it drains, 200 when it has stopped already |
 //! | `POST /api/v1/agents/{id}/start`, `/restart`, `/suspend`, `/resume` | 200 once it is done |
@@ -196,6 +197,11 @@ fn routes(config: &mut web::ServiceConfig) {
             "/api/v1/agents",
             "GET, HEAD, POST",
             [get(agents::list), web::post().to(agents::deploy)],
+        ))
+        .service(resource(
+            "/api/v1/agents/validate",
+            "POST",
+            [web::post().to(agents::validate)],
         ))
         .service(resource(
             "/api/v1/agents/{id}",

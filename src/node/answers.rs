@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::spec::AgentSpec;
+use crate::error::Finding;
 use crate::group::GroupSpec;
 use crate::id::{AgentId, AgentName, DeploymentId, Digest};
 use crate::idempotency::Attempt;
@@ -66,6 +67,14 @@ impl Lifecycle {
             Self::Failed => "failed",
         }
     }
+}
+
+/// An agent that was deployed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Deployed {
+    pub agent: AgentSummary,
+    /// What it will be denied when it runs.
+    pub warnings: Vec<Finding>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -8,9 +8,10 @@ use supervisors::{ExitReason, StartChildError};
 use tokio::sync::oneshot;
 
 use super::agents::{event, opened, record, summary};
-use super::{AgentSummary, Caller, Lifecycle, Node, unavailable};
+use super::{AgentSummary, Caller, Deployed, Lifecycle, Node, unavailable};
 use crate::agent::Slot;
 use crate::agent::spec::AgentSpec;
+use crate::agent::validation::Validation;
 use crate::directory::{Document, Entry, Owner, Standing};
 use crate::error::{Error, Result};
 use crate::id::{AgentId, AgentName, DeploymentId, Partition, Seq};
@@ -21,13 +22,33 @@ use crate::time::Timestamp;
 use crate::wasm::Program;
 
 impl Node {
-    /// Deploys an agent and answers when it runs and that is durable. An agent that does not start is not there.
-    pub async fn deploy(self: &Arc<Self>, caller: &Caller, module: Bytes, spec: AgentSpec) -> Result<AgentSummary> {
+    /// All that a deploy of this module would say of it. Nothing is deployed, and nothing of it runs.
+    pub async fn validate(&self, module: Bytes, spec: &AgentSpec) -> Result<Validation> {
+        self.check(&module, spec)?;
+        self.judge(module, spec).await.map(|(validation, _)| validation)
+    }
+
+    fn check(&self, module: &Bytes, spec: &AgentSpec) -> Result<()> {
         spec.check(&self.config.ceilings)?;
         let limit = usize::try_from(self.config.limits.module.bytes()).unwrap_or(usize::MAX);
         if module.len() > limit {
             return Err(Error::PayloadTooLarge { what: "module", limit });
         }
+        Ok(())
+    }
+
+    async fn judge(&self, module: Bytes, spec: &AgentSpec) -> Result<(Validation, Option<Arc<Program>>)> {
+        let compiled = self.compile(module.clone(), spec).await;
+        let program = compiled.as_ref().ok().cloned();
+        let spec = spec.clone();
+        // It reads all of the module, which may have tens of megabytes.
+        let judging = tokio::task::spawn_blocking(move || Validation::of(&module, &spec, compiled));
+        Ok((judging.await.map_err(Error::internal)??, program))
+    }
+
+    /// Deploys an agent and answers when it runs and that is durable. An agent that does not start is not there.
+    pub async fn deploy(self: &Arc<Self>, caller: &Caller, module: Bytes, spec: AgentSpec) -> Result<Deployed> {
+        self.check(&module, &spec)?;
         if self.directory.len() >= self.config.limits.agents as usize {
             return Err(Error::LimitExceeded {
                 what: "the number of agents of this node",
@@ -48,7 +69,7 @@ impl Node {
         claim: Option<Claim>,
         module: Bytes,
         spec: AgentSpec,
-    ) -> Result<AgentSummary> {
+    ) -> Result<Deployed> {
         let id = AgentId::new();
         let name = spec.name.clone();
         self.claim(&name, Owner::Agent(id))?;
@@ -66,9 +87,12 @@ impl Node {
         claim: Option<Claim>,
         module: Bytes,
         spec: AgentSpec,
-    ) -> Result<AgentSummary> {
+    ) -> Result<Deployed> {
         let placement = self.placement(&spec)?;
-        let program = self.compile(module.clone(), &spec).await?;
+        let (validation, program) = self.judge(module.clone(), &spec).await?;
+        let Some(program) = program.filter(|_| validation.accepted.is_some()) else {
+            return Err(Error::InvalidWasm(validation.findings));
+        };
         let digest = program.digest();
         let journal = self.journal.clone();
         let stored = tokio::task::spawn_blocking(move || journal.put_module(digest, &module)).await;
@@ -102,12 +126,15 @@ impl Node {
             self.directory.remove(&entry);
             return Err(error);
         }
-        let deployed = entry.clone();
+        let (deployed, said) = (entry.clone(), validation.warnings.clone());
         let change = move || {
             let now = Timestamp::now();
-            let answer = AgentSummary {
-                lifecycle: Lifecycle::Running,
-                ..summary(&deployed)
+            let answer = Deployed {
+                agent: AgentSummary {
+                    lifecycle: Lifecycle::Running,
+                    ..summary(&deployed)
+                },
+                warnings: said,
             };
             let document = deployed.document.read();
             let body = json!({
@@ -124,7 +151,10 @@ impl Node {
             return Err(error);
         }
         self.resume_timers(&entry);
-        Ok(summary(&entry))
+        Ok(Deployed {
+            agent: summary(&entry),
+            warnings: validation.warnings,
+        })
     }
 
     /// Claims a name for an agent or a group that is about to be made.

@@ -3,7 +3,7 @@
 use wasmtime::ResourceLimiter;
 
 /// What a table's element costs: a pointer.
-const TABLE_ELEMENT: u64 = 8;
+pub(super) const TABLE_ELEMENT: u64 = 8;
 /// Core instances of one component. Python's and JavaScript's have one for each library and adapter.
 const INSTANCES: usize = 256;
 const MEMORIES: usize = 8;

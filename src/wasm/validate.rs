@@ -57,7 +57,7 @@ pub(super) struct Inspected {
 
 pub(super) fn finding(rule: &'static str, found: impl Into<String>, expected: impl Into<String>) -> Finding {
     Finding {
-        rule,
+        rule: rule.into(),
         found: shown(&found.into()),
         expected: expected.into(),
     }

@@ -38,3 +38,4 @@ mod supervision_api;
 mod timers;
 mod tree_file;
 mod usage;
+mod validation;

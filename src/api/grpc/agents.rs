@@ -10,14 +10,17 @@ use self::config::{limits_of, spec};
 use super::convert::{duration, exit, page_size, read_duration, timestamp};
 use super::proto::agent_service_server::AgentService;
 use super::proto::{
-    Agent, AgentMetrics, AgentStatus, DeployAgentRequest, DeployAgentResponse, GetAgentRequest, ListAgentsRequest,
-    ListAgentsResponse, RemoveAgentRequest, RemoveAgentResponse, ResourceUsage, RestartAgentRequest,
+    Agent, AgentMetrics, AgentStatus, DeployAgentRequest, DeployAgentResponse, Finding, GetAgentRequest,
+    ListAgentsRequest, ListAgentsResponse, RemoveAgentRequest, RemoveAgentResponse, ResourceUsage, RestartAgentRequest,
     ResumeAgentRequest, StartAgentRequest, StopAgentRequest, StopAgentResponse, SuspendAgentRequest,
+    ValidateAgentRequest, ValidateAgentResponse,
 };
 use super::status::call;
+use crate::agent::spec::AgentSpec;
 use crate::api::tree::ExitView;
+use crate::api::validation::UNNAMED;
 use crate::error::{Error, Result};
-use crate::node::{AgentDetails, AgentSummary, Caller, Lifecycle, Node, StopOptions, Verb};
+use crate::node::{AgentDetails, AgentSummary, Caller, Deployed, Lifecycle, Node, StopOptions, Verb};
 
 pub(super) struct Agents {
     node: Arc<Node>,
@@ -34,7 +37,7 @@ impl Agents {
             return Err(Error::PayloadTooLarge { what: "module", limit });
         }
         let spec = spec(asked.config.ok_or_else(|| Error::invalid("config", "is missing"))?)?;
-        let agent = self.node.deploy(&caller, asked.wasm_module, spec).await?;
+        let Deployed { agent, warnings } = self.node.deploy(&caller, asked.wasm_module, spec).await?;
         Ok(DeployAgentResponse {
             agent_id: agent.id.to_string(),
             status: status(agent.lifecycle).into(),
@@ -43,6 +46,25 @@ impl Agents {
             version: agent.version.to_string(),
             deployment_id: agent.deployment_id.to_string(),
             digest: agent.digest.to_string(),
+            warnings: warnings.into_iter().map(finding).collect(),
+        })
+    }
+
+    async fn validate(&self, asked: ValidateAgentRequest) -> Result<ValidateAgentResponse> {
+        let spec = asked.config.map_or_else(|| AgentSpec::from_json(UNNAMED), spec)?;
+        let validation = self.node.validate(asked.wasm_module, &spec).await?;
+        let accepted = validation.accepted.as_ref();
+        let kind = accepted.map_or("", |accepted| if accepted.component { "component" } else { "core" });
+        let version = accepted.and_then(|accepted| accepted.version.as_ref());
+        Ok(ValidateAgentResponse {
+            valid: accepted.is_some(),
+            digest: validation.digest.to_string(),
+            size_bytes: validation.size as u64,
+            kind: kind.to_owned(),
+            version: version.map(ToString::to_string).unwrap_or_default(),
+            memory_bytes: validation.demand.memory_bytes,
+            findings: validation.findings.into_iter().map(finding).collect(),
+            warnings: validation.warnings.into_iter().map(finding).collect(),
         })
     }
 
@@ -149,6 +171,14 @@ impl Agents {
     }
 }
 
+fn finding(finding: crate::error::Finding) -> Finding {
+    Finding {
+        rule: finding.rule.into_owned(),
+        found: finding.found,
+        expected: finding.expected,
+    }
+}
+
 #[tonic::async_trait]
 impl AgentService for Agents {
     async fn deploy_agent(
@@ -156,6 +186,13 @@ impl AgentService for Agents {
         request: Request<DeployAgentRequest>,
     ) -> Result<Response<DeployAgentResponse>, Status> {
         call(request, |asked, call| self.deploy(asked, call.caller)).await
+    }
+
+    async fn validate_agent(
+        &self,
+        request: Request<ValidateAgentRequest>,
+    ) -> Result<Response<ValidateAgentResponse>, Status> {
+        call(request, |asked, _| self.validate(asked)).await
     }
 
     async fn list_agents(&self, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {

@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::idempotency::caller;
 use super::query::Parameters;
 use crate::agent::spec::AgentSpec;
+use crate::api::validation::{UNNAMED, ValidationView};
 use crate::api::{json, limits};
 use crate::error::Error;
 use crate::id::AgentId;
@@ -29,13 +30,30 @@ pub(super) async fn deploy(
     Parameters::of(&request)?.finish()?;
     let room = state.uploads.acquire().await.map_err(Error::internal)?;
     let deploy = super::body::read_deploy(&request, payload, state.node.limits().module_bytes).await?;
-    let spec = AgentSpec::from_json(&deploy.config)?;
-    let caller = caller(&request, &[&deploy.module, &deploy.config])?;
-    let agent = state.node.deploy(&caller, deploy.module, spec).await?;
+    let config = deploy.required_config()?;
+    let spec = AgentSpec::from_json(config)?;
+    let caller = caller(&request, &[&deploy.module, config])?;
+    let deployed = state.node.deploy(&caller, deploy.module, spec).await?;
     drop(room);
     Ok(HttpResponse::Created()
-        .insert_header((header::LOCATION, format!("/api/v1/agents/{}", agent.id)))
-        .json(DeployAnswer::of(&agent)))
+        .insert_header((header::LOCATION, format!("/api/v1/agents/{}", deployed.agent.id)))
+        .json(DeployAnswer::of(&deployed)))
+}
+
+/// `POST /api/v1/agents/validate`: as a deploy, and the `config` may be left out. Answers with all that a deploy would say of the
+/// module, and deploys nothing. 200, whatever is found.
+pub(super) async fn validate(
+    state: web::Data<State>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Failure> {
+    Parameters::of(&request)?.finish()?;
+    let room = state.uploads.acquire().await.map_err(Error::internal)?;
+    let deploy = super::body::read_deploy(&request, payload, state.node.limits().module_bytes).await?;
+    let spec = AgentSpec::from_json(deploy.config().map_or(UNNAMED, |config| config))?;
+    let validation = state.node.validate(deploy.module, &spec).await?;
+    drop(room);
+    Ok(HttpResponse::Ok().json(ValidationView::of(&validation)))
 }
 
 /// `GET /api/v1/agents?status=&limit=&offset=`.

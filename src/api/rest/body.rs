@@ -17,11 +17,22 @@ use super::failure::Failure;
 use crate::api::limits;
 use crate::error::{Error, Result};
 
-/// A deploy as it came in: the module, and the JSON of its `config`.
+/// A deploy as it came in: the module, and the JSON of its `config`, which who only validates may leave out.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Deploy {
     pub(super) module: Bytes,
-    pub(super) config: Bytes,
+    config: Option<Bytes>,
+}
+
+impl Deploy {
+    pub(super) fn config(&self) -> Option<&Bytes> {
+        self.config.as_ref()
+    }
+
+    pub(super) fn required_config(&self) -> Result<&Bytes> {
+        let missing = || Error::invalid("config", "is missing: the JSON of an object with at least a `name`");
+        self.config.as_ref().ok_or_else(missing)
+    }
 }
 
 /// Reads a body of at most `limit` bytes. One that declares more is refused unread.
@@ -123,7 +134,7 @@ async fn from_multipart(mut parts: Multipart, module_bytes: usize) -> Result<Dep
     }
     Ok(Deploy {
         module: module.ok_or_else(|| Error::invalid("wasm", "is missing: send the module as the part `wasm`"))?,
-        config: config.ok_or_else(|| Error::invalid("config", "is missing: send the JSON as the part `config`"))?,
+        config,
     })
 }
 
@@ -184,7 +195,7 @@ fn from_json(body: &[u8], module_bytes: usize) -> Result<Deploy> {
     }
     Ok(Deploy {
         module: module.ok_or_else(|| Error::invalid("wasm_module", "is missing: the module in base64"))?,
-        config: config.ok_or_else(|| Error::invalid("config", "is missing: an object with at least a `name`"))?,
+        config,
     })
 }
 
@@ -225,7 +236,7 @@ mod tests {
     async fn the_parts_of_a_form_come_in_any_order() {
         let expected = Deploy {
             module: "\0asm".into(),
-            config: "{}".into(),
+            config: Some("{}".into()),
         };
         assert_eq!(
             form(&[("wasm", "\0asm"), ("config", "{}")], 10).await.unwrap(),
@@ -239,7 +250,8 @@ mod tests {
 
     #[actix_web::test]
     async fn a_wrong_form_names_the_part() {
-        assert_eq!(names(form(&[("wasm", "x")], 10).await), "config");
+        let without = form(&[("wasm", "x")], 10).await.unwrap();
+        assert_eq!(without.required_config().unwrap_err().details()["field"], "config");
         assert_eq!(names(form(&[("config", "{}")], 10).await), "wasm");
         assert_eq!(names(form(&[("wasm", "x"), ("wasm", "x")], 10).await), "wasm");
         assert_eq!(names(form(&[("colour", "x")], 10).await), "colour");
@@ -263,7 +275,7 @@ mod tests {
             good,
             Deploy {
                 module: "\0asm".into(),
-                config: r#"{"name": "a"}"#.into()
+                config: Some(r#"{"name": "a"}"#.into())
             }
         );
         assert_eq!(
@@ -273,7 +285,8 @@ mod tests {
         assert_eq!(names(r#"{"wasm_module": "not base64!", "config": {}}"#), "wasm_module");
         assert_eq!(names(r#"{"wasm_module": 7, "config": {}}"#), "wasm_module");
         assert_eq!(names(r#"{"config": {}}"#), "wasm_module");
-        assert_eq!(names(r#"{"wasm_module": "AGFzbQ==", "config": null}"#), "config");
+        let without = from_json(br#"{"wasm_module": "AGFzbQ==", "config": null}"#, 4).unwrap();
+        assert_eq!(without.required_config().unwrap_err().details()["field"], "config");
         assert_eq!(
             names(r#"{"wasm_module": "AGFzbXg=", "config": {}}"#),
             "the module is larger than 4 bytes"

@@ -228,7 +228,7 @@ async fn a_component_of_another_world_is_refused_by_name() {
     let found = findings(encoded(&embedded(wat, wit, "w"))).await;
     let rules: Vec<_> = found
         .iter()
-        .map(|finding| (finding.rule, finding.found.as_str()))
+        .map(|finding| (finding.rule.as_ref(), finding.found.as_str()))
         .collect();
     assert_eq!(
         rules,

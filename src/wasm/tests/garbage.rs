@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn rules(findings: &[Finding]) -> Vec<&str> {
-    findings.iter().map(|finding| finding.rule).collect()
+    findings.iter().map(|finding| finding.rule.as_ref()).collect()
 }
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn every_fault_of_a_module_is_found() {
     ];
     let found: Vec<_> = findings
         .iter()
-        .map(|finding| (finding.rule, finding.found.as_str()))
+        .map(|finding| (finding.rule.as_ref(), finding.found.as_str()))
         .collect();
     assert_eq!(found, expected);
     assert_eq!(findings[9].expected, "`handle_message`: (i32, i32) -> (i32)");

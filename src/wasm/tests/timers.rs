@@ -255,7 +255,7 @@ async fn a_component_is_told_of_its_end_in_a_turn() {
 #[tokio::test]
 async fn an_end_of_another_type_is_refused() {
     let found = findings(part("shutdown", "func(why: u32)", "(param i32)")).await;
-    assert_eq!((found.len(), found[0].rule), (1, "component-type"), "{found:?}");
+    assert_eq!((found.len(), &*found[0].rule), (1, "component-type"), "{found:?}");
     assert!(found[0].found.contains("shutdown: func()"), "{found:?}");
 }
 

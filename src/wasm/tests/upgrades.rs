@@ -133,6 +133,6 @@ async fn exports_of_another_type_are_refused() {
         let world = WORLD.replace(ours, other);
         assert_ne!(world, WORLD);
         let found = findings(embedded(&guest(export, change), &world, "upgradable-agent")).await;
-        assert_eq!((found.len(), found[0].rule), (1, "component-type"), "{found:?}");
+        assert_eq!((found.len(), &*found[0].rule), (1, "component-type"), "{found:?}");
     }
 }

@@ -5,8 +5,9 @@ use serde::Serialize;
 use crate::agent::spec::{AgentSpec, Resources};
 use crate::api::rest::metrics::finite;
 use crate::api::tree::ExitView;
+use crate::error::Finding;
 use crate::id::{AgentId, AgentName, DeploymentId, Digest};
-use crate::node::{AgentDetails, AgentPage, AgentSummary, Consumption, Usage};
+use crate::node::{AgentDetails, AgentPage, AgentSummary, Consumption, Deployed, Usage};
 use crate::quantity::{ByteSize, Cpu, Span};
 use crate::time::Timestamp;
 
@@ -51,11 +52,16 @@ pub(super) struct DeployAnswer<'a> {
     lifecycle_state: &'static str,
     resource_limits: Limits<'a>,
     digest: Digest,
+    /// What it will be denied when it runs; left out when that is nothing.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    warnings: &'a [Finding],
 }
 
 impl<'a> DeployAnswer<'a> {
-    pub(super) fn of(agent: &'a AgentSummary) -> Self {
+    pub(super) fn of(deployed: &'a Deployed) -> Self {
+        let Deployed { agent, warnings } = deployed;
         Self {
+            warnings,
             agent_id: agent.id,
             name: &agent.spec.name,
             status: status(agent),
@@ -346,6 +352,13 @@ mod tests {
         }
     }
 
+    fn deployed(details: AgentDetails) -> Deployed {
+        Deployed {
+            agent: details.summary,
+            warnings: Vec::new(),
+        }
+    }
+
     fn json(value: &impl Serialize) -> Value {
         serde_json::from_slice(&serde_json::to_vec(value).unwrap()).unwrap()
     }
@@ -353,7 +366,7 @@ mod tests {
     #[test]
     fn a_deploy_answers_as_printed() {
         let agent = details(r#"{"name":"my-agent","resources":{"memory":"50MB","cpu":"100000"}}"#);
-        let view = json(&DeployAnswer::of(&agent.summary));
+        let view = json(&DeployAnswer::of(&deployed(agent)));
         assert_eq!(
             (&view["name"], &view["status"], &view["version"]),
             (&json!("my-agent"), &json!("running"), &json!("1.0.0"))
@@ -364,7 +377,7 @@ mod tests {
             assert!(view[text].is_string(), "{text}");
         }
         let without_fuel = details(r#"{"name":"a","resources":{"cpu":"100m"}}"#);
-        let view = json(&DeployAnswer::of(&without_fuel.summary));
+        let view = json(&DeployAnswer::of(&deployed(without_fuel)));
         assert_eq!(
             (view["resource_limits"].get("cpu_fuel"), &view["resource_limits"]["cpu"]),
             (None, &json!("100m"))
