@@ -34,3 +34,4 @@ mod supervision;
 mod supervision_api;
 mod timers;
 mod tree_file;
+mod wasi;
