@@ -1,5 +1,8 @@
 //! One incarnation of an agent, as a ractor actor.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -153,7 +156,7 @@ impl Actor for Instance {
 
     async fn post_stop(&self, _: ActorRef<InstanceMessage>, state: &mut State) -> Result<(), ActorProcessingErr> {
         state.slot.mailbox.detach();
-        state.shut_down().await;
+        shut_down(&state.slot, &mut state.guest).await;
         Ok(())
     }
 }
@@ -229,26 +232,25 @@ impl State {
         }
         Err(broken)
     }
+}
 
-    /// The guest's last turn. It waits for its record, since the router ends after its agents, with what waits for it.
-    async fn shut_down(&mut self) {
-        let slot = &self.slot;
-        // An agent that takes no turns takes none at its end.
-        if !self.guest.takes_shutdown() || slot.mailbox.is_paused() {
-            return;
-        }
-        let turn = self.guest.shutdown(slot.budget(false)).await;
-        if let wasm::End::Crash(crash) = &turn.end {
-            return report(slot, crash, None, 1);
-        }
-        if turn.effects.is_empty() {
-            return;
-        }
-        let permit = permit(slot, &turn.effects).await;
-        let (tell, recorded) = oneshot::channel();
-        commit(slot, None, 1, turn, permit, Some(tell));
-        let _ = recorded.await; // the router may have ended before it
+/// The guest's last turn. It waits for its record, since the router ends after its agents, with what waits for it.
+async fn shut_down(slot: &Slot, guest: &mut wasm::Instance) {
+    // An agent that takes no turns takes none at its end.
+    if !guest.takes_shutdown() || slot.mailbox.is_paused() {
+        return;
     }
+    let turn = guest.shutdown(slot.budget(false)).await;
+    if let wasm::End::Crash(crash) = &turn.end {
+        return report(slot, crash, None, 1);
+    }
+    if turn.effects.is_empty() {
+        return;
+    }
+    let permit = permit(slot, &turn.effects).await;
+    let (tell, recorded) = oneshot::channel();
+    commit(slot, None, 1, turn, permit, Some(tell));
+    let _ = recorded.await; // the router may have ended before it
 }
 
 /// Hands a turn that did not crash to the owner of the partition. The agent runs ahead of the disk: its next turn sees the

@@ -102,7 +102,7 @@ pub struct Supervision {
     pub intensity: u32,
     pub period: Span,
     pub backoff: Backoff,
-    /// How long a turn in flight may go on when the agent is shut down.
+    /// How long a turn in flight, and the last turn after it, may go on when the agent is shut down.
     pub shutdown: Shutdown,
     /// An instance that neither works nor answers for this long is taken for dead. None: it is trusted.
     #[serde(skip_serializing_if = "Option::is_none")]

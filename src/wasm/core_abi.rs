@@ -48,6 +48,15 @@ pub(super) const IMPORTS: &[Signature] = &[
     import("cancel_timer", &[I32], &[I32]),
 ];
 
+/// The import that is linked under this name, of this door's own module or of WASI's.
+pub(super) fn offered(module: &str, name: &str) -> Option<&'static Signature> {
+    match module {
+        MODULE => IMPORTS.iter().find(|offered| offered.name == name),
+        wasi::MODULE => wasi::imports().find(|offered| offered.name == name),
+        _ => None,
+    }
+}
+
 pub(super) const ALLOC: &str = "caxton_alloc";
 pub(super) const INBOX: &str = "caxton_inbox";
 

@@ -269,7 +269,7 @@ impl Outline {
     fn core_findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for import in &self.imports {
-            match offered(&import.module, &import.name) {
+            match core_abi::offered(&import.module, &import.name) {
                 None => findings.push(finding(
                     "unknown-import",
                     self.import(import),
@@ -337,7 +337,7 @@ impl Outline {
             .component_imports
             .iter()
             .filter(|name| !is_offered(name))
-            .map(|name| finding("unknown-import", format!("import `{name}`"), interfaces_for(name)))
+            .map(|name| finding("unknown-import", format!("import `{name}`"), interfaces(name)))
             .collect();
         if !self.component_exports.iter().any(|name| name == HANDLER) {
             let found = match self.component_exports.as_slice() {
@@ -356,7 +356,7 @@ impl Outline {
         self.imports
             .iter()
             .filter(|import| !internal(&import.module) && !is_offered(&import.module))
-            .map(|import| finding("unknown-import", self.import(import), interfaces()))
+            .map(|import| finding("unknown-import", self.import(import), interfaces(&import.module)))
             .collect()
     }
 
@@ -398,23 +398,13 @@ fn is_offered(interface: &str) -> bool {
     name.is_some_and(|name| INTERFACES.contains(&name))
 }
 
-fn interfaces_for(refused: &str) -> String {
-    if refused.starts_with("wasi:") {
-        return format!("{}; no WASI: build with --stub-wasi", interfaces());
-    }
-    interfaces()
-}
-
-fn interfaces() -> String {
-    format!("only imports of {PACKAGE}{{{}}}@{VERSION}", INTERFACES.join(", "))
-}
-
-/// What is linked under this name.
-fn offered(module: &str, name: &str) -> Option<&'static Signature> {
-    match module {
-        core_abi::MODULE => core_abi::IMPORTS.iter().find(|offered| offered.name == name),
-        wasi::MODULE => wasi::imports().find(|offered| offered.name == name),
-        _ => None,
+/// What a component may import; where WASI was refused, also how to do without.
+fn interfaces(refused: &str) -> String {
+    let offered = format!("only imports of {PACKAGE}{{{}}}@{VERSION}", INTERFACES.join(", "));
+    if refused.starts_with("wasi") {
+        format!("{offered}; no WASI: build for wasm32-unknown-unknown, or with --stub-wasi")
+    } else {
+        offered
     }
 }
 

@@ -130,7 +130,9 @@ impl Client {
     /// Deploys with a configuration, to which every permission is added if it has none.
     pub(crate) async fn deploy_as(&self, mut config: Value, module: Vec<u8>) -> String {
         if config.get("permissions").is_none() {
-            config["permissions"] = json!({"message": ["*"], "state": true, "random": true, "timers": true});
+            config["permissions"] = json!({
+                "message": ["*"], "state": true, "random": true, "timers": true, "environment": true, "directory": true,
+            });
         }
         let agent = self.try_deploy(&config, module).await.good();
         agent["agent_id"].as_str().unwrap().to_owned()

@@ -26,7 +26,8 @@ async fn an_agent_finds_those_who_run_and_have_the_capability() {
 #[tokio::test]
 async fn a_search_needs_the_permission() {
     let node = TestNode::start().await;
-    node.deploy_as(json!({"name": "seeker"}), guests::searcher()).await;
+    let config = json!({"name": "seeker", "permissions": {"message": ["*"]}});
+    node.deploy_as(config, guests::searcher()).await;
     let reply = node.ask("seeker", &json!(null)).await;
     assert_eq!(reply["performative"], "failure", "{reply:#}");
 }

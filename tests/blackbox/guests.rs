@@ -51,6 +51,28 @@ pub(crate) fn counter_until(last: &str) -> Vec<u8> {
     assemble(&text.replacen(first_export, &format!("{shutdown}\n  {first_export}"), 1))
 }
 
+/// The agent `echo` as a compiler for WASI makes it: it prints `line` on standard error and then does `more` at each message.
+pub(crate) fn printing_echo(line: &str, more: &str) -> Vec<u8> {
+    let first_import = r#"(import "caxton" "send_message""#;
+    let entry = r#"(func (export "handle_message") (param $ptr i32) (param $len i32) (result i32)"#;
+    let text = text("echo");
+    assert!(
+        text.contains(first_import) && text.contains(entry),
+        "echo.wat has changed"
+    );
+    let imports = r#"(import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))"#;
+    let print = format!(
+        "(i32.store (i32.const 3008) (i32.const 3072)) (i32.store (i32.const 3012) (i32.const {}))
+         (if (call $fd_write (i32.const 2) (i32.const 3008) (i32.const 1) (i32.const 3016)) (then (unreachable)))
+         {more}",
+        line.len()
+    );
+    let data = format!(r#"(data (i32.const 3072) "{line}")"#);
+    let text = text.replacen(first_import, &format!("{imports}\n  {first_import}"), 1);
+    assemble(&text.replacen(entry, &format!("{data}\n  {entry}\n    {print}"), 1))
+}
+
 /// A component that sets a timer of this period at each message, and has an entry for timers.
 pub(crate) fn periodic(millis: u64) -> Vec<u8> {
     let import = r#"(import "caxton:agent/timer@1.0.0" "set-periodic" (func $set (param i64 i32)))"#;

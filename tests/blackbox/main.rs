@@ -39,3 +39,4 @@ mod timers;
 mod tree_file;
 mod usage;
 mod validation;
+mod wasi;

@@ -246,6 +246,9 @@ async fn a_component_with_wasi_is_told_how_to_do_without() {
     let found = findings(encoded(&embedded(wat, wit, "w"))).await;
     assert_eq!(found[0].found, "import `wasi:cli/environment@0.2.6`");
     assert!(found[0].expected.contains("--stub-wasi"), "{found:?}");
+    let wat = r#"(module (import "wasi_snapshot_preview1" "fd_close" (func (param i32) (result i32))))"#;
+    let found = findings(embedded(wat, WORLD, "agent")).await;
+    assert!(found[0].expected.contains("wasm32-unknown-unknown"), "{found:?}");
 }
 
 #[tokio::test]
