@@ -10,6 +10,7 @@
 mod apply;
 mod catch_up;
 mod events;
+mod fresh;
 mod query;
 mod recover;
 mod schema;
