@@ -40,8 +40,9 @@ use super::{Journal, JournalError};
 use crate::id::{AgentId, MessageId, Seq};
 use crate::message::Address;
 
-/// Batches of one transaction at most: what the journal commits in one group.
-const GROUP: usize = super::limits::GROUP_BATCHES;
+/// Batches of one transaction at most. A long one writes each page of an index once for more rows; and as long as it takes, whoever
+/// waits for their own write waits.
+const GROUP: usize = 4_096;
 /// Queries at a time; further ones wait.
 const READERS: usize = 4;
 

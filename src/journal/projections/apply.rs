@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
@@ -53,7 +52,7 @@ pub(super) fn load_progress(connection: &Connection) -> Sql<Progress> {
 pub(super) fn apply(
     connection: &mut Connection,
     progress: Progress,
-    batches: &[Arc<Batch>],
+    batches: &[impl AsRef<Batch>],
     events_kept: u64,
 ) -> Sql<Progress> {
     let transaction = connection.transaction()?;
@@ -65,7 +64,11 @@ pub(super) fn apply(
     };
     let mut applied = progress.applied;
     // What was read before it was followed comes twice.
-    for batch in batches.iter().filter(|batch| batch.last() > progress.applied) {
+    for batch in batches
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|batch| batch.last() > progress.applied)
+    {
         step.batch(batch)?;
         applied = applied.max(batch.last());
     }

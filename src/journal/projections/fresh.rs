@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::iter;
 
 use rusqlite::{Connection, params};
 
@@ -111,7 +112,13 @@ impl<'a> Fresh<'a> {
     }
 
     /// An agent has finished the message. False: it came in an earlier group.
-    pub(super) fn finish(&mut self, message: MessageId, agent: AgentId, attempt: u32, failure: Option<&'a str>) -> bool {
+    pub(super) fn finish(
+        &mut self,
+        message: MessageId,
+        agent: AgentId,
+        attempt: u32,
+        failure: Option<&'a str>,
+    ) -> bool {
         let row = self.row(message);
         row.map(|row| row.finish(agent, attempt, failure)).is_some()
     }
@@ -159,11 +166,8 @@ impl<'a> Fresh<'a> {
             connection,
             "INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?;
-        let mut party = cached(
-            connection,
-            "INSERT INTO parties VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET role = role | excluded.role",
-        )?;
         let mut delivery = cached(connection, "INSERT INTO deliveries VALUES (?1, ?2, ?3)")?;
+        let mut parties: Vec<(&Address, i64, i64)> = Vec::with_capacity(2 * self.rows.len());
         for row in &self.rows {
             let Row { message, standing, .. } = row;
             let (seq, status) = (int(row.seq.0), standing.status());
@@ -182,14 +186,20 @@ impl<'a> Fresh<'a> {
             ])?;
             counts.messages_total += 1;
             *counts.of(status) += 1;
-            party.execute(params![address_key(&message.sender), seq, SENDER])?;
-            for receiver in &message.receivers {
-                party.execute(params![address_key(receiver), seq, RECEIVER])?;
-            }
+            let receivers = message.receivers.iter().map(|receiver| (receiver, seq, RECEIVER));
+            parties.extend(iter::once((&message.sender, seq, SENDER)).chain(receivers));
             for (agent, crashes) in &row.live {
                 delivery.execute(params![agent.uuid().as_bytes(), seq, crashes])?;
             }
             sessions::open(connection, row)?;
+        }
+        // In the order of the key, so that those of one party go to the same page one after the other.
+        parties.sort_unstable();
+        let mut party = cached(connection, "INSERT INTO parties VALUES (?1, ?2, ?3)")?;
+        for same in parties.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)) {
+            let (address, seq, _) = same[0];
+            let role = same.iter().fold(0, |role, (_, _, another)| role | another);
+            party.execute(params![address_key(address), seq, role])?;
         }
         Ok(())
     }
