@@ -6,18 +6,20 @@ use std::sync::Arc;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde_json::{Map, Value, json};
 use supervisors::{EventError, EventStream, Failure};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast;
 
 use crate::directory::Directory;
 use crate::fipa::Performative;
 use crate::id::{AgentId, Fence, Partition, Seq};
-use crate::journal::{Batch, Journal, Record, TurnEnd};
+use crate::journal::{Follower, Journal, Record, TurnEnd};
 use crate::message::{Address, MessageView};
 use crate::telemetry::Recoveries;
 use crate::time::Timestamp;
 
 /// Events that a subscriber may lie behind before it loses the oldest and is told how many.
 pub const SUBSCRIBER_EVENTS: usize = 8_192;
+/// Batches that are read out at a time; others have the worker in between.
+const ANNOUNCED_BATCHES: usize = 64;
 
 /// Something that happened, as subscribers are told.
 #[derive(Clone, Debug)]
@@ -150,7 +152,7 @@ impl Fanout {
 pub struct Announcer;
 
 pub struct AnnouncerState {
-    tail: mpsc::Receiver<Arc<Batch>>,
+    tail: Follower,
     fanout: Fanout,
 }
 
@@ -181,15 +183,21 @@ impl Actor for Announcer {
         Next: Next,
         state: &mut AnnouncerState,
     ) -> Result<(), ActorProcessingErr> {
-        let batch = state
-            .tail
-            .recv()
-            .await
-            .ok_or_else(|| Failure::new("journal", "the journal closed"))?;
-        metrics::counter!("caxton_journal_batches_total").increment(1);
-        for (offset, (_, record)) in (0..).zip(&batch.records) {
-            if let Some(event) = Event::of(Seq(batch.first.0 + offset), record) {
-                let _ = state.fanout.sender.send(Arc::new(event)); // nobody subscribes: nobody is told
+        let mut batches = Vec::new();
+        let received = state.tail.recv_many(&mut batches, ANNOUNCED_BATCHES).await;
+        if received == 0 {
+            return Err(Box::new(Failure::new("journal", "the journal closed")));
+        }
+        metrics::counter!("caxton_journal_batches_total").increment(received as u64);
+        // Most of the time nobody subscribes, and to make an event costs more than to make a message.
+        let heard = state.fanout.sender.receiver_count() > 0;
+        let records = batches
+            .iter()
+            .filter(|_| heard)
+            .flat_map(|batch| (batch.first.0..).zip(&batch.records));
+        for (seq, (_, record)) in records {
+            if let Some(event) = Event::of(Seq(seq), record) {
+                let _ = state.fanout.sender.send(Arc::new(event)); // the last subscriber left meanwhile
             }
         }
         myself.cast(Next)?;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::error::Error;
 use crate::id::{AgentId, Digest, Fence, MessageId, Partition, Seq};
@@ -24,12 +24,15 @@ use crate::timer::TimerChange;
 
 pub mod backup;
 pub mod doctor;
+mod follow;
 pub mod local;
 pub mod memory;
 pub mod projections;
 #[cfg(test)]
 mod testing;
 mod wire;
+
+pub use self::follow::{Followed, Follower};
 
 /// Limits of the journal.
 pub mod limits {
@@ -47,8 +50,10 @@ pub mod limits {
     pub const GROUP_BYTES: usize = 8 << 20;
     /// Bytes of a segment after which the next one begins.
     pub const SEGMENT_BYTES: u64 = 64 << 20;
-    /// Committed batches that a follower may lie behind before the writer waits for it.
-    pub const FOLLOWER_BATCHES: usize = 8_192;
+    /// Bytes of committed batches that a follower may lie behind before the writer waits for it.
+    pub const FOLLOWER_BYTES: u32 = 64 << 20;
+    /// What a record counts in memory beside its content.
+    pub const RECORD_BYTES: usize = 256;
     /// After this a write for which the disk had no room is tried again.
     pub const ROOM_RETRY: Duration = Duration::from_millis(500);
 }
@@ -269,8 +274,8 @@ pub trait Journal: Send + Sync + 'static {
     fn durable(&self) -> watch::Receiver<Seq>;
 
     /// All durable batches from now on, in order. The writer waits for a follower that lies
-    /// [`limits::FOLLOWER_BATCHES`] behind; a dropped receiver is forgotten.
-    fn follow(&self) -> mpsc::Receiver<Arc<Batch>>;
+    /// [`limits::FOLLOWER_BYTES`] behind; a dropped receiver is forgotten.
+    fn follow(&self) -> Follower;
 
     /// The oldest record that is still there, or the first to come if there is none.
     fn oldest(&self) -> watch::Receiver<Seq>;

@@ -31,7 +31,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, RwLock};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, watch};
 
 use self::folder::Modules;
 pub(super) use self::folder::{create as create_folder, lock as lock_folder, module_file};
@@ -41,7 +41,7 @@ pub(super) use self::salvage::{begin_after, cut};
 pub(super) use self::segment::sync_dir;
 use self::segment::{Header, Reader, Segment, Tail, damaged};
 use self::writer::{Hooks, Job, Shared, State, Writer};
-use super::{Appended, Batch, Journal, JournalError, Record, limits, wire};
+use super::{Appended, Batch, Follower, Journal, JournalError, Record, follow, limits, wire};
 use crate::id::{Digest, Fence, Partition, Seq};
 
 /// The version of the folder and of its segments.
@@ -73,7 +73,7 @@ pub struct LocalOptions {
     pub group_batches: usize,
     /// Places of the queue before the writer. A batch takes one for each [`limits::PLACE_BYTES`] begun.
     pub queued_batches: usize,
-    pub follower_batches: usize,
+    pub follower_bytes: u32,
     pub check: Check,
 }
 
@@ -83,7 +83,7 @@ impl Default for LocalOptions {
             segment_bytes: limits::SEGMENT_BYTES,
             group_batches: limits::GROUP_BATCHES,
             queued_batches: limits::QUEUED_BATCHES,
-            follower_batches: limits::FOLLOWER_BATCHES,
+            follower_bytes: limits::FOLLOWER_BYTES,
             check: Check::default(),
         }
     }
@@ -367,12 +367,12 @@ impl Journal for LocalJournal {
         self.durable.clone()
     }
 
-    fn follow(&self) -> mpsc::Receiver<Arc<Batch>> {
-        let (sender, receiver) = mpsc::channel(self.options.follower_batches);
+    fn follow(&self) -> Follower {
+        let (leader, follower) = follow::way(self.options.follower_bytes);
         if let Some(followers) = &mut *self.shared.followers.lock() {
-            followers.push(sender);
+            followers.push(leader);
         }
-        receiver
+        follower
     }
 
     fn oldest(&self) -> watch::Receiver<Seq> {

@@ -8,16 +8,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-use super::{Appended, Batch, Journal, JournalError, Record, limits};
+use super::follow::{self, Leader, NoRoom};
+use super::{Appended, Batch, Follower, Journal, JournalError, Record, limits};
 use crate::id::{Digest, Fence, Partition, Seq};
 
 /// Bytes of batches kept for who comes back; the oldest go first.
 const KEPT_BYTES: usize = 16 << 20;
-/// What a record costs beside its content.
-const RECORD_BYTES: usize = 256;
 
 /// See the module.
 pub struct MemoryJournal {
@@ -30,7 +28,7 @@ pub struct MemoryJournal {
 struct State {
     next: Seq,
     fences: HashMap<Partition, Fence>,
-    followers: Vec<mpsc::Sender<Arc<Batch>>>,
+    followers: Vec<Leader>,
     kept: VecDeque<(Arc<Batch>, usize)>,
     kept_bytes: usize,
     closed: bool,
@@ -43,7 +41,7 @@ enum Placed {
     /// The last of them is here.
     UpTo(Seq),
     /// This follower has no room.
-    Nowhere { full: mpsc::Sender<Arc<Batch>> },
+    Nowhere { full: Leader },
 }
 
 impl MemoryJournal {
@@ -88,13 +86,13 @@ impl State {
         let first = self.next;
         let mut places = Vec::with_capacity(self.followers.len());
         for follower in &self.followers {
-            match follower.try_reserve() {
-                Ok(place) => places.push(place),
-                Err(TrySendError::Full(())) => {
+            match follower.try_reserve(bytes) {
+                Ok(room) => places.push((follower.clone(), room)),
+                Err(NoRoom::Full) => {
                     let full = follower.clone();
                     return Ok(Placed::Nowhere { full });
                 }
-                Err(TrySendError::Closed(())) => {} // forgotten below
+                Err(NoRoom::Closed) => {} // forgotten below
             }
         }
         let records = records.take().unwrap_or_default();
@@ -102,8 +100,8 @@ impl State {
             let batch = Arc::new(Batch { first, records });
             self.next = Seq(batch.last().0 + 1);
             self.durable.send_replace(batch.last());
-            for place in places {
-                place.send(Arc::clone(&batch));
+            for (follower, room) in places {
+                follower.send(Arc::clone(&batch), room);
             }
             self.followers.retain(|follower| !follower.is_closed());
             self.keep(&batch, bytes);
@@ -128,7 +126,7 @@ impl State {
 }
 
 fn weight(record: &Record) -> usize {
-    RECORD_BYTES
+    limits::RECORD_BYTES
         + match record {
             Record::Message(dispatch) => dispatch.message.content.weight(),
             Record::Turn(turn) => {
@@ -165,7 +163,7 @@ impl Journal for MemoryJournal {
                     Placed::UpTo(last) => return Ok(last),
                     Placed::Nowhere { full } => full,
                 };
-                let _ = full.reserve().await; // there is room, or nobody follows any more
+                full.until_room(bytes).await;
             }
         })
     }
@@ -178,10 +176,10 @@ impl Journal for MemoryJournal {
         self.state.lock().durable.subscribe()
     }
 
-    fn follow(&self) -> mpsc::Receiver<Arc<Batch>> {
-        let (sender, receiver) = mpsc::channel(limits::FOLLOWER_BATCHES);
-        self.state.lock().followers.push(sender);
-        receiver
+    fn follow(&self) -> Follower {
+        let (leader, follower) = follow::way(limits::FOLLOWER_BYTES);
+        self.state.lock().followers.push(leader);
+        follower
     }
 
     fn oldest(&self) -> watch::Receiver<Seq> {
@@ -266,12 +264,15 @@ mod tests {
         let journal = MemoryJournal::new();
         let mut follower = journal.follow();
         let fence = journal.claim(HOME);
-        for _ in 0..limits::FOLLOWER_BATCHES {
-            journal.append(HOME, fence, one("x")).await.unwrap();
-        }
+        let large = "x".repeat(1 << 20);
+        let waiting = loop {
+            let mut append = journal.append(HOME, fence, one(&large));
+            if futures_util::poll!(&mut append).is_pending() {
+                break append;
+            }
+        };
         let before = journal.appended();
-        let mut waiting = journal.append(HOME, fence, one("given up"));
-        assert!(futures_util::poll!(&mut waiting).is_pending());
+        assert_eq!(before, Seq(63), "64 MiB, and each has a little beside its content");
         drop(waiting);
         assert_eq!(journal.appended(), before);
         follower.recv().await.unwrap();

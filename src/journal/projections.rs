@@ -11,6 +11,7 @@ mod answers;
 mod apply;
 mod catch_up;
 mod events;
+mod fresh;
 mod query;
 mod recover;
 mod schema;
@@ -43,8 +44,9 @@ use crate::idempotency::Key;
 use crate::message::Address;
 use crate::time::Timestamp;
 
-/// Batches of one transaction at most: what the journal commits in one group.
-const GROUP: usize = super::limits::GROUP_BATCHES;
+/// Batches of one transaction at most. A long one writes each page of an index once for more rows; and as long as it takes, whoever
+/// waits for their own write waits.
+const GROUP: usize = 4_096;
 /// Queries at a time; further ones wait.
 const READERS: usize = 4;
 

@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, watch};
 
 use super::segment::{FRAME_HEADER_BYTES, Frame, HEADER_BYTES, Segment, Tail};
 use super::{LocalOptions, io_error, sync_error};
 use crate::id::{Fence, Partition, Seq};
+use crate::journal::follow::{Leader, NoRoom};
 use crate::journal::{Batch, JournalError, end_process, limits};
 
 /// How long a closing journal waits for a follower that does not read.
@@ -47,7 +48,7 @@ pub(super) struct Shared {
     pub(super) work: Condvar,
     pub(super) places: Semaphore,
     /// None once the writer is gone.
-    pub(super) followers: Mutex<Option<Vec<mpsc::Sender<Arc<Batch>>>>>,
+    pub(super) followers: Mutex<Option<Vec<Leader>>>,
     pub(super) segments: RwLock<Vec<Segment>>,
 }
 
@@ -224,25 +225,28 @@ impl Writer {
         let followers = self.shared.followers.lock().clone().unwrap_or_default();
         let lost: Vec<_> = followers
             .iter()
-            .filter(|follower| !group.iter().all(|job| self.hand(follower, &job.batch)))
+            .filter(|follower| !group.iter().all(|job| self.hand(follower, job)))
             .collect();
         group.clear();
         if !lost.is_empty()
             && let Some(followers) = &mut *self.shared.followers.lock()
         {
-            followers.retain(|follower| !lost.iter().any(|lost| lost.same_channel(follower)));
+            followers.retain(|follower| !lost.iter().any(|lost| lost.leads(follower)));
         }
     }
 
     /// Waits for a slow follower; false if it is gone, or if the journal closes and it does not read.
-    fn hand(&self, follower: &mpsc::Sender<Arc<Batch>>, batch: &Arc<Batch>) -> bool {
-        let mut batch = Arc::clone(batch);
+    fn hand(&self, follower: &Leader, job: &Job) -> bool {
+        let bytes = job.payload.len() + job.batch.records.len() * limits::RECORD_BYTES;
         let mut closing = None;
         loop {
-            match follower.try_send(batch) {
-                Ok(()) => return true,
-                Err(mpsc::error::TrySendError::Closed(_)) => return false,
-                Err(mpsc::error::TrySendError::Full(back)) => batch = back,
+            match follower.try_reserve(bytes) {
+                Ok(room) => {
+                    follower.send(Arc::clone(&job.batch), room);
+                    return true;
+                }
+                Err(NoRoom::Closed) => return false,
+                Err(NoRoom::Full) => {}
             }
             if self.shared.state.lock().closed && closing.get_or_insert_with(Instant::now).elapsed() > FAREWELL {
                 tracing::warn!("a follower of the journal does not read and is left behind");

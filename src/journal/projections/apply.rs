@@ -3,15 +3,16 @@
 //! Invariant: the tables are a function of the journal up to `applied_seq`, which is stored in the same transaction; to
 //! apply the journal again from its start gives the same tables.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
-use std::sync::Arc;
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
+use super::fresh::{Fresh, Standing};
 use super::{Counts, Progress, Status, address_key, answers, events, int, sessions};
 use crate::id::{AgentId, MessageId, Seq};
 use crate::idempotency::limits;
-use crate::journal::{Batch, Dispatch, Record, Turn, TurnEnd, wire};
+use crate::journal::{Batch, Dispatch, Record, Turn, TurnEnd};
 use crate::message::Address;
 use crate::time::Timestamp;
 use crate::timer::TimerChange;
@@ -53,23 +54,29 @@ pub(super) fn load_progress(connection: &Connection) -> Sql<Progress> {
 pub(super) fn apply(
     connection: &mut Connection,
     progress: Progress,
-    batches: &[Arc<Batch>],
+    batches: &[impl AsRef<Batch>],
     events_kept: u64,
 ) -> Sql<Progress> {
     let transaction = connection.transaction()?;
     let mut step = Step {
         connection: &transaction,
+        fresh: Fresh::default(),
         counts: progress.counts,
         events: progress.events,
         answers: progress.answers,
     };
     let mut applied = progress.applied;
     // What was read before it was followed comes twice.
-    for batch in batches.iter().filter(|batch| batch.last() > progress.applied) {
+    for batch in batches
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|batch| batch.last() > progress.applied)
+    {
         step.batch(batch)?;
         applied = applied.max(batch.last());
     }
-    let (counts, answers) = (step.counts, step.answers);
+    let (mut counts, answers) = (step.counts, step.answers);
+    step.fresh.write(&transaction, &mut counts)?;
     let events = events::prune(&transaction, step.events, events_kept)?;
     cached(
         &transaction,
@@ -104,13 +111,14 @@ pub(super) fn cached<'a>(connection: &'a Connection, sql: &str) -> Sql<CachedSta
 /// One transaction at work.
 struct Step<'a> {
     connection: &'a Connection,
+    fresh: Fresh<'a>,
     counts: Counts,
     events: u64,
     answers: u64,
 }
 
-impl Step<'_> {
-    fn batch(&mut self, batch: &Batch) -> Sql {
+impl<'a> Step<'a> {
+    fn batch(&mut self, batch: &'a Batch) -> Sql {
         let settled = sessions::settled_elsewhere(batch);
         for (seq, (_, record)) in (batch.first.0..).map(Seq).zip(&batch.records) {
             match record {
@@ -158,49 +166,11 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn message(&mut self, seq: Seq, dispatch: &Dispatch, settled: &HashSet<MessageId>) -> Sql {
-        let message = &dispatch.message;
-        // A receiver that is named twice has one delivery.
-        let agents: HashSet<AgentId> = dispatch.deliveries.iter().copied().collect();
-        let status = match (agents.is_empty(), &dispatch.undelivered) {
-            (false, _) => Status::Queued,
-            (true, None) => Status::Processed,
-            (true, Some(_)) => Status::Failed,
-        };
-        cached(
-            self.connection,
-            "INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10)",
-        )?
-        .execute(params![
-            int(seq.0),
-            message.id.uuid().as_bytes(),
-            message.conversation_id,
-            message.performative.as_str(),
-            message.protocol,
-            message.timestamp.micros(),
-            int(agents.len() as u64),
-            status.code(),
-            dispatch.undelivered,
-            wire::encode_message(message),
-        ])?;
-        self.counts.messages_total += 1;
-        *self.counts.of(status) += 1;
-
-        let mut party = cached(
-            self.connection,
-            "INSERT INTO parties VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET role = role | excluded.role",
-        )?;
-        party.execute(params![address_key(&message.sender), int(seq.0), SENDER])?;
-        for receiver in &message.receivers {
-            party.execute(params![address_key(receiver), int(seq.0), RECEIVER])?;
-        }
-        let mut delivery = cached(self.connection, "INSERT INTO deliveries VALUES (?1, ?2, 0)")?;
-        for agent in &agents {
-            delivery.execute(params![agent.uuid().as_bytes(), int(seq.0)])?;
-        }
+    fn message(&mut self, seq: Seq, dispatch: &'a Dispatch, settled: &HashSet<MessageId>) -> Sql {
         // An answer may be a question of its own: it ends a session before it opens one.
-        sessions::close_by_answer(self.connection, message, settled)?;
-        sessions::open(self.connection, seq, message, &agents)
+        sessions::close_by_answer(self.connection, &mut self.fresh, &dispatch.message, settled)?;
+        self.fresh.add(seq, dispatch);
+        Ok(())
     }
 
     fn document(&self, collection: &str, key: &str, document: Option<&str>) -> Sql {
@@ -242,7 +212,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn turn(&mut self, turn: &Turn) -> Sql {
+    fn turn(&mut self, turn: &'a Turn) -> Sql {
         self.timers(turn.agent, &turn.timers)?;
         for (key, value) in &turn.writes {
             let agent = turn.agent.uuid();
@@ -254,68 +224,72 @@ impl Step<'_> {
                 cached(self.connection, sql)?.execute(params![agent.as_bytes(), key])?;
             }
         }
-        let Some(seq) = turn
-            .message
-            .map(|message| self.delivery(message, turn.agent))
-            .transpose()?
-            .flatten()
-        else {
-            return Ok(()); // `init`, or a message whose delivery was given up meanwhile
+        let Some(message) = turn.message else {
+            return Ok(()); // `init`
         };
         match &turn.end {
-            TurnEnd::Ok => self.settle(seq, turn.agent, turn.attempt, None),
-            TurnEnd::Error { reason } => {
-                sessions::close(self.connection, seq, turn.agent)?;
-                self.settle(seq, turn.agent, turn.attempt, Some(reason))
-            }
-            TurnEnd::Crash { .. } => {
-                cached(
-                    self.connection,
-                    "UPDATE messages SET attempts = max(attempts, ?2) WHERE seq = ?1",
-                )?
-                .execute(params![int(seq.0), turn.attempt])?;
-                cached(
-                    self.connection,
-                    "UPDATE deliveries SET crashes = crashes + 1 WHERE agent = ?1 AND seq = ?2",
-                )?
-                .execute(params![turn.agent.uuid().as_bytes(), int(seq.0)])?;
-                Ok(())
-            }
+            TurnEnd::Ok => self.finish(message, turn.agent, turn.attempt, None),
+            TurnEnd::Error { reason } => self.finish(message, turn.agent, turn.attempt, Some(reason)),
+            TurnEnd::Crash { .. } => self.crash(message, turn.agent, turn.attempt),
         }
     }
 
-    fn dead_letter(&mut self, message: MessageId, agent: AgentId, reason: &str) -> Sql {
-        self.counts.dead_letters += 1;
-        let Some(seq) = self.delivery(message, agent)? else {
+    fn crash(&mut self, message: MessageId, agent: AgentId, attempt: u32) -> Sql {
+        if self.fresh.crash(message, agent, attempt) {
             return Ok(());
+        }
+        let Some((seq, _)) = self.stored(message, agent)? else {
+            return Ok(()); // its delivery was given up meanwhile
         };
-        sessions::close(self.connection, seq, agent)?;
-        self.settle(seq, agent, 0, Some(reason))
+        let sql = "UPDATE messages SET attempts = max(attempts, ?2) WHERE seq = ?1";
+        cached(self.connection, sql)?.execute(params![int(seq.0), attempt])?;
+        let sql = "UPDATE deliveries SET crashes = crashes + 1 WHERE agent = ?1 AND seq = ?2";
+        cached(self.connection, sql)?.execute(params![agent.uuid().as_bytes(), int(seq.0)])?;
+        Ok(())
     }
 
-    /// The live delivery of a message to an agent.
-    fn delivery(&self, message: MessageId, agent: AgentId) -> Sql<Option<Seq>> {
-        let sql = "SELECT d.seq FROM messages m JOIN deliveries d ON d.seq = m.seq AND d.agent = ?2 WHERE m.id = ?1";
+    fn dead_letter(&mut self, message: MessageId, agent: AgentId, reason: &'a str) -> Sql {
+        self.counts.dead_letters += 1;
+        self.finish(message, agent, 0, Some(reason))
+    }
+
+    /// Ends a delivery, if it is live, with its try `attempt`, 0 if without one. Who failed does not answer any more.
+    fn finish(&mut self, message: MessageId, agent: AgentId, attempt: u32, failure: Option<&'a str>) -> Sql {
+        if self.fresh.finish(message, agent, attempt, failure) {
+            return Ok(());
+        }
+        let Some((seq, mut standing)) = self.stored(message, agent)? else {
+            return Ok(());
+        };
+        if failure.is_some() {
+            sessions::close(self.connection, seq, agent)?;
+        }
+        standing.finish(attempt, failure);
+        self.settle(seq, agent, &standing)
+    }
+
+    /// The live delivery of a message of an earlier group to an agent.
+    fn stored(&self, message: MessageId, agent: AgentId) -> Sql<Option<(Seq, Standing<'a>)>> {
+        let sql = "SELECT m.seq, m.open, m.attempts, m.reason FROM messages m JOIN deliveries d ON d.seq = m.seq AND d.agent = ?2
+                   WHERE m.id = ?1";
         cached(self.connection, sql)?
-            .query_row(params![message.uuid().as_bytes(), agent.uuid().as_bytes()], |row| {
-                row.get::<_, i64>(0)
-            })
-            .map(|seq| Seq(seq.unsigned_abs()))
+            .query_row(params![message.uuid().as_bytes(), agent.uuid().as_bytes()], standing)
             .optional()
     }
 
-    /// Ends a delivery with its try `attempt`, 0 if without one. A message has failed when it did for one of its receivers,
-    /// and stands as queued while another has it.
-    fn settle(&mut self, seq: Seq, agent: AgentId, attempt: u32, failure: Option<&str>) -> Sql {
+    /// Takes the delivery of a message of an earlier group out of the queue and writes how the message stands.
+    fn settle(&mut self, seq: Seq, agent: AgentId, standing: &Standing<'a>) -> Sql {
         let sql = "DELETE FROM deliveries WHERE agent = ?1 AND seq = ?2";
         cached(self.connection, sql)?.execute(params![agent.uuid().as_bytes(), int(seq.0)])?;
-        // A reason is set for a failure and for nothing else, so that it stands for one.
-        let sql = "UPDATE messages SET open = open - 1, attempts = max(attempts, ?3), reason = coalesce(?2, reason),
-                   status = CASE WHEN open > 1 THEN 0 WHEN coalesce(?2, reason) IS NULL THEN 1 ELSE 2 END
-                   WHERE seq = ?1 RETURNING status";
-        let status: i64 =
-            cached(self.connection, sql)?.query_row(params![int(seq.0), failure, attempt], |row| row.get(0))?;
-        let status = Status::of_code(status);
+        let status = standing.status();
+        let sql = "UPDATE messages SET open = ?2, status = ?3, attempts = ?4, reason = ?5 WHERE seq = ?1";
+        cached(self.connection, sql)?.execute(params![
+            int(seq.0),
+            standing.open,
+            status.code(),
+            standing.attempts,
+            standing.reason,
+        ])?;
         if status != Status::Queued {
             self.counts.queued = self.counts.queued.saturating_sub(1);
             *self.counts.of(status) += 1;
@@ -324,15 +298,17 @@ impl Step<'_> {
     }
 
     fn agent_removed(&mut self, agent: AgentId) -> Sql {
+        const REASON: &str = "agent_removed";
+        self.fresh.remove_agent(agent, REASON);
         let key = agent.uuid();
-        let live: Vec<i64> = cached(
-            self.connection,
-            "SELECT seq FROM deliveries WHERE agent = ?1 ORDER BY seq",
-        )?
-        .query_map([key.as_bytes()], |row| row.get(0))?
-        .collect::<Sql<_>>()?;
-        for seq in live {
-            self.settle(Seq(seq.unsigned_abs()), agent, 0, Some("agent_removed"))?;
+        let sql = "SELECT m.seq, m.open, m.attempts, m.reason FROM deliveries d JOIN messages m ON m.seq = d.seq
+                   WHERE d.agent = ?1 ORDER BY d.seq";
+        let live: Vec<(Seq, Standing<'a>)> = cached(self.connection, sql)?
+            .query_map([key.as_bytes()], standing)?
+            .collect::<Sql<_>>()?;
+        for (seq, mut standing) in live {
+            standing.finish(0, Some(REASON));
+            self.settle(seq, agent, &standing)?;
         }
         for sql in [
             "DELETE FROM agents WHERE agent = ?1",
@@ -345,4 +321,14 @@ impl Step<'_> {
         }
         Ok(())
     }
+}
+
+/// Of the columns `seq, open, attempts, reason`.
+fn standing<'a>(row: &Row<'_>) -> Sql<(Seq, Standing<'a>)> {
+    let standing = Standing {
+        open: row.get(1)?,
+        attempts: row.get(2)?,
+        reason: row.get::<_, Option<String>>(3)?.map(Cow::Owned),
+    };
+    Ok((Seq(row.get::<_, i64>(0)?.unsigned_abs()), standing))
 }

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use rusqlite::{Connection, params};
 
 use super::apply::cached;
+use super::fresh::{Fresh, Row};
 use super::{address_key, int};
 use crate::fipa::Performative;
 use crate::id::{AgentId, MessageId, Seq};
@@ -35,37 +36,46 @@ pub(super) fn settled_elsewhere(batch: &Batch) -> HashSet<MessageId> {
     batch.records.iter().filter_map(|(_, record)| failed(record)).collect()
 }
 
-pub(super) fn open(connection: &Connection, seq: Seq, message: &Message, agents: &HashSet<AgentId>) -> Sql {
-    let Some(reply_with) = message
-        .reply_with
-        .as_ref()
-        .filter(|_| message.performative.expects_reply())
-    else {
+/// The `reply_with` of a message that opens sessions.
+pub(super) fn question(message: &Message) -> Option<&str> {
+    let reply_with = message.reply_with.as_deref();
+    reply_with.filter(|_| message.performative.expects_reply())
+}
+
+/// Writes the sessions of a message that nobody has ended.
+pub(super) fn open(connection: &Connection, row: &Row<'_>) -> Sql {
+    if row.awaited.is_empty() {
         return Ok(());
-    };
+    }
     let mut insert = cached(connection, "INSERT INTO sessions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
-    for agent in agents {
+    for agent in &row.awaited {
         insert.execute(params![
-            address_key(&message.sender),
+            address_key(&row.message.sender),
             agent.uuid().as_bytes(),
-            int(seq.0),
-            message.id.uuid().as_bytes(),
-            message.performative.as_str(),
-            message.conversation_id,
-            reply_with,
+            int(row.seq.0),
+            row.message.id.uuid().as_bytes(),
+            row.message.performative.as_str(),
+            row.message.conversation_id,
+            row.message.reply_with,
         ])?;
     }
     Ok(())
 }
 
 /// Ends the sessions that `answer` answers.
-pub(super) fn close_by_answer(connection: &Connection, answer: &Message, settled: &HashSet<MessageId>) -> Sql {
+pub(super) fn close_by_answer(
+    connection: &Connection,
+    fresh: &mut Fresh<'_>,
+    answer: &Message,
+    settled: &HashSet<MessageId>,
+) -> Sql {
     if answer.in_reply_to.is_none() {
         return Ok(());
     }
     match &answer.sender {
         Address::Agent(agent) => {
             for initiator in &answer.receivers {
+                fresh.answer(answer, initiator, Some(*agent));
                 close_by_participant(connection, answer, *agent, initiator)?;
             }
             Ok(())
@@ -75,6 +85,7 @@ pub(super) fn close_by_answer(connection: &Connection, answer: &Message, settled
                 && !answer.causation_id.is_some_and(|about| settled.contains(&about)) =>
         {
             for initiator in &answer.receivers {
+                fresh.answer(answer, initiator, None);
                 close_by_platform(connection, answer, initiator)?;
             }
             Ok(())

@@ -4,23 +4,22 @@
 //! that failed ends the process, as it does for the journal.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::apply::{self, load_progress};
 use super::catch_up::set_aside;
 use super::schema::{Trouble, Unusable, trouble};
 use super::{EVENTS_KEPT, GROUP, Progress};
 use crate::id::Seq;
-use crate::journal::{Batch, end_process, limits};
+use crate::journal::{Followed, Follower, end_process, limits};
 
 pub(super) struct Tail {
     pub(super) connection: Connection,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) stall: watch::Sender<Option<String>>,
-    pub(super) follower: mpsc::Receiver<Arc<Batch>>,
+    pub(super) follower: Follower,
     pub(super) oldest: watch::Receiver<Seq>,
     pub(super) stopped: oneshot::Receiver<()>,
     pub(super) path: PathBuf,
@@ -57,7 +56,7 @@ impl Tail {
     }
 
     /// Applies the group, or what of it is not applied yet.
-    fn apply(&mut self, group: &[Arc<Batch>]) -> Result<(), rusqlite::Error> {
+    fn apply(&mut self, group: &[Followed]) -> Result<(), rusqlite::Error> {
         let before = *self.progress.borrow();
         let applied = apply::apply(&mut self.connection, before, group, EVENTS_KEPT);
         let progress = match applied {
@@ -102,7 +101,7 @@ impl Tail {
         }
     }
 
-    async fn next(&mut self, group: &mut Vec<Arc<Batch>>) -> bool {
+    async fn next(&mut self, group: &mut Vec<Followed>) -> bool {
         tokio::select! {
             biased;
             _ = &mut self.stopped => false,

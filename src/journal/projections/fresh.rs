@@ -1,0 +1,206 @@
+//! The messages that came in the group at work.
+//!
+//! Nearly every message is finished moments after it came. One whose end is in the same group is written once, as it stands
+//! then, and not queued, found again and taken out of the queue.
+//!
+//! Invariant: what is written is what record after record would have left. The rows do not depend on where groups end.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::iter;
+
+use rusqlite::{Connection, params};
+
+use super::apply::{RECEIVER, SENDER, Sql, cached};
+use super::{Counts, Status, address_key, int, sessions};
+use crate::id::{AgentId, MessageId, Seq};
+use crate::journal::{Dispatch, wire};
+use crate::message::{Address, Message};
+
+/// Where a message stands, and what that follows from.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Standing<'a> {
+    /// Receivers that have not finished it.
+    pub(super) open: u32,
+    /// The most tries that one of them made.
+    pub(super) attempts: u32,
+    /// Set for a failure and for nothing else, so that it stands for one.
+    pub(super) reason: Option<Cow<'a, str>>,
+}
+
+impl<'a> Standing<'a> {
+    /// A message has failed when it did for one of its receivers, and stands as queued while another has it.
+    pub(super) fn status(&self) -> Status {
+        match (self.open, &self.reason) {
+            (1.., _) => Status::Queued,
+            (0, None) => Status::Processed,
+            (0, Some(_)) => Status::Failed,
+        }
+    }
+
+    /// One receiver has finished it with its try `attempt`, 0 if without one.
+    pub(super) fn finish(&mut self, attempt: u32, failure: Option<&'a str>) {
+        self.open = self.open.saturating_sub(1);
+        self.attempts = self.attempts.max(attempt);
+        self.reason = failure.map(Cow::Borrowed).or_else(|| self.reason.take());
+    }
+}
+
+/// A message and what is open of it.
+pub(super) struct Row<'a> {
+    pub(super) seq: Seq,
+    pub(super) message: &'a Message,
+    standing: Standing<'a>,
+    /// Agents that have not finished it, and how many of their turns on it crashed.
+    live: Vec<(AgentId, u32)>,
+    /// Agents that were asked with it and have not answered.
+    pub(super) awaited: Vec<AgentId>,
+}
+
+impl<'a> Row<'a> {
+    fn finish(&mut self, agent: AgentId, attempt: u32, failure: Option<&'a str>) {
+        let Some(at) = self.live.iter().position(|(live, _)| *live == agent) else {
+            return; // its delivery was given up meanwhile
+        };
+        self.live.swap_remove(at);
+        self.standing.finish(attempt, failure);
+        if failure.is_some() {
+            self.awaited.retain(|awaited| *awaited != agent);
+        }
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Fresh<'a> {
+    rows: Vec<Row<'a>>,
+    /// No two messages have one id.
+    by_id: HashMap<MessageId, usize>,
+    /// The questions among them, by `reply_with` and conversation.
+    questions: HashMap<(&'a str, &'a str), Vec<usize>>,
+}
+
+impl<'a> Fresh<'a> {
+    pub(super) fn add(&mut self, seq: Seq, dispatch: &'a Dispatch) {
+        let message = &*dispatch.message;
+        // A receiver that is named twice has one delivery.
+        let mut agents = dispatch.deliveries.clone();
+        agents.sort_unstable();
+        agents.dedup();
+        let at = self.rows.len();
+        self.by_id.insert(message.id, at);
+        let question = sessions::question(message).filter(|_| !agents.is_empty());
+        if let Some(reply_with) = question {
+            let rows = self.questions.entry((reply_with, &message.conversation_id));
+            rows.or_default().push(at);
+        }
+        self.rows.push(Row {
+            seq,
+            message,
+            standing: Standing {
+                open: u32::try_from(agents.len()).expect("a batch is below 4 GiB"),
+                attempts: 0,
+                reason: dispatch.undelivered.as_deref().map(Cow::Borrowed),
+            },
+            live: agents.iter().map(|agent| (*agent, 0)).collect(),
+            awaited: question.map(|_| agents).unwrap_or_default(),
+        });
+    }
+
+    fn row(&mut self, message: MessageId) -> Option<&mut Row<'a>> {
+        self.by_id.get(&message).map(|at| &mut self.rows[*at])
+    }
+
+    /// An agent has finished the message. False: it came in an earlier group.
+    pub(super) fn finish(
+        &mut self,
+        message: MessageId,
+        agent: AgentId,
+        attempt: u32,
+        failure: Option<&'a str>,
+    ) -> bool {
+        let row = self.row(message);
+        row.map(|row| row.finish(agent, attempt, failure)).is_some()
+    }
+
+    /// A turn on the message crashed. False: it came in an earlier group.
+    pub(super) fn crash(&mut self, message: MessageId, agent: AgentId, attempt: u32) -> bool {
+        let Some(row) = self.row(message) else { return false };
+        if let Some((_, crashes)) = row.live.iter_mut().find(|(live, _)| *live == agent) {
+            *crashes += 1;
+            row.standing.attempts = row.standing.attempts.max(attempt);
+        }
+        true
+    }
+
+    /// Ends what `initiator` asked and `answer` is about: of `participant`, or of all when the platform speaks.
+    pub(super) fn answer(&mut self, answer: &Message, initiator: &Address, participant: Option<AgentId>) {
+        let Some(reply) = &answer.in_reply_to else { return };
+        let asked = self.questions.get(&(reply.as_str(), answer.conversation_id.as_str()));
+        for at in asked.into_iter().flatten() {
+            let row = &mut self.rows[*at];
+            match participant {
+                _ if row.message.sender != *initiator => {}
+                None => row.awaited.clear(),
+                Some(agent) if answer.performative.ends_wait_for(row.message.performative) => {
+                    row.awaited.retain(|awaited| *awaited != agent);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    pub(super) fn remove_agent(&mut self, agent: AgentId, reason: &'a str) {
+        for row in &mut self.rows {
+            row.finish(agent, 0, Some(reason));
+            row.awaited.retain(|awaited| *awaited != agent);
+            if row.message.sender == Address::Agent(agent) {
+                row.awaited.clear();
+            }
+        }
+    }
+
+    /// Writes the rows, in the order of the journal.
+    pub(super) fn write(self, connection: &Connection, counts: &mut Counts) -> Sql {
+        let mut insert = cached(
+            connection,
+            "INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?;
+        let mut delivery = cached(connection, "INSERT INTO deliveries VALUES (?1, ?2, ?3)")?;
+        let mut parties: Vec<(&Address, i64, i64)> = Vec::with_capacity(2 * self.rows.len());
+        for row in &self.rows {
+            let Row { message, standing, .. } = row;
+            let (seq, status) = (int(row.seq.0), standing.status());
+            insert.execute(params![
+                seq,
+                message.id.uuid().as_bytes(),
+                message.conversation_id,
+                message.performative.as_str(),
+                message.protocol,
+                message.timestamp.micros(),
+                standing.open,
+                status.code(),
+                standing.attempts,
+                standing.reason,
+                wire::encode_message(message),
+            ])?;
+            counts.messages_total += 1;
+            *counts.of(status) += 1;
+            let receivers = message.receivers.iter().map(|receiver| (receiver, seq, RECEIVER));
+            parties.extend(iter::once((&message.sender, seq, SENDER)).chain(receivers));
+            for (agent, crashes) in &row.live {
+                delivery.execute(params![agent.uuid().as_bytes(), seq, crashes])?;
+            }
+            sessions::open(connection, row)?;
+        }
+        // In the order of the key, so that those of one party go to the same page one after the other.
+        parties.sort_unstable();
+        let mut party = cached(connection, "INSERT INTO parties VALUES (?1, ?2, ?3)")?;
+        for same in parties.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)) {
+            let (address, seq, _) = same[0];
+            let role = same.iter().fold(0, |role, (_, _, another)| role | another);
+            party.execute(params![address_key(address), seq, role])?;
+        }
+        Ok(())
+    }
+}
