@@ -21,7 +21,7 @@ async fn post(node: &Client, path: &str, key: &str, body: &Value) -> Answer {
 async fn deploy(node: &Client, key: &str, name: &str) -> Answer {
     // A form has another boundary each time; what it says is the same.
     let wasm = Part::bytes(guests::example("counter")).file_name("counter.wasm");
-    let config = json!({"name": name, "permissions": {"state": true}}).to_string();
+    let config = json!({"name": name, "permissions": {"state": true}, "environment": {"TOKEN": "s3cret"}}).to_string();
     let request = node
         .request(Method::POST, "/api/v1/agents")
         .header("Idempotency-Key", key);
