@@ -13,6 +13,7 @@
 //! - No bytes that are offered as a module panic; what is wrong with them is told in full.
 
 mod cache;
+mod capacity;
 mod code;
 pub mod compiler;
 mod component;
@@ -39,6 +40,7 @@ use crate::message::Draft;
 use crate::timer::{TimerChange, Timers};
 
 pub use cache::CacheFolder;
+pub use capacity::NoRoom;
 pub use compiler::{CompileLimits, Compiler};
 pub use engine::RuntimeConfig;
 pub use instance::Instance;
@@ -168,6 +170,8 @@ pub enum CrashKind {
     OutOfMemory,
     /// A pointer or length outside the guest's memory.
     BadPointer,
+    /// There is no room for another instance. The guest is not at fault; it was not made.
+    NoRoom,
 }
 
 impl CrashKind {
@@ -178,6 +182,7 @@ impl CrashKind {
             Self::Deadline => "deadline",
             Self::OutOfMemory => "out_of_memory",
             Self::BadPointer => "bad_pointer",
+            Self::NoRoom => "no_room",
         }
     }
 }

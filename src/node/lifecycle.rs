@@ -18,7 +18,7 @@ use crate::journal::Record;
 use crate::quantity::Cpu;
 use crate::router::RouterMessage;
 use crate::time::Timestamp;
-use crate::wasm::Program;
+use crate::wasm::{CrashKind, Program};
 
 impl Node {
     /// Deploys an agent and answers when it runs and that is durable. An agent that does not start is not there.
@@ -131,6 +131,9 @@ impl Node {
         started.map(|_| ()).map_err(|error| match error {
             StartChildError::Failed(reason) => {
                 let cause = root_cause(&reason);
+                if cause.label() == CrashKind::NoRoom.as_str() {
+                    return self.runtime.room().into();
+                }
                 Error::DeploymentFailed {
                     kind: cause.label(),
                     reason: cause.to_string(),

@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::InstancePre;
 
 use super::cache::{Cache, Key};
+use super::capacity::{Admission, NoRoom};
 use super::code::Code;
 use super::compiler::{self, Compiler, Source};
 use super::component::AgentPre;
@@ -43,6 +44,7 @@ pub struct Program {
     pub(super) loaded: Loaded,
     pub(super) engines: Arc<Engines>,
     _lease: Lease,
+    _admission: Admission,
 }
 
 /// Keeps the code of a program on the disk while it is in use.
@@ -95,6 +97,7 @@ impl Runtime {
         let compiles = Arc::clone(&self.compiles);
         // Held by each step that blocks, because it goes on when whoever waited for it has gone.
         let permit = Arc::new(compiles.acquire_owned().await.map_err(Error::internal)?);
+        let admission = self.engines.capacity.program()?;
         let size = module.len();
         let (source, version) = blocking(&permit, move || prepare(module)).await?;
         let component = source.component;
@@ -117,6 +120,7 @@ impl Runtime {
             loaded,
             engines: Arc::clone(&self.engines),
             _lease: lease,
+            _admission: admission,
         })
     }
 
@@ -161,6 +165,11 @@ impl Runtime {
         };
         metrics::counter!("caxton_modules_compiled_total").increment(1);
         Ok(code)
+    }
+
+    /// How much room for instances there is.
+    pub fn room(&self) -> NoRoom {
+        self.engines.capacity.no_room()
     }
 
     /// The program of these bytes, if it is compiled and in use.
