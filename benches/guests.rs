@@ -31,7 +31,7 @@ const QUIET: &str = r#"(module
     (func (export "caxton_alloc") (param i32) (result i32) (i32.const 4096))
     (func (export "handle_message") (param i32 i32) (result i32) (i32.const 0)))"#;
 const AGENTS: usize = 10_000;
-const ASKED: usize = 20_000;
+const ASKED: u32 = 20_000;
 const BUDGET: Budget = Budget {
     fuel: None,
     deadline: Duration::from_secs(5),
@@ -164,10 +164,10 @@ async fn bare(config: &Config, wat: &str, agents: usize) -> Cost {
     let (used, maps) = held();
     let began = Instant::now();
     for n in 0..ASKED {
-        actors[n % 100].0.cast(message.clone()).expect("it runs");
+        actors[n as usize % 100].0.cast(message.clone()).expect("it runs");
         answers.recv().await.expect("it answers");
     }
-    let ask = began.elapsed() / ASKED as u32;
+    let ask = began.elapsed() / ASKED;
     for (actor, task) in actors {
         actor.stop(None);
         let _ = task.await; // it ends well or was killed
@@ -231,10 +231,10 @@ async fn in_node(config: Config, wat: &str, agents: usize, answers: bool) -> Cos
     let began = Instant::now();
     if answers {
         for n in 0..ASKED {
-            ask(&node, n % 100).await;
+            ask(&node, n as usize % 100).await;
         }
     }
-    let ask = began.elapsed() / ASKED as u32;
+    let ask = began.elapsed() / ASKED;
     node.shutdown().await;
     let each = agents as f64;
     Cost {
@@ -254,7 +254,7 @@ async fn run() {
         ..Config::default()
     };
     config.wasm.pooled = guests::pooled();
-    config.limits.agents = 2 * AGENTS as u32;
+    config.limits.agents = u32::MAX; // there are fewer instances
     let agents = AGENTS.min(config.wasm.runtime(std::path::Path::new("/")).instances - 10);
     let quiet = in_node(config.clone(), QUIET, agents, false).await;
     quiet.print_start("node");

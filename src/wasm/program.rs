@@ -104,13 +104,12 @@ impl Runtime {
         let key = Key::of(digest, &self.engines.side(metered).engine);
         let engines = Arc::clone(&self.engines);
         let link = move |code: &Code| Loaded::link(code, component, engines.side(metered));
-        let (loaded, lease) = match self.load(&permit, key, link.clone()).await? {
-            Some(loaded) => loaded,
-            None => {
-                let code = self.code(&permit, source, metered).await?;
-                let cache = self.cache.clone();
-                blocking(&permit, move || keep_and_link(cache.as_deref(), key, code, &link)).await?
-            }
+        let (loaded, lease) = if let Some(loaded) = self.load(&permit, key, link.clone()).await? {
+            loaded
+        } else {
+            let code = self.code(&permit, source, metered).await?;
+            let cache = self.cache.clone();
+            blocking(&permit, move || keep_and_link(cache.as_deref(), key, code, &link)).await?
         };
         Ok(Program {
             digest,
@@ -216,7 +215,7 @@ impl Program {
 impl Loaded {
     fn link(code: &Code, component: bool, side: &Side) -> Result<Self, Vec<Finding>> {
         if component {
-            let component = code.component(&side.engine).map_err(unusable)?;
+            let component = code.component(&side.engine).map_err(|error| unusable(&error))?;
             let linked = side.component.instantiate_pre(&component).and_then(AgentPre::new);
             return linked.map(Self::Component).map_err(|error| {
                 vec![finding(
@@ -226,8 +225,11 @@ impl Loaded {
                 )]
             });
         }
-        let module = code.module(&side.engine).map_err(unusable)?;
-        side.core.instantiate_pre(&module).map(Self::Core).map_err(unusable)
+        let module = code.module(&side.engine).map_err(|error| unusable(&error))?;
+        side.core
+            .instantiate_pre(&module)
+            .map(Self::Core)
+            .map_err(|error| unusable(&error))
     }
 }
 
@@ -263,7 +265,7 @@ fn keep_and_link(
     linked.map(|loaded| (loaded, Some(kept.lease)))
 }
 
-fn unusable(error: wasmtime::Error) -> Vec<Finding> {
+fn unusable(error: &wasmtime::Error) -> Vec<Finding> {
     vec![compiler::refused(&format!("{error:#}"))]
 }
 
