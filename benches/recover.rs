@@ -4,6 +4,8 @@
 //! journal are built on, without them: a ractor actor around a wasm instance that traps and is spawned again by hand. All
 //! figures are of one run, so that the ratios hold on any machine.
 
+#[path = "support/guests.rs"]
+mod guests;
 mod support;
 
 use std::collections::BTreeMap;
@@ -13,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use caxton::agent::spec::AgentSpec;
 use caxton::config::Config;
-use caxton::id::{AgentId, MessageId};
-use caxton::message::{Address, ClientName, Content, Draft, Durability, Message};
+use caxton::id::AgentId;
+use caxton::message::{Draft, Durability, Message};
 use caxton::node::{Caller, Node};
-use caxton::time::Timestamp;
-use caxton::wasm::{Budget, End, Grants, Host, Instance, Limits, Program, Runtime, RuntimeConfig, Search};
+use caxton::wasm::{Budget, End, Host, Instance, Limits, Program, Runtime, RuntimeConfig};
+use guests::{NoGrants, request};
 use hdrhistogram::Histogram;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde_json::json;
@@ -78,34 +80,6 @@ async fn ask(node: &Node, agent: &str) -> Duration {
     let took = began.elapsed();
     assert_eq!(reply.expect("it answers").message.performative.as_str(), "inform");
     took
-}
-
-struct NoGrants;
-
-impl Grants for NoGrants {
-    fn may_message(&self, _: &str) -> bool {
-        false
-    }
-
-    fn state(&self) -> bool {
-        false
-    }
-
-    fn random(&self) -> bool {
-        false
-    }
-
-    fn timers(&self) -> bool {
-        false
-    }
-
-    fn environment(&self) -> Option<&BTreeMap<String, String>> {
-        None
-    }
-
-    fn directory(&self) -> Option<&dyn Search> {
-        None
-    }
 }
 
 /// An agent with nothing of Caxton around it but the guest's side.
@@ -169,32 +143,15 @@ const fn budget() -> Budget {
     }
 }
 
-fn request() -> Arc<Message> {
-    Arc::new(Message {
-        id: MessageId::new(),
-        performative: caxton::fipa::Performative::Request,
-        sender: Address::Client(ClientName::anonymous()),
-        receivers: vec![Address::Client(ClientName::anonymous())],
-        reply_to: None,
-        content: Content::json(&json!({"n": 1})),
-        language: None,
-        ontology: None,
-        protocol: None,
-        conversation_id: "conv_1".to_owned(),
-        reply_with: Some("q1".to_owned()),
-        in_reply_to: None,
-        reply_by: None,
-        timestamp: Timestamp::now(),
-        causation_id: None,
-        traceparent: None,
-        hops: 0,
-        extensions: BTreeMap::new(),
-    })
-}
-
 /// Trap, exit, spawn, instantiate, answer: by hand.
-async fn raw() -> Times {
-    let runtime = Runtime::new(&RuntimeConfig::default()).expect("a runtime");
+async fn raw(pooled: bool) -> Times {
+    // Beside the node, which has the maps that a whole pool takes.
+    let config = RuntimeConfig {
+        instances: 100,
+        pooled,
+        ..RuntimeConfig::default()
+    };
+    let runtime = Runtime::new(&config).expect("a runtime");
     let compiled = runtime.compile(module(CRASH_ONCE).into(), false).await;
     let program = compiled.expect("it compiles");
     let (answered, mut answers) = unbounded_channel();
@@ -217,14 +174,15 @@ async fn raw() -> Times {
 }
 
 async fn run() {
-    let node = support::node(Config {
+    let mut config = Config {
         durability: Durability::Memory,
         ..Config::default()
-    })
-    .await;
+    };
+    config.wasm.pooled = guests::pooled();
+    let node = support::node(config.clone()).await;
     deploy(&node, "echo", ECHO).await;
     deploy(&node, "crasher", CRASH_ONCE).await;
-    let raw = raw().await;
+    let raw = raw(config.wasm.pooled).await;
     let plain = Times::of(async || ask(&node, "echo").await).await;
     let crashed = Times::of(async || ask(&node, "crasher").await).await;
     raw.print("raw: trap, spawn, instantiate, answer");

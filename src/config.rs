@@ -34,7 +34,7 @@ pub struct Config {
     /// Supervision groups and agents to be there at start (a TOML file).
     pub tree: Option<PathBuf>,
     pub limits: Limits,
-    /// How modules are compiled, and kept compiled.
+    /// How many guests there may be, and how modules are compiled and kept compiled.
     pub wasm: Guests,
     /// How much of the log is kept.
     pub retention: Retention,

@@ -100,6 +100,13 @@ pub enum Error {
     PayloadTooLarge { what: &'static str, limit: usize },
     #[error("{what} is at its limit of {limit}")]
     LimitExceeded { what: &'static str, limit: u64 },
+    /// A resource that is there to be shared is used up.
+    #[error("there is no room: {used} of {limit} {resource} are in use")]
+    NoRoom {
+        resource: &'static str,
+        limit: u64,
+        used: u64,
+    },
     #[error("the mailbox of {agent} is full ({what})")]
     MailboxFull {
         agent: AgentId,
@@ -159,7 +166,7 @@ impl Error {
             Self::InvalidRequest { .. } => Code::InvalidRequest,
             Self::InvalidState { .. } => Code::InvalidState,
             Self::PayloadTooLarge { .. } => Code::PayloadTooLarge,
-            Self::LimitExceeded { .. } => Code::ResourceLimitExceeded,
+            Self::LimitExceeded { .. } | Self::NoRoom { .. } => Code::ResourceLimitExceeded,
             Self::MailboxFull { .. } => Code::MailboxFull,
             Self::DeploymentFailed { .. } => Code::DeploymentFailed,
             Self::DeliveryFailed { .. } => Code::MessageDeliveryFailed,
@@ -184,6 +191,7 @@ impl Error {
             Self::InvalidState { agent, state, .. } => json!({"agent_id": agent, "state": state}),
             Self::PayloadTooLarge { limit, .. } => json!({"limit_bytes": limit}),
             Self::LimitExceeded { what, limit } => json!({"what": what, "limit": limit}),
+            Self::NoRoom { resource, limit, used } => json!({"resource": resource, "limit": limit, "used": used}),
             Self::MailboxFull {
                 agent,
                 what,
@@ -220,6 +228,7 @@ impl Error {
             | Self::InvalidState { .. }
             | Self::PayloadTooLarge { .. }
             | Self::LimitExceeded { .. }
+            | Self::NoRoom { .. }
             | Self::DeploymentFailed { .. }
             | Self::DeliveryFailed { .. }
             | Self::Forbidden(_)

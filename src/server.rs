@@ -169,6 +169,7 @@ mod tests {
             data_dir: dir.path().to_owned(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             grpc_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            wasm: crate::config::Guests::at_most(100),
             ..Config::default()
         };
         let server = Server::start(config).await.unwrap();

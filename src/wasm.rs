@@ -13,6 +13,7 @@
 //! - No bytes that are offered as a module panic; what is wrong with them is told in full.
 
 mod cache;
+mod capacity;
 mod code;
 pub mod compiler;
 mod component;
@@ -41,6 +42,7 @@ use crate::message::Draft;
 use crate::timer::{TimerChange, Timers};
 
 pub use cache::CacheFolder;
+pub use capacity::NoRoom;
 pub use compiler::{CompileLimits, Compiler};
 pub use demand::Demand;
 pub use engine::RuntimeConfig;
@@ -199,6 +201,8 @@ pub enum CrashKind {
     OutOfMemory,
     /// A pointer or length outside the guest's memory.
     BadPointer,
+    /// There is no room for another instance. The guest is not at fault; it was not made.
+    NoRoom,
 }
 
 impl CrashKind {
@@ -209,6 +213,7 @@ impl CrashKind {
             Self::Deadline => "deadline",
             Self::OutOfMemory => "out_of_memory",
             Self::BadPointer => "bad_pointer",
+            Self::NoRoom => "no_room",
         }
     }
 }

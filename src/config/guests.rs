@@ -1,4 +1,4 @@
-//! `[wasm]`: how modules are compiled, and kept compiled.
+//! `[wasm]`: how many guests there may be, and how modules are compiled and kept compiled.
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,13 @@ use crate::wasm::{CacheFolder, CompileLimits, Compiler, RuntimeConfig};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Guests {
+    /// Agents that run at one time, as far as the kernel's limit of memory maps goes: six are needed for each
+    /// (`sysctl vm.max_map_count`). Programs count like agents, agents with fuel a quarter more. A deploy beyond is refused with
+    /// `RESOURCE_LIMIT_EXCEEDED`. 0: what that limit has room for, and 10,240 at most (10,171 where it is 65,530).
+    pub instances: u32,
+    /// Whether agents live in memory slots that are made at the start: they start, and start again, in a fraction of the time.
+    /// Agents with fuel do not. Where the address space is limited (`ulimit -v`) the server says so and goes on without.
+    pub pooled: bool,
     /// Modules that compile at one time; further ones wait. 0: two, or one on a machine with two processors or less.
     pub compiles: u16,
     /// How long the compilation of one module may take.
@@ -33,6 +40,14 @@ impl Guests {
     /// With less, the compiler's process would not even start.
     pub const LEAST_COMPILE_MEMORY: u64 = 512 << 20;
 
+    /// So many instances, and all else by default: for a process with several nodes, which share its memory maps.
+    pub fn at_most(instances: u32) -> Self {
+        Self {
+            instances,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let invalid = |field, problem: String| Err(ConfigError::Invalid { field, problem });
         if self.compile_time.0.is_zero() {
@@ -53,6 +68,11 @@ impl Guests {
         };
         let default = RuntimeConfig::default();
         RuntimeConfig {
+            instances: match self.instances {
+                0 => default.instances,
+                instances => usize::try_from(instances).unwrap_or(usize::MAX),
+            },
+            pooled: self.pooled,
             compiles: match self.compiles {
                 0 => default.compiles,
                 compiles => compiles.into(),
@@ -77,6 +97,8 @@ impl Default for Guests {
     fn default() -> Self {
         const WELL_FORMED: &str = "a default is well-formed";
         Self {
+            instances: 0,
+            pooled: true,
             compiles: 0,
             compile_time: Span::parse(Self::DEFAULT_COMPILE_TIME).expect(WELL_FORMED),
             compile_memory: ByteSize::parse(Self::DEFAULT_COMPILE_MEMORY).expect(WELL_FORMED),

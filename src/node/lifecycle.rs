@@ -19,7 +19,7 @@ use crate::journal::Record;
 use crate::quantity::Cpu;
 use crate::router::{Claim, RouterMessage};
 use crate::time::Timestamp;
-use crate::wasm::Program;
+use crate::wasm::{CrashKind, Program};
 
 impl Node {
     /// All that a deploy of this module would say of it. Nothing is deployed, and nothing of it runs.
@@ -174,6 +174,9 @@ impl Node {
         started.map(|_| ()).map_err(|error| match error {
             StartChildError::Failed(reason) => {
                 let cause = root_cause(&reason);
+                if cause.label() == CrashKind::NoRoom.as_str() {
+                    return self.runtime.room().into();
+                }
                 Error::DeploymentFailed {
                     kind: cause.label(),
                     reason: cause.to_string(),

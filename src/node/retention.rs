@@ -110,6 +110,7 @@ mod tests {
         let mut config = Config {
             data_dir: dir.path().to_owned(),
             partitions: 4,
+            wasm: crate::config::Guests::at_most(100),
             ..Config::default()
         };
         config.retention.age = AtMost::Of(Span(Duration::ZERO));

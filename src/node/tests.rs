@@ -36,6 +36,7 @@ async fn world_of(durability: Durability) -> World {
         data_dir: dir.path().to_owned(),
         durability,
         partitions: 4,
+        wasm: crate::config::Guests::at_most(100),
         ..Config::default()
     };
     let node = Opened::open(config).unwrap().start(|_| Vec::new()).await.unwrap();
@@ -330,6 +331,7 @@ async fn groups_and_their_members_come_back_with_the_node() {
     let config = Config {
         data_dir: dir.path().to_owned(),
         partitions: 4,
+        wasm: crate::config::Guests::at_most(100),
         ..Config::default()
     };
     let node = Opened::open(config.clone())

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use wasmtime::{Trap, WasmBacktrace};
 
+use super::capacity::NoRoom;
 use super::limiter::Limiter;
 use super::{Crash, CrashKind, caps};
 
@@ -37,6 +38,14 @@ impl Crash {
             detail: detail.into(),
             backtrace: Vec::new(),
         }
+    }
+
+    pub(super) fn no_room(room: NoRoom) -> Self {
+        let NoRoom { limit, used } = room;
+        let detail = format!(
+            "there is no room for another instance: {used} of {limit}; remove agents, or raise wasm.instances and vm.max_map_count"
+        );
+        Self::new(CrashKind::NoRoom, detail)
     }
 
     pub(super) fn deadline(deadline: Duration) -> Self {

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wasmtime::{Config, Engine, Linker, Store, UpdateDeadline};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, Linker, Store, UpdateDeadline};
 
 use super::cache::CacheFolder;
+use super::capacity::{self, Capacity};
 use super::compiler::Compiler;
 use super::host::Guest;
 use super::{Budget, caps, component, core_abi};
@@ -32,16 +33,14 @@ const STACK: usize = 256 << 10;
 /// traps; a host call that needed more would kill the process.
 const GUEST_STACK: usize = 160 << 10;
 
-/// Memory maps of one instance with one memory and a stack; the kernel counts them, and has few.
-const INSTANCE_MAPS: usize = 5;
-/// Maps that are left to everything else in the process. Where a map is missing, most code aborts.
-const OTHER_MAPS: usize = 8 << 10;
-
 #[derive(Clone, Debug)]
 pub struct RuntimeConfig {
-    /// Instances at one time. The default is what the kernel's limit of memory maps allows (`vm.max_map_count`; 11,467 where
-    /// it is 65,530).
+    /// Instances at one time. The default is what the kernel's limit of memory maps allows (`vm.max_map_count`), and 10,240 at
+    /// most: 10,171 where that is 65,530. Programs count like instances, metered instances a quarter more.
     pub instances: usize,
+    /// Whether instances that are not metered live in slots which are made at the start. That takes two maps and
+    /// `memory_reservation` of address space for each of `instances`, at once. Where that is not to be had they are made on demand.
+    pub pooled: bool,
     /// Turns that outlived their first slice and may run at one time.
     pub slow_lanes: usize,
     /// Modules that compile at one time.
@@ -61,7 +60,8 @@ impl Default for RuntimeConfig {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Self {
-            instances: room_for_instances(),
+            instances: capacity::instances(),
+            pooled: true,
             slow_lanes: (cores / 2).max(1),
             compiles: if cores > 2 { 2 } else { 1 },
             compiler: Compiler::InProcess,
@@ -76,27 +76,40 @@ impl Default for RuntimeConfig {
     }
 }
 
-fn room_for_instances() -> usize {
-    const USUAL: usize = 65_530;
-    let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();
-    let maps = limit.and_then(|limit| limit.trim().parse().ok()).unwrap_or(USUAL);
-    (maps.saturating_sub(OTHER_MAPS) / INSTANCE_MAPS).clamp(1, Semaphore::MAX_PERMITS)
-}
-
 /// One engine and what is linked to it.
 pub(super) struct Side {
     pub(super) engine: Engine,
     pub(super) core: Linker<Guest>,
     pub(super) component: wasmtime::component::Linker<Guest>,
+    pub(super) pooled: bool,
 }
 
 impl Side {
     fn new(config: &RuntimeConfig, metered: bool) -> wasmtime::Result<Self> {
-        let engine = Engine::new(&settings(config.memory_reservation, metered))?;
+        let mut settings = settings(config.memory_reservation, metered);
+        // A second pool would take its maps whether there is a metered agent or not.
+        if config.pooled && !metered {
+            capacity::pooled(&mut settings, config.instances, config.memory_reservation);
+            match Engine::new(&settings) {
+                Ok(engine) => return Self::of(engine, true),
+                Err(error) => tracing::warn!(
+                    instances = config.instances,
+                    error = format!("{error:#}"),
+                    "there is no address space or memory maps for a pool of instances (ulimit -v, vm.max_map_count): they are \
+                     made on demand, which takes longer"
+                ),
+            }
+            settings.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+        }
+        Self::of(Engine::new(&settings)?, false)
+    }
+
+    fn of(engine: Engine, pooled: bool) -> wasmtime::Result<Self> {
         Ok(Self {
             core: core_abi::linker(&engine)?,
             component: component::linker(&engine)?,
             engine,
+            pooled,
         })
     }
 }
@@ -108,9 +121,7 @@ pub(super) struct Engines {
     pub(super) slow_lane: Arc<Semaphore>,
     pub(super) start: Budget,
     pub(super) memory_reservation: u64,
-    /// One permit for each instance.
-    instances: Arc<Semaphore>,
-    limit: usize,
+    pub(super) capacity: Capacity,
     // Last: guests are interruptible for as long as there is an engine.
     _ticker: Ticker,
 }
@@ -120,6 +131,7 @@ impl Engines {
         let internal = |error: wasmtime::Error| Error::internal(error.to_string());
         let metered = Side::new(config, true).map_err(internal)?;
         let plain = Side::new(config, false).map_err(internal)?;
+        let capacity = Capacity::new(config.instances, plain.pooled);
         let ticker = Ticker::start(vec![metered.engine.clone(), plain.engine.clone()]).map_err(Error::internal)?;
         Ok(Self {
             metered,
@@ -127,15 +139,9 @@ impl Engines {
             slow_lane: Arc::new(Semaphore::new(config.slow_lanes.max(1))),
             start: config.start,
             memory_reservation: config.memory_reservation,
-            instances: Arc::new(Semaphore::new(config.instances.min(Semaphore::MAX_PERMITS))),
-            limit: config.instances,
+            capacity,
             _ticker: ticker,
         })
-    }
-
-    /// Room for one more instance, until the permit is dropped. The error is how many there are.
-    pub(super) fn admit(&self) -> Result<OwnedSemaphorePermit, usize> {
-        Arc::clone(&self.instances).try_acquire_owned().map_err(|_| self.limit)
     }
 
     pub(super) const fn side(&self, metered: bool) -> &Side {

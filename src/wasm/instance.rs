@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
-use wasmtime::Store;
+use wasmtime::{PoolConcurrencyLimitError, Store};
 
+use super::capacity::Admission;
 use super::engine::{self, Pace, SLACK};
 use super::host::{Guest, InHand};
 use super::program::{Loaded, Program};
@@ -23,7 +23,7 @@ pub struct Instance {
     // What the guest runs on: the code, and the clock that interrupts it.
     _program: Arc<Program>,
     // Given back last, when the maps are.
-    _admission: OwnedSemaphorePermit,
+    _admission: Admission,
 }
 
 enum Door {
@@ -58,13 +58,11 @@ enum Call<'a> {
 impl Program {
     /// Makes an instance. No guest code runs but start functions, under the runtime's budget for them.
     pub async fn instantiate(self: &Arc<Self>, host: Host, limits: Limits) -> Result<Instance, Crash> {
-        let admission = self.engines.admit().map_err(|limit| {
-            let detail = format!("there are {limit} instances, as many as memory maps allow (vm.max_map_count)");
-            Crash::new(CrashKind::OutOfMemory, detail)
-        })?;
+        let side = self.engines.side(self.metered);
+        let admission = self.engines.capacity.instance(side.pooled).map_err(Crash::no_room)?;
         let budget = self.engines.start;
         let guest = Guest::new(host, &limits, Pace::new(Arc::clone(&self.engines.slow_lane)));
-        let mut store = Store::new(&self.engines.side(self.metered).engine, guest);
+        let mut store = Store::new(&side.engine, guest);
         store.limiter(|guest| &mut guest.limiter);
         engine::interruptible(&mut store);
         let _running = begin(&mut store, None, budget, self.metered);
@@ -79,6 +77,10 @@ impl Program {
                 _program: Arc::clone(self),
                 _admission: admission,
             }),
+            // Components with several memories or many tables used the slots up before the maps.
+            Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => {
+                Err(Crash::no_room(self.engines.capacity.no_room()))
+            }
             Ok(Err(error)) => Err(Crash::classify(&error, &store.data().limiter, budget.deadline)),
             Err(_) => Err(Crash::deadline(budget.deadline)),
         }

@@ -58,7 +58,7 @@ impl Limiter {
             // Said here because a growth that is allowed here and then fails would have to be given back, and the report
             // of a failure does not say whose it is.
             self.denied = Some(format!(
-                "{what} was to grow to {desired} bytes, beyond the maximum that its module declares"
+                "{what} was to grow to {desired} bytes, beyond the maximum that its module or the engine has for it"
             ));
             false
         } else {

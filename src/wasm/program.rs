@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::InstancePre;
 
 use super::cache::{Cache, Key};
+use super::capacity::{Admission, NoRoom};
 use super::code::Code;
 use super::compiler::{self, Compiler, Source};
 use super::component::AgentPre;
@@ -43,6 +44,7 @@ pub struct Program {
     pub(super) loaded: Loaded,
     pub(super) engines: Arc<Engines>,
     _lease: Lease,
+    _admission: Admission,
 }
 
 /// Keeps the code of a program on the disk while it is in use.
@@ -95,19 +97,19 @@ impl Runtime {
         let compiles = Arc::clone(&self.compiles);
         // Held by each step that blocks, because it goes on when whoever waited for it has gone.
         let permit = Arc::new(compiles.acquire_owned().await.map_err(Error::internal)?);
+        let admission = self.engines.capacity.program()?;
         let size = module.len();
         let (source, version) = blocking(&permit, move || prepare(module)).await?;
         let component = source.component;
         let key = Key::of(digest, &self.engines.side(metered).engine);
         let engines = Arc::clone(&self.engines);
         let link = move |code: &Code| Loaded::link(code, component, engines.side(metered));
-        let (loaded, lease) = match self.load(&permit, key, link.clone()).await? {
-            Some(loaded) => loaded,
-            None => {
-                let code = self.code(&permit, source, metered).await?;
-                let cache = self.cache.clone();
-                blocking(&permit, move || keep_and_link(cache.as_deref(), key, code, &link)).await?
-            }
+        let (loaded, lease) = if let Some(loaded) = self.load(&permit, key, link.clone()).await? {
+            loaded
+        } else {
+            let code = self.code(&permit, source, metered).await?;
+            let cache = self.cache.clone();
+            blocking(&permit, move || keep_and_link(cache.as_deref(), key, code, &link)).await?
         };
         Ok(Program {
             digest,
@@ -117,6 +119,7 @@ impl Runtime {
             loaded,
             engines: Arc::clone(&self.engines),
             _lease: lease,
+            _admission: admission,
         })
     }
 
@@ -163,6 +166,11 @@ impl Runtime {
         Ok(code)
     }
 
+    /// How much room for instances there is.
+    pub fn room(&self) -> NoRoom {
+        self.engines.capacity.no_room()
+    }
+
     /// The program of these bytes, if it is compiled and in use.
     pub fn compiled(&self, digest: Digest, metered: bool) -> Option<Arc<Program>> {
         let slot = self.programs.lock().get(&(digest, metered)).cloned()?;
@@ -207,7 +215,7 @@ impl Program {
 impl Loaded {
     fn link(code: &Code, component: bool, side: &Side) -> Result<Self, Vec<Finding>> {
         if component {
-            let component = code.component(&side.engine).map_err(unusable)?;
+            let component = code.component(&side.engine).map_err(|error| unusable(&error))?;
             let linked = side.component.instantiate_pre(&component).and_then(AgentPre::new);
             return linked.map(Self::Component).map_err(|error| {
                 vec![finding(
@@ -217,8 +225,11 @@ impl Loaded {
                 )]
             });
         }
-        let module = code.module(&side.engine).map_err(unusable)?;
-        side.core.instantiate_pre(&module).map(Self::Core).map_err(unusable)
+        let module = code.module(&side.engine).map_err(|error| unusable(&error))?;
+        side.core
+            .instantiate_pre(&module)
+            .map(Self::Core)
+            .map_err(|error| unusable(&error))
     }
 }
 
@@ -254,7 +265,7 @@ fn keep_and_link(
     linked.map(|loaded| (loaded, Some(kept.lease)))
 }
 
-fn unusable(error: wasmtime::Error) -> Vec<Finding> {
+fn unusable(error: &wasmtime::Error) -> Vec<Finding> {
     vec![compiler::refused(&format!("{error:#}"))]
 }
 

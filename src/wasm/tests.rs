@@ -1,5 +1,6 @@
 //! Guests in the text format, one behaviour or fault each.
 
+mod capacity;
 mod components;
 mod core;
 mod crashes;
@@ -106,6 +107,7 @@ fn host(grants: &Granted) -> Host {
 fn runtime() -> Arc<Runtime> {
     Runtime::new(&RuntimeConfig {
         slow_lanes: 1,
+        instances: 64,
         ..RuntimeConfig::default()
     })
     .unwrap()

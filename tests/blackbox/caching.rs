@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::guests;
-use crate::harness::{TestNode, until};
+use crate::harness::{TestNode, caxton, until};
 
 /// How often this start of the server compiled, and how often it found a module compiled.
 async fn compiled_and_loaded(node: &TestNode) -> (u64, u64) {
@@ -93,4 +93,26 @@ async fn without_a_cache_and_in_memory_the_data_folder_has_no_code() {
         assert_eq!(node.ask("echo", &json!(1)).await["content"], 1);
         assert!(!node.data_dir().join("compiled").exists(), "{config}");
     }
+}
+
+#[tokio::test]
+async fn a_backup_leaves_code_out_and_the_doctor_does_not_ask_for_it() {
+    let mut node = TestNode::start().await;
+    node.deploy("echo", "echo").await;
+    let backup = tempfile::tempdir().unwrap();
+    let to = backup.path().join("backup");
+    node.post("/api/v1/system/backup", &json!({"to": to})).await.good();
+    assert!(to.join("modules").exists() && !to.join("compiled").exists());
+    node.terminate().await;
+    let data = node.data_dir();
+    for there in [true, false] {
+        assert_eq!(data.join("compiled").exists(), there);
+        let doctor = caxton().arg("doctor").arg("--data-dir").arg(&data).output().unwrap();
+        assert!(doctor.status.success(), "{doctor:?}");
+        if there {
+            fs::remove_dir_all(data.join("compiled")).unwrap();
+        }
+    }
+    node.restart().await;
+    assert_eq!(node.ask("echo", &json!(1)).await["content"], 1);
 }

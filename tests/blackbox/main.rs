@@ -11,6 +11,7 @@ mod ledger;
 mod socket;
 
 mod caching;
+mod capacity;
 mod compiling;
 mod crash;
 mod crash_test;

@@ -159,6 +159,7 @@ async fn the_deadline_ends_a_start_function_and_an_init() {
             deadline: Duration::from_millis(30),
             ..BUDGET
         },
+        instances: 64,
         ..RuntimeConfig::default()
     };
     let wat = guest(&format!("(func $spin {SPIN}) (start $spin)"), "(i32.const 0)");

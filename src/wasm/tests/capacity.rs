@@ -1,0 +1,61 @@
+//! Slots, and what does not fit in them.
+
+use super::*;
+
+#[tokio::test]
+async fn without_address_space_for_a_pool_instances_are_made_on_demand() {
+    let runtime = Runtime::new(&RuntimeConfig {
+        // 47 bits have not that many memories of 4 GiB.
+        instances: 50_000,
+        ..RuntimeConfig::default()
+    });
+    let program = runtime.unwrap().compile(binary(&sender("{}")), false).await.unwrap();
+    let mut instance = program.instantiate(host(&ALL), LIMITS).await.unwrap();
+    assert_eq!(handle(&mut instance).await.end, returned(-1));
+}
+
+#[tokio::test]
+async fn a_table_that_fits_no_slot_is_found_and_one_cannot_grow_beyond() {
+    let found = findings(binary(&guest("(table 65537 funcref)", "(i32.const 0)"))).await;
+    assert_eq!(found[0].rule, "compile");
+    assert!(
+        found[0].found.contains("65537") && found[0].found.contains("65536"),
+        "{found:?}"
+    );
+    let grow = "(i32.add (table.grow (ref.null func) (i32.const 1)) (i32.const 10))";
+    let mut instance = start(&guest("(table 65536 funcref)", grow)).await;
+    assert_eq!(handle(&mut instance).await.end, returned(9), "table.grow says -1");
+}
+
+/// A slot is used again by whoever comes next.
+#[tokio::test]
+async fn a_new_instance_finds_nothing_of_the_last_one_in_its_slot() {
+    let runtime = Runtime::new(&RuntimeConfig {
+        instances: 3,
+        ..RuntimeConfig::default()
+    })
+    .unwrap();
+    // Adds one to numbers in its memory, in a page of its image, in one beyond, and in a grown one; and answers with their sum.
+    let count = |at: &str| format!("(i32.store (i32.const {at}) (i32.add (i32.const 1) (i32.load (i32.const {at}))))");
+    let sum = |at: &str| format!("(i32.load (i32.const {at}))");
+    let body = format!(
+        "(drop (memory.grow (i32.const 3))) {} {} {} (i32.add {} (i32.add {} {}))",
+        count("16"),
+        count("60000"),
+        count("250000"),
+        sum("16"),
+        sum("60000"),
+        sum("250000"),
+    );
+    let wat = guest(
+        r#"(data (i32.const 0) "some text that is long enough to be an image")"#,
+        &body,
+    );
+    let program = runtime.compile(binary(&wat), false).await.unwrap();
+    let mut ends = Vec::new();
+    for _ in 0..5 {
+        let mut instance = program.instantiate(host(&ALL), LIMITS).await.unwrap();
+        ends.push(handle(&mut instance).await.end);
+    }
+    assert!(ends.iter().all(|end| *end == ends[0] && *end != End::Ok), "{ends:?}");
+}
