@@ -203,6 +203,8 @@ pub enum CrashKind {
     BadPointer,
     /// There is no room for another instance. The guest is not at fault; it was not made.
     NoRoom,
+    /// All instances together have all the memory that there is for them, so that it was not made.
+    NoMemory,
 }
 
 impl CrashKind {
@@ -214,6 +216,7 @@ impl CrashKind {
             Self::OutOfMemory => "out_of_memory",
             Self::BadPointer => "bad_pointer",
             Self::NoRoom => "no_room",
+            Self::NoMemory => "no_memory",
         }
     }
 }

@@ -16,6 +16,9 @@ pub struct Guests {
     /// (`sysctl vm.max_map_count`). Programs count like agents, agents with fuel a quarter more. A deploy beyond is refused with
     /// `RESOURCE_LIMIT_EXCEEDED`. 0: what that limit has room for, and 10,240 at most (10,171 where it is 65,530).
     pub instances: u32,
+    /// What the memories and tables of all agents may take together. Beyond it no memory grows, and a deploy is refused with
+    /// `RESOURCE_LIMIT_EXCEEDED`. 0: three quarters of the memory of the machine, or of the control group.
+    pub memory: ByteSize,
     /// Whether agents live in memory slots that are made at the start: they start, and start again, in a fraction of the time.
     /// Agents with fuel do not. Where the address space is limited (`ulimit -v`) the server says so and goes on without.
     pub pooled: bool,
@@ -68,6 +71,10 @@ impl Guests {
         };
         let default = RuntimeConfig::default();
         RuntimeConfig {
+            memory: match self.memory.bytes() {
+                0 => default.memory,
+                bytes => bytes,
+            },
             instances: match self.instances {
                 0 => default.instances,
                 instances => usize::try_from(instances).unwrap_or(usize::MAX),
@@ -98,6 +105,7 @@ impl Default for Guests {
         const WELL_FORMED: &str = "a default is well-formed";
         Self {
             instances: 0,
+            memory: ByteSize::parse("0").expect(WELL_FORMED),
             pooled: true,
             compiles: 0,
             compile_time: Span::parse(Self::DEFAULT_COMPILE_TIME).expect(WELL_FORMED),

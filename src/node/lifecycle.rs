@@ -177,6 +177,9 @@ impl Node {
                 if cause.label() == CrashKind::NoRoom.as_str() {
                     return self.runtime.room().into();
                 }
+                if cause.label() == CrashKind::NoMemory.as_str() {
+                    return self.runtime.memory().into();
+                }
                 Error::DeploymentFailed {
                     kind: cause.label(),
                     reason: cause.to_string(),

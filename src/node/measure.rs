@@ -108,11 +108,25 @@ impl Node {
             .max()
             .unwrap_or_default();
         metrics::gauge!("caxton_mailbox_oldest_seconds").set(oldest.as_secs_f64());
+        let memory = self.runtime.memory();
+        metrics::gauge!("caxton_guest_memory_bytes").set(memory.used as f64);
+        metrics::gauge!("caxton_guest_memory_limit_bytes").set(memory.limit as f64);
     }
+}
+
+/// Three quarters of the memory of the machine, or of the control group that the process is in.
+pub(super) fn memory_for_guests(system: &System) -> u64 {
+    let group = system
+        .cgroup_limits()
+        .map(|limits| limits.total_memory)
+        .filter(|total| *total > 0);
+    let total = group.map_or(system.total_memory(), |group| group.min(system.total_memory()));
+    total / 4 * 3
 }
 
 pub(super) fn system() -> Result<System, sysinfo::Error> {
     let mut system = System::new()?;
+    system.refresh_memory();
     system.refresh_cpu_usage(); // usage is a difference between two looks; this is the first
     Ok(system)
 }

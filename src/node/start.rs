@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ractor::Actor;
 use supervisors::{BoxError, ChildSpec, Dynamic, Intensity, Shutdown, Strategy, Supervisor};
+use sysinfo::System;
 use tokio::sync::Semaphore;
 
 use super::restore::Restorer;
@@ -24,7 +25,7 @@ use crate::journal::{Journal, JournalError};
 use crate::message::Durability;
 use crate::router::{Restore, Shared, Waiters};
 use crate::telemetry::{Recoveries, Turns};
-use crate::wasm::Runtime;
+use crate::wasm::{Runtime, RuntimeConfig};
 
 /// KiB of content of clients' messages that may be on their way to the journal.
 const SEND_KIB: usize = 256 << 10;
@@ -136,9 +137,9 @@ impl Opened {
             spawns: Arc::default(),
             recoveries: Arc::default(),
         });
-        let runtime = Runtime::new(&config.wasm.runtime(&dir))?;
-        let fanout = Fanout::default();
         let system = measure::system()?;
+        let runtime = Runtime::new(&guests(&config, &dir, &system))?;
+        let fanout = Fanout::default();
         let intensity = Intensity::new(10, Duration::from_secs(60));
         let operations = config.limits.operations as usize;
         let (modules, compilations) = Dynamic::new("modules", intensity).max_children(operations).into_child();
@@ -319,5 +320,17 @@ fn check_partitions(dir: &Path, asked: u16) -> Result<(), StartError> {
             write().map_err(folder)
         }
         Err(error) => Err(folder(error)),
+    }
+}
+
+/// The guests' side, with a share of the machine's memory where nobody says how much.
+fn guests(config: &Config, data_dir: &Path, system: &System) -> RuntimeConfig {
+    let guests = config.wasm.runtime(data_dir);
+    match config.wasm.memory.bytes() {
+        0 => RuntimeConfig {
+            memory: measure::memory_for_guests(system),
+            ..guests
+        },
+        _ => guests,
     }
 }

@@ -1,9 +1,11 @@
-//! How many instances there may be at a time, and the slots that they take.
+//! How many instances there may be at a time, the slots that they take, and the memory that they have together.
 //!
 //! The kernel's limit of memory maps ends it before memory does, and where a map is missing most code aborts. So maps are counted:
 //! what an instance and a program may take is taken from a budget that stops some thousand maps before the limit.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -83,21 +85,55 @@ pub(super) struct Capacity {
 /// A part of the budget, until it is dropped.
 pub(super) type Admission = OwnedSemaphorePermit;
 
-/// The budget is used up.
+/// A budget is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRoom {
-    /// Pooled instances that there may be. A metered one counts for more.
-    pub limit: u32,
-    /// Those that there are, and what else counts like them.
-    pub used: u32,
+    /// `instances`: pooled ones; a metered one counts for more, and a program for one. Or `memory_bytes`, of all instances.
+    pub resource: &'static str,
+    pub limit: u64,
+    pub used: u64,
+}
+
+/// Bytes that the memories and tables of all instances take together.
+#[derive(Debug)]
+pub(super) struct Memory {
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl Memory {
+    pub(super) const fn new(limit: u64) -> Self {
+        Self {
+            limit,
+            used: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether there were so many more, which are then taken.
+    pub(super) fn take(&self, bytes: u64) -> bool {
+        let more = |used: u64| used.checked_add(bytes).filter(|used| *used <= self.limit);
+        self.used.fetch_update(Relaxed, Relaxed, more).is_ok()
+    }
+
+    pub(super) fn give(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Relaxed);
+    }
+
+    pub(super) fn no_room(&self) -> NoRoom {
+        NoRoom {
+            resource: "memory_bytes",
+            limit: self.limit,
+            used: self.used.load(Relaxed),
+        }
+    }
 }
 
 impl From<NoRoom> for Error {
     fn from(room: NoRoom) -> Self {
         Self::NoRoom {
-            resource: "instances",
-            limit: room.limit.into(),
-            used: room.used.into(),
+            resource: room.resource,
+            limit: room.limit,
+            used: room.used,
         }
     }
 }
@@ -134,8 +170,9 @@ impl Capacity {
     pub(super) fn no_room(&self) -> NoRoom {
         let left = u32::try_from(self.maps.available_permits()).unwrap_or(u32::MAX) / self.each;
         NoRoom {
-            limit: self.instances,
-            used: self.instances.saturating_sub(left),
+            resource: "instances",
+            limit: self.instances.into(),
+            used: self.instances.saturating_sub(left).into(),
         }
     }
 }
@@ -155,14 +192,28 @@ mod tests {
 
     #[test]
     fn programs_and_instances_share_the_budget() {
+        let instances = |limit, used| NoRoom {
+            resource: "instances",
+            limit,
+            used,
+        };
         let capacity = Capacity::new(3, true);
         let program = capacity.program().unwrap();
         let pooled = capacity.instance(true).unwrap();
-        assert_eq!(capacity.instance(false).unwrap_err(), NoRoom { limit: 3, used: 2 });
+        assert_eq!(capacity.instance(false).unwrap_err(), instances(3, 2));
         let last = capacity.instance(true).unwrap();
-        assert_eq!(capacity.program().unwrap_err(), NoRoom { limit: 3, used: 3 });
+        assert_eq!(capacity.program().unwrap_err(), instances(3, 3));
         drop((program, pooled));
         assert!(capacity.instance(false).is_ok());
         drop(last);
+    }
+
+    #[test]
+    fn memory_is_taken_and_given_back_and_never_more_than_there_is() {
+        let memory = Memory::new(100);
+        assert!(memory.take(60) && memory.take(40) && !memory.take(1));
+        memory.give(60);
+        assert!(!memory.take(61) && memory.take(60) && !memory.take(u64::MAX));
+        assert_eq!(memory.no_room().used, 100);
     }
 }

@@ -41,11 +41,19 @@ impl Crash {
     }
 
     pub(super) fn no_room(room: NoRoom) -> Self {
-        let NoRoom { limit, used } = room;
+        let NoRoom { limit, used, .. } = room;
         let detail = format!(
             "there is no room for another instance: {used} of {limit}; remove agents, or raise wasm.instances and vm.max_map_count"
         );
         Self::new(CrashKind::NoRoom, detail)
+    }
+
+    pub(super) fn no_memory(room: NoRoom) -> Self {
+        let NoRoom { limit, used, .. } = room;
+        let detail = format!(
+            "there is no memory for another instance: all have {used} bytes of {limit}; remove agents, or raise wasm.memory"
+        );
+        Self::new(CrashKind::NoMemory, detail)
     }
 
     pub(super) fn deadline(deadline: Duration) -> Self {

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, Linker, Store, UpdateDeadline};
 
 use super::cache::CacheFolder;
-use super::capacity::{self, Capacity};
+use super::capacity::{self, Capacity, Memory};
 use super::compiler::Compiler;
 use super::host::Guest;
 use super::{Budget, caps, component, core_abi};
@@ -38,6 +38,8 @@ pub struct RuntimeConfig {
     /// Instances at one time. The default is what the kernel's limit of memory maps allows (`vm.max_map_count`), and 10,240 at
     /// most: 10,171 where that is 65,530. Programs count like instances, metered instances a quarter more.
     pub instances: usize,
+    /// Bytes that the memories and tables of all instances may take together. Beyond it no memory grows and no agent starts.
+    pub memory: u64,
     /// Whether instances that are not metered live in slots which are made at the start. That takes two maps and
     /// `memory_reservation` of address space for each of `instances`, at once. Where that is not to be had they are made on demand.
     pub pooled: bool,
@@ -61,6 +63,7 @@ impl Default for RuntimeConfig {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Self {
             instances: capacity::instances(),
+            memory: u64::MAX,
             pooled: true,
             slow_lanes: (cores / 2).max(1),
             compiles: if cores > 2 { 2 } else { 1 },
@@ -122,6 +125,7 @@ pub(super) struct Engines {
     pub(super) start: Budget,
     pub(super) memory_reservation: u64,
     pub(super) capacity: Capacity,
+    pub(super) memory: Arc<Memory>,
     // Last: guests are interruptible for as long as there is an engine.
     _ticker: Ticker,
 }
@@ -140,6 +144,7 @@ impl Engines {
             start: config.start,
             memory_reservation: config.memory_reservation,
             capacity,
+            memory: Arc::new(Memory::new(config.memory)),
             _ticker: ticker,
         })
     }

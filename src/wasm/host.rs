@@ -6,12 +6,14 @@ mod output;
 mod state;
 mod timers;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rand::RngCore;
 use wasmtime::Memory;
 
 use self::output::Output;
+use super::capacity::Memory as Shared;
 use super::engine::Pace;
 use super::limiter::Limiter;
 use super::{Effects, Host, Limits, caps};
@@ -127,7 +129,7 @@ struct Open {
 }
 
 impl Guest {
-    pub(super) fn new(host: Host, limits: &Limits, pace: Pace) -> Self {
+    pub(super) fn new(host: Host, limits: &Limits, pace: Pace, memory: Arc<Shared>) -> Self {
         Self {
             host,
             state_limit: limits.state_bytes,
@@ -136,7 +138,7 @@ impl Guest {
             unlogged: 0,
             timer_limit: usize::try_from(limits.timers).unwrap_or(usize::MAX),
             born: Instant::now(),
-            limiter: Limiter::new(limits.memory_bytes),
+            limiter: Limiter::new(limits.memory_bytes, memory),
             pace,
             memory: None,
             output: Output::default(),

@@ -61,7 +61,8 @@ impl Program {
         let side = self.engines.side(self.metered);
         let admission = self.engines.capacity.instance(side.pooled).map_err(Crash::no_room)?;
         let budget = self.engines.start;
-        let guest = Guest::new(host, &limits, Pace::new(Arc::clone(&self.engines.slow_lane)));
+        let pace = Pace::new(Arc::clone(&self.engines.slow_lane));
+        let guest = Guest::new(host, &limits, pace, Arc::clone(&self.engines.memory));
         let mut store = Store::new(&side.engine, guest);
         store.limiter(|guest| &mut guest.limiter);
         engine::interruptible(&mut store);
@@ -81,6 +82,7 @@ impl Program {
             Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => {
                 Err(Crash::no_room(self.engines.capacity.no_room()))
             }
+            Ok(Err(_)) if store.data().limiter.node_is_full() => Err(Crash::no_memory(self.engines.memory.no_room())),
             Ok(Err(error)) => Err(Crash::classify(&error, &store.data().limiter, budget.deadline)),
             Err(_) => Err(Crash::deadline(budget.deadline)),
         }

@@ -1,6 +1,10 @@
-//! The cap over all memories and tables of one instance.
+//! The cap over all memories and tables of one instance, and its share of what all instances have together.
+
+use std::sync::Arc;
 
 use wasmtime::ResourceLimiter;
+
+use super::capacity::{Memory, NoRoom};
 
 /// What a table's element costs: a pointer.
 pub(super) const TABLE_ELEMENT: u64 = 8;
@@ -13,6 +17,10 @@ const TABLES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Limiter {
     limit: u64,
+    /// Of all instances.
+    shared: Arc<Memory>,
+    /// The last growth that was denied since [`Limiter::forget`] was within the instance's own limit.
+    node_is_full: bool,
     memory: u64,
     tables: u64,
     /// The last growth that was denied since [`Limiter::forget`], as a sentence.
@@ -20,9 +28,11 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    pub(super) const fn new(limit: u64) -> Self {
+    pub(super) const fn new(limit: u64, shared: Arc<Memory>) -> Self {
         Self {
             limit,
+            shared,
+            node_is_full: false,
             memory: 0,
             tables: 0,
             denied: None,
@@ -41,6 +51,12 @@ impl Limiter {
 
     pub(super) fn forget(&mut self) {
         self.denied = None;
+        self.node_is_full = false;
+    }
+
+    /// Whether a growth was denied because all instances together have all that there is.
+    pub(super) const fn node_is_full(&self) -> bool {
+        self.node_is_full
     }
 
     /// Whether `desired` bytes in place of `current` fit, beside `others`.
@@ -61,9 +77,22 @@ impl Limiter {
                 "{what} was to grow to {desired} bytes, beyond the maximum that its module or the engine has for it"
             ));
             false
+        } else if !self.shared.take(desired.saturating_sub(current)) {
+            let NoRoom { limit, used, .. } = self.shared.no_room();
+            self.denied = Some(format!(
+                "{what} was to grow from {current} to {desired} bytes; all agents of the node have {used}, and may have {limit}"
+            ));
+            self.node_is_full = true;
+            false
         } else {
             true
         }
+    }
+}
+
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        self.shared.give(self.memory + self.tables);
     }
 }
 

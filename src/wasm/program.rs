@@ -171,6 +171,11 @@ impl Runtime {
         self.engines.capacity.no_room()
     }
 
+    /// How much memory for instances there is.
+    pub fn memory(&self) -> NoRoom {
+        self.engines.memory.no_room()
+    }
+
     /// The program of these bytes, if it is compiled and in use.
     pub fn compiled(&self, digest: Digest, metered: bool) -> Option<Arc<Program>> {
         let slot = self.programs.lock().get(&(digest, metered)).cloned()?;

@@ -30,3 +30,39 @@ async fn an_agent_beyond_the_last_instance_is_refused_with_the_numbers() {
     node.deploy("three", "echo").await;
     assert_eq!(node.ask("three", &json!(1)).await["content"], 1);
 }
+
+#[tokio::test]
+async fn all_agents_together_have_so_much_memory_and_one_that_finds_none_is_refused_with_the_numbers() {
+    let node = TestNode::start_with("[wasm]\nmemory = \"256KiB\"").await;
+    let used = async || node.series("caxton_guest_memory_bytes", &[]).await.unwrap();
+    node.deploy("one", "echo").await;
+    let each = used().await;
+    let fits = (f64::from(256 << 10) / each).floor();
+    for n in 1..fits as usize {
+        node.deploy(&format!("agent-{n}"), "echo").await;
+    }
+    let refused = node.try_deploy(&json!({"name": "more"}), guests::example("echo")).await;
+    let error = refused.refused(429, "RESOURCE_LIMIT_EXCEEDED");
+    let numbers = json!({"resource": "memory_bytes", "limit": 256 << 10, "used": (each * fits) as u64});
+    assert_eq!(error["details"], numbers);
+    node.get("/api/v1/agents/more").await.refused(404, "AGENT_NOT_FOUND");
+    node.delete("/api/v1/agents/one").await.good();
+    node.deploy("more", "echo").await;
+    assert!((used().await - each * fits).abs() < 1.0);
+}
+
+#[tokio::test]
+async fn an_agent_that_grows_beyond_what_all_may_have_hears_no_and_takes_nothing_from_the_others() {
+    let node = TestNode::start_with("[wasm]\nmemory = \"64MiB\"").await;
+    node.deploy("neighbour", "echo").await;
+    let config = json!({"name": "grower", "resources": {"memory": "1GiB"}, "supervision": {"backoff": {"min": "1ms", "max": "2ms"}}});
+    node.deploy_as(config, guests::example("grow_trap")).await;
+    let detail = node.failure("grower", "crashed").await;
+    assert!(
+        detail.contains("out_of_memory") && detail.contains("all agents of the node"),
+        "{detail}"
+    );
+    node.delete("/api/v1/agents/grower").await.good();
+    assert_eq!(node.ask("neighbour", &json!(1)).await["content"], 1);
+    assert!(node.series("caxton_guest_memory_bytes", &[]).await.unwrap() < f64::from(1 << 20));
+}
