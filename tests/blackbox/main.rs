@@ -23,6 +23,7 @@ mod groups_api;
 mod grpc;
 mod history;
 mod hostile;
+mod languages;
 mod lifecycle;
 mod operations;
 mod power;
