@@ -179,7 +179,7 @@ impl<A: Agent> TestHost<A> {
         let mut end = End::Ok;
         for attempt in 1..=MAX_DELIVERIES {
             let agent = self.agent.get_or_insert_with(|| {
-                let agent = A::init(&mut self.host);
+                let agent = init(&mut self.host);
                 agent.unwrap_or_else(|failure| panic!("init of a new instance failed: {failure}"))
             });
             let before = self.host.0.kept.clone();
@@ -205,6 +205,15 @@ impl<A: Agent> TestHost<A> {
             log: std::mem::take(&mut self.host.0.log),
         }
     }
+}
+
+/// Makes an agent, and keeps of its init what that stored and set.
+fn init<A: Agent>(host: &mut Host) -> Result<A, Failure> {
+    let lines = host.0.log.len();
+    let agent = A::init(host)?;
+    host.0.kept.sent.clear();
+    host.0.log.truncate(lines);
+    Ok(agent)
 }
 
 fn text(panic: &(dyn Any + Send)) -> String {
@@ -298,13 +307,11 @@ impl World {
         self
     }
 
-    /// Starts an agent in it. An error is that of its init. What init sends is not kept.
+    /// Starts an agent in it. An error is that of its init. What an init sends and logs is not part of any [`Turn`].
     pub fn start<A: Agent>(self) -> Result<TestHost<A>, Failure> {
         let mut host = Host(self);
-        let agent = A::init(&mut host)?;
-        host.0.kept.sent.clear();
         Ok(TestHost {
-            agent: Some(agent),
+            agent: Some(init(&mut host)?),
             host,
         })
     }
@@ -413,7 +420,11 @@ impl Calls for World {
             let why = "there is no message in hand to reply to";
             return Err(HostError::Malformed("reply", why.to_owned()));
         };
-        self.send(Draft::answer(performative, message).raw_content(content))
+        self.send(Draft {
+            content,
+            ontology: None,
+            ..Draft::answer(performative, message)
+        })
     }
 
     fn log(&mut self, level: Level, line: &str) {

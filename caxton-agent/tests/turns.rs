@@ -235,7 +235,10 @@ fn a_failed_init_is_a_failed_start() {
 struct Script;
 
 impl Agent for Script {
-    fn init(_: &mut Host) -> Result<Self> {
+    fn init(host: &mut Host) -> Result<Self> {
+        info!(host, "in init");
+        host.set("ready", &true)?;
+        host.send(Draft::new(Performative::Inform, "mother"))?;
         Ok(Self)
     }
 
@@ -282,7 +285,7 @@ fn state_is_typed(host: &mut Host) -> Result {
     }
     assert_eq!(host.keys("a/")?, ["a/1", "a/2"]);
     assert!(host.delete("a/1")? && !host.delete("a/1")?);
-    assert_eq!(host.keys("")?, ["a/2", "b"]);
+    assert_eq!(host.keys("")?, ["a/2", "b", "ready"]);
     Ok(())
 }
 
@@ -311,10 +314,10 @@ fn what_the_host_takes_and_gives_is_checked() -> Result<(), Failure> {
         .agent("eve", &["baker"])
         .start::<Script>()?;
     for script in 0..SCRIPTS.len() {
-        agent
-            .deliver("ann", Draft::new(Performative::Request, "script").content(&script)?)
-            .ok();
+        let turn = agent.deliver("ann", Draft::new(Performative::Request, "script").content(&script)?);
+        assert_eq!((&turn.end, turn.log.len()), (&End::Ok, 0), "init is no part of a turn");
     }
+    assert_eq!(agent.state("ready"), Some(true), "and what it stores lasts");
     let fired = agent.advance(Duration::from_secs(1)).remove(0);
     assert!(matches!(fired.end, End::Failed(why) if why.contains("no `timer`")));
     Ok(())

@@ -107,3 +107,14 @@ async fn the_table_holds_for_javascript() {
 async fn the_table_holds_for_assemblyscript() {
     holds_for("clerk_as", "1").await;
 }
+
+#[tokio::test]
+async fn what_a_panic_says_is_in_the_log() {
+    let node = TestNode::start().await;
+    node.deploy_as(json!({"name": "clerk"}), guests::built("clerk")).await;
+    node.ask("clerk", &json!({"do": "trap", "times": 1})).await;
+    until("the panic is logged", async || {
+        node.logged().contains("as told").then_some(())
+    })
+    .await;
+}
