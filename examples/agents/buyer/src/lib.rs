@@ -293,3 +293,60 @@ fn reason_in(content: Option<&Value>) -> String {
 }
 
 caxton_agent::export!(Buyer);
+
+#[cfg(test)]
+mod tests {
+    use super::Buyer;
+    use caxton_agent::testing::{BEGINNING, TestHost};
+    use caxton_agent::{Draft, Performative};
+    use serde_json::{Value, json};
+    use std::time::Duration;
+
+    /// What a seller answers to a message of the buyer, delivered to it.
+    fn answer(buyer: &mut TestHost<Buyer>, to: &Draft, act: Performative, content: &Value) -> Vec<Draft> {
+        let mut answer = Draft::new(act, "buyer").content(content).expect("JSON");
+        answer.conversation_id.clone_from(&to.conversation_id);
+        answer.in_reply_to.clone_from(&to.reply_with);
+        let seller = format!(
+            "agent_of_{}",
+            to.reply_with.as_deref().unwrap_or_default().trim_end_matches(".award")
+        );
+        buyer.deliver(&seller, answer).ok()
+    }
+
+    #[test]
+    fn a_purchase_goes_from_the_request_to_the_result_over_a_restart() {
+        let mut buyer = TestHost::<Buyer>::start().expect("it starts");
+        let wish = json!({"action": "buy", "item": "widgets", "quantity": 3, "sellers": ["alder", "birch"]});
+        let request = Draft::new(Performative::Request, "buyer")
+            .conversation_id("talk")
+            .reply_with("wish");
+        let sent = buyer.deliver("ann", request.content(&wish).expect("JSON")).ok();
+        let [agreed, to_alder, to_birch] = &sent[..] else {
+            panic!("an answer and two calls: {sent:#?}");
+        };
+        assert_eq!(agreed.performative, Performative::Agree);
+        assert_eq!(to_alder.reply_by, Some(BEGINNING + Duration::from_secs(3)));
+
+        assert_eq!(
+            answer(&mut buyer, to_alder, Performative::Propose, &json!({"price": 2.5})),
+            []
+        );
+        buyer.restart();
+        let decided = answer(&mut buyer, to_birch, Performative::Propose, &json!({"price": 1.5}));
+        let [accepted, rejected] = &decided[..] else {
+            panic!("an award and a rejection: {decided:#?}");
+        };
+        assert_eq!(accepted.performative, Performative::AcceptProposal);
+        assert_eq!(rejected.receivers, ["agent_of_buy-message-1.0"]);
+
+        let told = answer(&mut buyer, accepted, Performative::Inform, &json!({"status": "done"}));
+        assert_eq!(
+            (&told[0].receivers[0], told[0].in_reply_to.as_deref()),
+            (&"ann".into(), Some("wish"))
+        );
+        let result: Value = told[0].content.read().expect("JSON");
+        assert_eq!((&result["seller"], &result["total"]), (&json!("birch"), &json!(4.5)));
+        assert_eq!(buyer.state::<Value>("purchase/buy-message-1"), None, "it is over");
+    }
+}
