@@ -154,7 +154,8 @@ impl Engines {
     }
 }
 
-/// What is refused here is refused by [`super::validate`] first, with a finding: keep the two alike.
+/// What is refused here is refused by [`super::validate`] first, with a finding: keep the two alike, but for
+/// further memories.
 pub(super) fn settings(memory_reservation: u64, metered: bool) -> Config {
     let mut settings = Config::new();
     settings
@@ -167,8 +168,9 @@ pub(super) fn settings(memory_reservation: u64, metered: bool) -> Config {
         .wasm_backtrace_max_frames(NonZeroUsize::new(caps::BACKTRACE_FRAMES))
         // Nothing here calls a guest concurrently with itself.
         .concurrency_support(false)
-        // Shared memory is not counted by any limiter, and each further memory costs maps, of which the kernel has few.
-        .wasm_multi_memory(false)
+        // What the components inside a component say to each other goes through modules of the engine's own, which import the
+        // memories of both. Those that guests bring have one memory each: `validate` sees to it.
+        .wasm_multi_memory(true)
         .wasm_memory64(false)
         // No collector: what a guest allocates is its linear memory.
         .wasm_gc(false)

@@ -32,7 +32,7 @@ pub(super) const LIFECYCLE: &str = "caxton:agent/lifecycle@1.0.0";
 pub(super) const HANDLER: &str = "caxton:agent/handler@1.0.0";
 
 /// WebAssembly 2.0 and what is settled since. Without what the limiter cannot count (threads), what costs maps (memories
-/// beyond the first), and a collector: see `engine::settings`, which says the same to wasmtime.
+/// beyond the first), and a collector: see `engine::settings`, which says the same to wasmtime of all but memories.
 const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::TAIL_CALL)
     .union(WasmFeatures::EXTENDED_CONST)

@@ -1,4 +1,4 @@
-//! Agents for tests, assembled from text.
+//! Agents for tests: assembled from text, or built by `scripts/build-agents`.
 
 use std::path::Path;
 
@@ -8,6 +8,12 @@ use wit_parser::Resolve;
 /// An agent of `examples/agents/wat`.
 pub(crate) fn example(name: &str) -> Vec<u8> {
     assemble(&text(name))
+}
+
+/// An agent of `examples/agents/built`, as its author's tools left it.
+pub(crate) fn built(name: &str) -> Vec<u8> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/agents/built/{name}.wasm"));
+    std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
 pub(crate) fn text(name: &str) -> String {

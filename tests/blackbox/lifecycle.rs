@@ -116,9 +116,7 @@ async fn a_message_to_several_reaches_each_and_says_who_refused() {
 #[tokio::test]
 async fn a_component_in_rust_answers_too() {
     let node = TestNode::start().await;
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/agents/built/echo.wasm");
-    node.deploy_as(json!({"name": "echo"}), std::fs::read(file).unwrap())
-        .await;
+    node.deploy_as(json!({"name": "echo"}), guests::built("echo")).await;
     let content = json!({"text": "grüße", "numbers": [1, 2.5, 18_446_744_073_709_551_615_u64]});
     assert_eq!(node.told("echo", &content).await, content);
 }

@@ -27,6 +27,7 @@ mod grpc;
 mod history;
 mod hostile;
 mod idempotency;
+mod languages;
 mod lifecycle;
 mod operations;
 mod power;

@@ -167,3 +167,15 @@ proptest! {
         let _ = super::super::validate::inspect(&bytes);
     }
 }
+
+/// The engine could, for what it puts between components; a guest may not.
+#[tokio::test]
+async fn a_second_memory_is_refused_in_a_module_and_in_one_of_a_component() {
+    for wat in [
+        "(module (memory (export \"memory\") 1) (memory 1))",
+        "(component (core module (memory 1) (memory 1)))",
+    ] {
+        let found = findings(binary(wat)).await;
+        assert_eq!(found[0].rule, "valid-wasm", "{found:?}");
+    }
+}

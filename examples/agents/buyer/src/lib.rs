@@ -16,19 +16,13 @@
 //! `timeout`) in place of the seller's answer.
 
 mod purchase;
-mod timestamp;
 
-wit_bindgen::generate!({ path: "../../../proto/wit", world: "agent" });
-
-use caxton::agent::log::Level;
-use caxton::agent::types::{Content, Draft, Message, Performative};
-use caxton::agent::{clock, log, messaging, state};
-use exports::caxton::agent::handler::Guest;
+use caxton_agent::{Agent, Draft, Host, HostError, Message, Performative, Result, Timestamp, debug, warn};
 use purchase::{Answer, Effect, Offer, Order, Phase, Purchase, Requester};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use timestamp::rfc3339;
+use std::time::Duration;
 
 const CONTRACT_NET: &str = "fipa-contract-net";
 const PURCHASES: &str = "purchase/";
@@ -50,56 +44,41 @@ struct Wish {
 
 struct Buyer;
 
-impl Guest for Buyer {
-    fn init() -> Result<(), String> {
-        Ok(())
+impl Agent for Buyer {
+    fn init(_: &mut Host) -> Result<Self> {
+        Ok(Self)
     }
 
-    fn handle(m: Message) -> Result<(), String> {
+    fn handle(&mut self, m: &Message, host: &mut Host) -> Result {
         match m.performative {
-            Performative::Request => buy(&m),
-            Performative::Cancel => cancel(&m),
+            Performative::Request => buy(m, host),
+            Performative::Cancel => cancel(m, host),
             Performative::Propose
             | Performative::Refuse
             | Performative::NotUnderstood
             | Performative::Failure
-            | Performative::Inform => hear(&m),
-            Performative::Cfp
-            | Performative::Propagate
-            | Performative::Proxy
-            | Performative::QueryIf
-            | Performative::QueryRef
-            | Performative::RequestWhen
-            | Performative::RequestWhenever
-            | Performative::Subscribe => {
-                reply(Performative::NotUnderstood, &because("unsupported_act"))
-            }
+            | Performative::Inform => hear(m, host),
+            act if act.asks() => Ok(host.not_understood("unsupported_act")?),
             // What is left asks for nothing.
             _ => Ok(()),
         }
     }
 }
 
-fn buy(m: &Message) -> Result<(), String> {
-    let Some(content) = json_of(&m.content).filter(Value::is_object) else {
-        return reply(
-            Performative::NotUnderstood,
-            &because("the content is not a JSON object"),
-        );
+fn buy(m: &Message, host: &mut Host) -> Result {
+    let Some(content) = m.content().ok().filter(Value::is_object) else {
+        return Ok(host.not_understood("the content is not a JSON object")?);
     };
     if content["action"] != "buy" {
-        return reply(
-            Performative::Refuse,
-            &because("this agent buys, and does nothing else"),
-        );
+        return Ok(host.refuse("this agent buys, and does nothing else")?);
     }
     let order = match order_from(content) {
         Ok(order) => order,
-        Err(reason) => return reply(Performative::Refuse, &because(&reason)),
+        Err(reason) => return Ok(host.refuse(&reason)?),
     };
     let requester = Requester {
         sender: m.sender.clone(),
-        address: answer_address(m),
+        address: m.answer_to().to_owned(),
         conversation_id: m.conversation_id.clone(),
         reply_with: m.reply_with.clone(),
         protocol: m.protocol.clone(),
@@ -110,16 +89,16 @@ fn buy(m: &Message) -> Result<(), String> {
         "quantity": purchase.order.quantity,
         "conversation_id": purchase.conversation,
     });
-    reply(Performative::Agree, &agreed)?;
+    host.reply(Performative::Agree, &agreed)?;
 
     let mut effects = Vec::new();
     for seller in 0..purchase.order.sellers.len() {
         // A seller whom the host keeps us from asking has, in effect, refused.
-        if let Err(reason) = call(&purchase, seller) {
-            effects.extend(purchase.hear(seller, declined("refuse", reason)));
+        if let Err(error) = host.send(call(&purchase, seller, host.now())?) {
+            effects.extend(purchase.hear(seller, declined(Performative::Refuse, error.to_string())));
         }
     }
-    carry_out(purchase, effects)
+    carry_out(purchase, effects, host)
 }
 
 /// What is wrong with a wish is told to who wished.
@@ -149,199 +128,137 @@ fn order_from(content: Value) -> Result<Order, String> {
 }
 
 /// An answer of a seller, or of the host in its place.
-fn hear(m: &Message) -> Result<(), String> {
-    let open = load(&m.conversation_id)?.and_then(|purchase| {
+fn hear(m: &Message, host: &mut Host) -> Result {
+    let open = load(&m.conversation_id, host)?.and_then(|purchase| {
         let seller = purchase.seller_answering(m.in_reply_to.as_deref()?)?;
         Some((purchase, seller))
     });
     let Some((mut purchase, seller)) = open else {
-        return hear_late(m);
+        return hear_late(m, host);
     };
-    let content = json_of(&m.content);
+    let content = m.content().ok();
     let answer = match m.performative {
         Performative::Propose => match offer(m, content.as_ref(), purchase.order.quantity) {
             Ok(offer) => Answer::Offer(offer),
             Err(reason) => {
-                reply(Performative::RejectProposal, &because(reason))?;
-                declined("propose", reason.into())
+                host.reply(Performative::RejectProposal, &because(reason))?;
+                declined(Performative::Propose, reason.into())
             }
         },
         Performative::Inform => Answer::Done {
             sender: m.sender.clone(),
             details: content.unwrap_or_default(),
         },
-        Performative::Refuse => declined("refuse", reason_in(content.as_ref())),
-        Performative::NotUnderstood => declined("not_understood", reason_in(content.as_ref())),
-        _ => declined("failure", reason_in(content.as_ref())),
+        act => declined(act, reason_in(content.as_ref())),
     };
     let effects = purchase.hear(seller, answer);
-    carry_out(purchase, effects)
+    carry_out(purchase, effects, host)
 }
 
 /// The purchase is over, or never was. Who proposes is told, so that it is free; all else is only noted.
-fn hear_late(m: &Message) -> Result<(), String> {
+fn hear_late(m: &Message, host: &mut Host) -> Result {
     if m.performative == Performative::Propose {
-        return reply(Performative::RejectProposal, &because("late"));
+        return Ok(host.reply(Performative::RejectProposal, &because("late"))?);
     }
-    let line = format!(
-        "{:?} of {} belongs to no open purchase",
-        m.performative, m.sender
-    );
-    log::write(Level::Debug, &line);
+    debug!(host, "{} of {} belongs to no open purchase", m.performative, m.sender);
     Ok(())
 }
 
 /// Only who asked can cancel, and only until the award.
-fn cancel(m: &Message) -> Result<(), String> {
-    for key in state::list(PURCHASES).map_err(|e| format!("cannot list purchases: {e}"))? {
-        let Some(mut purchase) = load(&key[PURCHASES.len()..])? else {
+fn cancel(m: &Message, host: &mut Host) -> Result {
+    for key in host.keys(PURCHASES)? {
+        let Some(mut purchase) = load(&key[PURCHASES.len()..], host)? else {
             continue;
         };
         let requester = &purchase.requester;
         let named = m.in_reply_to.is_none() || m.in_reply_to == requester.reply_with;
-        if requester.sender != m.sender || requester.conversation_id != m.conversation_id || !named
-        {
+        if requester.sender != m.sender || requester.conversation_id != m.conversation_id || !named {
             continue;
         }
         let Some(effects) = purchase.cancel() else {
-            return reply(Performative::Failure, &because("already awarded"));
+            return Ok(host.failure("already awarded")?);
         };
-        reply(Performative::Inform, &json!({"status": "cancelled"}))?;
-        return carry_out(purchase, effects);
+        host.inform(&json!({"status": "cancelled"}))?;
+        return carry_out(purchase, effects, host);
     }
-    reply(Performative::Failure, &because("no such purchase"))
+    Ok(host.failure("no such purchase")?)
 }
 
 /// Does what follows, and keeps or forgets the purchase.
-fn carry_out(mut purchase: Purchase, effects: Vec<Effect>) -> Result<(), String> {
+fn carry_out(mut purchase: Purchase, effects: Vec<Effect>, host: &mut Host) -> Result {
     let mut effects = VecDeque::from(effects);
     while let Some(effect) = effects.pop_front() {
         match effect {
             Effect::Accept { seller, offer } => {
                 // An award that cannot leave is as good as one that failed.
-                if let Err(reason) = award(&purchase, seller, &offer) {
-                    effects.extend(purchase.hear(seller, declined("failure", reason)));
+                if let Err(error) = host.send(award(&purchase, seller, offer, host.now())?) {
+                    effects.extend(purchase.hear(seller, declined(Performative::Failure, error.to_string())));
                 }
             }
             Effect::Reject { offer, reason } => {
-                if let Err(reason) = reject(&purchase, offer, reason) {
-                    log::write(Level::Warn, &format!("a rejection was not sent: {reason}"));
+                if let Err(error) = host.send(rejection(&purchase, offer, reason)?) {
+                    warn!(host, "a rejection was not sent: {error}");
                 }
             }
-            Effect::Inform(content) => tell(&purchase, Performative::Inform, &content)?,
-            Effect::Fail(content) => tell(&purchase, Performative::Failure, &content)?,
+            Effect::Inform(content) => host.send(result(&purchase, Performative::Inform, &content)?)?,
+            Effect::Fail(content) => host.send(result(&purchase, Performative::Failure, &content)?)?,
         }
     }
     let key = format!("{PURCHASES}{}", purchase.conversation);
     if purchase.phase == Phase::Over {
-        state::delete(&key).map_err(|e| format!("cannot forget a purchase: {e}"))?;
+        host.delete(&key)?;
     } else {
-        let stored = serde_json::to_vec(&purchase).map_err(|e| e.to_string())?;
-        state::set(&key, &stored).map_err(|e| format!("cannot keep a purchase: {e}"))?;
+        host.set(&key, &purchase)?;
     }
     Ok(())
 }
 
-fn call(purchase: &Purchase, seller: usize) -> Result<(), String> {
+fn call(purchase: &Purchase, seller: usize, now: Timestamp) -> Result<Draft> {
     let order = &purchase.order;
-    let content = purchase.call_content(seller);
-    send(Draft {
-        reply_with: Some(purchase.call_id(seller)),
-        reply_by: Some(deadline(order)),
-        ..draft(
-            purchase,
-            Performative::Cfp,
-            order.sellers[seller].clone(),
-            &content,
-        )
-    })
+    let call = draft(purchase, Performative::Cfp, &order.sellers[seller])
+        .reply_with(purchase.call_id(seller))
+        .reply_by(deadline(order, now));
+    Ok(call.content(&purchase.call_content(seller))?)
 }
 
-fn award(purchase: &Purchase, seller: usize, offer: &Offer) -> Result<(), String> {
+fn award(purchase: &Purchase, seller: usize, offer: Offer, now: Timestamp) -> Result<Draft> {
     let order = &purchase.order;
+    let award = draft(purchase, Performative::AcceptProposal, &offer.address)
+        .reply_with(purchase.award_id(seller))
+        .in_reply_to(offer.reply_with.unwrap_or_else(|| purchase.call_id(seller)))
+        .reply_by(deadline(order, now));
     let content = json!({"item": order.item, "quantity": order.quantity, "price": offer.price});
-    send(Draft {
-        reply_with: Some(purchase.award_id(seller)),
-        in_reply_to: Some(
-            offer
-                .reply_with
-                .clone()
-                .unwrap_or_else(|| purchase.call_id(seller)),
-        ),
-        reply_by: Some(deadline(order)),
-        ..draft(
-            purchase,
-            Performative::AcceptProposal,
-            offer.address.clone(),
-            &content,
-        )
-    })
+    Ok(award.content(&content)?)
 }
 
-fn reject(purchase: &Purchase, offer: Offer, reason: &str) -> Result<(), String> {
-    send(Draft {
-        in_reply_to: offer.reply_with,
-        ..draft(
-            purchase,
-            Performative::RejectProposal,
-            offer.address,
-            &because(reason),
-        )
-    })
+fn rejection(purchase: &Purchase, offer: Offer, reason: &str) -> Result<Draft> {
+    let mut rejection = draft(purchase, Performative::RejectProposal, &offer.address);
+    rejection.in_reply_to = offer.reply_with;
+    Ok(rejection.content(&because(reason))?)
 }
 
-/// Answers the request, long after its turn.
-fn tell(purchase: &Purchase, performative: Performative, content: &Value) -> Result<(), String> {
+/// The answer to the request, long after its turn.
+fn result(purchase: &Purchase, performative: Performative, content: &Value) -> Result<Draft> {
     let requester = &purchase.requester;
-    send(Draft {
-        conversation_id: Some(requester.conversation_id.clone()),
-        in_reply_to: requester.reply_with.clone(),
-        protocol: requester.protocol.clone(),
-        ..draft(purchase, performative, requester.address.clone(), content)
-    })
+    let mut result = Draft::new(performative, &requester.address).conversation_id(&requester.conversation_id);
+    result.in_reply_to.clone_from(&requester.reply_with);
+    result.protocol.clone_from(&requester.protocol);
+    Ok(result.content(content)?)
 }
 
 /// A message to a seller, in the purchase's conversation.
-fn draft(purchase: &Purchase, performative: Performative, to: String, content: &Value) -> Draft {
-    Draft {
-        performative,
-        receivers: vec![to],
-        content: Content::Json(content.to_string()),
-        conversation_id: Some(purchase.conversation.clone()),
-        reply_with: None,
-        in_reply_to: None,
-        reply_by: None,
-        protocol: Some(CONTRACT_NET.into()),
-        ontology: None,
-        language: None,
-        reply_to: None,
-        extensions: Vec::new(),
-    }
+fn draft(purchase: &Purchase, performative: Performative, to: &str) -> Draft {
+    Draft::new(performative, to)
+        .conversation_id(&purchase.conversation)
+        .protocol(CONTRACT_NET)
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "a draft is made to be sent, and once"
-)]
-fn send(draft: Draft) -> Result<(), String> {
-    messaging::send(&draft).map_err(|e| format!("not sent: {e}"))
+fn deadline(order: &Order, now: Timestamp) -> Timestamp {
+    now + Duration::from_millis(order.deadline_ms)
 }
 
-fn reply(performative: Performative, content: &Value) -> Result<(), String> {
-    messaging::reply(performative, &Content::Json(content.to_string()))
-        .map_err(|e| format!("cannot reply: {e}"))
-}
-
-fn deadline(order: &Order) -> String {
-    rfc3339(clock::now() + order.deadline_ms * 1000)
-}
-
-fn load(conversation: &str) -> Result<Option<Purchase>, String> {
-    let stored = state::get(&format!("{PURCHASES}{conversation}"))
-        .map_err(|e| format!("cannot read a purchase: {e}"))?;
-    stored
-        .map(|bytes| serde_json::from_slice(&bytes).map_err(|e| e.to_string()))
-        .transpose()
+fn load(conversation: &str, host: &Host) -> Result<Option<Purchase>, HostError> {
+    host.get(&format!("{PURCHASES}{conversation}"))
 }
 
 /// The offer in a proposal, or what it lacks.
@@ -357,20 +274,13 @@ fn offer(m: &Message, content: Option<&Value>, quantity: u64) -> Result<Offer, &
     Ok(Offer {
         price,
         sender: m.sender.clone(),
-        address: answer_address(m),
+        address: m.answer_to().to_owned(),
         reply_with: m.reply_with.clone(),
     })
 }
 
-fn answer_address(m: &Message) -> String {
-    m.reply_to.clone().unwrap_or_else(|| m.sender.clone())
-}
-
-fn declined(performative: &str, reason: String) -> Answer {
-    Answer::Declined {
-        performative: performative.into(),
-        reason,
-    }
+fn declined(performative: Performative, reason: String) -> Answer {
+    Answer::Declined { performative, reason }
 }
 
 fn because(reason: &str) -> Value {
@@ -378,21 +288,65 @@ fn because(reason: &str) -> Value {
 }
 
 fn reason_in(content: Option<&Value>) -> String {
-    let reason = content
-        .and_then(|c| c.get("reason"))
-        .and_then(Value::as_str);
-    reason
-        .unwrap_or("none given")
-        .chars()
-        .take(MAX_REASON_CHARS)
-        .collect()
+    let reason = content.and_then(|c| c.get("reason")).and_then(Value::as_str);
+    reason.unwrap_or("none given").chars().take(MAX_REASON_CHARS).collect()
 }
 
-fn json_of(content: &Content) -> Option<Value> {
-    match content {
-        Content::Json(text) => serde_json::from_str(text).ok(),
-        Content::Bytes(_) => None,
+caxton_agent::export!(Buyer);
+
+#[cfg(test)]
+mod tests {
+    use super::Buyer;
+    use caxton_agent::testing::{BEGINNING, TestHost};
+    use caxton_agent::{Draft, Performative};
+    use serde_json::{Value, json};
+    use std::time::Duration;
+
+    /// What a seller answers to a message of the buyer, delivered to it.
+    fn answer(buyer: &mut TestHost<Buyer>, to: &Draft, act: Performative, content: &Value) -> Vec<Draft> {
+        let mut answer = Draft::new(act, "buyer").content(content).expect("JSON");
+        answer.conversation_id.clone_from(&to.conversation_id);
+        answer.in_reply_to.clone_from(&to.reply_with);
+        let seller = format!(
+            "agent_of_{}",
+            to.reply_with.as_deref().unwrap_or_default().trim_end_matches(".award")
+        );
+        buyer.deliver(&seller, answer).ok()
+    }
+
+    #[test]
+    fn a_purchase_goes_from_the_request_to_the_result_over_a_restart() {
+        let mut buyer = TestHost::<Buyer>::start().expect("it starts");
+        let wish = json!({"action": "buy", "item": "widgets", "quantity": 3, "sellers": ["alder", "birch"]});
+        let request = Draft::new(Performative::Request, "buyer")
+            .conversation_id("talk")
+            .reply_with("wish");
+        let sent = buyer.deliver("ann", request.content(&wish).expect("JSON")).ok();
+        let [agreed, to_alder, to_birch] = &sent[..] else {
+            panic!("an answer and two calls: {sent:#?}");
+        };
+        assert_eq!(agreed.performative, Performative::Agree);
+        assert_eq!(to_alder.reply_by, Some(BEGINNING + Duration::from_secs(3)));
+
+        assert_eq!(
+            answer(&mut buyer, to_alder, Performative::Propose, &json!({"price": 2.5})),
+            []
+        );
+        buyer.restart();
+        let decided = answer(&mut buyer, to_birch, Performative::Propose, &json!({"price": 1.5}));
+        let [accepted, rejected] = &decided[..] else {
+            panic!("an award and a rejection: {decided:#?}");
+        };
+        assert_eq!(accepted.performative, Performative::AcceptProposal);
+        assert_eq!(rejected.receivers, ["agent_of_buy-message-1.0"]);
+
+        let told = answer(&mut buyer, accepted, Performative::Inform, &json!({"status": "done"}));
+        assert_eq!(
+            (&told[0].receivers[0], told[0].in_reply_to.as_deref()),
+            (&"ann".into(), Some("wish"))
+        );
+        let result: Value = told[0].content.read().expect("JSON");
+        assert_eq!((&result["seller"], &result["total"]), (&json!("birch"), &json!(4.5)));
+        assert_eq!(buyer.state::<Value>("purchase/buy-message-1"), None, "it is over");
     }
 }
-
-export!(Buyer);

@@ -1,6 +1,7 @@
 //! One purchase: what has been asked, what was answered, and what follows. Pure: it says what is to be done,
 //! and `lib.rs` does it.
 
+use caxton_agent::Performative;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -39,10 +40,7 @@ pub struct Purchase {
 enum Stand {
     Asked,
     Offered(Offer),
-    Declined {
-        performative: String,
-        reason: String,
-    },
+    Declined { performative: Performative, reason: String },
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -76,7 +74,7 @@ pub enum Answer {
     },
     /// A refusal, a failure, or not understood.
     Declined {
-        performative: String,
+        performative: Performative,
         reason: String,
     },
 }
@@ -121,8 +119,7 @@ impl Purchase {
 
     /// Which seller's call or award an answer names.
     pub fn seller_answering(&self, in_reply_to: &str) -> Option<usize> {
-        (0..self.stands.len())
-            .find(|&s| in_reply_to == self.call_id(s) || in_reply_to == self.award_id(s))
+        (0..self.stands.len()).find(|&s| in_reply_to == self.call_id(s) || in_reply_to == self.award_id(s))
     }
 
     /// Takes in what a seller said, and returns what follows from it, in the order in which it is to be done.
@@ -137,19 +134,9 @@ impl Purchase {
                     reason: "declined before",
                 }],
             },
-            (
-                Phase::Collecting,
-                Answer::Declined {
-                    performative,
-                    reason,
-                },
-            ) => self.settle(
-                seller,
-                Stand::Declined {
-                    performative,
-                    reason,
-                },
-            ),
+            (Phase::Collecting, Answer::Declined { performative, reason }) => {
+                self.settle(seller, Stand::Declined { performative, reason })
+            }
             (Phase::Awarded { winner }, Answer::Done { sender, details }) if winner == seller => {
                 let Stand::Offered(offer) = &self.stands[seller] else {
                     return Vec::new();
@@ -161,13 +148,7 @@ impl Purchase {
                 self.phase = Phase::Over;
                 vec![Effect::Inform(report)]
             }
-            (
-                Phase::Awarded { winner },
-                Answer::Declined {
-                    performative,
-                    reason,
-                },
-            ) if winner == seller => {
+            (Phase::Awarded { winner }, Answer::Declined { performative, reason }) if winner == seller => {
                 self.phase = Phase::Over;
                 let why = json!({
                     "reason": "award_failed",
@@ -180,10 +161,7 @@ impl Purchase {
                 vec![Effect::Fail(why)]
             }
             (Phase::Awarded { .. } | Phase::Over, Answer::Offer(offer)) => {
-                vec![Effect::Reject {
-                    offer,
-                    reason: "late",
-                }]
+                vec![Effect::Reject { offer, reason: "late" }]
             }
             // A result of what was never ordered, or the last words of who was turned down.
             (_, Answer::Done { .. } | Answer::Declined { .. }) => Vec::new(),
@@ -214,34 +192,23 @@ impl Purchase {
             }))];
         };
         self.phase = Phase::Awarded { winner };
-        let mut effects = vec![Effect::Accept {
-            seller: winner,
-            offer,
-        }];
+        let mut effects = vec![Effect::Accept { seller: winner, offer }];
         effects.extend(self.rejections(Some(winner), "a lower price was offered"));
         effects
     }
 
     fn cheapest(&self) -> Option<(usize, Offer)> {
-        let offered = self
-            .stands
-            .iter()
-            .enumerate()
-            .filter_map(|(s, stand)| match stand {
-                Stand::Offered(offer) => Some((s, offer)),
-                Stand::Asked | Stand::Declined { .. } => None,
-            });
+        let offered = self.stands.iter().enumerate().filter_map(|(s, stand)| match stand {
+            Stand::Offered(offer) => Some((s, offer)),
+            Stand::Asked | Stand::Declined { .. } => None,
+        });
         offered
             .min_by(|(_, a), (_, b)| a.price.total_cmp(&b.price))
             .map(|(s, offer)| (s, offer.clone()))
     }
 
     fn rejections(&self, but: Option<usize>, reason: &'static str) -> Vec<Effect> {
-        let others = self
-            .stands
-            .iter()
-            .enumerate()
-            .filter(|(s, _)| Some(*s) != but);
+        let others = self.stands.iter().enumerate().filter(|(s, _)| Some(*s) != but);
         others
             .filter_map(|(_, stand)| match stand {
                 Stand::Offered(offer) => Some(Effect::Reject {
@@ -253,10 +220,7 @@ impl Purchase {
             .collect()
     }
 
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "money of this size is not for an example"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "money of this size is not for an example")]
     fn report(&self, price: f64, seller: usize, details: &Value) -> Value {
         json!({
             "item": self.order.item,
@@ -278,10 +242,7 @@ impl Purchase {
                 Stand::Offered(Offer { price, .. }) => {
                     json!({"seller": seller, "performative": "propose", "price": price})
                 }
-                Stand::Declined {
-                    performative,
-                    reason,
-                } => {
+                Stand::Declined { performative, reason } => {
                     json!({"seller": seller, "performative": performative, "reason": reason})
                 }
             })
@@ -291,7 +252,7 @@ impl Purchase {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, Effect, Offer, Order, Phase, Purchase, Requester};
+    use super::{Answer, Effect, Offer, Order, Performative, Phase, Purchase, Requester};
     use serde_json::{Value, json};
 
     fn purchase() -> Purchase {
@@ -327,7 +288,7 @@ mod tests {
 
     fn declined() -> Answer {
         Answer::Declined {
-            performative: "refuse".into(),
+            performative: Performative::Refuse,
             reason: "no".into(),
         }
     }
@@ -347,10 +308,7 @@ mod tests {
         p.hear(1, offer(8.25));
         let effects = p.hear(2, offer(12.0));
         assert!(matches!(effects[0], Effect::Accept { seller: 1, .. }));
-        assert!(matches!(
-            effects[1..],
-            [Effect::Reject { .. }, Effect::Reject { .. }]
-        ));
+        assert!(matches!(effects[1..], [Effect::Reject { .. }, Effect::Reject { .. }]));
     }
 
     #[test]
@@ -358,10 +316,7 @@ mod tests {
         let mut p = purchase();
         p.hear(2, offer(8.0));
         p.hear(1, offer(8.0));
-        assert!(matches!(
-            p.hear(0, declined())[0],
-            Effect::Accept { seller: 1, .. }
-        ));
+        assert!(matches!(p.hear(0, declined())[0], Effect::Accept { seller: 1, .. }));
     }
 
     #[test]

@@ -1,58 +1,35 @@
 //! The smallest useful agent: what it is asked, it says. It answers every `request` and `query_ref` with an
-//! `inform` of the same content, and counts its answers under the key `count`, as decimal text.
+//! `inform` of the same content, and counts its answers under the key `count`.
 
-wit_bindgen::generate!({ path: "../../../proto/wit", world: "agent" });
-
-use caxton::agent::log::Level;
-use caxton::agent::types::{Content, Message, Performative};
-use caxton::agent::{log, messaging, state};
-use exports::caxton::agent::handler::Guest;
+use caxton_agent::{Agent, Host, HostError, Message, Performative, Result, debug};
 
 struct Echo;
 
-impl Guest for Echo {
-    fn init() -> Result<(), String> {
+impl Agent for Echo {
+    fn init(_: &mut Host) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn handle(&mut self, message: &Message, host: &mut Host) -> Result {
+        match message.performative {
+            Performative::Request | Performative::QueryRef => {
+                // Without state an echo is still an echo, so a refusal here is only a line in the log.
+                if let Err(error) = count(host) {
+                    debug!(host, "not counted: {error}");
+                }
+                host.reply_raw(Performative::Inform, message.content.clone())?;
+            }
+            act if act.asks() => host.not_understood("unsupported_act")?,
+            // Answers and news ask for nothing.
+            _ => {}
+        }
         Ok(())
     }
-
-    fn handle(m: Message) -> Result<(), String> {
-        match m.performative {
-            Performative::Request | Performative::QueryRef => {
-                count();
-                answer(Performative::Inform, &m.content)
-            }
-            Performative::Cfp
-            | Performative::Propose
-            | Performative::Propagate
-            | Performative::Proxy
-            | Performative::QueryIf
-            | Performative::RequestWhen
-            | Performative::RequestWhenever
-            | Performative::Subscribe => {
-                let reason = r#"{"reason":"unsupported_act"}"#;
-                answer(Performative::NotUnderstood, &Content::Json(reason.into()))
-            }
-            // Answers and news ask for nothing.
-            _ => Ok(()),
-        }
-    }
 }
 
-fn answer(performative: Performative, content: &Content) -> Result<(), String> {
-    messaging::reply(performative, content).map_err(|e| format!("cannot reply: {e}"))
+fn count(host: &mut Host) -> Result<(), HostError> {
+    let before: u64 = host.get("count")?.unwrap_or(0);
+    host.set("count", &(before + 1))
 }
 
-/// Without state an echo is still an echo, so a refusal here is only a line in the log.
-fn count() {
-    let stored = state::get("count").and_then(|value| {
-        let before: u64 = value
-            .and_then(|v| String::from_utf8(v).ok()?.parse().ok())
-            .unwrap_or(0);
-        state::set("count", (before + 1).to_string().as_bytes())
-    });
-    if let Err(e) = stored {
-        log::write(Level::Debug, &format!("not counted: {e}"));
-    }
-}
-
-export!(Echo);
+caxton_agent::export!(Echo);

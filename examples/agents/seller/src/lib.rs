@@ -7,12 +7,7 @@
 //!
 //! State: `quote/<reply_with of the propose>` for each open proposal, `orders` for the last order's number.
 
-wit_bindgen::generate!({ path: "../../../proto/wit", world: "agent" });
-
-use caxton::agent::log::Level;
-use caxton::agent::types::{Content, Draft, Message, Performative};
-use caxton::agent::{log, messaging, state};
-use exports::caxton::agent::handler::Guest;
+use caxton_agent::{Agent, Draft, Host, Message, Performative, Result, info};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -47,46 +42,33 @@ struct Quote {
 
 struct Seller;
 
-impl Guest for Seller {
-    fn init() -> Result<(), String> {
-        Ok(())
+impl Agent for Seller {
+    fn init(_: &mut Host) -> Result<Self> {
+        Ok(Self)
     }
 
-    fn handle(m: Message) -> Result<(), String> {
+    fn handle(&mut self, m: &Message, host: &mut Host) -> Result {
         match m.performative {
-            Performative::Cfp => propose(&m),
-            Performative::AcceptProposal => deliver(&m),
+            Performative::Cfp => propose(m, host),
+            Performative::AcceptProposal => deliver(m, host),
             // Turned down; or the buyer is gone, or could make nothing of the proposal.
-            Performative::RejectProposal | Performative::Failure | Performative::NotUnderstood => {
-                forget(&m)
-            }
+            Performative::RejectProposal | Performative::Failure | Performative::NotUnderstood => forget(m, host),
             // A proposal binds until it is decided. By FIPA's rules the failure leaves it as it was.
-            Performative::Cancel => answer(Performative::Failure, &because("a proposal binds")),
-            Performative::Request
-            | Performative::Propose
-            | Performative::Propagate
-            | Performative::Proxy
-            | Performative::QueryIf
-            | Performative::QueryRef
-            | Performative::RequestWhen
-            | Performative::RequestWhenever
-            | Performative::Subscribe => {
-                answer(Performative::NotUnderstood, &because("unsupported_act"))
-            }
+            Performative::Cancel => Ok(host.failure("a proposal binds")?),
+            act if act.asks() => Ok(host.not_understood("unsupported_act")?),
             // Answers and news ask for nothing.
             _ => Ok(()),
         }
     }
 }
 
-fn propose(m: &Message) -> Result<(), String> {
-    let Some(demand) = read::<Demand>(&m.content).filter(|d| d.quantity > 0) else {
-        let reason = because("a cfp has item, a text, and quantity, a whole number above 0");
-        return answer(Performative::NotUnderstood, &reason);
+fn propose(m: &Message, host: &mut Host) -> Result {
+    let Some(demand) = m.content::<Demand>().ok().filter(|d| d.quantity > 0) else {
+        return Ok(host.not_understood("a cfp has item, a text, and quantity, a whole number above 0")?);
     };
     if demand.quantity > CAPACITY_UNITS {
         let reason = json!({"reason": "more than we have", "available": CAPACITY_UNITS});
-        return answer(Performative::Refuse, &reason);
+        return Ok(host.reply(Performative::Refuse, &reason)?);
     }
 
     let quote = Quote {
@@ -95,10 +77,7 @@ fn propose(m: &Message) -> Result<(), String> {
         quantity: demand.quantity,
     };
     let reply_with = format!("propose-{}", m.message_id);
-    let stored = serde_json::to_vec(&quote).map_err(|e| e.to_string())?;
-    state::set(&quote_key(&reply_with), &stored)
-        .map_err(|e| format!("cannot keep a quote: {e}"))?;
-
+    host.set(&quote_key(&reply_with), &quote)?;
     let content = json!({
         "item": quote.item,
         "quantity": quote.quantity,
@@ -106,89 +85,47 @@ fn propose(m: &Message) -> Result<(), String> {
         "available": CAPACITY_UNITS,
     });
     // Not `reply`, because the buyer's decision has to name this proposal.
-    messaging::send(&Draft {
-        performative: Performative::Propose,
-        receivers: vec![m.reply_to.clone().unwrap_or_else(|| m.sender.clone())],
-        content: Content::Json(content.to_string()),
-        conversation_id: Some(m.conversation_id.clone()),
-        reply_with: Some(reply_with),
-        in_reply_to: m.reply_with.clone(),
-        reply_by: None,
-        protocol: m.protocol.clone(),
-        ontology: m.ontology.clone(),
-        language: None,
-        reply_to: None,
-        extensions: Vec::new(),
-    })
-    .map_err(|e| format!("cannot propose: {e}"))
+    let proposal = Draft::answer(Performative::Propose, m).reply_with(reply_with);
+    Ok(host.send(proposal.content(&content)?)?)
 }
 
-fn deliver(m: &Message) -> Result<(), String> {
-    let Some((key, quote)) = quote_in(m)? else {
-        return answer(Performative::Failure, &because("no such proposal"));
+fn deliver(m: &Message, host: &mut Host) -> Result {
+    let Some((key, quote)) = quote_in(m, host)? else {
+        return Ok(host.failure("no such proposal")?);
     };
-    let order = 1 + load("orders")?
-        .and_then(|v| String::from_utf8(v).ok()?.parse::<u64>().ok())
-        .unwrap_or(0);
-    state::set("orders", order.to_string().as_bytes()).map_err(|e| format!("cannot count: {e}"))?;
-    state::delete(&key).map_err(|e| format!("cannot forget a quote: {e}"))?;
-    log::write(
-        Level::Info,
-        &format!("order {order}: {} {}", quote.quantity, quote.item),
-    );
-    answer(
-        Performative::Inform,
-        &json!({
-            "status": "done",
-            "order": order,
-            "item": quote.item,
-            "quantity": quote.quantity,
-            "price": units(quote.price_in_cents),
-            "total": units(quote.price_in_cents * quote.quantity),
-        }),
-    )
+    let order = 1 + host.get::<u64>("orders")?.unwrap_or(0);
+    host.set("orders", &order)?;
+    host.delete(&key)?;
+    info!(host, "order {order}: {} {}", quote.quantity, quote.item);
+    host.inform(&json!({
+        "status": "done",
+        "order": order,
+        "item": quote.item,
+        "quantity": quote.quantity,
+        "price": units(quote.price_in_cents),
+        "total": units(quote.price_in_cents * quote.quantity),
+    }))?;
+    Ok(())
 }
 
 /// The seller is free of its proposal. None of the messages that say so is answered.
-fn forget(m: &Message) -> Result<(), String> {
-    if let Some((key, _)) = quote_in(m)? {
-        state::delete(&key).map_err(|e| format!("cannot forget a quote: {e}"))?;
+fn forget(m: &Message, host: &mut Host) -> Result {
+    if let Some((key, _)) = quote_in(m, host)? {
+        host.delete(&key)?;
     }
     Ok(())
 }
 
 /// The quote that a decision names, with its key.
-fn quote_in(m: &Message) -> Result<Option<(String, Quote)>, String> {
-    let Some(reply_with) = &m.in_reply_to else {
+fn quote_in(m: &Message, host: &Host) -> Result<Option<(String, Quote)>> {
+    let Some(key) = m.in_reply_to.as_deref().map(quote_key) else {
         return Ok(None);
     };
-    let key = quote_key(reply_with);
-    let quote = load(&key)?.and_then(|stored| serde_json::from_slice(&stored).ok());
-    Ok(quote.map(|quote| (key, quote)))
+    Ok(host.get(&key)?.map(|quote| (key, quote)))
 }
 
 fn quote_key(reply_with: &str) -> String {
     format!("quote/{reply_with}")
-}
-
-fn load(key: &str) -> Result<Option<Vec<u8>>, String> {
-    state::get(key).map_err(|e| format!("cannot read {key}: {e}"))
-}
-
-fn answer(performative: Performative, content: &Value) -> Result<(), String> {
-    messaging::reply(performative, &Content::Json(content.to_string()))
-        .map_err(|e| format!("cannot reply: {e}"))
-}
-
-fn because(reason: &str) -> Value {
-    json!({ "reason": reason })
-}
-
-fn read<T: for<'de> Deserialize<'de>>(content: &Content) -> Option<T> {
-    match content {
-        Content::Json(text) => serde_json::from_str(text).ok(),
-        Content::Bytes(_) => None,
-    }
 }
 
 /// 8.00 to 11.99, from the 32-bit FNV-1a hash of the name.
@@ -199,42 +136,66 @@ fn price_in_cents(name: &str) -> u64 {
     800 + u64::from(hash % 400)
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a price times the capacity is far below 2^53"
-)]
+#[expect(clippy::cast_precision_loss, reason = "a price times the capacity is far below 2^53")]
 fn units(cents: u64) -> f64 {
     cents as f64 / 100.0
 }
 
-export!(Seller);
+caxton_agent::export!(Seller);
 
 #[cfg(test)]
 mod tests {
-    use super::{Demand, price_in_cents};
+    use super::Seller;
+    use caxton_agent::testing::TestHost;
+    use caxton_agent::{Draft, Performative, Timestamp};
     use serde_json::{Value, json};
 
-    fn price(mut cfp: Value, receivers: &[&str]) -> u64 {
-        cfp["item"] = json!("widgets");
-        cfp["quantity"] = json!(100);
-        let demand: Demand = serde_json::from_value(cfp).expect("a demand");
-        let receivers: Vec<_> = receivers.iter().map(ToString::to_string).collect();
-        price_in_cents(demand.name(&receivers))
+    fn cfp(receiver: &str, mut content: Value) -> Draft {
+        content["item"] = json!("widgets");
+        content["quantity"] = json!(100);
+        let draft = Draft::new(Performative::Cfp, receiver).reply_by(Timestamp(0));
+        draft.content(&content).expect("JSON")
+    }
+
+    fn price(receiver: &str, content: Value) -> f64 {
+        let mut seller = TestHost::<Seller>::start().expect("it starts");
+        let proposal = seller.deliver("buyer", cfp(receiver, content)).only();
+        proposal.content.read::<Value>().expect("JSON")["price"]
+            .as_f64()
+            .expect("a price")
     }
 
     #[test]
     fn the_price_comes_from_the_name_in_the_cfp() {
-        for (name, cents) in [("alder", 1131), ("birch", 865), ("cedar", 812)] {
-            assert_eq!(price(json!({"seller": name}), &["agent_0123abcd"]), cents);
+        for (name, expected) in [("alder", 11.31), ("birch", 8.65), ("cedar", 8.12)] {
+            let price = price("agent_0123abcd", json!({"seller": name}));
+            assert!((price - expected).abs() < 1e-9, "{name}: {price}");
         }
     }
 
     #[test]
     fn without_a_name_the_price_comes_from_the_first_receiver() {
-        assert_eq!(price(json!({}), &["alder", "birch"]), 1131);
         for no_name in [json!(null), json!(7), json!(["cedar"]), json!({"a": "b"})] {
-            assert_eq!(price(json!({"seller": no_name}), &["birch"]), 865);
+            let price = price("birch", json!({"seller": no_name}));
+            assert!((price - 8.65).abs() < 1e-9, "{price}");
         }
-        assert_eq!(price(json!({}), &[]), price_in_cents(""));
+    }
+
+    #[test]
+    fn a_proposal_is_kept_until_it_is_decided_and_delivered_once() {
+        let mut seller = TestHost::<Seller>::start().expect("it starts");
+        let proposal = seller.deliver("buyer", cfp("cedar", json!({}))).only();
+        let decision = |act| Draft::new(act, "cedar").in_reply_to(proposal.reply_with.clone().expect("a name"));
+        let done = seller.deliver("buyer", decision(Performative::AcceptProposal)).only();
+        assert_eq!(done.performative, Performative::Inform);
+        assert_eq!(done.content.read::<Value>().expect("JSON")["order"], 1);
+        let again = seller.deliver("buyer", decision(Performative::AcceptProposal)).only();
+        assert_eq!(again.performative, Performative::Failure);
+
+        let proposal = seller.deliver("buyer", cfp("cedar", json!({}))).only();
+        let decision = |act| Draft::new(act, "cedar").in_reply_to(proposal.reply_with.clone().expect("a name"));
+        assert_eq!(seller.deliver("buyer", decision(Performative::RejectProposal)).ok(), []);
+        let late = seller.deliver("buyer", decision(Performative::AcceptProposal)).only();
+        assert_eq!(late.performative, Performative::Failure);
     }
 }

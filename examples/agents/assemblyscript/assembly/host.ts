@@ -1,5 +1,7 @@
 // The core ABI: bytes in and out of linear memory, behind functions that take texts.
 
+import { member, quote } from "./json";
+
 @external("caxton", "send_message")
 declare function send_message(ptr: usize, len: i32): i32;
 @external("caxton", "log")
@@ -10,11 +12,17 @@ declare function store_data(key: usize, keyLen: i32, data: usize, dataLen: i32):
 declare function load_data(key: usize, keyLen: i32, buffer: usize, bufferLen: i32): i32;
 @external("caxton", "delete_data")
 declare function delete_data(key: usize, keyLen: i32): i32;
+@external("caxton", "set_timer")
+declare function set_timer(after: i64): i32;
 
 /** More than any value that this agent stores. */
 const VALUE_BYTES: i32 = 4096;
 
 export const INFO: i32 = 2;
+
+export const OK: i32 = 0;
+/** The turn ends in error: what it sent and stored is dropped. */
+export const ERROR: i32 = 1;
 
 export function alloc(len: i32): usize {
   return heap.alloc(len);
@@ -56,4 +64,33 @@ export function stateGet(key: string): string | null {
 export function stateDelete(key: string): void {
   const k = String.UTF8.encode(key);
   delete_data(changetype<usize>(k), k.byteLength);
+}
+
+/** Sets a timer that fires once. Its id, or a number below 0. */
+export function setTimer(millis: i64): i32 {
+  return set_timer(millis * 1000);
+}
+
+/** Answers the message in hand, in its conversation. `more` is further members, each after a comma. */
+export function answer(message: string, performative: string, content: string, more: string = ""): i32 {
+  const replyTo = member(message, "reply_to");
+  const sender = replyTo === null ? member(message, "sender") : replyTo;
+  if (sender === null) return ERROR;
+  const draft =
+    `{"performative":"${performative}","receiver":${sender}` +
+    copied(message, "conversation_id", "conversation_id") +
+    copied(message, "reply_with", "in_reply_to") +
+    copied(message, "protocol", "protocol") +
+    `${more},"content":${content}}`;
+  return send(draft) ? OK : ERROR;
+}
+
+/** A member of the message in hand as a member of the answer, after a comma; nothing if it is absent. */
+function copied(message: string, from: string, to: string): string {
+  const value = member(message, from);
+  return value === null ? "" : `,"${to}":${value}`;
+}
+
+export function because(reason: string): string {
+  return `{"reason":${quote(reason)}}`;
 }

@@ -4,21 +4,15 @@
 // a quote and sent a proposal at a ruinous price. The log keeps the line. The quote and the proposal never
 // were: the second delivery looks for the quote, refuses if it finds it, and proposes at the right price.
 
-import { INFO, alloc, log, send, stateDelete, stateGet, stateSet, take } from "./host";
+import { ERROR, INFO, OK, answer, because, log, stateDelete, stateGet, stateSet, take } from "./host";
 import { countMember, firstText, member, quote, text, textMember } from "./json";
+
+export { alloc as caxton_alloc } from "./host";
 
 /** The most units that one order may have. */
 const CAPACITY_UNITS: i64 = 1000;
 /** What must never leave this agent. */
 const RUINOUS_PRICE_IN_CENTS: i64 = 1;
-
-const OK: i32 = 0;
-/** The turn ends in error: what it sent and stored is dropped. */
-const ERROR: i32 = 1;
-
-export function caxton_alloc(len: i32): usize {
-  return alloc(len);
-}
 
 export function handle_message(ptr: usize, len: i32): i32 {
   const message = take(ptr, len);
@@ -124,30 +118,6 @@ function quoteKey(message: string): string | null {
 
 function quoteOf(item: string, quantity: i64, price: i64): string {
   return `{"item":${quote(item)},"quantity":${quantity},"price_in_cents":${price}}`;
-}
-
-/** Answers the message in hand, in its conversation. `more` is further members, each after a comma. */
-function answer(message: string, performative: string, content: string, more: string = ""): i32 {
-  const replyTo = member(message, "reply_to");
-  const sender = replyTo === null ? member(message, "sender") : replyTo;
-  if (sender === null) return ERROR;
-  const draft =
-    `{"performative":"${performative}","receiver":${sender}` +
-    copied(message, "conversation_id", "conversation_id") +
-    copied(message, "reply_with", "in_reply_to") +
-    copied(message, "protocol", "protocol") +
-    `${more},"content":${content}}`;
-  return send(draft) ? OK : ERROR;
-}
-
-/** A member of the message in hand as a member of the answer, after a comma; nothing if it is absent. */
-function copied(message: string, from: string, to: string): string {
-  const value = member(message, from);
-  return value === null ? "" : `,"${to}":${value}`;
-}
-
-function because(reason: string): string {
-  return `{"reason":${quote(reason)}}`;
 }
 
 /** 8.00 to 11.99, from the 32-bit FNV-1a hash of the name. */
