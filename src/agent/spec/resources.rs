@@ -92,59 +92,53 @@ impl Default for Ceilings {
 }
 
 impl Resources {
-    pub(super) fn check(&self, ceilings: &Ceilings) -> Result<()> {
-        within("resources.memory", self.memory.bytes(), 1, ceilings.memory.bytes())?;
+    pub(super) fn check(&self, most: &Ceilings) -> Result<()> {
         if let Some(Cpu::Fuel(fuel)) = self.cpu {
-            within("resources.cpu", fuel, 1, ceilings.fuel)?;
+            within("resources.cpu", fuel, 1, most.fuel)?;
         }
-        within(
-            "resources.turn_deadline (ms)",
-            millis(self.turn_deadline),
-            1,
-            millis(ceilings.turn_deadline),
-        )?;
-        within(
-            "resources.mailbox_messages",
-            self.mailbox_messages.into(),
-            1,
-            ceilings.mailbox_messages.into(),
-        )?;
-        within(
-            "resources.mailbox_bytes",
-            self.mailbox_bytes.bytes(),
-            1,
-            ceilings.mailbox_bytes.bytes(),
-        )?;
-        within(
-            "resources.state_bytes",
-            self.state_bytes.bytes(),
-            0,
-            ceilings.state_bytes.bytes(),
-        )?;
-        within(
-            "resources.sends_per_turn",
-            self.sends_per_turn.into(),
-            0,
-            ceilings.sends_per_turn.into(),
-        )?;
-        within(
-            "resources.state_keys",
-            self.state_keys.into(),
-            0,
-            ceilings.state_keys.into(),
-        )?;
-        within(
-            "resources.sends_per_second",
-            self.sends_per_second.into(),
-            1,
-            ceilings.sends_per_second.into(),
-        )?;
-        within(
-            "resources.log_bytes_per_second",
-            self.log_bytes_per_second.bytes(),
-            0,
-            ceilings.log_bytes_per_second.bytes(),
-        )?;
-        within("resources.timers", self.timers.into(), 0, ceilings.timers.into())
+        let bounds = [
+            ("memory", self.memory.bytes(), 1, most.memory.bytes()),
+            (
+                "turn_deadline (ms)",
+                millis(self.turn_deadline),
+                1,
+                millis(most.turn_deadline),
+            ),
+            (
+                "mailbox_messages",
+                self.mailbox_messages.into(),
+                1,
+                most.mailbox_messages.into(),
+            ),
+            (
+                "mailbox_bytes",
+                self.mailbox_bytes.bytes(),
+                1,
+                most.mailbox_bytes.bytes(),
+            ),
+            ("state_bytes", self.state_bytes.bytes(), 0, most.state_bytes.bytes()),
+            ("state_keys", self.state_keys.into(), 0, most.state_keys.into()),
+            (
+                "sends_per_turn",
+                self.sends_per_turn.into(),
+                0,
+                most.sends_per_turn.into(),
+            ),
+            (
+                "sends_per_second",
+                self.sends_per_second.into(),
+                1,
+                most.sends_per_second.into(),
+            ),
+            (
+                "log_bytes_per_second",
+                self.log_bytes_per_second.bytes(),
+                0,
+                most.log_bytes_per_second.bytes(),
+            ),
+            ("timers", self.timers.into(), 0, most.timers.into()),
+        ];
+        let check = |(field, asked, least, most)| within(&format!("resources.{field}"), asked, least, most);
+        bounds.into_iter().try_for_each(check)
     }
 }
