@@ -94,27 +94,34 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<Inspected, Vec<Finding>> {
 )]
 fn nested(bytes: &[u8]) -> Result<(), Finding> {
     let mut parts = 0;
-    // Where the bytes cannot be read on, validation says so.
-    for payload in Parser::new(0).parse_all(bytes).map_while(wasmparser::Result::ok) {
-        let types = match payload {
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
-                parts += 1;
-                &[]
-            }
-            Payload::ComponentTypeSection(types) => &bytes[types.range()],
-            Payload::CustomSection(section) if section.name().starts_with(EMBEDDED) => section.data(),
-            _ => &[],
-        };
-        // A type within a type of a component or an instance begins so. Other bytes may look alike, and seldom do.
-        let inner = |pair: &&[u8]| matches!(pair, [0x01, 0x41 | 0x42]);
-        let found = if parts > PARTS {
-            format!("more than {PARTS} modules and components in one")
-        } else if types.windows(2).filter(inner).count() > INNER_TYPES {
-            format!("a section with more than {INNER_TYPES} types of components and instances within others")
-        } else {
-            continue;
-        };
-        return Err(finding("nesting", found, "less in one another"));
+    let mut binaries = vec![bytes];
+    while let Some(bytes) = binaries.pop() {
+        // Where the bytes cannot be read on, validation says so.
+        for payload in Parser::new(0).parse_all(bytes).map_while(wasmparser::Result::ok) {
+            let types = match payload {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                    parts += 1;
+                    &[]
+                }
+                Payload::ComponentTypeSection(types) => &bytes[types.range()],
+                // A component too, of types alone.
+                Payload::CustomSection(section) if section.name().starts_with(EMBEDDED) => {
+                    binaries.push(section.data());
+                    &[]
+                }
+                _ => &[],
+            };
+            // A type within a type of a component or an instance begins so. Other bytes may look alike, and seldom do.
+            let inner = |pair: &&[u8]| matches!(pair, [0x01, 0x41 | 0x42]);
+            let found = if parts > PARTS {
+                format!("more than {PARTS} modules and components in one")
+            } else if types.windows(2).filter(inner).count() > INNER_TYPES {
+                format!("a section with more than {INNER_TYPES} types of components and instances within others")
+            } else {
+                continue;
+            };
+            return Err(finding("nesting", found, "less in one another"));
+        }
     }
     Ok(())
 }

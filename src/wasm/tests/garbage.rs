@@ -110,6 +110,8 @@ async fn what_nests_is_counted_before_it_costs_memory() {
     }
     assert_eq!(rules(&findings(deep.clone()).await), ["nesting"]);
     assert_eq!(super::super::Demand::of(&deep), super::super::Demand::default());
+    let embedded = [MODULE, &section(0, &[&b"\x0ecomponent-type"[..], &deep].concat())].concat();
+    assert_eq!(rules(&findings(embedded).await), ["nesting"]);
     let wide = [COMPONENT, &section(4, COMPONENT).repeat(257)].concat();
     assert_eq!(rules(&findings(wide).await), ["nesting"]);
     let few = [COMPONENT, &section(4, COMPONENT).repeat(256)].concat();
