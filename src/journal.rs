@@ -61,6 +61,14 @@ pub mod limits {
 /// How long a caller should wait whom the full disk sends away: room is made by people.
 pub const RETRY_WHEN_FULL: Duration = Duration::from_secs(5);
 
+/// Reads the payload of a frame and writes it again. None: it is no batch of records. For the fuzzer, which has no other way to the
+/// decoder.
+#[doc(hidden)]
+pub fn reread(payload: Bytes) -> Option<Vec<u8>> {
+    let records = wire::decode_batch(payload).ok()?;
+    Some(wire::encode_batch(&records))
+}
+
 /// A fact. Each record has a sequence number of its own; the records of a batch are consecutive.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {

@@ -37,6 +37,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::RwLock;
 
+use crate::error::Finding;
 use crate::id::{AgentId, AgentName};
 use crate::message::Draft;
 use crate::timer::{TimerChange, Timers};
@@ -48,6 +49,12 @@ pub use demand::Demand;
 pub use engine::RuntimeConfig;
 pub use instance::Instance;
 pub use program::{Program, Runtime};
+
+/// Why `module` is refused before it would be compiled; nothing if it is not. For the fuzzer.
+#[doc(hidden)]
+pub fn findings(module: &[u8]) -> Vec<Finding> {
+    validate::inspect(module).err().unwrap_or_default()
+}
 
 /// Caps on what one call may cost the host, beside the limits that each agent has of its own.
 pub mod caps {

@@ -75,7 +75,8 @@ pub struct Draft {
 
 impl Draft {
     /// Reads a draft from JSON. Members beside its parameters must begin with `x_`; what the host stamps is tolerated,
-    /// so that a message that was read can be sent on. The error names the member and the mend.
+    /// so that a message that was read can be sent on. Of a member that is there twice the last counts. The error names the
+    /// member and the mend.
     pub fn from_json(json: &[u8]) -> Result<Self, InvalidDraft> {
         let members: BTreeMap<String, &RawValue> = serde_json::from_slice(json)
             .map_err(|error| InvalidDraft::new("body", format!("is not a message, an object in JSON: {error}")))?;

@@ -6,6 +6,7 @@ use wasmparser::{Parser, Payload};
 
 use super::core_abi;
 use super::limiter::TABLE_ELEMENT;
+use super::validate::PARTS;
 
 const PAGE: u64 = 64 << 10;
 
@@ -50,6 +51,8 @@ impl Demand {
         let mut open = vec![0_u64];
         for payload in Parser::new(0).parse_all(module) {
             match payload? {
+                // No agent nests so much.
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } if open.len() > PARTS => break,
                 Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => open.push(0),
                 Payload::End(_) => self.memory_bytes = self.memory_bytes.max(open.pop().unwrap_or(0)),
                 Payload::MemorySection(memories) => {

@@ -1,18 +1,27 @@
 //! What a module must be, and all that it is not. Pure: bytes in, findings out; nothing is compiled.
 
+mod findings;
+
 use wasmparser::{
-    CompositeInnerType, Encoding, ExternalKind, FuncType, Parser, Payload, TypeRef, Validator, WasmFeatures,
+    BinaryReaderError, CompositeInnerType, Encoding, ExternalKind, FuncType, Parser, Payload, TypeRef, Validator,
+    WasmFeatures,
 };
 
 use super::core_abi::{self, Signature};
 use super::wasi;
 use crate::error::Finding;
 
-/// Findings that are told; more of them help nobody.
-const FINDINGS: usize = 32;
-/// Characters of a name or a message that is shown. They come from the module.
-const SHOWN: usize = 160;
+use findings::Findings;
+pub(super) use findings::finding;
 
+/// Modules and components within a component, at any depth. Each that is open costs the validator kilobytes, and its file a dozen
+/// bytes.
+pub(super) const PARTS: usize = 256;
+/// Types of components and instances within others in one section. A level costs a kilobyte of stack, of which there are two
+/// megabytes, and its file three bytes.
+const INNER_TYPES: usize = 256;
+/// How the names of custom sections begin that tell of what component a core module is the code.
+const EMBEDDED: &str = "component-type";
 /// The package whose interfaces a component may import and must export.
 const PACKAGE: &str = "caxton:agent/";
 const INTERFACES: &[&str] = &[
@@ -55,51 +64,79 @@ pub(super) struct Inspected {
     pub(super) version: Option<semver::Version>,
 }
 
-pub(super) fn finding(rule: &'static str, found: impl Into<String>, expected: impl Into<String>) -> Finding {
-    Finding {
-        rule: rule.into(),
-        found: shown(&found.into()),
-        expected: expected.into(),
-    }
-}
-
-fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().take(SHOWN).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
-    }
-    shown
-}
-
-/// Reads `bytes` to the end, or as far as they can be read, and tells everything that is wrong with them.
+/// Tells everything by which `bytes` are no agent. Of those that are not even valid nothing more is told: the validator bounds what
+/// there can be of anything, and without it a few bytes ask for more memory than there is.
 pub(super) fn inspect(bytes: &[u8]) -> Result<Inspected, Vec<Finding>> {
-    header(bytes).map_err(|finding| vec![finding])?;
-    let mut findings = Vec::new();
-    if let Err(error) = Validator::new_with_features(FEATURES).validate_all(bytes) {
-        let found = format!("{} (at byte {})", error.message(), error.offset());
-        findings.push(finding(
-            "valid-wasm",
-            found,
-            "valid WebAssembly 2.0 with tail calls, and no threads, 64-bit or second memory, or garbage collection",
-        ));
-    }
+    header(bytes)
+        .and_then(|()| nested(bytes))
+        .and_then(|()| valid(bytes))
+        .map_err(|finding| vec![finding])?;
     let mut outline = Outline::default();
-    // Where the bytes cannot be read on, validation has said so.
-    if outline.read(bytes).is_ok() {
-        findings.extend(outline.findings());
+    let mut findings = Findings::default();
+    match outline.read(bytes) {
+        Ok(()) => outline.findings(&mut findings),
+        Err(error) => findings.add(|| invalid(&error)),
     }
+    let findings = findings.told();
     if findings.is_empty() {
         return Ok(Inspected {
             kind: outline.kind(),
             version: outline.version,
         });
     }
-    if findings.len() > FINDINGS {
-        let more = findings.len() - FINDINGS;
-        findings.truncate(FINDINGS);
-        findings.push(finding("more", format!("{more} more findings"), "none"));
-    }
     Err(findings)
+}
+
+/// Looks how much is nested, before that costs memory or stack: the readers of types call themselves.
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "sections in which nothing nests, now and in versions to come"
+)]
+fn nested(bytes: &[u8]) -> Result<(), Finding> {
+    let mut parts = 0;
+    let mut binaries = vec![bytes];
+    while let Some(bytes) = binaries.pop() {
+        // Where the bytes cannot be read on, validation says so.
+        for payload in Parser::new(0).parse_all(bytes).map_while(wasmparser::Result::ok) {
+            let types = match payload {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                    parts += 1;
+                    &[]
+                }
+                Payload::ComponentTypeSection(types) => &bytes[types.range()],
+                // A component too, of types alone.
+                Payload::CustomSection(section) if section.name().starts_with(EMBEDDED) => {
+                    binaries.push(section.data());
+                    &[]
+                }
+                _ => &[],
+            };
+            // A type within a type of a component or an instance begins so. Other bytes may look alike, and seldom do.
+            let inner = |pair: &&[u8]| matches!(pair, [0x01, 0x41 | 0x42]);
+            let found = if parts > PARTS {
+                format!("more than {PARTS} modules and components in one")
+            } else if types.windows(2).filter(inner).count() > INNER_TYPES {
+                format!("a section with more than {INNER_TYPES} types of components and instances within others")
+            } else {
+                continue;
+            };
+            return Err(finding("nesting", found, "less in one another"));
+        }
+    }
+    Ok(())
+}
+
+fn valid(bytes: &[u8]) -> Result<(), Finding> {
+    let validated = Validator::new_with_features(FEATURES).validate_all(bytes);
+    validated.map(|_| ()).map_err(|error| invalid(&error))
+}
+
+fn invalid(error: &BinaryReaderError) -> Finding {
+    finding(
+        "valid-wasm",
+        format!("{} (at byte {})", error.message(), error.offset()),
+        "valid WebAssembly 2.0 with tail calls, and no threads, 64-bit or second memory, or garbage collection",
+    )
 }
 
 fn header(bytes: &[u8]) -> Result<(), Finding> {
@@ -129,34 +166,34 @@ fn header(bytes: &[u8]) -> Result<(), Finding> {
 
 /// What a binary shows of itself on its outside.
 #[derive(Default)]
-struct Outline {
+struct Outline<'a> {
     component: bool,
     embedded: bool,
     version: Option<semver::Version>,
     /// Of a core module; none for what is no function.
     types: Vec<Option<FuncType>>,
     functions: Vec<u32>,
-    imports: Vec<Import>,
-    exports: Vec<Export>,
-    component_imports: Vec<String>,
-    component_exports: Vec<String>,
+    imports: Vec<Import<'a>>,
+    exports: Vec<Export<'a>>,
+    component_imports: Vec<&'a str>,
+    component_exports: Vec<&'a str>,
 }
 
-struct Import {
-    module: String,
-    name: String,
+struct Import<'a> {
+    module: &'a str,
+    name: &'a str,
     kind: &'static str,
     /// Its type's index, of a function.
     function: Option<u32>,
 }
 
-struct Export {
-    name: String,
+struct Export<'a> {
+    name: &'a str,
     kind: ExternalKind,
     index: u32,
 }
 
-impl Outline {
+impl<'a> Outline<'a> {
     fn kind(&self) -> Kind {
         match (self.component, self.embedded) {
             (true, _) => Kind::Component,
@@ -169,7 +206,7 @@ impl Outline {
         clippy::wildcard_enum_match_arm,
         reason = "sections that do not show outside, now and in versions to come"
     )]
-    fn read(&mut self, bytes: &[u8]) -> wasmparser::Result<()> {
+    fn read(&mut self, bytes: &'a [u8]) -> wasmparser::Result<()> {
         // Of what is nested in a component, nothing shows.
         let mut depth = 0_u32;
         for payload in Parser::new(0).parse_all(bytes) {
@@ -188,7 +225,7 @@ impl Outline {
         clippy::wildcard_enum_match_arm,
         reason = "sections that do not show outside, now and in versions to come"
     )]
-    fn section(&mut self, payload: &Payload<'_>) -> wasmparser::Result<()> {
+    fn section(&mut self, payload: &Payload<'a>) -> wasmparser::Result<()> {
         match payload {
             Payload::Version { encoding, .. } => self.component = *encoding == Encoding::Component,
             Payload::TypeSection(types) => {
@@ -214,10 +251,9 @@ impl Outline {
                         TypeRef::Tag(_) => ("tag", None),
                     };
                     self.functions.extend(function);
-                    let (module, name) = (import.module.to_owned(), import.name.to_owned());
                     self.imports.push(Import {
-                        module,
-                        name,
+                        module: import.module,
+                        name: import.name,
                         kind,
                         function,
                     });
@@ -232,7 +268,7 @@ impl Outline {
                 for export in exports.clone() {
                     let export = export?;
                     self.exports.push(Export {
-                        name: export.name.to_owned(),
+                        name: export.name,
                         kind: export.kind,
                         index: export.index,
                     });
@@ -240,43 +276,40 @@ impl Outline {
             }
             Payload::ComponentImportSection(imports) => {
                 for import in imports.clone() {
-                    self.component_imports.push(import?.name.name.to_owned());
+                    self.component_imports.push(import?.name.name);
                 }
             }
             Payload::ComponentExportSection(exports) => {
                 for export in exports.clone() {
-                    self.component_exports.push(export?.name.name.to_owned());
+                    self.component_exports.push(export?.name.name);
                 }
             }
             Payload::CustomSection(section) if section.name() == "version" => {
                 let text = std::str::from_utf8(section.data()).ok();
                 self.version = text.and_then(|text| text.trim().parse().ok());
             }
-            Payload::CustomSection(section) if section.name().starts_with("component-type") => self.embedded = true,
+            Payload::CustomSection(section) if section.name().starts_with(EMBEDDED) => self.embedded = true,
             _ => {}
         }
         Ok(())
     }
 
-    fn findings(&self) -> Vec<Finding> {
+    fn findings(&self, findings: &mut Findings) {
         match self.kind() {
-            Kind::Core => self.core_findings(),
-            Kind::Component => self.component_findings(),
-            Kind::Embedded => self.embedded_findings(),
+            Kind::Core => self.core_findings(findings),
+            Kind::Component => self.component_findings(findings),
+            Kind::Embedded => self.embedded_findings(findings),
         }
     }
 
-    fn core_findings(&self) -> Vec<Finding> {
-        let mut findings = Vec::new();
+    fn core_findings(&self, findings: &mut Findings) {
         for import in &self.imports {
-            match core_abi::offered(&import.module, &import.name) {
-                None => findings.push(finding(
-                    "unknown-import",
-                    self.import(import),
-                    not_offered(&import.module),
-                )),
+            match core_abi::offered(import.module, import.name) {
+                None => {
+                    findings.add(|| finding("unknown-import", self.import(import), not_offered(import.module)));
+                }
                 Some(offered) if !import.function.is_some_and(|index| self.is(index, offered)) => {
-                    findings.push(finding("import-type", self.import(import), signature(offered)));
+                    findings.add(|| finding("import-type", self.import(import), signature(offered)));
                 }
                 Some(_) => {}
             }
@@ -286,12 +319,8 @@ impl Outline {
                 kind: ExternalKind::Memory,
                 ..
             }) => {}
-            Some(_) => findings.push(finding(
-                "export-type",
-                "export `memory`, which is no memory",
-                "a memory",
-            )),
-            None => findings.push(finding("missing-export", "no export `memory`", "a memory")),
+            Some(_) => findings.add(|| finding("export-type", "export `memory`, which is no memory", "a memory")),
+            None => findings.add(|| finding("missing-export", "no export `memory`", "a memory")),
         }
         let has = |name: &str| self.exports.iter().any(|export| export.name == name);
         if !has(core_abi::ALLOC) && !has(core_abi::INBOX) {
@@ -300,21 +329,14 @@ impl Outline {
                 core_abi::ALLOC,
                 core_abi::INBOX
             );
-            findings.push(finding(
-                "missing-export",
-                format!("no export `{}`", core_abi::ALLOC),
-                expected,
-            ));
+            findings.add(|| finding("missing-export", format!("no export `{}`", core_abi::ALLOC), expected));
         }
         for expected in core_abi::EXPORTS {
             let export = self.exports.iter().find(|export| export.name == expected.name);
             match export {
                 None if expected.required => {
-                    findings.push(finding(
-                        "missing-export",
-                        format!("no export `{}`", expected.name),
-                        signature(expected),
-                    ));
+                    let found = format!("no export `{}`", expected.name);
+                    findings.add(|| finding("missing-export", found, signature(expected)));
                 }
                 None => {}
                 Some(export) => {
@@ -324,40 +346,34 @@ impl Outline {
                     let function = index.filter(|_| export.kind == ExternalKind::Func);
                     if !function.is_some_and(|index| self.is(index, expected)) {
                         let found = format!("export `{}`: {}", export.name, self.describe(function));
-                        findings.push(finding("export-type", found, signature(expected)));
+                        findings.add(|| finding("export-type", found, signature(expected)));
                     }
                 }
             }
         }
-        findings
     }
 
-    fn component_findings(&self) -> Vec<Finding> {
-        let mut findings: Vec<Finding> = self
-            .component_imports
-            .iter()
-            .filter(|name| !is_offered(name))
-            .map(|name| finding("unknown-import", format!("import `{name}`"), interfaces(name)))
-            .collect();
-        if !self.component_exports.iter().any(|name| name == HANDLER) {
+    fn component_findings(&self, findings: &mut Findings) {
+        for name in self.component_imports.iter().filter(|name| !is_offered(name)) {
+            findings.add(|| finding("unknown-import", format!("import `{name}`"), interfaces(name)));
+        }
+        if !self.component_exports.contains(&HANDLER) {
             let found = match self.component_exports.as_slice() {
                 [] => "a component without exports".to_owned(),
                 names => format!("exports {}", names.join(", ")),
             };
-            findings.push(finding("missing-export", found, format!("the interface `{HANDLER}`")));
+            findings.add(|| finding("missing-export", found, format!("the interface `{HANDLER}`")));
         }
-        findings
     }
 
     /// Only the imports: what it exports shows when it has become a component.
-    fn embedded_findings(&self) -> Vec<Finding> {
+    fn embedded_findings(&self, findings: &mut Findings) {
         // Names that wit-component gives its own: worlds without an interface, and the resources of exports.
         let internal = |module: &str| module == "$root" || module.starts_with("[export]");
-        self.imports
-            .iter()
-            .filter(|import| !internal(&import.module) && !is_offered(&import.module))
-            .map(|import| finding("unknown-import", self.import(import), interfaces(&import.module)))
-            .collect()
+        let offered = |import: &&Import| internal(import.module) || is_offered(import.module);
+        for import in self.imports.iter().filter(|import| !offered(import)) {
+            findings.add(|| finding("unknown-import", self.import(import), interfaces(import.module)));
+        }
     }
 
     fn func(&self, index: u32) -> Option<&FuncType> {
@@ -369,14 +385,14 @@ impl Outline {
             .is_some_and(|func| func.params() == expected.params && func.results() == expected.results)
     }
 
-    fn import(&self, import: &Import) -> String {
+    fn import(&self, import: &Import<'_>) -> String {
         let what = if import.function.is_some() {
             self.describe(import.function)
         } else {
             import.kind.to_owned()
         };
         // Names are the module's own and of any length; what is wrong with them must stay readable.
-        format!("import `{}.{}`: {what}", short(&import.module), short(&import.name))
+        format!("import `{}.{}`: {what}", short(import.module), short(import.name))
     }
 
     fn describe(&self, function: Option<u32>) -> String {

@@ -147,6 +147,17 @@ pub(crate) fn announcer() -> Vec<u8> {
     component("agent", import, body, draft)
 }
 
+/// A component that says no to each message, with a reason of so many bytes. There are 40,000 at most.
+pub(crate) fn complainer(bytes: u32) -> Vec<u8> {
+    let body = format!(
+        "(memory.fill (i32.const 20000) (i32.const 120) (i32.const {bytes}))
+         (i32.store (i32.const 36) (i32.const 20000))
+         (i32.store (i32.const 40) (i32.const {bytes}))
+         (i32.const 32)"
+    );
+    component("agent", "", &body, "")
+}
+
 /// Answers the message in hand with JSON of this place and length.
 fn inform(json: &str) -> String {
     format!("(call $reply (i32.const 7) (i32.const 0) {json} (i32.const 0) (i32.const 0) (i32.const 64))")

@@ -1,60 +1,136 @@
 //! Modules that nobody here wrote: each gets its documented code and a sentence, and nobody else notices.
 
+mod bytes;
+mod corpus;
+
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use futures_util::{FutureExt, StreamExt, stream};
+use serde_json::json;
 
-use crate::client::Client;
+use self::corpus::{Outcome, Row};
+use crate::client::{Client, request};
 use crate::guests;
 use crate::harness::{PATIENCE, TestNode, until};
 
 /// More than this and the server keeps what it should have thrown away.
 const MEMORY_GROWTH: u64 = 400 << 20;
 
-/// Deploys what must not run, and checks that the refusal has this code and its sentence these words.
-async fn refused(client: Client, name: &'static str, module: Vec<u8>, (status, code): (u16, &str), words: &[&str]) {
-    let answer = client.try_deploy(&json!({"name": name}), module).await;
-    let error = answer.refused(status, code);
-    let sentence = error["message"].as_str().unwrap().to_lowercase();
-    assert!(
-        words.iter().all(|word| sentence.contains(word)),
-        "{name}: `{sentence}` lacks one of {words:?}"
-    );
-    // The agent was never there, and its name is free.
-    client
-        .get(&format!("/api/v1/agents/{name}"))
-        .await
-        .refused(404, "AGENT_NOT_FOUND");
-    let id = client.deploy(name, "echo").await;
-    client.delete(&format!("/api/v1/agents/{id}")).await.good();
+/// All that the server may log of the corpus: its agents have shares of the log, and those that log without end use theirs up.
+const LOG_BYTES: usize = 8 << 20;
+
+/// Tries of a message whose turn crashes.
+const DELIVERIES: u32 = 2;
+
+/// Rows of the corpus that are tried at a time.
+const AT_A_TIME: usize = 6;
+
+/// Deploys a row as what it is, and checks what comes of it. It leaves nothing behind.
+async fn tried(client: Client, row: Row) {
+    let (name, outcome) = (row.name, row.outcome);
+    println!("{name}: {outcome:?}");
+    let mut resources = json!({"memory": "32MiB", "turn_deadline": "20s"});
+    let more = row.resources.as_object().cloned().unwrap_or_default();
+    resources.as_object_mut().unwrap().extend(more);
+    let config = json!({
+        "name": name,
+        "resources": resources,
+        "supervision": {"backoff": {"min": "1ms", "max": "5ms"}, "shutdown": "1s"},
+        "delivery": {"max_deliveries": DELIVERIES},
+        "permissions": {"message": ["*"], "state": true, "random": true, "timers": true},
+    });
+    let answer = client.try_deploy(&config, row.module).await;
+    match outcome {
+        Outcome::Invalid(rule) => {
+            let error = answer.refused(400, "INVALID_WASM");
+            let findings = error["details"]["findings"].as_array().unwrap();
+            assert!(
+                findings.iter().any(|finding| finding["rule"] == rule),
+                "{name}: {error:#}"
+            );
+            assert!(
+                error.to_string().len() < 32 << 10,
+                "{name}: the refusal is too long to be read"
+            );
+        }
+        Outcome::NoStart(words) => {
+            let error = answer.refused(500, "DEPLOYMENT_FAILED");
+            let sentence = error["message"].as_str().unwrap();
+            let lacks = words.iter().find(|word| !sentence.contains(**word));
+            assert_eq!(lacks, None, "{name}: {sentence}");
+        }
+        Outcome::Crashes(..)
+        | Outcome::Returns(_)
+        | Outcome::Complains(_)
+        | Outcome::Answers(_)
+        | Outcome::BreaksLater(_)
+        | Outcome::Goes => {
+            let id = answer.good()["agent_id"].as_str().unwrap().to_owned();
+            lived(&client, &name, outcome).await;
+            client.delete(&format!("/api/v1/agents/{id}")).await.good();
+        }
+    }
+    let gone = client.get(&format!("/api/v1/agents/{name}")).await;
+    gone.refused(404, "AGENT_NOT_FOUND");
 }
 
-/// Deploys what misbehaves when it is asked, asks it, checks what its sender is told, and removes it.
-async fn tamed(client: Client, guest: &'static str, kind: &str) {
-    let config = json!({
-        "name": guest,
-        "resources": {"turn_deadline": "200ms", "memory": "32MiB"},
-        "supervision": {"backoff": {"min": "1ms", "max": "5ms"}},
-        "permissions": {"message": ["*"]},
-    });
-    let id = client.deploy_as(config, guests::example(guest)).await;
-    let detail = client.failure(guest, "crashed").await;
-    assert!(detail.starts_with(kind), "{guest}: {detail}");
-    assert!(detail.contains("delivered 3 times"), "{guest}: {detail}");
-    client.delete(&format!("/api/v1/agents/{id}")).await.good();
-    client
-        .get(&format!("/api/v1/agents/{id}"))
-        .await
-        .refused(404, "AGENT_NOT_FOUND");
-    client
-        .get(&format!("/api/v1/agents/{guest}"))
-        .await
-        .refused(404, "AGENT_NOT_FOUND");
-    let again = client.deploy(guest, "echo").await;
-    assert_eq!(client.told(guest, &json!("fine")).await, "fine");
-    client.delete(&format!("/api/v1/agents/{again}")).await.good();
+/// Asks an agent of the corpus, and checks what its sender is told and what becomes of the agent.
+async fn lived(client: &Client, name: &str, outcome: Outcome) {
+    let asked = client
+        .post(
+            "/api/v1/messages/wait?timeout_seconds=35",
+            &request(name, &json!("work")),
+        )
+        .await;
+    assert_eq!(asked.status, 200, "{name}: {:#}", asked.body);
+    // A text: numbers and depths that are JSON, and that this test's reader does not read.
+    let text = asked
+        .body
+        .as_str()
+        .map_or_else(|| asked.body.to_string(), str::to_owned);
+    let content = &asked.body["reply"]["content"];
+    let (reason, detail) = (&content["reason"], content["detail"].as_str().unwrap_or_default());
+    match outcome {
+        Outcome::Crashes(kind, words) => {
+            assert_eq!(reason, "crashed", "{name}: {text}");
+            assert!(detail.starts_with(kind) && detail.contains(words), "{name}: {detail}");
+            let delivered = format!("delivered {DELIVERIES} times");
+            assert!(detail.contains(&delivered), "{name}: {detail}");
+            return;
+        }
+        Outcome::Returns(number) => {
+            let told = format!("the agent returned {number}");
+            assert_eq!((reason, detail), (&json!("error"), told.as_str()), "{name}: {text}");
+        }
+        Outcome::Complains(most) => {
+            assert_eq!(reason, "error", "{name}: {text}");
+            assert!(
+                (most / 2..=most).contains(&detail.len()),
+                "{name}: {} bytes",
+                detail.len()
+            );
+        }
+        Outcome::Answers(words) => assert!(text.contains("inform") && text.contains(words), "{name}: {text}"),
+        Outcome::BreaksLater(kind) => {
+            until(&format!("{name} breaks"), async || {
+                (client.agent(name).await["last_exits"][0]["reason"] == kind).then_some(())
+            })
+            .await;
+            return;
+        }
+        Outcome::Goes => {
+            assert!(text.contains("inform"), "{name}: {text}");
+            return;
+        }
+        Outcome::Invalid(_) | Outcome::NoStart(_) => unreachable!("it was refused"),
+    }
+    let agent = client.agent(name).await;
+    let unbroken = (&agent["metrics"]["incarnation"], &agent["last_exits"]);
+    assert_eq!(unbroken, (&json!(1), &json!([])), "{name}: it goes on as it was");
 }
 
 /// Asks the neighbour again and again until it is told to stop: how many answers, and the longest wait.
@@ -72,75 +148,27 @@ async fn probe(client: Client, stop: Arc<AtomicBool>) -> (u32, Duration) {
     (answers, longest)
 }
 
-async fn all_at_once(client: &Client) {
-    const INVALID: (u16, &str) = (400, "INVALID_WASM");
-    const FAILED: (u16, &str) = (500, "DEPLOYMENT_FAILED");
-    let c = || client.clone();
-    tokio::join!(
-        refused(
-            c(),
-            "garbage",
-            b"\x7fELF, or so it says".to_vec(),
-            INVALID,
-            &["webassembly"]
-        ),
-        refused(
-            c(),
-            "cut-short",
-            guests::example("echo")[..60].to_vec(),
-            INVALID,
-            &["webassembly"]
-        ),
-        refused(c(), "empty", Vec::new(), INVALID, &["empty"]),
-        refused(
-            c(),
-            "text",
-            guests::text("echo").into_bytes(),
-            INVALID,
-            &["text format", "wat2wasm"]
-        ),
-        refused(c(), "zeros", vec![0; 20 << 20], INVALID, &["webassembly"]),
-        refused(c(), "no-exports", guests::example("no_exports"), INVALID, &["memory"]),
-        refused(
-            c(),
-            "bad-import",
-            guests::example("bad_import"),
-            INVALID,
-            &["env", "open_file"]
-        ),
-        refused(
-            c(),
-            "init-trap",
-            guests::example("init_trap"),
-            FAILED,
-            &["start", "unreachable"]
-        ),
-        refused(
-            c(),
-            "spin-init",
-            guests::example("spin_init"),
-            FAILED,
-            &["start", "10s"]
-        ),
-        tamed(c(), "crash", "trap"),
-        tamed(c(), "spin", "deadline"),
-        tamed(c(), "grow", "deadline"),
-        tamed(c(), "grow_trap", "out_of_memory"),
-        tamed(c(), "deep_recursion", "trap"),
-        tamed(c(), "bad_pointer", "bad_pointer"),
-    );
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn hostile_modules_get_a_code_and_a_sentence_and_nobody_else_notices() {
-    let node = TestNode::start().await;
+async fn each_hostile_module_comes_to_its_documented_end_and_nobody_else_notices() {
+    let mut node = TestNode::start().await;
     node.deploy("neighbour", "echo").await;
     node.told("neighbour", &json!("warm")).await;
     let (agents, before) = (node.agent_ids().await, node.resident_bytes());
+    let rows = corpus::rows();
+    let names: BTreeSet<_> = rows.iter().map(|row| row.name.clone()).collect();
+    assert_eq!(names.len(), rows.len(), "each row has a name of its own");
 
     let stop = Arc::new(AtomicBool::new(false));
     let probe = tokio::spawn(probe(node.client(), stop.clone()));
-    Box::pin(all_at_once(&node.client())).await;
+    let trials = rows.into_iter().map(|row| {
+        let name = row.name.clone();
+        // One that fails does not hide the others.
+        let trial = AssertUnwindSafe(tried(node.client(), row)).catch_unwind();
+        async { trial.await.err().map(|_| name) }
+    });
+    let failed: Vec<_> = stream::iter(trials).buffer_unordered(AT_A_TIME).collect().await;
+    let failed: Vec<_> = failed.into_iter().flatten().collect();
+    assert_eq!(failed, Vec::<String>::new(), "each has said why");
     stop.store(true, Ordering::Relaxed);
     let (answers, longest) = probe.await.unwrap();
     println!("the neighbour answered {answers} times meanwhile, at worst after {longest:?}");
@@ -165,6 +193,10 @@ async fn hostile_modules_get_a_code_and_a_sentence_and_nobody_else_notices() {
         (&agent["metrics"]["incarnation"], &agent["metrics"]["messages_failed"]),
         (&json!(1), &json!(0))
     );
+    let logged = node.logged();
+    assert!(!logged.contains("panicked"), "the server met what it did not expect");
+    assert!(logged.len() < LOG_BYTES, "{} bytes of log", logged.len());
+    assert!(node.terminate().await.success(), "it is the same process, and sound");
 }
 
 #[tokio::test]
@@ -219,14 +251,4 @@ async fn every_finding_says_what_is_there_and_what_would_be_right() {
         error["message"].as_str().unwrap().contains("handle_message"),
         "{error:#}"
     );
-}
-
-#[tokio::test]
-async fn fuel_bounds_a_turn() {
-    let node = TestNode::start().await;
-    let config = json!({"name": "spin", "resources": {"cpu": "100000"}, "delivery": {"max_deliveries": 1}});
-    node.deploy_as(config, guests::example("spin")).await;
-    assert!(node.failure("spin", "crashed").await.starts_with("out_of_fuel"));
-    let agent: Value = node.agent("spin").await;
-    assert_eq!(agent["metrics"]["messages_failed"], 1);
 }

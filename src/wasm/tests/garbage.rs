@@ -86,6 +86,73 @@ async fn findings_are_few_and_short_however_many_there_are() {
     assert!(findings.iter().all(|finding| finding.found.len() < 200));
 }
 
+const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
+/// `bytes` as a section of this number.
+fn section(id: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut section = vec![id];
+    let mut size = bytes.len();
+    while size > 127 {
+        section.push(u8::try_from(size & 127).unwrap() | 128);
+        size >>= 7;
+    }
+    section.push(u8::try_from(size).unwrap());
+    section.extend_from_slice(bytes);
+    section
+}
+
+#[tokio::test]
+async fn what_nests_is_counted_before_it_costs_memory() {
+    let mut deep = COMPONENT.to_vec();
+    for _ in 0..1_000 {
+        deep = [COMPONENT, &section(4, &deep)].concat();
+    }
+    assert_eq!(rules(&findings(deep.clone()).await), ["nesting"]);
+    assert_eq!(super::super::Demand::of(&deep), super::super::Demand::default());
+    let embedded = [MODULE, &section(0, &[&b"\x0ecomponent-type"[..], &deep].concat())].concat();
+    assert_eq!(rules(&findings(embedded).await), ["nesting"]);
+    let wide = [COMPONENT, &section(4, COMPONENT).repeat(257)].concat();
+    assert_eq!(rules(&findings(wide).await), ["nesting"]);
+    let few = [COMPONENT, &section(4, COMPONENT).repeat(256)].concat();
+    assert_eq!(rules(&findings(few).await), ["missing-export"]);
+}
+
+/// Their readers call themselves, on a stack that ends.
+#[tokio::test]
+async fn types_within_types_are_counted_before_they_are_read() {
+    let types = |depth| section(7, &[&[1][..], &[0x42, 1, 1].repeat(depth), &[0x42, 0]].concat());
+    let component = |depth| [COMPONENT, &types(depth)].concat();
+    let embedded = |depth| {
+        [
+            MODULE,
+            &section(0, &[&b"\x0ecomponent-type"[..], &component(depth)].concat()),
+        ]
+        .concat()
+    };
+    for depth in [257, 100_000] {
+        assert_eq!(rules(&findings(component(depth)).await), ["nesting"], "{depth}");
+        assert_eq!(rules(&findings(embedded(depth)).await), ["nesting"], "{depth}");
+    }
+    assert_eq!(rules(&findings(component(255)).await), ["missing-export"]);
+    assert_eq!(rules(&findings(embedded(255)).await), ["component-type"]);
+}
+
+#[tokio::test]
+async fn a_name_that_many_imports_share_is_not_copied_for_each() {
+    // The compact form of imports, which is not offered: one module's name for all. A hundred times its length is 400 MB.
+    let name = [&[0xa0, 0x8d, 0x06][..], &vec![b'm'; 100_000]].concat();
+    let imports = [&[0x80, 0x20][..], &b"\x01f\0\0".repeat(4_096)].concat();
+    let group = [&[1][..], &name, &[0, 0x7f], &imports].concat();
+    let module = [
+        &b"\0asm\x01\0\0\0"[..],
+        &section(1, b"\x01\x60\0\0"),
+        &section(2, &group),
+    ]
+    .concat();
+    assert_eq!(rules(&findings(module).await), ["valid-wasm"]);
+}
+
 #[tokio::test]
 async fn extra_exports_are_tolerated_and_a_version_is_read() {
     let wat = guest(

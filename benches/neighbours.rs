@@ -1,0 +1,190 @@
+//! What noisy neighbours cost the others: the rate of agents that answer, alone and beside one that spins, one that crashes, one
+//! that floods, and all three.
+//!
+//! `cargo bench --bench neighbours`; `NEIGHBOURS_SECONDS` says how long each is measured (15). The baseline of each is the same load
+//! in the same run, right before it. The goal: 0.8 of it. A node in memory, in this process.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use caxton::agent::spec::AgentSpec;
+use caxton::config::Config;
+use caxton::message::{Draft, Durability};
+use caxton::node::{Caller, Node};
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+const ECHO: &str = include_str!("../examples/agents/wat/echo.wat");
+const CRASH: &str = include_str!("../examples/agents/wat/crash.wat");
+const SPIN: &str = include_str!("../examples/agents/wat/spin.wat");
+/// Sends as much as a turn may, with each message: one to itself, so that it never ends, and the rest to one that takes all and
+/// does nothing.
+const FLOOD: &str = r#"(module
+    (import "caxton" "send_message" (func $send (param i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 0) "{\22performative\22:\22inform\22,\22receiver\22:\22flood\22}")
+    (data (i32.const 64) "{\22performative\22:\22inform\22,\22receiver\22:\22sink\22}")
+    (func (export "caxton_alloc") (param i32) (result i32) (i32.const 4096))
+    (func (export "handle_message") (param i32 i32) (result i32)
+      (drop (call $send (i32.const 0) (i32.const 44)))
+      (loop $more (br_if $more (i32.eqz (call $send (i32.const 64) (i32.const 43)))))
+      (i32.const 0)))"#;
+const SINK: &str = r#"(module
+    (memory (export "memory") 1)
+    (func (export "caxton_alloc") (param i32) (result i32) (i32.const 4096))
+    (func (export "handle_message") (param i32 i32) (result i32) (i32.const 0)))"#;
+
+const AGENTS: usize = 100;
+/// Clients that ask one after the other, and so never more at a time.
+const CLIENTS: usize = 8;
+/// Messages for the agent that crashes, and tries of each: more than it gets through.
+const CRASHES: usize = 1_024;
+const TRIES: u32 = 100;
+
+/// A neighbour, under the widest limits that an owner may give it by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Noise {
+    Spinning,
+    Crashing,
+    Flooding,
+}
+
+impl Noise {
+    const ALL: [Self; 3] = [Self::Spinning, Self::Crashing, Self::Flooding];
+
+    fn agents(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Spinning => &[("spin", SPIN)],
+            Self::Crashing => &[("crash", CRASH)],
+            Self::Flooding => &[("sink", SINK), ("flood", FLOOD)],
+        }
+    }
+
+    async fn begin(self, node: &Arc<Node>) {
+        for (name, wat) in self.agents() {
+            let config = json!({
+                "name": name,
+                "permissions": {"message": ["*"]},
+                "resources": {"turn_deadline": "600s"},
+                // Never given up, and started again as soon as may be.
+                "supervision": {"intensity": 10_000, "period": "1s", "backoff": {"min": "1ms", "max": "1ms"}},
+                "delivery": {"max_deliveries": TRIES},
+            });
+            deploy(node, &config, wat).await;
+        }
+        match self {
+            Self::Spinning => send(node, "spin").await,
+            Self::Crashing => {
+                for _ in 0..CRASHES {
+                    send(node, "crash").await;
+                }
+            }
+            Self::Flooding => send(node, "flood").await,
+        }
+    }
+
+    async fn end(self, node: &Arc<Node>) {
+        for (name, _) in self.agents().iter().rev() {
+            let removed = node.remove_agent(&Caller::anonymous(), name, true).await;
+            removed.expect("it is removed, whatever it does");
+        }
+    }
+}
+
+async fn deploy(node: &Arc<Node>, config: &Value, wat: &str) {
+    let spec = AgentSpec::from_json(config.to_string().as_bytes()).expect("it is a declaration");
+    let module = wat::parse_str(wat).expect("the guests are well-formed");
+    let deployed = node.deploy(&Caller::anonymous(), module.into(), spec).await;
+    deployed.expect("it is deployed");
+}
+
+fn request(agent: &str) -> Draft {
+    let json = json!({"performative": "request", "receiver": agent, "content": {"n": 1}});
+    Draft::from_json(json.to_string().as_bytes()).expect("it is a message")
+}
+
+async fn send(node: &Arc<Node>, agent: &str) {
+    let sent = node.send(&Caller::anonymous(), request(agent)).await;
+    sent.expect("it is taken");
+}
+
+/// Answers a second, and their times, while `CLIENTS` ask the others for a while.
+async fn load(node: &Arc<Node>, time: Duration) -> (f64, Histogram<u64>) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..CLIENTS {
+        let (node, stop) = (node.clone(), stop.clone());
+        clients.spawn(async move {
+            let mut times = Histogram::<u64>::new(3).expect("three digits are allowed");
+            for n in (client..).step_by(CLIENTS) {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                let began = Instant::now();
+                let draft = request(&format!("echo-{}", n % AGENTS));
+                let reply = node
+                    .send_and_wait(&Caller::anonymous(), draft, Duration::from_secs(60), false)
+                    .await;
+                reply.expect("good agents answer");
+                times += u64::try_from(began.elapsed().as_nanos()).expect("no answer takes centuries");
+            }
+            times
+        });
+    }
+    let began = Instant::now();
+    tokio::time::sleep(time).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut all = Histogram::new(3).expect("three digits are allowed");
+    while let Some(times) = clients.join_next().await {
+        all += times.expect("a client ends well");
+    }
+    (all.len() as f64 / began.elapsed().as_secs_f64(), all)
+}
+
+/// Measures alone and then beside these neighbours.
+async fn beside(node: &Arc<Node>, what: &str, noises: &[Noise], time: Duration) {
+    let (alone, calm) = load(node, time).await;
+    for noise in noises {
+        noise.begin(node).await;
+    }
+    let (rate, noisy) = load(node, time).await;
+    let restarts = node.supervision_figures().await.expect("the tree is there").restarts;
+    for noise in noises {
+        noise.end(node).await;
+    }
+    let p99 = |times: &Histogram<u64>| times.value_at_quantile(0.99) as f64 / 1e3;
+    println!(
+        "{what:<10} {alone:>8.0} answers/s alone, {rate:>8.0} beside it: {:.2}   p99 {:>8.1} us, {:>8.1} us   {restarts} restarts",
+        rate / alone,
+        p99(&calm),
+        p99(&noisy)
+    );
+}
+
+async fn run() {
+    let seconds = std::env::var("NEIGHBOURS_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let time = Duration::from_secs(seconds.unwrap_or(15));
+    let node = support::node(Config {
+        durability: Durability::Memory,
+        ..Config::default()
+    })
+    .await;
+    for n in 0..AGENTS {
+        deploy(&node, &json!({"name": format!("echo-{n}")}), ECHO).await;
+    }
+    load(&node, time / 3).await; // warm
+    for noise in Noise::ALL {
+        beside(&node, &format!("{noise:?}").to_lowercase(), &[noise], time).await;
+    }
+    beside(&node, "all", &Noise::ALL, time).await;
+    node.shutdown().await;
+}
+
+fn main() {
+    support::run(run());
+}
