@@ -187,7 +187,8 @@ async fn bare(config: &Config, wat: &str, agents: usize) -> Cost {
 }
 
 async fn deploy(node: &Arc<Node>, name: &str, module: &bytes::Bytes) {
-    let json = json!({"name": name}).to_string();
+    // One that is asked without a pause answers more often than an agent may by default.
+    let json = json!({"name": name, "resources": {"sends_per_second": 1_000_000}}).to_string();
     let spec = AgentSpec::from_json(json.as_bytes()).expect("it is a declaration");
     let deployed = node.deploy(&Caller::anonymous(), module.clone(), spec).await;
     deployed.expect("it is deployed");

@@ -48,7 +48,7 @@ impl Default for Resources {
             state_bytes: size("16MiB"),
             state_keys: 100_000,
             sends_per_turn: 256,
-            sends_per_second: 100_000,
+            sends_per_second: 10_000,
             log_bytes_per_second: size("64KiB"),
             timers: 1_000,
         }
