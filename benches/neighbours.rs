@@ -2,7 +2,7 @@
 //! that floods, and all three.
 //!
 //! `cargo bench --bench neighbours`; `NEIGHBOURS_SECONDS` says how long each is measured (15). The baseline of each is the same load
-//! in the same run, right before it. The goal: 0.8 of it. A node in memory, in this process.
+//! in the same run, right before it and right after. The goal: 0.8 of it. A node in memory, in this process.
 
 mod support;
 
@@ -144,7 +144,7 @@ async fn load(node: &Arc<Node>, time: Duration) -> (f64, Histogram<u64>) {
     (all.len() as f64 / began.elapsed().as_secs_f64(), all)
 }
 
-/// Measures alone and then beside these neighbours.
+/// Measures alone, beside these neighbours, and alone again: the history grows meanwhile, and with it what each answer costs.
 async fn beside(node: &Arc<Node>, what: &str, noises: &[Noise], time: Duration) {
     let (alone, calm) = load(node, time).await;
     for noise in noises {
@@ -155,6 +155,8 @@ async fn beside(node: &Arc<Node>, what: &str, noises: &[Noise], time: Duration) 
     for noise in noises {
         noise.end(node).await;
     }
+    let (after, _) = load(node, time).await;
+    let alone = f64::midpoint(alone, after);
     let p99 = |times: &Histogram<u64>| times.value_at_quantile(0.99) as f64 / 1e3;
     println!(
         "{what:<10} {alone:>8.0} answers/s alone, {rate:>8.0} beside it: {:.2}   p99 {:>8.1} us, {:>8.1} us   {restarts} restarts",
