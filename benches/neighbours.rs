@@ -4,17 +4,19 @@
 //! `cargo bench --bench neighbours`; `NEIGHBOURS_SECONDS` says how long each is measured (15). The baseline of each is the same load
 //! in the same run, right before it and right after. The goal: 0.8 of it. A node in memory, in this process.
 
+#[path = "support/load.rs"]
+mod load;
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use caxton::agent::spec::AgentSpec;
 use caxton::config::Config;
-use caxton::message::{Draft, Durability};
+use caxton::message::Durability;
 use caxton::node::{Caller, Node};
 use hdrhistogram::Histogram;
+use load::{load, request};
 use serde_json::{Value, json};
 
 const ECHO: &str = include_str!("../examples/agents/wat/echo.wat");
@@ -38,8 +40,6 @@ const SINK: &str = r#"(module
     (func (export "handle_message") (param i32 i32) (result i32) (i32.const 0)))"#;
 
 const AGENTS: usize = 100;
-/// Clients that ask one after the other, and so never more at a time.
-const CLIENTS: usize = 8;
 /// Messages for the agent that crashes, and tries of each: more than it gets through.
 const CRASHES: usize = 1_024;
 const TRIES: u32 = 100;
@@ -101,61 +101,23 @@ async fn deploy(node: &Arc<Node>, config: &Value, wat: &str) {
     deployed.expect("it is deployed");
 }
 
-fn request(agent: &str) -> Draft {
-    let json = json!({"performative": "request", "receiver": agent, "content": {"n": 1}});
-    Draft::from_json(json.to_string().as_bytes()).expect("it is a message")
-}
-
 async fn send(node: &Arc<Node>, agent: &str) {
     let sent = node.send(&Caller::anonymous(), request(agent)).await;
     sent.expect("it is taken");
 }
 
-/// Answers a second, and their times, while `CLIENTS` ask the others for a while.
-async fn load(node: &Arc<Node>, time: Duration) -> (f64, Histogram<u64>) {
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut clients = tokio::task::JoinSet::new();
-    for client in 0..CLIENTS {
-        let (node, stop) = (node.clone(), stop.clone());
-        clients.spawn(async move {
-            let mut times = Histogram::<u64>::new(3).expect("three digits are allowed");
-            for n in (client..).step_by(CLIENTS) {
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
-                let began = Instant::now();
-                let draft = request(&format!("echo-{}", n % AGENTS));
-                let reply = node
-                    .send_and_wait(&Caller::anonymous(), draft, Duration::from_secs(60), false)
-                    .await;
-                reply.expect("good agents answer");
-                times += u64::try_from(began.elapsed().as_nanos()).expect("no answer takes centuries");
-            }
-            times
-        });
-    }
-    let began = Instant::now();
-    tokio::time::sleep(time).await;
-    stop.store(true, Ordering::Relaxed);
-    let mut all = Histogram::new(3).expect("three digits are allowed");
-    while let Some(times) = clients.join_next().await {
-        all += times.expect("a client ends well");
-    }
-    (all.len() as f64 / began.elapsed().as_secs_f64(), all)
-}
-
 /// Measures alone, beside these neighbours, and alone again: the history grows meanwhile, and with it what each answer costs.
 async fn beside(node: &Arc<Node>, what: &str, noises: &[Noise], time: Duration) {
-    let (alone, calm) = load(node, time).await;
+    let (alone, calm) = load(node, AGENTS, time).await;
     for noise in noises {
         noise.begin(node).await;
     }
-    let (rate, noisy) = load(node, time).await;
+    let (rate, noisy) = load(node, AGENTS, time).await;
     let restarts = node.supervision_figures().await.expect("the tree is there").restarts;
     for noise in noises {
         noise.end(node).await;
     }
-    let (after, _) = load(node, time).await;
+    let (after, _) = load(node, AGENTS, time).await;
     let alone = f64::midpoint(alone, after);
     let p99 = |times: &Histogram<u64>| times.value_at_quantile(0.99) as f64 / 1e3;
     println!(
@@ -179,7 +141,7 @@ async fn run() {
     for n in 0..AGENTS {
         deploy(&node, &json!({"name": format!("echo-{n}")}), ECHO).await;
     }
-    load(&node, time / 3).await; // warm
+    load(&node, AGENTS, time / 3).await; // warm
     for noise in Noise::ALL {
         beside(&node, &format!("{noise:?}").to_lowercase(), &[noise], time).await;
     }

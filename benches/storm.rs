@@ -4,24 +4,24 @@
 //! `cargo bench --bench storm`; `STORM_SECONDS` says how long it crashes (60). The baseline is the same load in the same run
 //! before anything crashes. A node in memory, in this process.
 
+#[path = "support/load.rs"]
+mod load;
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use caxton::agent::spec::AgentSpec;
 use caxton::config::Config;
-use caxton::message::{Draft, Durability};
+use caxton::message::Durability;
 use caxton::node::{Caller, Node};
 use hdrhistogram::Histogram;
+use load::{load, request};
 use serde_json::json;
 
 const CRASH: &str = include_str!("../examples/agents/wat/crash.wat");
 const ECHO: &str = include_str!("../examples/agents/wat/echo.wat");
 const AGENTS: usize = 1_000;
-/// Clients that ask one after the other, and so never more at a time.
-const CLIENTS: usize = 8;
 const BASELINE: Duration = Duration::from_secs(15);
 
 async fn deploy(node: &Arc<Node>, name: String, wat: &str) {
@@ -35,44 +35,6 @@ async fn deploy(node: &Arc<Node>, name: String, wat: &str) {
     let module = wat::parse_str(wat).expect("the examples are well-formed");
     let deployed = node.deploy(&Caller::anonymous(), module.into(), spec).await;
     deployed.expect("it is deployed");
-}
-
-fn request(agent: &str) -> Draft {
-    let json = json!({"performative": "request", "receiver": agent, "content": {"n": 1}});
-    Draft::from_json(json.to_string().as_bytes()).expect("it is a message")
-}
-
-/// Answers a second, and their times, while `CLIENTS` ask the others for a while.
-async fn load(node: &Arc<Node>, time: Duration) -> (f64, Histogram<u64>) {
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut clients = tokio::task::JoinSet::new();
-    for client in 0..CLIENTS {
-        let (node, stop) = (node.clone(), stop.clone());
-        clients.spawn(async move {
-            let mut times = Histogram::<u64>::new(3).expect("three digits are allowed");
-            for n in (client..).step_by(CLIENTS) {
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
-                let began = Instant::now();
-                let draft = request(&format!("echo-{}", n % AGENTS));
-                let reply = node
-                    .send_and_wait(&Caller::anonymous(), draft, Duration::from_secs(60), false)
-                    .await;
-                reply.expect("those that do not crash answer");
-                times += u64::try_from(began.elapsed().as_nanos()).expect("no answer takes centuries");
-            }
-            times
-        });
-    }
-    let began = Instant::now();
-    tokio::time::sleep(time).await;
-    stop.store(true, Ordering::Relaxed);
-    let mut all = Histogram::new(3).expect("three digits are allowed");
-    while let Some(times) = clients.join_next().await {
-        all += times.expect("a client ends well");
-    }
-    (all.len() as f64 / began.elapsed().as_secs_f64(), all)
 }
 
 /// Resident memory in MiB, where the system tells.
@@ -103,8 +65,8 @@ async fn run() {
         deploy(&node, format!("echo-{n}"), ECHO).await;
         deploy(&node, format!("crash-{n}"), CRASH).await;
     }
-    load(&node, BASELINE / 3).await; // warm
-    let (calm_rate, calm) = load(&node, BASELINE).await;
+    load(&node, AGENTS, BASELINE / 3).await; // warm
+    let (calm_rate, calm) = load(&node, AGENTS, BASELINE).await;
     for n in 0..AGENTS {
         let sent = node.send(&Caller::anonymous(), request(&format!("crash-{n}"))).await;
         sent.expect("it is taken");
@@ -113,7 +75,7 @@ async fn run() {
     let mut figures = Vec::new();
     let mut memory = Vec::new();
     for _ in 0..4 {
-        figures.push(load(&node, storm / 4).await);
+        figures.push(load(&node, AGENTS, storm / 4).await);
         memory.push(resident());
     }
     let restarts = node.supervision_figures().await.expect("the tree is there").restarts;

@@ -114,18 +114,35 @@ pub struct Budget {
     pub sends: u32,
 }
 
-/// Who the agent may message, and what else it was granted. Deny by default.
+/// Who the agent may message, and what else it was granted. Deny by default: what an implementation leaves out is not granted.
 pub trait Grants: Send + Sync + 'static {
     /// `receiver` as the guest wrote it: an id, a name, `cap:…`, `all:…`, `client:…`. Answers to the sender of the message in
     /// hand are always allowed and are not asked here.
-    fn may_message(&self, receiver: &str) -> bool;
-    fn state(&self) -> bool;
-    fn random(&self) -> bool;
-    fn timers(&self) -> bool;
+    fn may_message(&self, _receiver: &str) -> bool {
+        false
+    }
+
+    fn state(&self) -> bool {
+        false
+    }
+
+    fn random(&self) -> bool {
+        false
+    }
+
+    fn timers(&self) -> bool {
+        false
+    }
+
     /// The agent's own variables. None: it was not granted them.
-    fn environment(&self) -> Option<&BTreeMap<String, String>>;
+    fn environment(&self) -> Option<&BTreeMap<String, String>> {
+        None
+    }
+
     /// None: it was not granted.
-    fn directory(&self) -> Option<&dyn Search>;
+    fn directory(&self) -> Option<&dyn Search> {
+        None
+    }
 }
 
 /// Finds agents for a guest.

@@ -6,36 +6,12 @@ use std::sync::Arc;
 use caxton::id::MessageId;
 use caxton::message::{Address, ClientName, Content, Message};
 use caxton::time::Timestamp;
-use caxton::wasm::{Grants, Search};
+use caxton::wasm::Grants;
 use serde_json::json;
 
 pub(crate) struct NoGrants;
 
-impl Grants for NoGrants {
-    fn may_message(&self, _: &str) -> bool {
-        false
-    }
-
-    fn state(&self) -> bool {
-        false
-    }
-
-    fn random(&self) -> bool {
-        false
-    }
-
-    fn timers(&self) -> bool {
-        false
-    }
-
-    fn environment(&self) -> Option<&BTreeMap<String, String>> {
-        None
-    }
-
-    fn directory(&self) -> Option<&dyn Search> {
-        None
-    }
-}
+impl Grants for NoGrants {}
 
 pub(crate) fn request() -> Arc<Message> {
     Arc::new(Message {

@@ -42,19 +42,22 @@ impl Validation {
             expected: format!("at most resources.memory, {limit}"),
         });
         let mut findings: Vec<_> = too_much.into_iter().collect();
-        let accepted = match compiled {
-            Ok(program) => Some(Accepted {
-                component: program.is_component(),
-                version: program.version().cloned(),
-            }),
+        let (digest, accepted) = match compiled {
+            Ok(program) => {
+                let accepted = Accepted {
+                    component: program.is_component(),
+                    version: program.version().cloned(),
+                };
+                (program.digest(), Some(accepted))
+            }
             Err(Error::InvalidWasm(more)) => {
                 findings.extend(more);
-                None
+                (Digest::of(module), None)
             }
             Err(other) => return Err(other),
         };
         Ok(Self {
-            digest: Digest::of(module),
+            digest,
             size: module.len(),
             accepted: accepted.filter(|_| findings.is_empty()),
             warnings: warnings(&demand, &spec.permissions),

@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 
 use super::{Caller, Node, Receipt, Reply};
 use crate::error::{Error, Result};
-use crate::id::Partition;
-use crate::journal::projections::{Answered, MessageQuery, Stored};
+use crate::id::{Partition, Seq};
+use crate::journal::projections::{Answered, MessageQuery, Stored, query_limits};
 use crate::message::{Address, Message};
 use crate::router::{Claim, Expected};
 use crate::time::Timestamp;
@@ -111,7 +111,7 @@ impl Node {
     /// Waits until the answer is there, and durable.
     pub(super) async fn await_answer(
         &self,
-        answered: oneshot::Receiver<(Arc<Message>, crate::id::Seq)>,
+        answered: oneshot::Receiver<(Arc<Message>, Seq)>,
         receipt: &Receipt,
         timeout: Duration,
     ) -> Result<Arc<Message>> {
@@ -139,7 +139,7 @@ impl Node {
         let mut query = MessageQuery {
             conversation_id: Some(asked.conversation_id.clone()),
             receiver: Some(Address::clone(&asked.sender)),
-            limit: crate::journal::projections::query_limits::PAGE,
+            limit: query_limits::PAGE,
             uncounted: true,
             ..MessageQuery::default()
         };

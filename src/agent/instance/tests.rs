@@ -1,7 +1,5 @@
 //! The end of an instance, with a test in the place of the router.
 
-use std::collections::BTreeMap;
-
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
@@ -11,7 +9,7 @@ use crate::agent::meter::Meter;
 use crate::agent::spec::AgentSpec;
 use crate::id::{AgentId, Partition};
 use crate::mailbox::{Capacity, Mailbox};
-use crate::wasm::{Grants, Search};
+use crate::wasm::Grants;
 
 struct Posted(UnboundedSender<Outcome>);
 
@@ -25,28 +23,8 @@ impl Outbox for Posted {
 struct StateAlone;
 
 impl Grants for StateAlone {
-    fn may_message(&self, _: &str) -> bool {
-        false
-    }
-
     fn state(&self) -> bool {
         true
-    }
-
-    fn random(&self) -> bool {
-        false
-    }
-
-    fn timers(&self) -> bool {
-        false
-    }
-
-    fn environment(&self) -> Option<&BTreeMap<String, String>> {
-        None
-    }
-
-    fn directory(&self) -> Option<&dyn Search> {
-        None
     }
 }
 
