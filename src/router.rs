@@ -1,13 +1,12 @@
 //! The router of a partition: the one place where messages become facts.
 //!
 //! Purpose: it stamps what agents and clients send, finds and admits the receivers, records a turn's outcome with all its
-//! sends in one batch, and hands the messages on. Owner of its partition by the fence it claims when it starts; a router
+//! sends in one batch, and hands the messages on. Owner of its partition by the fence that it claims when it starts; a router
 //! that was replaced cannot record anything any more.
 //!
 //! Invariants: a batch is appended before any of its messages is handed on; what goes to a client waits until the batch is
 //! durable; everything of one sender passes one router, so order is kept without locks.
 
-use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -16,25 +15,25 @@ use serde::{Deserialize, Serialize};
 use supervisors::Failure;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::agent::Outcome;
-use crate::directory::{Directory, Entry};
+use crate::agent::{Agent, Outcome, Standing};
+use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::id::{AgentId, Fence, MessageId, Partition, Seq};
 use crate::journal::{Journal, JournalError, Record, Turn, TurnEnd};
-use crate::mailbox::{Place, Ticket};
-use crate::message::{Address, Draft, Message};
+use crate::mailbox::{ReplySlot, Reservation};
+use crate::message::{Address, Draft, FailureReason, Message};
 use crate::telemetry::{Recoveries, Spawns, Turns};
 use crate::time::Timestamp;
 use crate::timer::{Timer, TimerChange};
 
 mod agenda;
 mod burial;
-mod claims;
 mod dispatch;
+mod key_locks;
 mod timers;
 mod waiters;
 
-pub use claims::{Claim, Claims};
+pub use key_locks::{KeyLock, KeyLocks};
 pub use waiters::{Expected, Waiters};
 
 use agenda::Agenda;
@@ -46,7 +45,7 @@ use timers::Alarm;
 pub struct ReceiverOutcome {
     pub receiver: String,
     /// None: it is in the receiver's mailbox. Else the reason and, for people, the detail.
-    pub refused: Option<(Cow<'static, str>, String)>,
+    pub refused: Option<(FailureReason, String)>,
 }
 
 /// The message is durably journaled and in the mailbox of each receiver that did not refuse.
@@ -63,7 +62,7 @@ pub struct Shared {
     pub journal: Arc<dyn Journal>,
     pub directory: Arc<Directory>,
     pub waiters: Waiters,
-    pub claims: Arc<Claims>,
+    pub key_locks: Arc<KeyLocks>,
     pub turns: Turns,
     pub spawns: Arc<Spawns>,
     pub recoveries: Arc<Recoveries>,
@@ -99,16 +98,16 @@ pub enum RouterMessage {
     Send {
         sender: Address,
         draft: Box<Draft>,
-        /// Told before any answer can come: who waits for one.
+        /// Who waits for the reply. Registered before any reply can come.
         expected: Option<Expected>,
-        /// The request has a key, and its answer is recorded with the message.
-        claim: Option<Claim>,
-        /// The message's share of what may be on its way, given back when it has its place in the journal.
+        /// The request has an idempotency key, and its answer is recorded with the message.
+        key: Option<KeyLock>,
+        /// The message's share of what may be on its way, given back when it has its position in the journal.
         permits: [OwnedSemaphorePermit; 2],
         reply: oneshot::Sender<Result<(Receipt, Seq)>>,
     },
     /// An agent's turn ended.
-    Record(Box<Outcome>),
+    Commit(Box<Outcome>),
     /// A change of this partition's agents or groups. It is decided here, after all that was recorded before it, so that
     /// two changes at once cannot undo each other.
     Catalog {
@@ -118,12 +117,11 @@ pub enum RouterMessage {
         /// None: there was nothing to change any more.
         reply: oneshot::Sender<Option<Seq>>,
     },
-    /// An agent will never handle what it has: it was stopped, given up, or removed.
+    /// An agent will never handle what it has: it was stopped or given up.
     GiveUp {
         agent: AgentId,
-        /// `failed` when its supervisor gave it up; else it was stopped.
-        reason: &'static str,
-        detail: String,
+        /// The end that the agent comes to: stopped, or failed and why.
+        standing: Standing,
         /// Recorded in the same batch.
         records: Vec<Record>,
         reply: Option<oneshot::Sender<Seq>>,
@@ -137,7 +135,7 @@ pub enum RouterMessage {
 /// Looks at how things stand and says what is to be recorded. None: nothing.
 pub type Change = Box<dyn FnOnce() -> Option<Vec<Record>> + Send>;
 
-pub struct State {
+pub struct PartitionOwner {
     partition: Partition,
     fence: Fence,
     shared: Arc<Shared>,
@@ -147,10 +145,14 @@ pub struct State {
 
 impl Actor for Router {
     type Msg = RouterMessage;
-    type State = State;
+    type State = PartitionOwner;
     type Arguments = Start;
 
-    async fn pre_start(&self, myself: ActorRef<RouterMessage>, start: Start) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<RouterMessage>,
+        start: Start,
+    ) -> Result<PartitionOwner, ActorProcessingErr> {
         // The claim comes first: from here on an earlier owner cannot add what the restoration would not see.
         let fence = start.shared.journal.claim(start.partition);
         let restored = start.restore.restore(start.partition).await?;
@@ -158,50 +160,50 @@ impl Actor for Router {
         for (agent, timer) in restored.timers {
             agenda.apply(agent, &[TimerChange::Set(timer)]);
         }
-        let mut state = State {
+        let mut owner = PartitionOwner {
             partition: start.partition,
             fence,
             shared: start.shared,
             agenda,
             alarm: None,
         };
-        state
+        owner
             .bury(
                 restored.orphans,
                 "the agent is stopped, cannot be loaded, or is gone",
                 Vec::new(),
             )
             .await?;
-        state.arm(&myself);
-        Ok(state)
+        owner.arm(&myself);
+        Ok(owner)
     }
 
     async fn handle(
         &self,
         myself: ActorRef<RouterMessage>,
         message: RouterMessage,
-        state: &mut State,
+        owner: &mut PartitionOwner,
     ) -> Result<(), ActorProcessingErr> {
         match message {
             RouterMessage::Send {
                 sender,
                 draft,
                 expected,
-                claim,
+                key,
                 permits,
                 reply,
             } => {
-                let answer = state.send(sender, *draft, expected, claim.as_ref()).await?;
-                drop((permits, claim));
+                let answer = owner.send(sender, *draft, expected, key.as_ref()).await?;
+                drop((permits, key));
                 let _ = reply.send(answer); // a caller that has gone needs no answer
             }
-            RouterMessage::Record(outcome) => state.record(*outcome).await?,
+            RouterMessage::Commit(outcome) => owner.commit(*outcome).await?,
             RouterMessage::Catalog { change, then, reply } => {
                 let seq = match change() {
                     None => None,
                     Some(records) => {
-                        state.forget_removed(&records);
-                        Some(state.append(records, Vec::new()).await?)
+                        owner.forget_removed(&records);
+                        Some(owner.append(records, Vec::new()).await?)
                     }
                 };
                 if seq.is_some() {
@@ -211,25 +213,24 @@ impl Actor for Router {
             }
             RouterMessage::GiveUp {
                 agent,
-                reason,
-                detail,
+                standing,
                 records,
                 reply,
             } => {
-                let seq = state.give_up(agent, reason, &detail, records).await?;
+                let seq = owner.give_up(agent, standing, records).await?;
                 if let Some(reply) = reply {
                     let _ = reply.send(seq);
                 }
             }
-            RouterMessage::Resume(agent) => state.agenda.resume(agent),
-            RouterMessage::Alarm => state.ring().await?,
+            RouterMessage::Resume(agent) => owner.agenda.resume(agent),
+            RouterMessage::Alarm => owner.ring().await?,
         }
-        state.arm(&myself);
+        owner.arm(&myself);
         Ok(())
     }
 }
 
-impl State {
+impl PartitionOwner {
     /// Appends one batch and then hands its messages on. An error means that this router must not go on.
     async fn append(&self, records: Vec<Record>, letters: Vec<Letter>) -> Result<Seq, ActorProcessingErr> {
         let (seq, bounced) = self
@@ -264,7 +265,7 @@ impl State {
         sender: Address,
         draft: Draft,
         expected: Option<Expected>,
-        claim: Option<&Claim>,
+        key: Option<&KeyLock>,
     ) -> Result<Result<(Receipt, Seq)>, ActorProcessingErr> {
         let now = Timestamp::now();
         let stamp = Stamp {
@@ -285,21 +286,21 @@ impl State {
             return Ok(Err(Error::Conflict(mend.to_owned())));
         }
         let receipt = letter.receipt(refused, now);
-        let answer = claim.map(|claim| claim.answered(&receipt, now));
+        let answer = key.map(|key| key.answer(&receipt, now));
         let seq = self.append(answer.into_iter().collect(), vec![letter]).await?;
         Ok(Ok((receipt, seq)))
     }
 
     /// A turn takes effect: done, sends, state, timers, in one batch.
-    async fn record(&mut self, outcome: Outcome) -> Result<(), ActorProcessingErr> {
-        let Some(entry) = self.shared.directory.by_id(outcome.agent) else {
+    async fn commit(&mut self, outcome: Outcome) -> Result<(), ActorProcessingErr> {
+        let Some(agent) = self.shared.directory.by_id(outcome.agent) else {
             return Ok(()); // removed meanwhile; its message was given up with it
         };
         let now = Timestamp::now();
-        self.shared.turns.ended(outcome.latency_micros, &outcome.end);
+        self.shared.turns.ended(outcome.latency_micros, outcome.end.label());
         let mut letters = Vec::with_capacity(outcome.sends.len());
-        for (draft, ticket) in outcome.sends {
-            self.letters_of_send(&entry, draft, ticket, outcome.message.as_ref(), now, &mut letters);
+        for (draft, reply_slot) in outcome.sends {
+            self.letters_of_send(&agent, draft, reply_slot, outcome.message.as_ref(), now, &mut letters);
         }
         let turn = Turn {
             agent: outcome.agent,
@@ -316,11 +317,21 @@ impl State {
         if let Some(message) = &outcome.message {
             match &outcome.end {
                 TurnEnd::Error { reason } => {
-                    letters.extend(self.shared.failure(message, entry.id, "error", reason, now));
+                    letters.extend(
+                        self.shared
+                            .failure(message, agent.id, FailureReason::Error, reason, now),
+                    );
                 }
                 TurnEnd::Crash { kind, detail } if outcome.dead => {
                     let detail = format!("{kind}: {detail} (delivered {} times)", outcome.attempt);
-                    self.bury_one(message, entry.id, "crashed", &detail, &mut records, &mut letters);
+                    self.bury_one(
+                        message,
+                        agent.id,
+                        FailureReason::Crashed,
+                        &detail,
+                        &mut records,
+                        &mut letters,
+                    );
                 }
                 TurnEnd::Ok | TurnEnd::Crash { .. } => {}
             }
@@ -330,7 +341,7 @@ impl State {
                 self.agenda.apply(turn.agent, &turn.timers);
                 self.bury(bounced, "the agent was stopped, given up or removed", Vec::new())
                     .await?;
-                drop((outcome.place, outcome.permit));
+                drop((outcome.reservation, outcome.permit));
                 if let Some(recorded) = outcome.recorded {
                     let _ = recorded.send(()); // who waited may be gone
                 }
@@ -358,7 +369,14 @@ impl State {
         })];
         let mut letters = Vec::new();
         if let Some(message) = message {
-            self.bury_one(message, agent, "crashed", &detail, &mut records, &mut letters);
+            self.bury_one(
+                message,
+                agent,
+                FailureReason::Crashed,
+                &detail,
+                &mut records,
+                &mut letters,
+            );
         }
         self.append(records, letters).await?;
         Err(Box::new(Failure::new("over_limit", detail)))
@@ -367,9 +385,9 @@ impl State {
     /// What one send of a turn becomes: the message, and one failure that names the receivers which do not take it.
     fn letters_of_send(
         &self,
-        sender: &Arc<Entry>,
+        sender: &Arc<Agent>,
         draft: Draft,
-        ticket: Ticket,
+        reply_slot: ReplySlot,
         cause: Option<&Arc<Message>>,
         now: Timestamp,
         letters: &mut Vec<Letter>,
@@ -379,7 +397,7 @@ impl State {
             now,
             cause: cause.map(Arc::as_ref),
         };
-        let (letter, mut refused) = self.shared.prepare(stamp, draft, vec![ticket]);
+        let (letter, mut refused) = self.shared.prepare(stamp, draft, vec![reply_slot]);
         let receivers: Vec<_> = refused.iter().map(|refusal| refusal.receiver.as_str()).collect();
         let receivers = match receivers.as_slice() {
             [one] => (*one).into(),
@@ -401,9 +419,13 @@ impl State {
                 &detail,
                 now,
             ));
-            // The place of the answer that will never come is the place of the failure.
-            let ticket = first.ticket.take().or_else(|| sender.mailbox.take_ticket());
-            letters.push(Letter::to_agent(failure, sender.clone(), ticket.map(Place::Ticket)));
+            // The slot of the reply that will never come is the failure's.
+            let reply_slot = first.reply_slot.take().or_else(|| sender.mailbox.reserve_reply());
+            letters.push(Letter::to_agent(
+                failure,
+                sender.clone(),
+                reply_slot.map(Reservation::ReplySlot),
+            ));
         }
         letters.extend(letter);
     }

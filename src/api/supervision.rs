@@ -9,6 +9,7 @@ use supervisors::{AutoShutdown, Strategy};
 use super::json;
 use crate::agent::spec::Backoff;
 use crate::error::{Error, Result};
+use crate::event::EventKind;
 use crate::group::GroupSpec;
 use crate::id::{AgentId, AgentName, Seq};
 use crate::journal::projections::{EventPage, EventQuery, StoredEvent};
@@ -100,7 +101,7 @@ pub(super) struct EventView {
     pub(super) id: String,
     pub(super) seq: Seq,
     #[serde(rename = "type")]
-    pub(super) kind: String,
+    pub(super) kind: EventKind,
     pub(super) timestamp: Timestamp,
     pub(super) agent_id: Option<AgentId>,
     #[serde(flatten)]
@@ -247,23 +248,23 @@ mod tests {
 
     #[test]
     fn an_event_has_every_member_and_a_lag_its_number() {
-        let stored = |kind: &str, body: Value| StoredEvent {
+        let stored = |kind: EventKind, body: Value| StoredEvent {
             seq: Seq(7),
-            kind: kind.to_owned(),
+            kind,
             agent: None,
             body: body.to_string(),
             at: Timestamp::from_micros(0),
         };
         let body =
             json!({"path": "node/core", "incarnation": 2, "reason": "trap", "delay_seconds": 0.5, "agent_id": null});
-        let view = serde_json::to_value(EventView::from(stored("supervisor.restarted", body))).unwrap();
+        let view = serde_json::to_value(EventView::from(stored(EventKind::ChildRestarted, body))).unwrap();
         let expected = json!({
             "id": "evt_7", "seq": 7, "type": "supervisor.restarted", "timestamp": "1970-01-01T00:00:00.000000Z",
             "path": "node/core", "agent_id": null, "incarnation": 2, "reason": "trap", "attempt": null, "limit": null,
             "detail": null, "delay_seconds": 0.5, "recovery_seconds": null,
         });
         assert_eq!(view, expected);
-        let lagged = EventView::from(stored("supervisor.lagged", json!({"dropped": 3})));
+        let lagged = EventView::from(stored(EventKind::SupervisorLagged, json!({"dropped": 3})));
         assert_eq!(serde_json::to_value(lagged).unwrap()["dropped"], 3);
     }
 

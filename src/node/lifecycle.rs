@@ -3,21 +3,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::json;
 use supervisors::{ExitReason, StartChildError};
 use tokio::sync::oneshot;
 
-use super::agents::{event, opened, record, summary};
 use super::{AgentSummary, Caller, Deployed, Lifecycle, Node, unavailable};
-use crate::agent::Slot;
 use crate::agent::spec::AgentSpec;
 use crate::agent::validation::Validation;
-use crate::directory::{Document, Entry, Owner, Standing};
+use crate::agent::{Agent, Document, Standing, Version};
+use crate::directory::NameHolder;
 use crate::error::{Error, Result};
+use crate::event::EventBody;
 use crate::id::{AgentId, AgentName, DeploymentId, Partition, Seq};
 use crate::journal::Record;
 use crate::quantity::Cpu;
-use crate::router::{Claim, RouterMessage};
+use crate::router::{KeyLock, RouterMessage};
 use crate::time::Timestamp;
 use crate::wasm::{CrashKind, Program};
 
@@ -56,8 +55,8 @@ impl Node {
             });
         }
         let (node, principal) = (self.clone(), caller.principal.as_str().to_owned());
-        let deploying = self.once(caller, |claim| {
-            let work = async move { node.deploy_now(principal, claim, module, spec).await };
+        let deploying = self.once(caller, |key| {
+            let work = async move { node.deploy_now(principal, key, module, spec).await };
             self.operations.run("deploy", work)
         });
         self.with_room(deploying).await
@@ -66,16 +65,16 @@ impl Node {
     async fn deploy_now(
         self: Arc<Self>,
         principal: String,
-        claim: Option<Claim>,
+        key: Option<KeyLock>,
         module: Bytes,
         spec: AgentSpec,
     ) -> Result<Deployed> {
         let id = AgentId::new();
         let name = spec.name.clone();
-        self.claim(&name, Owner::Agent(id))?;
-        let result = self.install(id, principal, claim, module, spec).await;
+        self.reserve_name(&name, NameHolder::Agent(id))?;
+        let result = self.install(id, principal, key, module, spec).await;
         if result.is_err() {
-            self.directory.release(&name, Owner::Agent(id));
+            self.directory.release(&name, NameHolder::Agent(id));
         }
         result
     }
@@ -84,7 +83,7 @@ impl Node {
         self: &Arc<Self>,
         id: AgentId,
         principal: String,
-        claim: Option<Claim>,
+        key: Option<KeyLock>,
         module: Bytes,
         spec: AgentSpec,
     ) -> Result<Deployed> {
@@ -116,61 +115,68 @@ impl Node {
             placement: Some(placement),
             spec,
         };
-        let entry = self.entry(document);
-        let slot = self.slot(&entry, program);
-        *entry.slot.write() = Some(slot.clone());
-        entry.mailbox.drain(); // opened when the agent is there for good
-        self.directory.put(entry.clone());
-        if let Err(error) = self.start_instance(&entry, &slot).await {
-            self.withdraw(&entry).await;
-            self.directory.remove(&entry);
+        let agent = self.new_agent(document);
+        let version = self.new_version(&agent, program);
+        *agent.version.write() = Some(version.clone());
+        agent.mailbox.drain(); // opened when the agent is there for good
+        self.directory.put(agent.clone());
+        if let Err(error) = self.start_instance(&agent, &version).await {
+            self.withdraw(&agent).await;
+            self.directory.remove(&agent);
             return Err(error);
         }
-        let (deployed, said) = (entry.clone(), validation.warnings.clone());
+        let (deployed, said) = (agent.clone(), validation.warnings.clone());
         let change = move || {
             let now = Timestamp::now();
             let answer = Deployed {
                 agent: AgentSummary {
                     lifecycle: Lifecycle::Running,
-                    ..summary(&deployed)
+                    ..AgentSummary::of(&deployed)
                 },
                 warnings: said,
             };
             let document = deployed.document.read();
-            let body = json!({
-                "agent_id": document.id, "name": deployed.name, "version": document.version,
-                "digest": document.digest, "deployment_id": document.deployment_id,
-            });
-            let mut records = vec![record(&document, now), event("agent.deployed", document.id, &body, now)];
-            records.extend(claim.map(|claim| claim.answered(&answer, now)));
+            let body = EventBody::AgentDeployed {
+                agent_id: document.id,
+                name: deployed.name.clone(),
+                version: document.version.clone(),
+                digest: document.digest,
+                deployment_id: document.deployment_id,
+            };
+            let mut records = vec![document.record(now), deployed.event(&body, now)];
+            records.extend(key.map(|key| key.answer(&answer, now)));
             Some(records)
         };
-        if let Err(error) = self.catalog(entry.partition, change, opened(&entry)).await {
-            self.withdraw(&entry).await;
-            self.directory.remove(&entry);
+        let opened = agent.clone();
+        if let Err(error) = self
+            .catalog(agent.partition, change, move || open_mailbox(&opened))
+            .await
+        {
+            self.withdraw(&agent).await;
+            self.directory.remove(&agent);
             return Err(error);
         }
-        self.resume_timers(&entry);
+        self.resume_timers(&agent);
         Ok(Deployed {
-            agent: summary(&entry),
+            agent: AgentSummary::of(&agent),
             warnings: validation.warnings,
         })
     }
 
-    /// Claims a name for an agent or a group that is about to be made.
-    pub(super) fn claim(&self, name: &AgentName, owner: Owner) -> Result<()> {
-        self.directory.claim(name, owner).map_err(|has| match has {
-            Owner::Agent(existing) => Error::AgentAlreadyExists {
+    /// Reserves a name for an agent or a group that is about to be made.
+    pub(super) fn reserve_name(&self, name: &AgentName, holder: NameHolder) -> Result<()> {
+        self.directory.reserve(name, holder).map_err(|has| match has {
+            NameHolder::Agent(existing) => Error::AgentAlreadyExists {
                 name: name.clone(),
                 existing,
             },
-            Owner::Group => Error::Conflict(format!("a supervision group has the name '{name}'; choose another")),
+            NameHolder::Group => Error::Conflict(format!("a supervision group has the name '{name}'; choose another")),
         })
     }
 
     /// Starts the first instance of an agent, in its place in the tree.
-    async fn start_instance(self: &Arc<Self>, entry: &Entry, slot: &Arc<Slot>) -> Result<()> {
-        let started = self.home(entry)?.start_child(self.agent_child(slot)).await;
+    async fn start_instance(self: &Arc<Self>, agent: &Arc<Agent>, version: &Arc<Version>) -> Result<()> {
+        let started = self.home(agent)?.start_child(self.agent_child(agent, version)).await;
         started.map(|_| ()).map_err(|error| match error {
             StartChildError::Failed(reason) => {
                 let cause = root_cause(&reason);
@@ -205,10 +211,10 @@ impl Node {
     }
 
     async fn start_now(self: Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
-        let entry = self.find(key)?;
-        let _alone = entry.operation.lock().await;
+        let agent = self.find(key)?;
+        let _alone = agent.operation.lock().await;
         let before = {
-            let mut standing = entry.standing.write();
+            let mut standing = agent.standing.write();
             let before = standing.clone();
             if matches!(before, Standing::Stopped | Standing::Failed { .. }) {
                 *standing = Standing::Loaded;
@@ -217,62 +223,61 @@ impl Node {
         };
         match before {
             Standing::Stopped | Standing::Failed { .. } => {}
-            Standing::Running | Standing::Suspended => return Ok(summary(&entry)),
-            Standing::Loaded | Standing::Draining { .. } => return Err(busy(&entry, &before)),
+            Standing::Running | Standing::Suspended => return Ok(AgentSummary::of(&agent)),
+            Standing::Loaded | Standing::Draining { .. } => return Err(busy(&agent, &before)),
         }
-        let started = self.start_again(&entry, caller).await;
+        let started = self.start_again(&agent, caller).await;
         if started.is_err() {
-            self.withdraw(&entry).await;
-            let mut standing = entry.standing.write();
+            self.withdraw(&agent).await;
+            let mut standing = agent.standing.write();
             if *standing == Standing::Loaded {
                 *standing = before;
             }
         }
-        started.map(|()| summary(&entry))
+        started.map(|()| AgentSummary::of(&agent))
     }
 
-    async fn start_again(self: &Arc<Self>, entry: &Arc<Entry>, caller: &Caller) -> Result<()> {
-        let slot = self.renewed_slot(entry).await?;
-        *entry.slot.write() = Some(slot.clone());
-        self.withdraw(entry).await; // what is left of it: a failed child, or one that was stopped
-        self.start_instance(entry, &slot).await?;
-        let (change, by) = (entry.clone(), caller.clone());
+    async fn start_again(self: &Arc<Self>, agent: &Arc<Agent>, caller: &Caller) -> Result<()> {
+        let version = self.loaded_version(agent).await?;
+        *agent.version.write() = Some(version.clone());
+        self.withdraw(agent).await; // what is left of it: a failed child, or one that was stopped
+        self.start_instance(agent, &version).await?;
+        let (changed, by) = (agent.clone(), caller.clone());
         let change = move || {
             let now = Timestamp::now();
-            let mut document = change.document.write();
+            let mut document = changed.document.write();
             (document.stopped_at, document.suspended_at) = (None, None);
-            let body = json!({"agent_id": change.id, "name": change.name, "by": by.principal.as_str()});
-            Some(vec![
-                record(&document, now),
-                event("agent.started", change.id, &body, now),
-            ])
+            let body = EventBody::AgentStarted(changed.changed_by(&by.principal));
+            Some(vec![document.record(now), changed.event(&body, now)])
         };
-        self.catalog(entry.partition, change, opened(entry)).await?;
-        self.resume_timers(entry);
+        let opened = agent.clone();
+        self.catalog(agent.partition, change, move || open_mailbox(&opened))
+            .await?;
+        self.resume_timers(agent);
         Ok(())
     }
 
     /// The agent takes messages again: what its timers missed comes now. Should the router restart meanwhile, it does so by
     /// itself.
-    pub(super) fn resume_timers(&self, entry: &Entry) {
-        self.partition(entry.partition).cast(RouterMessage::Resume(entry.id));
+    pub(super) fn resume_timers(&self, agent: &Agent) {
+        self.partition(agent.partition).cast(RouterMessage::Resume(agent.id));
     }
 
     /// Takes an agent's child out of the tree, if it is there.
-    pub(super) async fn withdraw(&self, entry: &Entry) {
-        if let Ok(home) = self.home(entry) {
-            let _ = home.delete(entry.name.as_str()).await;
+    pub(super) async fn withdraw(&self, agent: &Agent) {
+        if let Ok(home) = self.home(agent) {
+            let _ = home.delete(agent.name.as_str()).await;
         }
     }
 
-    async fn renewed_slot(self: &Arc<Self>, entry: &Entry) -> Result<Arc<Slot>> {
-        if let Some(slot) = entry.slot() {
-            return Ok(slot);
+    async fn loaded_version(self: &Arc<Self>, agent: &Agent) -> Result<Arc<Version>> {
+        if let Some(version) = agent.version() {
+            return Ok(version);
         }
-        let document = entry.document.read().clone();
+        let document = agent.document.read().clone();
         let module = self.module(document.digest)?;
         let program = self.compile(module, &document.spec).await?;
-        Ok(self.slot(entry, program))
+        Ok(self.new_version(agent, program))
     }
 
     /// Has an agent take messages and no turns, or ends that; durable. Changing nothing is no error.
@@ -282,21 +287,21 @@ impl Node {
     }
 
     async fn suspend_now(&self, caller: &Caller, key: &str, suspend: bool) -> Result<AgentSummary> {
-        let entry = self.find(key)?;
-        let standing = entry.standing.read().clone();
+        let agent = self.find(key)?;
+        let standing = agent.standing.read().clone();
         if !matches!(standing, Standing::Running | Standing::Suspended) {
             return Err(Error::InvalidState {
-                agent: entry.id,
+                agent: agent.id,
                 state: standing.lifecycle().as_str(),
                 mend: "only an agent that runs can be suspended and resumed",
             });
         }
-        let (from, to, kind) = if suspend {
-            (Standing::Running, Standing::Suspended, "agent.suspended")
+        let (from, to) = if suspend {
+            (Standing::Running, Standing::Suspended)
         } else {
-            (Standing::Suspended, Standing::Running, "agent.resumed")
+            (Standing::Suspended, Standing::Running)
         };
-        let (changed, by) = (entry.clone(), caller.clone());
+        let (changed, by) = (agent.clone(), caller.clone());
         let change = move || {
             let mut standing = changed.standing.write();
             if *standing != from {
@@ -306,10 +311,15 @@ impl Node {
             let now = Timestamp::now();
             let mut document = changed.document.write();
             document.suspended_at = suspend.then_some(now);
-            let body = json!({"agent_id": changed.id, "name": changed.name, "by": by.principal.as_str()});
-            Some(vec![record(&document, now), event(kind, changed.id, &body, now)])
+            let by = changed.changed_by(&by.principal);
+            let body = if suspend {
+                EventBody::AgentSuspended(by)
+            } else {
+                EventBody::AgentResumed(by)
+            };
+            Some(vec![document.record(now), changed.event(&body, now)])
         };
-        let done = entry.clone();
+        let done = agent.clone();
         let then = move || {
             if suspend {
                 done.mailbox.suspend();
@@ -317,8 +327,8 @@ impl Node {
                 done.mailbox.resume();
             }
         };
-        self.catalog(entry.partition, change, then).await?;
-        Ok(summary(&entry))
+        self.catalog(agent.partition, change, then).await?;
+        Ok(AgentSummary::of(&agent))
     }
 
     /// Compiles under the `modules` supervisor; a second call for the same module finds it compiled.
@@ -369,14 +379,24 @@ fn root_cause(reason: &ExitReason) -> &ExitReason {
     }
 }
 
-pub(super) fn busy(entry: &Entry, standing: &Standing) -> Error {
+pub(super) fn busy(agent: &Agent, standing: &Standing) -> Error {
     Error::InvalidState {
-        agent: entry.id,
+        agent: agent.id,
         state: if *standing == Standing::Loaded {
             "starting"
         } else {
             standing.lifecycle().as_str()
         },
         mend: "try again when that is over",
+    }
+}
+
+/// Lets messages in to an agent whose first instance runs.
+fn open_mailbox(agent: &Agent) {
+    let mut standing = agent.standing.write();
+    if *standing == Standing::Loaded {
+        *standing = Standing::Running;
+        agent.mailbox.resume();
+        agent.mailbox.reopen();
     }
 }

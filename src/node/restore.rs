@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::Node;
-use crate::directory::{Document, Entry, Standing};
+use crate::agent::{Agent, Document, Standing};
 use crate::error::{Error, Result};
 use crate::group::{COLLECTION, Group, GroupDocument};
 use crate::id::{AgentId, Partition};
@@ -166,34 +166,34 @@ impl Node {
         let (mut orphans, mut timers) = (Orphans::new(), Vec::new());
         for (id, json) in recovered.agents {
             let document: Document = serde_json::from_str(&json).map_err(Error::internal)?;
-            let entry = self.reinstate(document).await;
+            let agent = self.reinstate(document).await;
             let queue = recovered.queues.remove(&id).unwrap_or_default();
-            let runs = matches!(*entry.standing.read(), Standing::Running | Standing::Suspended);
-            *entry.state.write() = recovered.states.remove(&id).unwrap_or_default();
+            let runs = matches!(*agent.standing.read(), Standing::Running | Standing::Suspended);
+            *agent.state.write() = recovered.states.remove(&id).unwrap_or_default();
             let live = recovered.timers.remove(&id).unwrap_or_default();
             let fired = queue.iter().filter_map(|pending| timer::fired(&pending.message));
-            entry.timers.restore(&live, fired);
+            agent.timers.restore(&live, fired);
             timers.extend(live.into_iter().map(|timer| (id, timer)));
             if !runs {
                 // What came after the journal was read is only here; what is in both is buried once.
                 let known: HashSet<_> = queue.iter().map(|pending| pending.message.id).collect();
                 orphans.extend(queue.into_iter().map(|pending| (id, pending.message)));
-                let later = entry
+                let later = agent
                     .mailbox
                     .close()
                     .into_iter()
                     .filter(|message| !known.contains(&message.id));
                 orphans.extend(later.map(|message| (id, message)));
-                self.directory.put(entry);
+                self.directory.put(agent);
                 continue;
             }
             let queue = queue
                 .into_iter()
                 .map(|pending| (pending.message, pending.attempts + 1, pending.seq));
-            entry
+            agent
                 .mailbox
                 .restore(upto, queue, asked.remove(&id).unwrap_or_default());
-            self.directory.put(entry);
+            self.directory.put(agent);
         }
         for (id, queue) in recovered.queues {
             orphans.extend(queue.into_iter().map(|pending| (id, pending.message)));
@@ -201,8 +201,8 @@ impl Node {
         Ok(Restored { orphans, timers })
     }
 
-    /// The entry of an agent: the one that is in the directory, whose mailbox others hold, or a new one.
-    async fn reinstate(&self, document: Document) -> Arc<Entry> {
+    /// The agent of a document: the one that is in the directory, whose mailbox others hold, or a new one.
+    async fn reinstate(&self, document: Document) -> Arc<Agent> {
         let stopped = document.stopped_at.is_some();
         let standing = if stopped {
             Standing::Stopped
@@ -211,34 +211,34 @@ impl Node {
         } else {
             Standing::Running
         };
-        if let Some(entry) = self.directory.by_id(document.id) {
-            let mut now = entry.standing.write();
+        if let Some(agent) = self.directory.by_id(document.id) {
+            let mut now = agent.standing.write();
             // What its supervisor gave up stays down until somebody starts it.
             if !matches!(*now, Standing::Failed { .. }) {
                 *now = standing;
             }
             drop(now);
-            *entry.document.write() = document;
-            return entry;
+            *agent.document.write() = document;
+            return agent;
         }
-        let entry = self.entry(document);
+        let agent = self.new_agent(document);
         if standing == Standing::Suspended {
-            entry.mailbox.suspend();
+            agent.mailbox.suspend();
         }
-        *entry.standing.write() = standing;
+        *agent.standing.write() = standing;
         if stopped {
-            return entry;
+            return agent;
         }
-        let document = entry.document.read().clone();
+        let document = agent.document.read().clone();
         match self.program_of(&document).await {
-            Ok(program) => *entry.slot.write() = Some(self.slot(&entry, program)),
+            Ok(program) => *agent.version.write() = Some(self.new_version(&agent, program)),
             Err(error) => {
-                tracing::error!(agent = %entry.id, name = %entry.name, %error, "an agent cannot be loaded");
+                tracing::error!(agent = %agent.id, name = %agent.name, %error, "an agent cannot be loaded");
                 let why = error.to_string();
-                *entry.standing.write() = Standing::Failed { why };
+                *agent.standing.write() = Standing::Failed { why };
             }
         }
-        entry
+        agent
     }
 
     async fn program_of(&self, document: &Document) -> Result<Arc<Program>> {
@@ -248,10 +248,10 @@ impl Node {
     }
 
     /// The agents of a partition that should run, for the supervisor that starts them.
-    pub(super) fn runnable(&self, partition: Partition) -> Vec<Arc<Entry>> {
-        let mut entries = self.directory.of_partition(partition);
-        entries.retain(|entry| matches!(*entry.standing.read(), Standing::Running | Standing::Suspended));
-        entries
+    pub(super) fn runnable(&self, partition: Partition) -> Vec<Arc<Agent>> {
+        let mut agents = self.directory.of_partition(partition);
+        agents.retain(|agent| matches!(*agent.standing.read(), Standing::Running | Standing::Suspended));
+        agents
     }
 }
 

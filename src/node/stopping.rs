@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::agents::{event, record};
 use super::lifecycle::busy;
 use super::{Caller, Lifecycle, Node, Removed, StopOptions, Stopping, unavailable};
-use crate::directory::{Entry, Standing};
+use crate::agent::{Agent, Standing};
 use crate::error::{Error, Result};
+use crate::event::EventBody;
 use crate::journal::Record;
 use crate::router::RouterMessage;
 use crate::time::Timestamp;
@@ -23,22 +22,22 @@ impl Node {
     }
 
     async fn stop_now(self: &Arc<Self>, caller: &Caller, key: &str, options: StopOptions) -> Result<Stopping> {
-        let entry = self.find(key)?;
+        let agent = self.find(key)?;
         let now = Timestamp::now();
-        let standing = entry.standing.read().clone();
+        let standing = agent.standing.read().clone();
         let answer = |lifecycle, estimated_completion| Stopping {
-            id: entry.id,
+            id: agent.id,
             lifecycle,
             estimated_completion,
         };
         match standing {
             Standing::Stopped => return Ok(answer(Lifecycle::Stopped, now)),
             Standing::Draining { until } => return Ok(answer(Lifecycle::Draining, until)),
-            Standing::Loaded => return Err(busy(&entry, &standing)),
+            Standing::Loaded => return Err(busy(&agent, &standing)),
             Standing::Running | Standing::Suspended | Standing::Failed { .. } => {}
         }
         let (tell, told) = oneshot::channel();
-        let (node, stopping, by) = (self.clone(), entry.clone(), caller.clone());
+        let (node, stopping, by) = (self.clone(), agent.clone(), caller.clone());
         // One operation for both, so that whoever hangs up cannot leave a stop half done.
         let work = async move {
             let begun = node.begin_stop(&stopping, &by, options).await;
@@ -70,46 +69,49 @@ impl Node {
     }
 
     async fn remove_now(self: Arc<Self>, caller: &Caller, key: &str, force: bool) -> Result<Removed> {
-        let entry = self.find(key)?;
+        let agent = self.find(key)?;
         let options = StopOptions {
             drain: !force,
             ..StopOptions::default()
         };
-        let standing = entry.standing.read().clone();
+        let standing = agent.standing.read().clone();
         match standing {
-            Standing::Loaded => return Err(busy(&entry, &standing)),
-            Standing::Running | Standing::Suspended => self.begin_stop(&entry, caller, options).await?,
+            Standing::Loaded => return Err(busy(&agent, &standing)),
+            Standing::Running | Standing::Suspended => self.begin_stop(&agent, caller, options).await?,
             Standing::Draining { .. } | Standing::Stopped | Standing::Failed { .. } => {}
         }
-        self.drain(&entry, options).await;
-        let _alone = entry.operation.lock().await;
-        self.end(&entry).await?;
-        self.withdraw(&entry).await;
+        self.drain(&agent, options).await;
+        let _alone = agent.operation.lock().await;
+        self.end(&agent).await?;
+        self.withdraw(&agent).await;
         let removed_at = Timestamp::now();
-        let (directory, gone) = (self.directory.clone(), entry.clone());
+        let (directory, gone) = (self.directory.clone(), agent.clone());
         let change = move || {
             directory.by_id(gone.id)?; // another call was quicker
-            let body = json!({"agent_id": gone.id, "name": gone.name});
+            let body = EventBody::AgentRemoved {
+                agent_id: gone.id,
+                name: gone.name.clone(),
+            };
             let removed = Record::AgentRemoved {
                 agent: gone.id,
                 at: removed_at,
             };
-            Some(vec![removed, event("agent.removed", gone.id, &body, removed_at)])
+            Some(vec![removed, gone.event(&body, removed_at)])
         };
-        let (directory, forgotten) = (self.directory.clone(), entry.clone());
+        let (directory, forgotten) = (self.directory.clone(), agent.clone());
         let removed = self
-            .catalog(entry.partition, change, move || directory.remove(&forgotten))
+            .catalog(agent.partition, change, move || directory.remove(&forgotten))
             .await?;
         removed.ok_or_else(|| Error::AgentNotFound(key.to_owned()))?;
         Ok(Removed {
-            id: entry.id,
+            id: agent.id,
             removed_at,
         })
     }
 
     /// Makes the wish to stop durable and shuts the door.
-    async fn begin_stop(&self, entry: &Arc<Entry>, caller: &Caller, options: StopOptions) -> Result<()> {
-        let (changed, by) = (entry.clone(), caller.clone());
+    async fn begin_stop(&self, agent: &Arc<Agent>, caller: &Caller, options: StopOptions) -> Result<()> {
+        let (changed, by) = (agent.clone(), caller.clone());
         let change = move || {
             let mut standing = changed.standing.write();
             if !matches!(
@@ -124,42 +126,41 @@ impl Node {
             changed.mailbox.drain();
             let mut document = changed.document.write();
             document.stopped_at = Some(now);
-            let body = json!({"agent_id": changed.id, "name": changed.name, "by": by.principal.as_str()});
-            Some(vec![
-                record(&document, now),
-                event("agent.draining", changed.id, &body, now),
-            ])
+            let body = EventBody::AgentDraining(changed.changed_by(&by.principal));
+            Some(vec![document.record(now), changed.event(&body, now)])
         };
-        self.catalog(entry.partition, change, || {}).await.map(|_| ())
+        self.catalog(agent.partition, change, || {}).await.map(|_| ())
     }
 
     /// Waits until the queue is empty, for the grace at most: what is left then becomes dead letters.
-    async fn drain(&self, entry: &Entry, options: StopOptions) {
-        if options.drain && !is_down(entry) {
-            let _ = tokio::time::timeout(options.grace, entry.mailbox.until_idle()).await;
+    async fn drain(&self, agent: &Agent, options: StopOptions) {
+        if options.drain && !is_down(agent) {
+            let _ = tokio::time::timeout(options.grace, agent.mailbox.until_idle()).await;
         }
     }
 
     /// Ends the instance, and gives up what is queued.
-    async fn end(&self, entry: &Arc<Entry>) -> Result<()> {
-        let settled = is_down(entry);
+    async fn end(&self, agent: &Arc<Agent>) -> Result<()> {
+        let settled = is_down(agent);
         let now = Timestamp::now();
-        let body = json!({"agent_id": entry.id, "name": entry.name});
+        let body = EventBody::AgentStopped {
+            agent_id: agent.id,
+            name: agent.name.clone(),
+        };
         let (reply, done) = oneshot::channel();
-        let handle = self.partition(entry.partition);
+        let handle = self.partition(agent.partition);
         handle.cast(RouterMessage::GiveUp {
-            agent: entry.id,
-            reason: "gone",
-            detail: "the agent was stopped".to_owned(),
+            agent: agent.id,
+            standing: Standing::Stopped,
             records: if settled {
                 Vec::new()
             } else {
-                vec![event("agent.stopped", entry.id, &body, now)]
+                vec![agent.event(&body, now)]
             },
             reply: Some(reply),
         });
-        if let Ok(home) = self.home(entry) {
-            home.retire(entry.name.as_str()).await;
+        if let Ok(home) = self.home(agent) {
+            home.retire(agent.name.as_str()).await;
         }
         let seq = done
             .await
@@ -168,6 +169,6 @@ impl Node {
     }
 }
 
-pub(super) fn is_down(entry: &Entry) -> bool {
-    matches!(*entry.standing.read(), Standing::Stopped | Standing::Failed { .. })
+pub(super) fn is_down(agent: &Agent) -> bool {
+    matches!(*agent.standing.read(), Standing::Stopped | Standing::Failed { .. })
 }

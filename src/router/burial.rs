@@ -3,38 +3,39 @@
 use ractor::ActorProcessingErr;
 
 use super::dispatch::Letter;
-use super::{Orphans, State};
-use crate::directory::Standing;
+use super::{Orphans, PartitionOwner};
+use crate::agent::Standing;
 use crate::id::{AgentId, Seq};
 use crate::journal::Record;
-use crate::message::Message;
+use crate::message::{FailureReason, Message};
 use crate::time::Timestamp;
 
 /// Deliveries that are given up in one batch, which bounds the batch whatever the mailboxes hold.
 const BURIED_AT_ONCE: usize = 500;
 
-impl State {
+impl PartitionOwner {
+    /// Closes an agent's mailbox for good: what is in it becomes dead letters, and the agent comes to its end.
     pub(super) async fn give_up(
         &self,
         agent: AgentId,
-        reason: &'static str,
-        detail: &str,
+        end: Standing,
         records: Vec<Record>,
     ) -> Result<Seq, ActorProcessingErr> {
+        let detail = match &end {
+            Standing::Failed { why } => why.clone(),
+            Standing::Loaded
+            | Standing::Running
+            | Standing::Suspended
+            | Standing::Draining { .. }
+            | Standing::Stopped => "the agent was stopped".to_owned(),
+        };
         let mut left = Orphans::new();
-        if let Some(entry) = self.shared.directory.by_id(agent) {
-            left = entry
-                .mailbox
-                .close()
-                .into_iter()
-                .map(|message| (agent, message))
-                .collect();
-            *entry.standing.write() = match reason {
-                "failed" => Standing::Failed { why: detail.to_owned() },
-                _ => Standing::Stopped,
-            };
+        if let Some(found) = self.shared.directory.by_id(agent) {
+            let queue = found.mailbox.close();
+            left = queue.into_iter().map(|message| (agent, message)).collect();
+            *found.standing.write() = end;
         }
-        self.bury(left, detail, records).await
+        self.bury(left, &detail, records).await
     }
 
     /// Deliveries are given up, a bounded number in each batch; `records` go with the first. Answers with the last place.
@@ -50,7 +51,7 @@ impl State {
         loop {
             let mut letters = Vec::new();
             for (agent, message) in orphans.by_ref().take(BURIED_AT_ONCE) {
-                self.bury_one(&message, agent, "gone", detail, &mut records, &mut letters);
+                self.bury_one(&message, agent, FailureReason::Gone, detail, &mut records, &mut letters);
             }
             if records.is_empty() && letters.is_empty() {
                 return Ok(last);
@@ -64,13 +65,13 @@ impl State {
         &self,
         message: &Message,
         agent: AgentId,
-        reason: &str,
+        reason: FailureReason,
         detail: &str,
         records: &mut Vec<Record>,
         letters: &mut Vec<Letter>,
     ) {
         let now = Timestamp::now();
-        metrics::counter!("caxton_dead_letters_total", "reason" => reason.to_owned()).increment(1);
+        metrics::counter!("caxton_dead_letters_total", "reason" => reason.as_str()).increment(1);
         let detail = shortened(detail);
         records.push(Record::DeadLetter {
             message: message.id,

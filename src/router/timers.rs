@@ -7,7 +7,7 @@ use ractor::{ActorProcessingErr, ActorRef, MessagingErr};
 use tokio::task::JoinHandle;
 
 use super::dispatch::Letter;
-use super::{RouterMessage, State};
+use super::{PartitionOwner, RouterMessage};
 use crate::journal::Record;
 use crate::mailbox::Refusal;
 use crate::time::Timestamp;
@@ -32,7 +32,7 @@ impl Drop for Alarm {
     }
 }
 
-impl State {
+impl PartitionOwner {
     /// Has [`RouterMessage::Alarm`] come when the next timer is due.
     pub(super) fn arm(&mut self, myself: &ActorRef<RouterMessage>) {
         let Some(next) = self.agenda.next() else {
@@ -63,42 +63,42 @@ impl State {
         let now = Timestamp::now();
         let (mut records, mut letters, mut fired) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..LOOKS_AT_ONCE {
-            let Some((agent, timer, last)) = self.agenda.take(now) else {
+            let Some((id, timer, last)) = self.agenda.take(now) else {
                 break;
             };
-            let Some(entry) = self.shared.directory.by_id(agent) else {
-                self.agenda.forget(agent);
+            let Some(agent) = self.shared.directory.by_id(id) else {
+                self.agenda.forget(id);
                 continue;
             };
             let next = timer.next(now);
             if let Some(next) = next
-                && entry.mailbox.has_any_by(last)
+                && agent.mailbox.has_any_by(last)
             {
-                self.agenda.look_again(agent, timer.id, next); // this time is one with the one that waits
+                self.agenda.look_again(id, timer.id, next); // this time is one with the one that waits
                 continue;
             }
-            if entry.mailbox.is_held() {
+            if agent.mailbox.is_held() {
                 // While the disk is full nothing new begins.
-                self.agenda.look_again(agent, timer.id, now.plus(FULL_AGAIN));
+                self.agenda.look_again(id, timer.id, now.plus(FULL_AGAIN));
                 continue;
             }
-            let message = Arc::new(timer::message(agent, timer.id, now));
-            match entry.mailbox.admit(&message) {
+            let message = Arc::new(timer::message(id, timer.id, now));
+            match agent.mailbox.admit(&message) {
                 // A turn may have cancelled it whose record is on its way here.
-                Ok(place) if entry.timers.fire(&timer, next) => {
+                Ok(reservation) if agent.timers.fire(&timer, next) => {
                     records.push(Record::TimerFired {
-                        agent,
+                        agent: id,
                         timer: timer.id,
                         next,
                         at: now,
                     });
-                    letters.push(Letter::to_agent(message, entry, Some(place)));
-                    fired.push((agent, timer, next));
+                    letters.push(Letter::to_agent(message, agent, Some(reservation)));
+                    fired.push((id, timer, next));
                 }
                 // It waits for the agent to be started again.
                 Ok(_) | Err(Refusal::Closed) => {}
                 Err(Refusal::Messages | Refusal::Bytes) => {
-                    self.agenda.look_again(agent, timer.id, now.plus(FULL_AGAIN));
+                    self.agenda.look_again(id, timer.id, now.plus(FULL_AGAIN));
                 }
             }
         }
@@ -106,8 +106,8 @@ impl State {
             return Ok(());
         }
         let seq = self.append(records, letters).await?;
-        for (agent, timer, next) in fired {
-            self.agenda.fired(agent, timer, next, seq);
+        for (id, timer, next) in fired {
+            self.agenda.fired(id, timer, next, seq);
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Requests with a key of their client's that are being answered.
+//! Idempotency keys whose first request is still being answered.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,34 +13,34 @@ use crate::time::Timestamp;
 
 /// Bounded by the callers: each entry is a request that is being answered, and leaves with it.
 #[derive(Debug, Default)]
-pub struct Claims {
-    taken: Mutex<HashSet<(ClientName, Key)>>,
+pub struct KeyLocks {
+    held: Mutex<HashSet<(ClientName, Key)>>,
 }
 
-impl Claims {
-    /// The right to answer a request. None: it is being answered already.
-    pub fn claim(self: &Arc<Self>, principal: &ClientName, attempt: &Attempt) -> Option<Claim> {
-        let new = self.taken.lock().insert((principal.clone(), attempt.key.clone()));
-        new.then(|| Claim {
-            claims: self.clone(),
+impl KeyLocks {
+    /// Locks the key of a request. None: the request is being answered already.
+    pub fn lock(self: &Arc<Self>, principal: &ClientName, attempt: &Attempt) -> Option<KeyLock> {
+        let new = self.held.lock().insert((principal.clone(), attempt.key.clone()));
+        new.then(|| KeyLock {
+            locks: self.clone(),
             principal: principal.clone(),
             attempt: attempt.clone(),
         })
     }
 }
 
-/// The right to answer one request. Whoever holds it either records its answer in one batch with the effect, or drops it with
-/// none recorded, and the request may come again.
+/// The right to answer the request of one key. Whoever holds it either records the answer in one batch with the effect, or drops
+/// it with none recorded, and the request may come again.
 #[derive(Debug)]
-pub struct Claim {
-    claims: Arc<Claims>,
+pub struct KeyLock {
+    locks: Arc<KeyLocks>,
     principal: ClientName,
     attempt: Attempt,
 }
 
-impl Claim {
-    /// The answer, to be appended in one batch with what it tells of.
-    pub fn answered(&self, answer: &impl Serialize, at: Timestamp) -> Record {
+impl KeyLock {
+    /// The record of the answer, for the batch of the effect that it tells of.
+    pub fn answer(&self, answer: &impl Serialize, at: Timestamp) -> Record {
         Record::Answer {
             principal: self.principal.as_str().to_owned(),
             key: self.attempt.key.as_str().to_owned(),
@@ -55,10 +55,10 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for KeyLock {
     fn drop(&mut self) {
         let entry = (self.principal.clone(), self.attempt.key.clone());
-        self.claims.taken.lock().remove(&entry);
+        self.locks.held.lock().remove(&entry);
     }
 }
 
@@ -68,14 +68,14 @@ mod tests {
 
     #[test]
     fn a_request_is_answered_by_one_at_a_time() {
-        let claims = Arc::new(Claims::default());
+        let locks = Arc::new(KeyLocks::default());
         let ann = ClientName::anonymous();
         let attempt = Attempt::new(Key::parse("k").unwrap(), "send", &[]);
-        let claim = claims.claim(&ann, &attempt).unwrap();
-        assert!(claims.claim(&ann, &attempt).is_none());
+        let lock = locks.lock(&ann, &attempt).unwrap();
+        assert!(locks.lock(&ann, &attempt).is_none());
         let bob: ClientName = "bob".parse().unwrap();
-        assert!(claims.claim(&bob, &attempt).is_some(), "keys are each client's own");
-        drop(claim);
-        assert!(claims.claim(&ann, &attempt).is_some());
+        assert!(locks.lock(&bob, &attempt).is_some(), "keys are each client's own");
+        drop(lock);
+        assert!(locks.lock(&ann, &attempt).is_some());
     }
 }
