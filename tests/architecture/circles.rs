@@ -1,47 +1,13 @@
-//! Circles of files: which file of a crate uses what another one defines, read from `use` lines and paths.
+//! Circles of files: which file of a crate uses what another one defines.
+//!
+//! An item counts for the file that defines it, whichever module passes it on. So a parent with `pub use child::Item` is in no
+//! circle for that, but it is in one when it uses the item itself and the child uses something that the parent defines.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
-use super::source::{Kind, Token, begins, closed, shipped};
-
-/// The names of the modules from the root of the crate. Empty for the root itself.
-type ModulePath = Vec<String>;
-
-/// An item or a module that is named, and where.
-#[derive(Debug)]
-struct Named {
-    path: Vec<String>,
-    line: usize,
-}
-
-#[derive(Debug)]
-struct Import {
-    named: Named,
-    /// The name under which it is imported, or `*`.
-    name: String,
-    /// With a visibility, it shows to others what stands elsewhere, which is no use by itself.
-    shown: bool,
-}
-
-/// A file, or a `mod name { … }` in one.
-#[derive(Debug, Default)]
-struct Module {
-    file: String,
-    children: BTreeSet<String>,
-    items: BTreeSet<String>,
-    imports: Vec<Import>,
-    /// What the code names: paths, types, and functions that are called.
-    named: Vec<Named>,
-}
-
-impl Module {
-    fn item(&self, name: &str) -> Target {
-        Target::Item {
-            file: self.file.clone(),
-            name: name.to_owned(),
-        }
-    }
-}
+use super::modules::{Module, ModulePath, Reading};
+use super::source::{Token, below, shipped, texts};
 
 /// What a name means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,37 +20,57 @@ enum Target {
     },
 }
 
-/// The modules of a crate that are compiled into it, and so none of its tests.
-pub(crate) struct Crate(BTreeMap<ModulePath, Module>);
+/// Imports that are followed from one to the next.
+const DEEPEST: usize = 16;
 
-/// From a file to another, with the names that it uses of it, each with the first line that does.
+fn item(module: &Module, name: &str) -> Target {
+    Target::Item {
+        file: module.file.clone(),
+        name: name.to_owned(),
+    }
+}
+
+/// A crate as it is compiled without its tests.
+pub(crate) struct Crate {
+    modules: BTreeMap<ModulePath, Module>,
+    pub(crate) files: BTreeMap<String, Vec<Token>>,
+}
+
+/// From one file to another: the items of the second that the first uses, each with the first line that names it.
 pub(crate) type Edges = BTreeMap<(String, String), BTreeMap<String, usize>>;
 
+/// The crate of the server.
+pub(crate) static SERVER: LazyLock<Crate> = LazyLock::new(|| Crate::of("src"));
+
 impl Crate {
-    /// Reads `lib.rs` and each file that a `mod name;` names from there on.
+    /// The crate whose `lib.rs` is in this folder of the repository.
+    pub(crate) fn of(folder: &str) -> Self {
+        Self::read(&texts(folder))
+    }
+
+    /// Reads `lib.rs` and each file that a `mod name;` declares from there on.
     pub(crate) fn read(texts: &BTreeMap<String, String>) -> Self {
-        let mut modules = BTreeMap::new();
-        let mut files = vec![(ModulePath::new(), "lib.rs".to_owned())];
-        while let Some((path, file)) = files.pop() {
-            let text = texts.get(&file).unwrap_or_else(|| panic!("there is no {file}"));
-            let mut reading = Reading::new(path, file);
-            reading.read(&shipped(text));
-            for child in reading.files {
-                let stem = child.join("/");
-                let names = [format!("{stem}.rs"), format!("{stem}/mod.rs")];
-                let file = names.into_iter().find(|name| texts.contains_key(name));
-                files.push((child, file.unwrap_or_else(|| panic!("there is no {stem}.rs"))));
+        let (mut modules, mut files) = (BTreeMap::new(), BTreeMap::new());
+        let mut ahead = vec![(ModulePath::new(), "lib.rs".to_owned())];
+        while let Some((path, file)) = ahead.pop() {
+            let tokens = shipped(texts.get(&file).unwrap_or_else(|| panic!("there is no {file}")));
+            let mut reading = Reading::new(path, file.clone());
+            reading.read(&tokens);
+            for child in reading.children {
+                let file = child.join("/") + ".rs";
+                ahead.push((child, file));
             }
             modules.extend(reading.modules);
+            files.insert(file, tokens);
         }
-        Self(modules)
+        Self { modules, files }
     }
 
     /// Which file uses which.
     pub(crate) fn edges(&self) -> Edges {
         let mut edges = Edges::new();
-        for (path, module) in &self.0 {
-            let imports = module.imports.iter().filter(|import| !import.shown);
+        for (path, module) in &self.modules {
+            let imports = module.imports.iter().filter(|import| !import.passed_on);
             for named in imports.map(|import| &import.named).chain(&module.named) {
                 if let Some(Target::Item { file, name }) = self.resolve(path, &named.path, true, 0)
                     && file != module.file
@@ -98,10 +84,10 @@ impl Crate {
         edges
     }
 
-    /// What a path means in a module, where `last` says that no longer path goes on from it. None: nothing of this crate.
+    /// What a path in a module means. None: nothing of this crate. `last`: the path is whole, and no longer one goes on from it.
     fn resolve(&self, at: &ModulePath, path: &[String], last: bool, depth: usize) -> Option<Target> {
-        // An import of another crate by its name alone is found again under that name.
-        if depth > 16 {
+        // `use other_crate;` means itself again and again.
+        if depth > DEEPEST {
             return None;
         }
         let (first, rest) = path.split_first()?;
@@ -118,24 +104,28 @@ impl Crate {
             target = if name == "super" {
                 Target::Module(parent(module)?)
             } else {
-                // What a macro defines is found in no list: it belongs to the file that calls the macro.
+                // Nobody declares what a macro defines. It counts for the file that calls the macro.
                 self.lookup(module, name, last && index + 1 == rest.len(), depth)
-                    .unwrap_or_else(|| self.0[module].item(name))
+                    .unwrap_or_else(|| item(&self.modules[module], name))
             };
         }
         Some(target)
     }
 
-    /// What a single name means in a module. A function may have the name of a module, which is meant only where a path goes on.
+    /// What a single name in a module means. A function may have the name of a module: where a path goes on, the module is meant.
     fn lookup(&self, at: &ModulePath, name: &str, last: bool, depth: usize) -> Option<Target> {
-        let module = &self.0[at];
+        let module = &self.modules[at];
         let child = || {
             let mut path = at.clone();
             path.push(name.to_owned());
-            self.0.contains_key(&path).then_some(Target::Module(path))
+            self.modules.contains_key(&path).then_some(Target::Module(path))
         };
-        let item = || module.items.contains(name).then(|| module.item(name));
-        let found = if last { item().or_else(child) } else { child().or_else(item) };
+        let own = || module.items.contains(name).then(|| item(module, name));
+        let found = if last {
+            own().or_else(child)
+        } else {
+            child().or_else(own)
+        };
         found
             .or_else(|| {
                 let mut imports = module.imports.iter().filter(|import| import.name == name);
@@ -144,7 +134,7 @@ impl Crate {
             .or_else(|| {
                 let mut globs = module.imports.iter().filter(|import| import.name == "*");
                 globs.find_map(|glob| match self.resolve(at, &glob.named.path, false, depth + 1)? {
-                    Target::Module(module) if depth <= 16 => self.lookup(&module, name, last, depth + 1),
+                    Target::Module(module) if depth <= DEEPEST => self.lookup(&module, name, last, depth + 1),
                     Target::Module(_) | Target::Item { .. } => None,
                 })
             })
@@ -156,201 +146,11 @@ fn parent(path: &ModulePath) -> Option<ModulePath> {
     Some(parent.to_vec())
 }
 
-/// The reading of one file, with the module that it is in at the moment.
-struct Reading {
-    modules: BTreeMap<ModulePath, Module>,
-    /// Children in files of their own.
-    files: Vec<ModulePath>,
-    path: ModulePath,
-    file: String,
-    /// Of the braces around, which of them are those of modules.
-    braces: Vec<bool>,
-}
-
-impl Reading {
-    fn new(path: ModulePath, file: String) -> Self {
-        let mut reading = Self {
-            modules: BTreeMap::new(),
-            files: Vec::new(),
-            path,
-            file,
-            braces: Vec::new(),
-        };
-        reading.enter();
-        reading
-    }
-
-    fn enter(&mut self) {
-        let file = self.file.clone();
-        self.modules.insert(self.path.clone(), Module { file, ..Module::default() });
-    }
-
-    fn module(&mut self) -> &mut Module {
-        self.modules.get_mut(&self.path).expect("it was entered")
-    }
-
-    fn read(&mut self, tokens: &[Token]) {
-        let mut at = 0;
-        while at < tokens.len() {
-            at = self.step(tokens, at);
-        }
-    }
-
-    /// Reads what begins at `at` and returns where the next begins.
-    fn step(&mut self, tokens: &[Token], at: usize) -> usize {
-        let token = &tokens[at];
-        let next = |ahead: usize| tokens.get(at + ahead);
-        let next_is = |text: &str| next(1).is_some_and(|token| token.is(text));
-        if token.kind == Kind::Mark {
-            match token.text.as_str() {
-                "{" => self.braces.push(false),
-                "}" if self.braces.pop() == Some(true) => {
-                    self.path.pop();
-                }
-                _ => {}
-            }
-            return at + 1;
-        }
-        let Some(word) = token.word() else {
-            return at + 1;
-        };
-        match word {
-            "pub" if is_visibility(&tokens[at + 1..]) => {
-                let behind = closed(tokens, at + 1);
-                let import = tokens.get(behind).is_some_and(|token| token.is("use"));
-                if import { self.import(tokens, behind, true) } else { behind }
-            }
-            "pub" if next_is("use") => self.import(tokens, at + 1, true),
-            "use" if !next_is("<") => self.import(tokens, at, false),
-            "mod" if next(2).is_some_and(|token| token.is(";") || token.is("{")) => {
-                let name = tokens[at + 1].text.clone();
-                self.module().children.insert(name.clone());
-                let mut path = self.path.clone();
-                path.push(name);
-                if tokens[at + 2].is(";") {
-                    self.files.push(path);
-                } else {
-                    self.path = path;
-                    self.braces.push(true);
-                    self.enter();
-                }
-                at + 3
-            }
-            "fn" | "struct" | "enum" | "union" | "trait" | "type" | "const" | "static"
-                if next(1).is_some_and(|token| token.kind == Kind::Word && token.text != "fn") =>
-            {
-                if self.braces.last().is_none_or(|module| *module) {
-                    let name = tokens[at + 1].text.clone();
-                    self.module().items.insert(name);
-                }
-                at + 2
-            }
-            "macro_rules" if next_is("!") => {
-                let name = next(2).map(|token| token.text.clone()).unwrap_or_default();
-                self.module().items.insert(name);
-                at + 3
-            }
-            _ => self.named(tokens, at),
-        }
-    }
-
-    /// A path, a type, or a function that is called.
-    fn named(&mut self, tokens: &[Token], at: usize) -> usize {
-        let mut path = vec![tokens[at].text.clone()];
-        let mut end = at + 1;
-        while begins(&tokens[end..], &["::"])
-            && let Some(word) = tokens.get(end + 1).and_then(Token::word)
-        {
-            path.push(word.to_owned());
-            end += 2;
-        }
-        let follows = at.checked_sub(1).is_some_and(|before| tokens[before].is(".") || tokens[before].is("::"));
-        let is_type = path[0].starts_with(|c: char| c.is_ascii_uppercase());
-        let called = tokens.get(end).is_some_and(|token| token.is("(") || token.is("!"));
-        if !follows && (path.len() > 1 || is_type || called) {
-            let line = tokens[at].line;
-            self.module().named.push(Named { path, line });
-        }
-        end
-    }
-
-    /// `use …;`, where `at` is the word `use`.
-    fn import(&mut self, tokens: &[Token], at: usize, shown: bool) -> usize {
-        let length = tokens[at..].iter().take_while(|token| !token.is(";")).count();
-        self.tree(&tokens[at + 1..at + length], &[], shown);
-        at + length + 1
-    }
-
-    /// One member of a use tree, below a path.
-    fn tree(&mut self, tokens: &[Token], above: &[String], shown: bool) {
-        let mut path = above.to_vec();
-        let mut rest = tokens;
-        while let Some((token, behind)) = rest.split_first() {
-            if token.is("{") {
-                let group = &rest[1..closed(rest, 0) - 1];
-                for member in members(group) {
-                    self.tree(member, &path, shown);
-                }
-                return;
-            }
-            if token.is("as") {
-                break;
-            }
-            if token.kind == Kind::Word {
-                path.push(token.text.clone());
-            }
-            if token.is("*") {
-                return self.push_import(path, "*".to_owned(), tokens[0].line, shown);
-            }
-            rest = behind;
-        }
-        if path.len() > 1 && path.last().is_some_and(|last| last == "self") {
-            path.pop();
-        }
-        let renamed = rest.get(1).map(|token| token.text.clone());
-        if let (Some(first), Some(last)) = (tokens.first(), path.last().cloned()) {
-            self.push_import(path, renamed.unwrap_or(last), first.line, shown);
-        }
-    }
-
-    fn push_import(&mut self, path: Vec<String>, name: String, line: usize, shown: bool) {
-        let named = Named { path, line };
-        self.module().imports.push(Import { named, name, shown });
-    }
-}
-
-/// Whether a `pub` before these is one with a range, such as `pub(super)`, and not a field that is a tuple.
-fn is_visibility(tokens: &[Token]) -> bool {
-    begins(tokens, &["(", "in"])
-        || ["crate", "super", "self"]
-            .iter()
-            .any(|range| begins(tokens, &["(", range, ")"]))
-}
-
-/// The members of a group, between its commas.
-fn members(group: &[Token]) -> Vec<&[Token]> {
-    let (mut members, mut begin, mut at) = (Vec::new(), 0, 0);
-    while at < group.len() {
-        if group[at].is(",") {
-            members.push(&group[begin..at]);
-            begin = at + 1;
-        }
-        at = if group[at].is("{") { closed(group, at) } else { at + 1 };
-    }
-    members.push(&group[begin..]);
-    members.retain(|member| !member.is_empty());
-    members
-}
-
-/// The circles among files whose path begins so, `wasm` for `wasm.rs` and what is below `wasm/`: each with the edges that make it.
+/// The circles among the files of a folder, each as the edges that make it. `wasm` means `wasm.rs` and all in `wasm/`.
 pub(crate) fn circles(edges: &Edges, folder: &str) -> Vec<Edges> {
-    let inside = |file: &str| {
-        file.strip_prefix(folder)
-            .is_some_and(|rest| folder.is_empty() || rest == ".rs" || rest.starts_with('/'))
-    };
     let within: Vec<_> = edges
         .iter()
-        .filter(|((from, to), _)| inside(from) && inside(to))
+        .filter(|((from, to), _)| below(from, folder) && below(to, folder))
         .collect();
     let reached = |from: &str| {
         let (mut reached, mut ahead) = (BTreeSet::new(), vec![from.to_owned()]);
@@ -368,7 +168,7 @@ pub(crate) fn circles(edges: &Edges, folder: &str) -> Vec<Edges> {
         .map(|((from, _), _)| (from.clone(), reached(from)))
         .collect();
     let back = |from: &str, to: &str| all.get(to).is_some_and(|reached| reached.contains(from));
-    // A circle is known by its files: those that are reached from the first and reach it.
+    // Two files are in the same circle if each reaches the other, so the files identify the circle.
     let mut found: BTreeMap<BTreeSet<&str>, Edges> = BTreeMap::new();
     for ((from, to), names) in &within {
         if back(from, to) {
@@ -386,8 +186,8 @@ pub(crate) fn circles(edges: &Edges, folder: &str) -> Vec<Edges> {
     found.into_values().collect()
 }
 
-/// A circle as people read it.
-pub(crate) fn shown(circle: &Edges) -> String {
+/// A circle in words, an edge on each line.
+pub(crate) fn described(circle: &Edges) -> String {
     let files: BTreeSet<_> = circle.keys().map(|(from, _)| from.as_str()).collect();
     let files: Vec<_> = files.into_iter().collect();
     let mut lines = vec![format!("a circle of {} files: {}", files.len(), files.join(", "))];

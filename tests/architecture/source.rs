@@ -1,7 +1,8 @@
-//! The reading of Rust source that all rules share: its tokens, without comments and without what `#[cfg(test)]` guards.
+//! Rust source as tokens, which all rules read: without comments, and without what only tests compile.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +32,7 @@ impl Token {
     }
 }
 
-/// Whether the tokens begin with these texts.
+/// Whether the tokens begin with those of these texts.
 pub(crate) fn begins(tokens: &[Token], texts: &[&str]) -> bool {
     tokens.len() >= texts.len() && tokens.iter().zip(texts).all(|(token, text)| token.is(text))
 }
@@ -54,10 +55,17 @@ pub(crate) fn closed(tokens: &[Token], open: usize) -> usize {
     tokens.len()
 }
 
-/// The texts of the `.rs` files below a folder, by their path in it.
-pub(crate) fn texts(root: &Path) -> BTreeMap<String, String> {
+/// Whether a file is `place.rs` or in the folder `place`. Every file is below the empty place.
+pub(crate) fn below(file: &str, place: &str) -> bool {
+    file.strip_prefix(place)
+        .is_some_and(|rest| place.is_empty() || rest == ".rs" || rest.starts_with('/'))
+}
+
+/// The texts of the `.rs` files below a folder of the repository, by their path in it.
+pub(crate) fn texts(folder: &str) -> BTreeMap<String, String> {
+    let root = &Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files = BTreeMap::new();
-    let mut folders = vec![root.to_owned()];
+    let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
             let path = entry.unwrap().path();
@@ -72,7 +80,7 @@ pub(crate) fn texts(root: &Path) -> BTreeMap<String, String> {
     files
 }
 
-/// The tokens that are compiled into the server.
+/// The tokens of a file that are compiled without `cfg(test)`.
 pub(crate) fn shipped(text: &str) -> Vec<Token> {
     let tokens = tokens(text);
     let mut kept = Vec::with_capacity(tokens.len());
@@ -100,12 +108,13 @@ fn behind_item(tokens: &[Token], mut at: usize) -> usize {
             (Kind::Mark, "{") => return closed(tokens, at),
             (Kind::Mark, ";") => return at + 1,
             (Kind::Mark, ",") if angles == 0 && commas_end => return at + 1,
-            // The last of its group, without a comma.
+            // A last field or variant may end without a comma, at the bracket of its group.
             (Kind::Mark, ")" | "]" | "}") => return at,
             (kind, text) => {
                 match (kind, text) {
                     (Kind::Mark, "<") => angles += 1,
                     (Kind::Mark, ">") => angles -= 1,
+                    // Bounds are separated by commas, so that from here on only the body ends the item.
                     (Kind::Word, "where") => commas_end = false,
                     _ => {}
                 }
@@ -114,6 +123,36 @@ fn behind_item(tokens: &[Token], mut at: usize) -> usize {
         }
     }
     at
+}
+
+#[derive(Debug)]
+pub(crate) struct Function<'a> {
+    pub(crate) name: &'a str,
+    /// The indices of its tokens, from the word `fn` to the end of its body.
+    pub(crate) range: Range<usize>,
+}
+
+/// All functions in the order of their beginnings. A function within another one is in the list as well.
+pub(crate) fn functions(tokens: &[Token]) -> Vec<Function<'_>> {
+    let function = |at: usize| {
+        let name = tokens.get(at + 1)?.word()?;
+        tokens[at].is("fn").then(|| Function {
+            name,
+            range: at..behind_item(tokens, at),
+        })
+    };
+    (0..tokens.len()).filter_map(function).collect()
+}
+
+/// The tokens outside of `use …;`, each with its index.
+pub(crate) fn without_imports(tokens: &[Token]) -> impl Iterator<Item = (usize, &Token)> {
+    let mut imports = false;
+    tokens.iter().enumerate().filter(move |(at, token)| {
+        // `use<'a>` is a bound of a type.
+        let begins = token.is("use") && !begins(&tokens[at + 1..], &["<"]);
+        imports = (imports || begins) && !token.is(";");
+        !imports
+    })
 }
 
 /// All tokens but comments, character literals and lifetimes.
@@ -261,7 +300,7 @@ mod tests {
     fn comments_are_no_code_and_strings_are_one_token() {
         assert_eq!(read("a // b\n/* c /* d */ e */ f"), "a f");
         assert_eq!(read(r#"x("// \" y")"#), r#"x ( "// \" y" )"#);
-        assert_eq!(read(r###"r#"a "quoted" b"# r#type b"c""###), r#""a "quoted" b" type "c""#);
+        assert_eq!(read(r##"r#"a "quoted" b"# r#type b"c""##), r#""a "quoted" b" type "c""#);
     }
 
     #[test]
@@ -273,7 +312,10 @@ mod tests {
     #[test]
     fn a_guarded_item_is_left_out_and_the_next_one_is_not() {
         assert_eq!(read("#[cfg(test)] mod tests; mod a;"), "mod a ;");
-        assert_eq!(read("#[cfg(test)]\n#[allow(x)]\nmod tests { fn f() {} } fn g() {}"), "fn g ( ) { }");
+        assert_eq!(
+            read("#[cfg(test)]\n#[allow(x)]\nmod tests { fn f() {} } fn g() {}"),
+            "fn g ( ) { }"
+        );
         assert_eq!(
             read("struct S { #[cfg(test)] pub a: Map<K, V>, b: u8, #[cfg(test)] c: [u8; 3] } x"),
             "struct S { b : u8 , } x"
@@ -282,6 +324,26 @@ mod tests {
             read("#[cfg(test)] fn f<A, B>(a: A) -> Map<A, B> where A: C, B: D { a } fn g() {}"),
             "fn g ( ) { }"
         );
+    }
+
+    #[test]
+    fn functions_are_found_with_their_bodies() {
+        let tokens =
+            shipped("fn a<T>(f: fn(u8) -> T) -> T where T: A, u8: B { fn b() {} } impl X { fn c(); } fn d() {}");
+        let found: Vec<_> = functions(&tokens)
+            .iter()
+            .map(|function| format!("{} {}", function.name, tokens[function.range.end - 1].text))
+            .collect();
+        assert_eq!(found, ["a }", "b }", "c ;", "d }"]);
+        let inner: Vec<_> = functions(&tokens).iter().map(|function| function.range.len()).collect();
+        assert!(inner[0] > inner[1]);
+    }
+
+    #[test]
+    fn imports_can_be_left_out() {
+        let tokens = shipped("use a::b; fn f() -> impl C + use<'_> { use d::{e, g}; h }");
+        let words: Vec<_> = without_imports(&tokens).filter_map(|(_, token)| token.word()).collect();
+        assert_eq!(words, ["fn", "f", "impl", "C", "use", "h"]);
     }
 
     #[test]
