@@ -71,20 +71,23 @@ fn called(tokens: &[Token]) -> BTreeSet<&str> {
     (0..tokens.len()).filter_map(call).collect()
 }
 
-/// The names of the methods that are called on a variable or field `node`.
+/// The names of the methods that are called on a variable, field or accessor `node`.
 fn called_on_node(tokens: &[Token]) -> BTreeSet<&str> {
-    let on_node = |at: &usize| {
-        let call = &tokens[*at..];
-        begins(call, &["node", "."]) || begins(call, &["Node", "::"])
-    };
     let method = |at: usize| {
-        let mut call = &tokens[at + 2..];
-        while begins(call, &["clone", "(", ")", "."]) {
-            call = &call[4..];
+        let mut call = &tokens[at..];
+        if begins(call, &["Node", "::"]) {
+            call = &call[2..];
+        } else {
+            let receivers: [&[&str]; 2] = [&["node", "."], &["node", "(", ")", "."]];
+            let receiver = receivers.iter().find(|receiver| begins(call, receiver))?;
+            call = &call[receiver.len()..];
+            while begins(call, &["clone", "(", ")", "."]) {
+                call = &call[4..];
+            }
         }
         begins(call.get(1..)?, &["("]).then(|| call[0].word()).flatten()
     };
-    (0..tokens.len()).filter(on_node).filter_map(method).collect()
+    (0..tokens.len()).filter_map(method).collect()
 }
 
 /// The methods of `Node` that a front calls, directly or through a function that the fronts share.
@@ -201,7 +204,12 @@ mod tests {
 
     #[test]
     fn a_call_is_one_on_the_node() {
-        for call in ["node.deploy(x)", "Node::deploy(&node)", "node.clone().deploy(x)"] {
+        for call in [
+            "node.deploy(x)",
+            "self.node().deploy(x)",
+            "Node::deploy(&node)",
+            "node.clone().deploy(x)",
+        ] {
             let rest = format!("fn f() {{ {call} }}");
             problems(&[NODE, ("api/ws.rs", &rest), GRPC], &[]);
         }
