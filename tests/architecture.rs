@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use architecture::circles::{Crate, circles, described};
+use architecture::circles::{Crate, SERVER, between_modules, circles, described};
 use architecture::none;
 use architecture::source::{Kind, Token, shipped, texts};
 
@@ -237,6 +237,12 @@ fn files_do_not_use_each_other_in_a_circle() {
             .collect::<Vec<_>>()
     };
     none(&NO_CIRCLES.iter().flat_map(circle).collect::<Vec<_>>());
+}
+
+#[test]
+fn modules_do_not_use_each_other_in_a_circle() {
+    let found = circles(&between_modules(&SERVER.edges()), "");
+    none(&found.iter().map(described).collect::<Vec<_>>());
 }
 
 #[test]

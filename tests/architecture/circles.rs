@@ -146,6 +146,25 @@ fn parent(path: &ModulePath) -> Option<ModulePath> {
     Some(parent.to_vec())
 }
 
+/// The edges between the modules of the crate's root, each of which stands for all its files.
+pub(crate) fn between_modules(edges: &Edges) -> Edges {
+    let module = |file: &str| {
+        file.split('/')
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches(".rs")
+            .to_owned()
+    };
+    let mut between = Edges::new();
+    for ((from, to), names) in edges {
+        let (from, to) = (module(from), module(to));
+        if from != to {
+            between.entry((from, to)).or_default().extend(names.clone());
+        }
+    }
+    between
+}
+
 /// The circles among the files of a folder, each as the edges that make it. `wasm` means `wasm.rs` and all in `wasm/`.
 pub(crate) fn circles(edges: &Edges, folder: &str) -> Vec<Edges> {
     let within: Vec<_> = edges
@@ -190,7 +209,7 @@ pub(crate) fn circles(edges: &Edges, folder: &str) -> Vec<Edges> {
 pub(crate) fn described(circle: &Edges) -> String {
     let files: BTreeSet<_> = circle.keys().map(|(from, _)| from.as_str()).collect();
     let files: Vec<_> = files.into_iter().collect();
-    let mut lines = vec![format!("a circle of {} files: {}", files.len(), files.join(", "))];
+    let mut lines = vec![format!("a circle of {}: {}", files.len(), files.join(", "))];
     for ((from, to), names) in circle {
         let names: Vec<_> = names
             .iter()

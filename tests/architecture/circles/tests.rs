@@ -93,6 +93,22 @@ fn only_circles_of_the_folder_are_asked_for() {
 }
 
 #[test]
+fn modules_may_be_in_a_circle_where_their_files_are_in_none() {
+    let files = [
+        ("lib.rs", "mod a; mod b;"),
+        ("a.rs", "mod c; use crate::b::B;"),
+        ("a/c.rs", "pub struct C;"),
+        ("b.rs", "mod d; pub struct B;"),
+        ("b/d.rs", "use crate::a::c::C;"),
+    ];
+    circle(&files, &[]);
+    assert_eq!(
+        described(&circles(&between_modules(&edges(&files)), "")[0]),
+        "a circle of 2: a, b\n  a -> b: B (line 1)\n  b -> a: C (line 1)"
+    );
+}
+
+#[test]
 fn a_child_that_takes_an_item_of_its_parent_uses_it() {
     let child = "use super::Item; pub struct X;";
     let parent = "mod child; pub struct Item;";
@@ -270,6 +286,6 @@ fn a_circle_is_described_with_the_edges_that_make_it() {
     ]);
     assert_eq!(
         described(&circles(&edges, "")[0]),
-        "a circle of 2 files: a.rs, b.rs\n  a.rs -> b.rs: B (line 2)\n  b.rs -> a.rs: A (line 2)"
+        "a circle of 2: a.rs, b.rs\n  a.rs -> b.rs: B (line 2)\n  b.rs -> a.rs: A (line 2)"
     );
 }
