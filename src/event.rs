@@ -81,6 +81,19 @@ event_kinds! {
     SupervisorLagged = "supervisor.lagged",
 }
 
+/// How the names of the kinds begin that supervisors report.
+pub const REPORTED_BY_SUPERVISORS: &str = "supervisor.";
+
+impl EventKind {
+    /// Whether the event tells of a message on its way or of its turn. A dead letter has a name, and subscriptions, of its own.
+    pub const fn is_about_message(self) -> bool {
+        matches!(
+            self,
+            Self::MessageSent | Self::MessageProcessed | Self::MessageFailed | Self::MessageCrashed
+        )
+    }
+}
+
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

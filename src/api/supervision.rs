@@ -9,16 +9,13 @@ use supervisors::{AutoShutdown, Strategy};
 use super::json;
 use crate::agent::spec::Backoff;
 use crate::error::{Error, Result};
-use crate::event::EventKind;
+use crate::event::{EventKind, REPORTED_BY_SUPERVISORS};
 use crate::group::GroupSpec;
 use crate::id::{AgentId, AgentName, Seq};
 use crate::journal::projections::{EventPage, EventQuery, StoredEvent};
 use crate::node::{GroupView, PathFigures, RecoveryMillis, SupervisionFigures};
 use crate::quantity::Span;
 use crate::time::Timestamp;
-
-/// How the kinds of all events of supervisors begin.
-const KINDS: &str = "supervisor.";
 
 /// A group as declared, and what is in it.
 #[derive(Debug, Serialize)]
@@ -80,7 +77,7 @@ fn put_over(members: &mut Map<String, Value>, changes: Map<String, Value>) {
 pub(super) fn events_asked(since: u64, limit: usize, path: Option<&str>) -> EventQuery {
     let path = path.map(|path| path.trim_matches('/')).filter(|path| !path.is_empty());
     EventQuery {
-        kind_prefix: Some(KINDS.to_owned()),
+        kind_prefix: Some(REPORTED_BY_SUPERVISORS.to_owned()),
         path_prefix: path.map(str::to_owned),
         since: Seq(since),
         limit,

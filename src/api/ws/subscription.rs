@@ -174,7 +174,7 @@ impl Filter {
             (Some(acts), Some(act)) => acts.contains(&act),
             (Some(_), None) => false,
         };
-        (!self.messages_only || event.kind.as_str().starts_with("message."))
+        (!self.messages_only || event.kind.is_about_message())
             && says
             && about(&self.ends)
             && about(&self.agents)
