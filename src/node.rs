@@ -81,7 +81,7 @@ pub struct Node {
     full: disk::Full,
     /// Hears how far deploys have come.
     #[cfg(test)]
-    deploy_steps: Mutex<Option<Box<dyn Fn(deploy::Step) + Send>>>,
+    deploy_steps: Mutex<Option<deploy::Listener>>,
 }
 
 impl Node {

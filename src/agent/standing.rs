@@ -106,7 +106,11 @@ impl Standing {
             | (Command::Resume, Self::Running)
             | (Command::Stop { .. }, Self::Draining { .. } | Self::Stopped)
             | (Command::Drained, Self::Stopped)
-            | (Command::GiveUp { .. }, Self::Stopped | Self::Failed { .. }) => return Ok(None),
+            | (Command::GiveUp { .. }, Self::Stopped | Self::Failed { .. })
+            | (
+                Command::Revive { .. },
+                Self::Loaded { .. } | Self::Running | Self::Suspended | Self::Draining { .. } | Self::Stopped,
+            ) => return Ok(None),
             (Command::Start, Self::Loaded { .. } | Self::Draining { .. })
             | (Command::Stop { .. }, Self::Loaded { .. }) => return Err(Refusal::Busy),
             (Command::Started, Self::Loaded { .. }) | (Command::Resume, Self::Suspended) => Self::Running,
@@ -127,7 +131,6 @@ impl Standing {
                     Self::Running
                 }
             }
-            (Command::Revive { .. }, _) => return Ok(None),
             (Command::Started | Command::StartFailed | Command::Suspend | Command::Resume | Command::Drained, _) => {
                 return Err(Refusal::NotNow);
             }

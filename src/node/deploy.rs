@@ -38,6 +38,10 @@ pub(super) enum Step {
     Recorded,
 }
 
+/// Hears how far deploys have come.
+#[cfg(test)]
+pub(super) type Listener = Box<dyn Fn(Step) + Send>;
+
 /// What a deploy that does not come to its end has to undo, the last first.
 struct Undo {
     directory: Arc<Directory>,

@@ -77,12 +77,11 @@ impl Node {
         self.end(&agent, &caller.principal).await?;
         self.withdraw(&agent).await;
         let removed_at = Timestamp::now();
-        self.change(agent.partition, Change::Removed { agent: agent.id })
-            .await
-            .map_err(|error| match error {
-                Error::AgentNotFound(_) => Error::AgentNotFound(key.to_owned()),
-                other => other,
-            })?;
+        match self.change(agent.partition, Change::Removed { agent: agent.id }).await {
+            // Another call was quicker.
+            Err(Error::AgentNotFound(_)) => return Err(Error::AgentNotFound(key.to_owned())),
+            removed => removed?,
+        };
         Ok(Removed {
             id: agent.id,
             removed_at,

@@ -184,7 +184,7 @@ impl Shared {
         let sender = stamp.sender.agent().and_then(|id| self.directory.by_id(id));
         let message = Arc::new(stamp.message(draft, &resolved.targets));
         let (accepted, refused) = resolved.judge(hops);
-        admit(message, sender.as_ref(), accepted, refused, reply_slots)
+        admit(&message, sender.as_ref(), accepted, refused, reply_slots)
     }
 
     /// A failure from the platform to the sender of `about`, if it is one that may be told; `receiver` is who failed.
@@ -253,7 +253,7 @@ impl Shared {
 /// Reserves room for the message in the mailbox of each agent that is to have it, and the slot of its reply in the sender's.
 /// The refusals are those of `refused` and of the mailboxes; each takes one of `reply_slots` as long as there are any.
 fn admit(
-    message: Arc<Message>,
+    message: &Arc<Message>,
     sender: Option<&Arc<Agent>>,
     accepted: Vec<(String, Target)>,
     refused: Vec<Verdict>,
@@ -280,9 +280,9 @@ fn admit(
     for (written, target) in accepted {
         match target {
             Target::Client(name) => letter.clients.push(name),
-            Target::Agent(agent) => match agent.mailbox.admit(&message) {
+            Target::Agent(agent) => match agent.mailbox.admit(message) {
                 Ok(reservation) => {
-                    if let (Some(sender), Some(question)) = (sender, question(&message, &agent)) {
+                    if let (Some(sender), Some(question)) = (sender, question(message, &agent)) {
                         // A cfp to many needs as many reply slots; the turn reserved the first.
                         if let Some(reply_slot) = reply_slots.pop().or_else(|| sender.mailbox.reserve_reply()) {
                             letter.asks.push((sender.clone(), question, reply_slot));
