@@ -40,7 +40,7 @@ const WRAPPERS: &[(&str, &[&str])] = &[
     ("wasmparser", &["wasm"]),
     ("wit_component", &["wasm"]),
     ("actix", &["api/rest", "api/ws"]),
-    ("actix_web", &["api/rest", "api/ws"]),
+    ("actix_web", &["api/http", "api/rest", "api/ws"]),
     ("actix_web_actors", &["api/ws"]),
     ("actix_multipart", &["api/rest"]),
     ("tonic", &["api/grpc"]),

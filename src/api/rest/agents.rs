@@ -9,11 +9,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use self::view::{DeployAnswer, Details, Page, Standing};
-use super::State;
-use super::failure::Failure;
-use super::idempotency::caller;
 use super::query::Parameters;
 use crate::agent::spec::AgentSpec;
+use crate::api::http::Front;
+use crate::api::http::caller::caller;
+use crate::api::http::failure::Failure;
 use crate::api::validation::{UNNAMED, ValidationView};
 use crate::api::{json, limits};
 use crate::error::Error;
@@ -23,17 +23,17 @@ use crate::time::Timestamp;
 
 /// `POST /api/v1/agents`: the parts `wasm` and `config` of a form, or `{"wasm_module": "<base64>", "config": {…}}`.
 pub(super) async fn deploy(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
     Parameters::of(&request)?.finish()?;
-    let room = state.uploads.acquire().await.map_err(Error::internal)?;
-    let deploy = super::body::read_deploy(&request, payload, state.node.limits().module_bytes).await?;
+    let room = front.uploads.acquire().await.map_err(Error::internal)?;
+    let deploy = super::body::read_deploy(&request, payload, front.node.limits().module_bytes).await?;
     let config = deploy.required_config()?;
     let spec = AgentSpec::from_json(config)?;
     let caller = caller(&request, &[&deploy.module, config])?;
-    let deployed = state.node.deploy(&caller, deploy.module, spec).await?;
+    let deployed = front.node.deploy(&caller, deploy.module, spec).await?;
     drop(room);
     Ok(HttpResponse::Created()
         .insert_header((header::LOCATION, format!("/api/v1/agents/{}", deployed.agent.id)))
@@ -43,37 +43,37 @@ pub(super) async fn deploy(
 /// `POST /api/v1/agents/validate`: as a deploy, and the `config` may be left out. Answers with all that a deploy would say of the
 /// module, and deploys nothing. 200, whatever is found.
 pub(super) async fn validate(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
     Parameters::of(&request)?.finish()?;
-    let room = state.uploads.acquire().await.map_err(Error::internal)?;
-    let deploy = super::body::read_deploy(&request, payload, state.node.limits().module_bytes).await?;
+    let room = front.uploads.acquire().await.map_err(Error::internal)?;
+    let deploy = super::body::read_deploy(&request, payload, front.node.limits().module_bytes).await?;
     let spec = AgentSpec::from_json(deploy.config().map_or(UNNAMED, |config| config))?;
-    let validation = state.node.validate(deploy.module, &spec).await?;
+    let validation = front.node.validate(deploy.module, &spec).await?;
     drop(room);
     Ok(HttpResponse::Ok().json(ValidationView::of(&validation)))
 }
 
 /// `GET /api/v1/agents?status=&limit=&offset=`.
-pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Failure> {
+pub(super) async fn list(front: web::Data<Front>, request: HttpRequest) -> Result<HttpResponse, Failure> {
     let mut query = Parameters::of(&request)?;
     let status = query.one_of("status", Lifecycle::ALL, Lifecycle::as_str)?;
     let limit = query.limit()?;
     let offset = query.parsed("offset")?.unwrap_or(0);
     query.finish()?;
-    Ok(HttpResponse::Ok().json(Page::of(&state.node.agents(status, limit, offset).await)))
+    Ok(HttpResponse::Ok().json(Page::of(&front.node.agents(status, limit, offset).await)))
 }
 
 /// `GET /api/v1/agents/{id or name}`.
 pub(super) async fn details(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     key: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Failure> {
     Parameters::of(&request)?.finish()?;
-    Ok(HttpResponse::Ok().json(Details::of(&state.node.agent(&key).await?)))
+    Ok(HttpResponse::Ok().json(Details::of(&front.node.agent(&key).await?)))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -114,7 +114,7 @@ struct Ending {
 
 /// `POST /api/v1/agents/{id or name}/stop`, with `{"grace_period_seconds": 30, "drain_messages": true}` or no body.
 pub(super) async fn stop(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     key: web::Path<String>,
     request: HttpRequest,
     payload: web::Payload,
@@ -127,7 +127,7 @@ pub(super) async fn stop(
         json::read(&body)?
     };
     let caller = caller(&request, &[&body])?;
-    let stopping = state.node.stop_agent(&caller, &key, asked.options()?).await?;
+    let stopping = front.node.stop_agent(&caller, &key, asked.options()?).await?;
     let answer = Ending {
         agent_id: stopping.id,
         status: stopping.lifecycle.as_str(),
@@ -162,67 +162,67 @@ fn standing(agent: &AgentSummary) -> HttpResponse {
 
 /// `POST /api/v1/agents/{id or name}/start`: one that is stopped or has failed runs again, with its state.
 pub(super) async fn start(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     key: web::Path<String>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
     no_body(&request, payload).await?;
-    let agent = state.node.start_agent(&caller(&request, &[])?, &key).await?;
+    let agent = front.node.start_agent(&caller(&request, &[])?, &key).await?;
     Ok(standing(&agent))
 }
 
 /// `POST /api/v1/agents/{id or name}/restart`: an ordered stop of its instance and a start; its queue and its state stay.
 pub(super) async fn restart(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     key: web::Path<String>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
     no_body(&request, payload).await?;
     // By its id: a group may not be meant here.
-    let id = state.node.agent(&key).await?.summary.id.to_string();
-    state
+    let id = front.node.agent(&key).await?.summary.id.to_string();
+    front
         .node
         .supervise(&caller(&request, &[])?, &id, Verb::Restart)
         .await?;
-    Ok(standing(&state.node.agent(&id).await?.summary))
+    Ok(standing(&front.node.agent(&id).await?.summary))
 }
 
 /// `POST /api/v1/agents/{id or name}/suspend`: it takes messages and no turns, until it is resumed.
 pub(super) async fn suspend(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     key: web::Path<String>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
     no_body(&request, payload).await?;
-    let agent = state.node.suspend_agent(&caller(&request, &[])?, &key, true).await?;
+    let agent = front.node.suspend_agent(&caller(&request, &[])?, &key, true).await?;
     Ok(standing(&agent))
 }
 
 /// `POST /api/v1/agents/{id or name}/resume`.
 pub(super) async fn resume(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     key: web::Path<String>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
     no_body(&request, payload).await?;
-    let agent = state.node.suspend_agent(&caller(&request, &[])?, &key, false).await?;
+    let agent = front.node.suspend_agent(&caller(&request, &[])?, &key, false).await?;
     Ok(standing(&agent))
 }
 
 /// `DELETE /api/v1/agents/{id or name}?force=`: `true` does not wait for the queue to drain.
 pub(super) async fn remove(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     key: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Failure> {
     let mut query = Parameters::of(&request)?;
     let force = query.parsed("force")?.unwrap_or(false);
     query.finish()?;
-    let removed = state.node.remove_agent(&Caller::anonymous(), &key, force).await?;
+    let removed = front.node.remove_agent(&Caller::anonymous(), &key, force).await?;
     Ok(HttpResponse::Ok().json(Ending {
         agent_id: removed.id,
         status: "removed",

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use serde_json::value::RawValue;
 
-use super::failure::Failure;
+use crate::api::http::failure::Failure;
 use crate::api::limits;
 use crate::error::{Error, Result};
 

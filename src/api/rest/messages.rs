@@ -9,10 +9,10 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use serde::Serialize;
 
-use super::State;
-use super::failure::Failure;
-use super::idempotency::caller;
 use super::query::Parameters;
+use crate::api::http::Front;
+use crate::api::http::caller::caller;
+use crate::api::http::failure::Failure;
 use crate::api::limits;
 use crate::api::trace::Trace;
 use crate::error::Error;
@@ -91,20 +91,20 @@ async fn draft(request: &HttpRequest, payload: web::Payload) -> Result<(Caller, 
 
 /// `POST /api/v1/messages`: a message. Answers once it is durable and in the receivers' mailboxes.
 pub(super) async fn send(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
     Parameters::of(&request)?.finish()?;
     let (caller, draft) = draft(&request, payload).await?;
-    let receipt = state.node.send(&caller, draft).await?;
+    let receipt = front.node.send(&caller, draft).await?;
     Ok(HttpResponse::Ok().json(Sent::of(&receipt)))
 }
 
 /// `POST /api/v1/messages/wait?timeout_seconds=30&until=first`: a message; answers with what its receiver says. Without
 /// `until=first`, an `agree` is only a promise of the answer. 504 `TIMEOUT`: no answer in time.
 pub(super) async fn send_and_wait(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
@@ -121,7 +121,7 @@ pub(super) async fn send_and_wait(
     let first = query.one_of("until", &["first"], |word| word)?.is_some();
     query.finish()?;
     let (caller, draft) = draft(&request, payload).await?;
-    let reply = state.node.send_and_wait(&caller, draft, timeout, first).await?;
+    let reply = front.node.send_and_wait(&caller, draft, timeout, first).await?;
     Ok(HttpResponse::Ok().json(Answer {
         message_id: reply.receipt.message_id,
         status: DELIVERED,
@@ -178,7 +178,7 @@ impl<'a> Told<'a> {
 ///
 /// With `Accept: application/x-ndjson` all that match now are streamed, a message on each line; `limit` is then how many are
 /// read at a time.
-pub(super) async fn history(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Failure> {
+pub(super) async fn history(front: web::Data<Front>, request: HttpRequest) -> Result<HttpResponse, Failure> {
     #[derive(Serialize)]
     struct Answer<'a> {
         messages: Vec<Told<'a>>,
@@ -186,9 +186,9 @@ pub(super) async fn history(state: web::Data<State>, request: HttpRequest) -> Re
         total_is_exact: bool,
         next_cursor: Option<&'a str>,
     }
-    let query = message_query(|text| state.node.address(text), Parameters::of(&request)?)?;
+    let query = message_query(|text| front.node.address(text), Parameters::of(&request)?)?;
     if wants_lines(&request) {
-        let lines = export(state.node.clone(), query).await?;
+        let lines = export(front.node.clone(), query).await?;
         return Ok(HttpResponse::Ok().content_type(NDJSON).streaming(lines));
     }
     let Page {
@@ -196,7 +196,7 @@ pub(super) async fn history(state: web::Data<State>, request: HttpRequest) -> Re
         total,
         total_is_exact,
         next_cursor,
-    } = state.node.messages(query).await?;
+    } = front.node.messages(query).await?;
     let messages = messages.iter().map(Told::of).collect();
     Ok(HttpResponse::Ok().json(Answer {
         messages,
@@ -285,12 +285,12 @@ fn message_query(
 
 /// `GET /api/v1/messages/{id}`.
 pub(super) async fn one(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     id: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Failure> {
     Parameters::of(&request)?.finish()?;
-    let stored = state.node.message(&id).await?;
+    let stored = front.node.message(&id).await?;
     Ok(HttpResponse::Ok().json(Told::of(&stored)))
 }
 

@@ -3,10 +3,10 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
-use super::State;
-use super::failure::Failure;
-use super::idempotency::caller;
 use super::query::Parameters;
+use crate::api::http::Front;
+use crate::api::http::caller::caller;
+use crate::api::http::failure::Failure;
 use crate::api::supervision::{EventsView, FiguresView, events_asked};
 use crate::api::tree::TreeView;
 use crate::api::{json, limits};
@@ -15,30 +15,30 @@ use crate::node::Verb;
 use crate::time::Timestamp;
 
 /// `GET /api/v1/supervision/tree?path=`: the tree, or the part of it under `path`.
-pub(super) async fn tree(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Failure> {
+pub(super) async fn tree(front: web::Data<Front>, request: HttpRequest) -> Result<HttpResponse, Failure> {
     let mut query = Parameters::of(&request)?;
     let path = query.text("path")?;
     query.finish()?;
-    let tree = state.node.supervision_tree(path.as_deref()).await?;
+    let tree = front.node.supervision_tree(path.as_deref()).await?;
     Ok(HttpResponse::Ok().json(TreeView::of(tree)))
 }
 
 /// `GET /api/v1/supervision/events?since_seq=&limit=&path=`: those after `since_seq`, at `path` and below it.
-pub(super) async fn events(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Failure> {
+pub(super) async fn events(front: web::Data<Front>, request: HttpRequest) -> Result<HttpResponse, Failure> {
     let mut query = Parameters::of(&request)?;
     let since = query.parsed("since_seq")?.unwrap_or(0);
     let limit = query.limit()?;
     let path = query.text("path")?;
     query.finish()?;
     let asked = events_asked(since, limit, path.as_deref());
-    let page = state.node.supervision_events(asked).await?;
+    let page = front.node.supervision_events(asked).await?;
     Ok(HttpResponse::Ok().json(EventsView::from(page)))
 }
 
 /// `GET /api/v1/metrics/supervision`.
-pub(super) async fn figures(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Failure> {
+pub(super) async fn figures(front: web::Data<Front>, request: HttpRequest) -> Result<HttpResponse, Failure> {
     Parameters::of(&request)?.finish()?;
-    let figures = state.node.supervision_figures().await?;
+    let figures = front.node.supervision_figures().await?;
     Ok(HttpResponse::Ok().json(FiguresView::of(figures, Timestamp::now())))
 }
 
@@ -62,7 +62,7 @@ impl Action {
 /// `POST /api/v1/supervision/actions`: `{"path", "action"}`, where a path is one of the tree, or an agent's or a group's name
 /// or id. Answers once it is done.
 pub(super) async fn act(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
@@ -77,7 +77,7 @@ pub(super) async fn act(
     let asked: Action = json::read(&body)?;
     let verb = asked.verb()?;
     let caller = caller(&request, &[&body])?;
-    state.node.supervise(&caller, &asked.path, verb).await?;
+    front.node.supervise(&caller, &asked.path, verb).await?;
     Ok(HttpResponse::Ok().json(Done {
         path: asked.path,
         action: verb.as_str(),

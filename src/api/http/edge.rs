@@ -14,7 +14,7 @@ use crate::api::trace::Trace;
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The outermost middleware. Handlers and extractors leave errors half done (see [`Failure`]); here they get their body.
-pub(super) async fn edge(
+pub(crate) async fn edge(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {

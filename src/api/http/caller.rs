@@ -1,4 +1,4 @@
-//! Who sends a request, and by what key it may send it again: the header `Idempotency-Key`, of any `POST`.
+//! Who sends a request, and by what key it may be sent again: the header `Idempotency-Key`, of any `POST`.
 
 use actix_web::HttpRequest;
 
@@ -9,7 +9,7 @@ use crate::node::Caller;
 const HEADER: &str = "idempotency-key";
 
 /// The caller. `parts` are what the request asks for beside its path, such as the body; its query only says how to answer.
-pub(super) fn caller(request: &HttpRequest, parts: &[&[u8]]) -> Result<Caller> {
+pub(crate) fn caller(request: &HttpRequest, parts: &[&[u8]]) -> Result<Caller> {
     let mut headers = request.headers().get_all(HEADER);
     let attempt = match (headers.next(), headers.next()) {
         (None, _) => None,
