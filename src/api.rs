@@ -4,9 +4,12 @@
 //! restart it without touching a guest. Invariant: no business rule lives here, and every error leaves in the published
 //! envelope (REST, WebSocket) or with a `google.rpc.ErrorInfo` (gRPC).
 
+mod agents;
 mod envelope;
 pub mod grpc;
 pub mod http;
+mod idempotency;
+mod invalid;
 mod json;
 pub mod limits;
 pub mod rest;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use supervisors::Snapshot;
 
 use super::stopping::is_down;
-use super::{Caller, Node, StopOptions, unavailable};
+use super::{AgentSummary, Caller, Node, StopOptions, unavailable};
 use crate::agent::meter::CrashReport;
 use crate::directory::{Entry, Standing};
 use crate::error::{Error, Result};
@@ -299,5 +299,14 @@ impl Node {
                 reason: error.to_string(),
             }
         })
+    }
+}
+
+impl Node {
+    /// Restarts an agent, and never a group of that name; answers with how the agent is then.
+    pub async fn restart_agent(self: &Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
+        let id = self.agent(key).await?.summary.id.to_string();
+        self.supervise(caller, &id, Verb::Restart).await?;
+        Ok(self.agent(&id).await?.summary)
     }
 }

@@ -1,27 +1,19 @@
 //! Who sends a request, and by what key it may be sent again: the header `Idempotency-Key`, of any `POST`.
 
 use actix_web::HttpRequest;
+use actix_web::http::header::HeaderValue;
 
-use crate::error::{Error, Result};
-use crate::idempotency::{Attempt, Key};
+use crate::api::idempotency;
+use crate::error::Result;
+use crate::idempotency::Attempt;
 use crate::node::Caller;
-
-const HEADER: &str = "idempotency-key";
 
 /// The caller. `parts` are what the request asks for beside its path, such as the body; its query only says how to answer.
 pub(crate) fn caller(request: &HttpRequest, parts: &[&[u8]]) -> Result<Caller> {
-    let mut headers = request.headers().get_all(HEADER);
-    let attempt = match (headers.next(), headers.next()) {
-        (None, _) => None,
-        (Some(_), Some(_)) => return Err(Error::invalid("Idempotency-Key", "is given more than once")),
-        (Some(header), None) => {
-            let key = Key::parse(&String::from_utf8_lossy(header.as_bytes()))?;
-            let what = format!("{} {}", request.method(), request.path());
-            Some(Attempt::new(key, &what, parts))
-        }
-    };
+    let key = idempotency::key(request.headers().get_all(idempotency::NAME).map(HeaderValue::as_bytes))?;
+    let what = format!("{} {}", request.method(), request.path());
     Ok(Caller {
-        attempt,
+        attempt: key.map(|key| Attempt::new(key, &what, parts)),
         ..Caller::anonymous()
     })
 }

@@ -10,15 +10,16 @@ use serde::{Deserialize, Serialize};
 
 use self::view::{DeployAnswer, Details, Page, Standing};
 use super::query::Parameters;
-use crate::agent::spec::AgentSpec;
+use crate::api::agents::{Status, stop_options};
 use crate::api::http::Front;
 use crate::api::http::caller::caller;
 use crate::api::http::failure::Failure;
+use crate::agent::spec::AgentSpec;
 use crate::api::validation::{UNNAMED, ValidationView};
 use crate::api::{json, limits};
 use crate::error::Error;
 use crate::id::AgentId;
-use crate::node::{AgentSummary, Caller, Lifecycle, StopOptions, Verb};
+use crate::node::{AgentSummary, Caller, Lifecycle, StopOptions};
 use crate::time::Timestamp;
 
 /// `POST /api/v1/agents`: the parts `wasm` and `config` of a form, or `{"wasm_module": "<base64>", "config": {…}}`.
@@ -85,19 +86,10 @@ struct StopRequest {
 
 impl StopRequest {
     fn options(&self) -> Result<StopOptions, Error> {
-        let default = StopOptions::default();
-        let grace = match self.grace_period_seconds.map(Duration::try_from_secs_f64) {
-            None => default.grace,
-            Some(Ok(grace)) if grace <= StopOptions::MAX_GRACE => grace,
-            Some(_) => {
-                let problem = format!("must be 0 to {} seconds", StopOptions::MAX_GRACE.as_secs());
-                return Err(Error::invalid("grace_period_seconds", problem));
-            }
-        };
-        Ok(StopOptions {
-            grace,
-            drain: self.drain_messages.unwrap_or(default.drain),
-        })
+        let field = "grace_period_seconds";
+        let no_span = |_| Error::invalid(field, "is no time: write seconds, 0 or more");
+        let grace = self.grace_period_seconds.map(Duration::try_from_secs_f64).transpose();
+        stop_options(field, grace.map_err(no_span)?, self.drain_messages)
     }
 }
 
@@ -105,7 +97,7 @@ impl StopRequest {
 #[derive(Debug, Serialize)]
 struct Ending {
     agent_id: AgentId,
-    status: &'static str,
+    status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
     estimated_completion: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,7 +122,7 @@ pub(super) async fn stop(
     let stopping = front.node.stop_agent(&caller, &key, asked.options()?).await?;
     let answer = Ending {
         agent_id: stopping.id,
-        status: stopping.lifecycle.as_str(),
+        status: Status::of_lifecycle(stopping.lifecycle),
         estimated_completion: Some(stopping.estimated_completion),
         removed_at: None,
     };
@@ -180,13 +172,8 @@ pub(super) async fn restart(
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
     no_body(&request, payload).await?;
-    // By its id: a group may not be meant here.
-    let id = front.node.agent(&key).await?.summary.id.to_string();
-    front
-        .node
-        .supervise(&caller(&request, &[])?, &id, Verb::Restart)
-        .await?;
-    Ok(standing(&front.node.agent(&id).await?.summary))
+    let agent = front.node.restart_agent(&caller(&request, &[])?, &key).await?;
+    Ok(standing(&agent))
 }
 
 /// `POST /api/v1/agents/{id or name}/suspend`: it takes messages and no turns, until it is resumed.
@@ -225,7 +212,7 @@ pub(super) async fn remove(
     let removed = front.node.remove_agent(&Caller::anonymous(), &key, force).await?;
     Ok(HttpResponse::Ok().json(Ending {
         agent_id: removed.id,
-        status: "removed",
+        status: Status::Removed,
         estimated_completion: None,
         removed_at: Some(removed.removed_at),
     }))

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::query::Parameters;
 use crate::api::http::Front;
 use crate::api::http::failure::Failure;
+use crate::api::json::finite;
 use crate::error::Error;
 use crate::id::AgentId;
 use crate::node::{AgentMetrics, SystemMetrics};
@@ -191,11 +192,6 @@ impl AgentView {
             },
         }
     }
-}
-
-/// JSON has no NaN: a mean over nothing is shown as 0.
-pub(super) fn finite(number: f64) -> f64 {
-    if number.is_finite() { number } else { 0.0 }
 }
 
 #[cfg(test)]
