@@ -28,7 +28,7 @@ use crate::node::Node;
 pub(super) struct Front {
     pub(super) node: Arc<Node>,
     /// Permits for bodies of deploys that are in memory.
-    pub(super) uploads: Semaphore,
+    pub(super) uploads: Arc<Semaphore>,
     /// True once the server is stopping.
     pub(super) stopping: watch::Receiver<bool>,
 }
@@ -90,7 +90,7 @@ impl Server {
         let (stopping, stopped) = watch::channel(false);
         let front = web::Data::new(Front {
             node,
-            uploads: Semaphore::new(limits::UPLOADS),
+            uploads: Arc::new(Semaphore::new(limits::UPLOADS)),
             stopping: stopped,
         });
         let server = HttpServer::new(move || {

@@ -5,14 +5,15 @@
 
 use std::fmt;
 
-use serde::de::{Error as _, Expected, Unexpected};
+use serde::de::{Expected, Unexpected};
 
 use crate::error::Error;
 
-/// What is wrong with a member, or with one that is missing beneath it.
+/// What is wrong with a member. Of what is missing or repeated beneath the member, the name is given.
 #[derive(Debug)]
 pub(super) enum Invalid {
     Missing(&'static str),
+    Repeated(&'static str),
     Unknown(&'static [&'static str]),
     Wrong(String),
 }
@@ -22,8 +23,8 @@ impl Invalid {
     pub(super) fn at(self, path: &serde_path_to_error::Path, whole: &str) -> Error {
         let is_whole = path.iter().len() == 0;
         let field = match self {
-            Self::Missing(name) if is_whole => name.to_owned(),
-            Self::Missing(name) => format!("{path}.{name}"),
+            Self::Missing(name) | Self::Repeated(name) if is_whole => name.to_owned(),
+            Self::Missing(name) | Self::Repeated(name) => format!("{path}.{name}"),
             Self::Unknown(_) | Self::Wrong(_) if is_whole => whole.to_owned(),
             Self::Unknown(_) | Self::Wrong(_) => path.to_string(),
         };
@@ -35,6 +36,7 @@ impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(_) => f.write_str("is missing"),
+            Self::Repeated(_) => f.write_str("is given more than once"),
             Self::Unknown([]) => f.write_str("is not known here; nothing is"),
             Self::Unknown(known) => write!(f, "is not known here; these are: {}", known.join(", ")),
             Self::Wrong(problem) => f.write_str(problem),
@@ -69,8 +71,8 @@ impl serde::de::Error for Invalid {
         Self::Missing(name)
     }
 
-    fn duplicate_field(_: &'static str) -> Self {
-        Self::Wrong("is given more than once".to_owned())
+    fn duplicate_field(name: &'static str) -> Self {
+        Self::Repeated(name)
     }
 }
 
@@ -101,7 +103,7 @@ fn shown(given: Unexpected<'_>) -> String {
 }
 
 /// Rust's names of the types that requests have, in the words of JSON.
-fn wanted(expected: &dyn Expected) -> String {
+pub(super) fn wanted(expected: &dyn Expected) -> String {
     match expected.to_string().as_str() {
         "u8" => format!("a whole number from 0 to {}", u8::MAX),
         "u16" => format!("a whole number from 0 to {}", u16::MAX),

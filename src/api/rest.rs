@@ -40,7 +40,8 @@ mod supervision;
 mod supervisors;
 mod system;
 
-use actix_web::{HttpRequest, Resource, Route, guard, web};
+use actix_web::http::{Method, Uri};
+use actix_web::{Resource, Route, guard, web};
 
 use super::http::failure::Failure;
 use super::ws;
@@ -116,8 +117,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
             [web::post().to(system::backup)],
         ))
         .configure(supervised)
-        .default_service(web::to(|request: HttpRequest| async move {
-            Err::<&str, _>(Failure::no_route(request.path()))
+        .default_service(web::to(|uri: Uri| async move {
+            Err::<&str, _>(Failure::no_route(uri.path()))
         }));
 }
 
@@ -161,9 +162,7 @@ fn supervised(config: &mut web::ServiceConfig) {
 
 /// A path with its routes. Any other method is refused with what is allowed.
 fn resource<const N: usize>(path: &str, allow: &'static str, routes: [Route; N]) -> Resource {
-    let refuse = move |request: HttpRequest| async move {
-        Err::<&str, _>(Failure::wrong_method(request.method().as_str(), allow))
-    };
+    let refuse = move |method: Method| async move { Err::<&str, _>(Failure::wrong_method(method.as_str(), allow)) };
     routes
         .into_iter()
         .fold(web::resource(path), Resource::route)
@@ -185,7 +184,6 @@ where
 #[cfg(test)]
 mod tests {
     use actix_web::App;
-    use actix_web::http::Method;
     use actix_web::middleware::from_fn;
     use actix_web::test::{TestRequest, call_service, init_service, read_body_json};
     use serde_json::Value;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use supervisors::Snapshot;
 
 use super::stopping::is_down;
@@ -17,7 +17,8 @@ use crate::journal::projections::{EventPage, EventQuery};
 use crate::telemetry::RecoveryFigures;
 
 /// What an operator can do to an agent or a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// An ordered stop and a start; brings back what has failed or was stopped. Restores the budget.
     Restart,

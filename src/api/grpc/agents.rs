@@ -129,7 +129,10 @@ impl Agents {
 
     async fn stop(&self, asked: StopAgentRequest, caller: Caller) -> Result<StopAgentResponse> {
         let field = "grace_period";
-        let grace = asked.grace_period.map(|grace| read_duration(field, grace)).transpose()?;
+        let grace = asked
+            .grace_period
+            .map(|grace| read_duration(field, grace))
+            .transpose()?;
         let options = stop_options(field, grace, asked.drain_messages)?;
         let stopping = self.node.stop_agent(&caller, &asked.agent_id, options).await?;
         Ok(StopAgentResponse {
@@ -305,7 +308,10 @@ mod tests {
     #[test]
     fn a_status_filter_reads_what_a_status_shows() {
         for &lifecycle in Lifecycle::ALL {
-            assert_eq!(filter(status(Doing::of_lifecycle(lifecycle)).into()).unwrap(), Some(lifecycle));
+            assert_eq!(
+                filter(status(Doing::of_lifecycle(lifecycle)).into()).unwrap(),
+                Some(lifecycle)
+            );
         }
         assert_eq!(filter(0).unwrap(), None);
         for none in [AgentStatus::Removed.into(), AgentStatus::Suspended.into(), 99] {

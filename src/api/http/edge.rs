@@ -4,7 +4,7 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage as _};
+use actix_web::{Error, HttpMessage as _, HttpRequest};
 use tracing::Instrument as _;
 
 use super::failure::{Failure, accepts_problem};
@@ -39,4 +39,9 @@ pub(crate) async fn edge(
         response.headers_mut().insert(TRACEPARENT, value);
     }
     Ok(response)
+}
+
+/// The trace of a request, which [`edge`] gave it.
+pub(crate) fn trace(request: &HttpRequest) -> Trace {
+    request.extensions().get::<Trace>().copied().unwrap_or_else(Trace::new)
 }

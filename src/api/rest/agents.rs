@@ -5,18 +5,18 @@ mod view;
 use std::time::Duration;
 
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use self::view::{DeployAnswer, Details, Page, Standing};
-use super::query::Parameters;
+use super::body::{NoMembers, OptionalJson, Upload};
+use super::query::{NoParameters, PageSize, Query};
+use crate::agent::spec::AgentSpec;
 use crate::api::agents::{Status, stop_options};
 use crate::api::http::Front;
-use crate::api::http::caller::caller;
+use crate::api::http::caller::Credentials;
 use crate::api::http::failure::Failure;
-use crate::agent::spec::AgentSpec;
 use crate::api::validation::{UNNAMED, ValidationView};
-use crate::api::{json, limits};
 use crate::error::Error;
 use crate::id::AgentId;
 use crate::node::{AgentSummary, Caller, Lifecycle, StopOptions};
@@ -25,17 +25,16 @@ use crate::time::Timestamp;
 /// `POST /api/v1/agents`: the parts `wasm` and `config` of a form, or `{"wasm_module": "<base64>", "config": {…}}`.
 pub(super) async fn deploy(
     front: web::Data<Front>,
-    request: HttpRequest,
-    payload: web::Payload,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+    upload: Upload,
 ) -> Result<HttpResponse, Failure> {
-    Parameters::of(&request)?.finish()?;
-    let room = front.uploads.acquire().await.map_err(Error::internal)?;
-    let deploy = super::body::read_deploy(&request, payload, front.node.limits().module_bytes).await?;
+    let Upload { deploy, permit } = upload;
     let config = deploy.required_config()?;
     let spec = AgentSpec::from_json(config)?;
-    let caller = caller(&request, &[&deploy.module, config])?;
+    let caller = credentials.caller(&[&deploy.module, config]);
     let deployed = front.node.deploy(&caller, deploy.module, spec).await?;
-    drop(room);
+    drop(permit);
     Ok(HttpResponse::Created()
         .insert_header((header::LOCATION, format!("/api/v1/agents/{}", deployed.agent.id)))
         .json(DeployAnswer::of(&deployed)))
@@ -45,42 +44,51 @@ pub(super) async fn deploy(
 /// module, and deploys nothing. 200, whatever is found.
 pub(super) async fn validate(
     front: web::Data<Front>,
-    request: HttpRequest,
-    payload: web::Payload,
+    _: Query<NoParameters>,
+    upload: Upload,
 ) -> Result<HttpResponse, Failure> {
-    Parameters::of(&request)?.finish()?;
-    let room = front.uploads.acquire().await.map_err(Error::internal)?;
-    let deploy = super::body::read_deploy(&request, payload, front.node.limits().module_bytes).await?;
+    let Upload { deploy, permit } = upload;
     let spec = AgentSpec::from_json(deploy.config().map_or(UNNAMED, |config| config))?;
     let validation = front.node.validate(deploy.module, &spec).await?;
-    drop(room);
+    drop(permit);
     Ok(HttpResponse::Ok().json(ValidationView::of(&validation)))
 }
 
+/// Which agents a list shows.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listed {
+    /// Those in this state of the lifecycle.
+    status: Option<Lifecycle>,
+    #[serde(default)]
+    limit: PageSize,
+    /// How many of them to pass over.
+    #[serde(default)]
+    offset: usize,
+}
+
 /// `GET /api/v1/agents?status=&limit=&offset=`.
-pub(super) async fn list(front: web::Data<Front>, request: HttpRequest) -> Result<HttpResponse, Failure> {
-    let mut query = Parameters::of(&request)?;
-    let status = query.one_of("status", Lifecycle::ALL, Lifecycle::as_str)?;
-    let limit = query.limit()?;
-    let offset = query.parsed("offset")?.unwrap_or(0);
-    query.finish()?;
-    Ok(HttpResponse::Ok().json(Page::of(&front.node.agents(status, limit, offset).await)))
+pub(super) async fn list(front: web::Data<Front>, Query(listed): Query<Listed>) -> HttpResponse {
+    let page = front.node.agents(listed.status, listed.limit.0, listed.offset).await;
+    HttpResponse::Ok().json(Page::of(&page))
 }
 
 /// `GET /api/v1/agents/{id or name}`.
 pub(super) async fn details(
     front: web::Data<Front>,
     key: web::Path<String>,
-    request: HttpRequest,
+    _: Query<NoParameters>,
 ) -> Result<HttpResponse, Failure> {
-    Parameters::of(&request)?.finish()?;
     Ok(HttpResponse::Ok().json(Details::of(&front.node.agent(&key).await?)))
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct StopRequest {
+/// How to stop an agent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StopRequest {
+    /// How long queued messages may still be handled: 0 to 3600, 30 if left out.
     grace_period_seconds: Option<f64>,
+    /// False: what is queued becomes dead letters at once. True if left out.
     drain_messages: Option<bool>,
 }
 
@@ -108,18 +116,12 @@ struct Ending {
 pub(super) async fn stop(
     front: web::Data<Front>,
     key: web::Path<String>,
-    request: HttpRequest,
-    payload: web::Payload,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+    OptionalJson(asked): OptionalJson<StopRequest>,
 ) -> Result<HttpResponse, Failure> {
-    Parameters::of(&request)?.finish()?;
-    let body = super::body::read(&request, payload, "body", limits::SMALL_BODY_BYTES).await?;
-    let asked: StopRequest = if body.trim_ascii().is_empty() {
-        StopRequest::default()
-    } else {
-        json::read(&body)?
-    };
-    let caller = caller(&request, &[&body])?;
-    let stopping = front.node.stop_agent(&caller, &key, asked.options()?).await?;
+    let caller = credentials.caller(&[&asked.bytes]);
+    let stopping = front.node.stop_agent(&caller, &key, asked.value.options()?).await?;
     let answer = Ending {
         agent_id: stopping.id,
         status: Status::of_lifecycle(stopping.lifecycle),
@@ -135,19 +137,6 @@ pub(super) async fn stop(
     })
 }
 
-/// A verb has nothing to say beside the agent: no body, or `{}`.
-async fn no_body(request: &HttpRequest, payload: web::Payload) -> Result<(), Failure> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Nothing {}
-    Parameters::of(request)?.finish()?;
-    let body = super::body::read(request, payload, "body", limits::SMALL_BODY_BYTES).await?;
-    if !body.trim_ascii().is_empty() {
-        let Nothing {} = json::read(&body)?;
-    }
-    Ok(())
-}
-
 fn standing(agent: &AgentSummary) -> HttpResponse {
     HttpResponse::Ok().json(Standing::of(agent))
 }
@@ -156,11 +145,11 @@ fn standing(agent: &AgentSummary) -> HttpResponse {
 pub(super) async fn start(
     front: web::Data<Front>,
     key: web::Path<String>,
-    request: HttpRequest,
-    payload: web::Payload,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+    _: OptionalJson<NoMembers>,
 ) -> Result<HttpResponse, Failure> {
-    no_body(&request, payload).await?;
-    let agent = front.node.start_agent(&caller(&request, &[])?, &key).await?;
+    let agent = front.node.start_agent(&credentials.caller(&[]), &key).await?;
     Ok(standing(&agent))
 }
 
@@ -168,11 +157,11 @@ pub(super) async fn start(
 pub(super) async fn restart(
     front: web::Data<Front>,
     key: web::Path<String>,
-    request: HttpRequest,
-    payload: web::Payload,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+    _: OptionalJson<NoMembers>,
 ) -> Result<HttpResponse, Failure> {
-    no_body(&request, payload).await?;
-    let agent = front.node.restart_agent(&caller(&request, &[])?, &key).await?;
+    let agent = front.node.restart_agent(&credentials.caller(&[]), &key).await?;
     Ok(standing(&agent))
 }
 
@@ -180,11 +169,11 @@ pub(super) async fn restart(
 pub(super) async fn suspend(
     front: web::Data<Front>,
     key: web::Path<String>,
-    request: HttpRequest,
-    payload: web::Payload,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+    _: OptionalJson<NoMembers>,
 ) -> Result<HttpResponse, Failure> {
-    no_body(&request, payload).await?;
-    let agent = front.node.suspend_agent(&caller(&request, &[])?, &key, true).await?;
+    let agent = front.node.suspend_agent(&credentials.caller(&[]), &key, true).await?;
     Ok(standing(&agent))
 }
 
@@ -192,24 +181,33 @@ pub(super) async fn suspend(
 pub(super) async fn resume(
     front: web::Data<Front>,
     key: web::Path<String>,
-    request: HttpRequest,
-    payload: web::Payload,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+    _: OptionalJson<NoMembers>,
 ) -> Result<HttpResponse, Failure> {
-    no_body(&request, payload).await?;
-    let agent = front.node.suspend_agent(&caller(&request, &[])?, &key, false).await?;
+    let agent = front.node.suspend_agent(&credentials.caller(&[]), &key, false).await?;
     Ok(standing(&agent))
+}
+
+/// How to remove an agent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Removal {
+    /// True: what is queued becomes dead letters at once.
+    #[serde(default)]
+    force: bool,
 }
 
 /// `DELETE /api/v1/agents/{id or name}?force=`: `true` does not wait for the queue to drain.
 pub(super) async fn remove(
     front: web::Data<Front>,
     key: web::Path<String>,
-    request: HttpRequest,
+    Query(removal): Query<Removal>,
 ) -> Result<HttpResponse, Failure> {
-    let mut query = Parameters::of(&request)?;
-    let force = query.parsed("force")?.unwrap_or(false);
-    query.finish()?;
-    let removed = front.node.remove_agent(&Caller::anonymous(), &key, force).await?;
+    let removed = front
+        .node
+        .remove_agent(&Caller::anonymous(), &key, removal.force)
+        .await?;
     Ok(HttpResponse::Ok().json(Ending {
         agent_id: removed.id,
         status: Status::Removed,
@@ -224,7 +222,8 @@ mod tests {
 
     #[test]
     fn a_stop_has_defaults_and_limits() {
-        let options = |json: &str| json::read::<StopRequest>(json.as_bytes()).and_then(|asked| asked.options());
+        let options =
+            |json: &str| crate::api::json::read::<StopRequest>(json.as_bytes()).and_then(|asked| asked.options());
         let default = options("{}").unwrap();
         assert_eq!((default.grace, default.drain), (Duration::from_secs(30), true));
         let asked = options(r#"{"grace_period_seconds": 0.5, "drain_messages": false}"#).unwrap();

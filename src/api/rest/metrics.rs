@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Serialize;
+use actix_web::{HttpResponse, web};
+use serde::{Deserialize, Serialize};
 
-use super::query::Parameters;
+use super::query::{NoParameters, Query};
 use crate::api::http::Front;
 use crate::api::http::failure::Failure;
 use crate::api::json::finite;
@@ -25,22 +25,25 @@ pub(super) async fn prometheus(front: web::Data<Front>) -> HttpResponse {
 }
 
 /// `GET /api/v1/metrics/system`.
-pub(super) async fn system(front: web::Data<Front>, request: HttpRequest) -> Result<HttpResponse, Failure> {
-    Parameters::of(&request)?.finish()?;
-    Ok(HttpResponse::Ok().json(SystemView::of(&front.node.system_metrics().await, Timestamp::now())))
+pub(super) async fn system(front: web::Data<Front>, _: Query<NoParameters>) -> HttpResponse {
+    HttpResponse::Ok().json(SystemView::of(&front.node.system_metrics().await, Timestamp::now()))
+}
+
+/// Over what time an agent is measured.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Period {
+    /// 1 minute to 24 hours, such as `30m`; 1 hour if left out.
+    period: Option<Span>,
 }
 
 /// `GET /api/v1/metrics/agents/{id or name}?period=1h`: over the last `period`, 1 minute to 24 hours, 1 hour by default.
 pub(super) async fn agent(
     front: web::Data<Front>,
     key: web::Path<String>,
-    request: HttpRequest,
+    Query(asked): Query<Period>,
 ) -> Result<HttpResponse, Failure> {
-    let mut query = Parameters::of(&request)?;
-    let period = query
-        .with("period", Span::parse)?
-        .unwrap_or(Span(Duration::from_hours(1)));
-    query.finish()?;
+    let period = asked.period.unwrap_or(Span(Duration::from_hours(1)));
     if !(Duration::from_mins(1)..=Duration::from_hours(24)).contains(&period.0) {
         return Err(Error::invalid("period", format!("is {period}, and must be 1m to 24h")).into());
     }

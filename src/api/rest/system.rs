@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::query::Parameters;
+use super::body::Json;
+use super::query::{NoParameters, Query};
 use crate::api::http::Front;
-use crate::api::http::caller::caller;
+use crate::api::http::caller::Credentials;
 use crate::api::http::failure::Failure;
-use crate::api::{json, limits};
 
 /// `GET /healthz`: the process answers. `{"status": "ok"}`.
 pub(super) async fn health() -> HttpResponse {
@@ -26,7 +26,8 @@ pub(super) async fn ready(front: web::Data<Front>) -> Result<HttpResponse, Failu
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Backup {
+pub(super) struct Backup {
+    /// An absolute path on the server's machine, of a folder that does not exist or is empty.
     to: PathBuf,
 }
 
@@ -34,13 +35,13 @@ struct Backup {
 /// Answers once the backup is whole and on the disk: `{"to", "seq", "created_at", "files", "bytes"}`.
 pub(super) async fn backup(
     front: web::Data<Front>,
-    request: HttpRequest,
-    payload: web::Payload,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+    asked: Json<Backup>,
 ) -> Result<HttpResponse, Failure> {
-    Parameters::of(&request)?.finish()?;
-    let body = super::body::read(&request, payload, "body", limits::SMALL_BODY_BYTES).await?;
-    let Backup { to } = json::read(&body)?;
-    let manifest = front.node.backup(&caller(&request, &[&body])?, to.clone()).await?;
+    let caller = credentials.caller(&[&asked.bytes]);
+    let Backup { to } = asked.value;
+    let manifest = front.node.backup(&caller, to.clone()).await?;
     let bytes: u64 = manifest.files.iter().map(|file| file.size).sum();
     Ok(HttpResponse::Ok().json(json!({
         "to": to,

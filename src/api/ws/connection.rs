@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use actix::{Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, StreamHandler, WrapFuture as _};
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{self, CloseCode, CloseReason, ProtocolError, WebsocketContext};
 use serde_json::{Value, json};
 use tokio_stream::wrappers::BroadcastStream;
@@ -16,6 +16,7 @@ use super::limits;
 use super::progress::{Next, Progress};
 use super::subscription::{Asked, Filter, Subscriptions};
 use crate::api::http::Front;
+use crate::api::http::edge::trace;
 use crate::api::http::failure::Failure;
 use crate::api::trace::Trace;
 use crate::error::{Error, Result};
@@ -26,16 +27,15 @@ use crate::node::Replayed;
 /// The close code of a connection whose client no longer answers.
 const HEARTBEAT_LOST: u16 = 4008;
 
-/// `GET /ws`: upgrades the connection.
+/// `GET /ws`: upgrades the connection. The raw request is taken because the handshake is in its head and its payload.
 pub(crate) async fn connect(
     front: web::Data<Front>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
-    let trace = request.extensions().get::<Trace>().copied().unwrap_or_else(Trace::new);
     let connection = Connection {
         front,
-        trace,
+        trace: trace(&request),
         subscriptions: Subscriptions::default(),
         progress: Progress::default(),
         unanswered: 0,
