@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use supervisors::Snapshot;
 
-use super::{Caller, Node, StopOptions, unavailable};
+use super::{AgentSummary, Caller, Node, StopOptions, unavailable};
 use crate::agent::meter::CrashReport;
 use crate::agent::{Agent, Command, Standing};
 use crate::error::{Error, Result};
@@ -17,7 +17,8 @@ use crate::message::ClientName;
 use crate::telemetry::RecoveryFigures;
 
 /// What an operator can do to an agent or a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// An ordered stop and a start; brings back what has failed or was stopped. Restores the budget.
     Restart,
@@ -293,5 +294,14 @@ impl Node {
             kind: "restart",
             reason: error.to_string(),
         })
+    }
+}
+
+impl Node {
+    /// Restarts an agent, and never a group of that name; answers with how the agent is then.
+    pub async fn restart_agent(self: &Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
+        let id = self.agent(key).await?.summary.id.to_string();
+        self.supervise(caller, &id, Verb::Restart).await?;
+        Ok(self.agent(&id).await?.summary)
     }
 }
