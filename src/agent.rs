@@ -15,8 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::event::{ChangedAgent, EventBody};
 use crate::id::{AgentId, AgentName, Partition};
 use crate::journal::{Record, TurnEnd};
-use crate::mailbox::{Mailbox, ReplySlot, Reservation};
+use crate::mailbox::{Capacity, Mailbox, ReplySlot, Reservation};
 use crate::message::{ClientName, Draft, Message};
+use crate::telemetry::Spawns;
 use crate::time::Timestamp;
 use crate::timer::{TimerChange, Timers};
 use crate::wasm::{Budget, Grants, Limits, Program};
@@ -94,6 +95,37 @@ impl std::fmt::Debug for Version {
 }
 
 impl Agent {
+    /// An agent as its document says, loaded, with nothing that runs. Its partition is one of `partitions`.
+    pub fn new(
+        document: Document,
+        partitions: u16,
+        outbox: Arc<dyn Outbox>,
+        outcome_kib: Arc<Semaphore>,
+        spawns: Arc<Spawns>,
+    ) -> Self {
+        let resources = &document.spec.resources;
+        let mailbox = Mailbox::new(Capacity {
+            messages: resources.mailbox_messages,
+            bytes: resources.mailbox_bytes.bytes(),
+        });
+        Self {
+            id: document.id,
+            name: document.spec.name.clone(),
+            partition: document.home(partitions),
+            document: RwLock::new(document),
+            standing: RwLock::new(Standing::Loaded { before: None }),
+            mailbox,
+            state: Arc::default(),
+            timers: Arc::default(),
+            meter: Meter::new(spawns),
+            outbox,
+            outcome_kib,
+            version: RwLock::new(None),
+            running: Mutex::default(),
+            operation: tokio::sync::Mutex::default(),
+        }
+    }
+
     pub fn version(&self) -> Option<Arc<Version>> {
         self.version.read().clone()
     }
