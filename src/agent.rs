@@ -218,6 +218,12 @@ impl Version {
     }
 }
 
+/// A share of what may wait for the owner of a partition. Dropped, it is given back.
+pub type Permit = OwnedSemaphorePermit;
+
+/// Tells who waits for the record of a turn.
+pub type Recorded = oneshot::Sender<()>;
+
 /// What a turn asks for. It takes effect when its owner records it, whole, or never.
 #[derive(Debug)]
 pub struct Outcome {
@@ -227,7 +233,7 @@ pub struct Outcome {
     /// What the message occupies of the mailbox, given back when the outcome has been recorded. None: the message keeps it.
     pub reservation: Option<Reservation>,
     /// Its share of what may wait for the owner of the partition.
-    pub permit: Option<OwnedSemaphorePermit>,
+    pub permit: Option<Permit>,
     pub attempt: u32,
     pub end: TurnEnd,
     /// The message was given up with this turn: no more tries.
@@ -239,7 +245,7 @@ pub struct Outcome {
     pub latency_micros: u64,
     pub guest_micros: u64,
     /// Told when it is recorded; dropped when it will not be.
-    pub recorded: Option<oneshot::Sender<()>>,
+    pub recorded: Option<Recorded>,
 }
 
 /// Where outcomes go. Never waits.
