@@ -29,7 +29,7 @@ use self::group::Group;
 use crate::event::{EventKind, Note};
 use crate::exit::ExitReason;
 use crate::intensity::{Intensity, Window};
-use crate::spec::{AutoShutdown, Restart, Rules, Strategy};
+use crate::rules::{AutoShutdown, Restart, Rules, Strategy};
 
 pub(crate) type ChildId = Arc<str>;
 

@@ -6,7 +6,8 @@ use crate::core::Mode;
 use crate::handle::{DynamicHandle, Handle};
 use crate::intensity::Intensity;
 use crate::node::{Node, Plan, Populate};
-use crate::spec::{AutoShutdown, ChildSpec};
+use crate::rules::AutoShutdown;
+use crate::spec::ChildSpec;
 use crate::supervisor::nest;
 
 /// A supervisor whose children come and go, each independent of the others.

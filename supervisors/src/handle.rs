@@ -12,7 +12,8 @@ use crate::dynamic::Dynamic;
 use crate::exit::ExitReason;
 use crate::intensity::Intensity;
 use crate::node::{Node, SpecError, check_child};
-use crate::spec::{AutoShutdown, ChildSpec, Kind, Strategy};
+use crate::rules::{AutoShutdown, Strategy};
+use crate::spec::{ChildSpec, Kind};
 use crate::supervisor::Supervisor;
 
 /// Why a command on a supervisor was not carried out.

@@ -137,6 +137,7 @@ mod heartbeat;
 mod intensity;
 mod meter;
 mod node;
+mod rules;
 mod snapshot;
 mod spec;
 mod stop;
@@ -151,11 +152,9 @@ pub use self::handle::{ChildCounts, ChildInfo, DynamicHandle, Handle, StartChild
 pub use self::heartbeat::{Busy, Heartbeat, Pulse};
 pub use self::intensity::Intensity;
 pub use self::node::{Populate, SpecError};
+pub use self::rules::{AutoShutdown, Restart, Shutdown, Strategy};
 pub use self::snapshot::{IntensityUse, LastExit, Snapshot};
-pub use self::spec::{
-    AutoShutdown, BoxError, ChildSpec, GiveUpFn, Restart, Shutdown, StartContext, Started, Strategy, WORKER_SHUTDOWN,
-    WORKER_START,
-};
+pub use self::spec::{BoxError, ChildSpec, GiveUpFn, StartContext, Started, WORKER_SHUTDOWN, WORKER_START};
 pub use self::stop::KILL_WAIT;
 pub use self::supervisor::{StartError, Supervisor};
 pub use self::tree::Tree;

@@ -15,7 +15,8 @@ use crate::exit::ExitReason;
 use crate::heartbeat::Pulse;
 use crate::intensity::Intensity;
 use crate::meter::Meter;
-use crate::spec::{AutoShutdown, ChildSpec, Kind, Restart, Started};
+use crate::rules::{AutoShutdown, Restart};
+use crate::spec::{ChildSpec, Kind, Started};
 use crate::stop::{self, Ended};
 
 /// Children a supervisor starts with besides those declared, asked anew for each of its incarnations.

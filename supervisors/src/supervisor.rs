@@ -9,7 +9,8 @@ use crate::exit::ExitReason;
 use crate::handle::{Handle, SupervisorHandle};
 use crate::intensity::Intensity;
 use crate::node::{Node, Plan, Populate, Scope, SpecError};
-use crate::spec::{AutoShutdown, ChildSpec, StartContext, StartFn, StartFuture, Strategy};
+use crate::rules::{AutoShutdown, Strategy};
+use crate::spec::{ChildSpec, StartContext, StartFn, StartFuture};
 use crate::tree::Tree;
 
 /// Why a tree did not start. Whatever had started was stopped again, in reverse order.

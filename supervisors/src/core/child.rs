@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::exit::ExitReason;
 use crate::intensity::{Intensity, Window};
-use crate::spec::Rules;
+use crate::rules::Rules;
 
 /// The names of all states a child can be in, as people and metrics see them.
 pub(crate) const STATES: [&str; 8] = [

@@ -12,7 +12,7 @@ use super::child::{After, Child, IfStartFails, State};
 use super::{Action, ChildId, Core, Mode, Outcome, Phase};
 use crate::event::Note;
 use crate::intensity::Intensity;
-use crate::spec::{AutoShutdown, Rules, Strategy};
+use crate::rules::{AutoShutdown, Rules, Strategy};
 
 /// Why a child is not added, or not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use rand::Rng;
 use super::child::{Child, State};
 use super::{Action, ChildId, Core, Exit, Mode, Phase};
 use crate::event::{EventKind, Note};
-use crate::spec::{AutoShutdown, Restart, Strategy};
+use crate::rules::{AutoShutdown, Restart, Strategy};
 
 impl Core {
     pub(super) fn comes_back(&self, id: &ChildId) -> bool {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::child::{After, State};
 use super::{ChildId, Core, Mode, Phase};
 use crate::event::{EventKind, Note};
-use crate::spec::{Restart, Strategy};
+use crate::rules::{Restart, Strategy};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Group {

@@ -10,7 +10,7 @@ use super::child::{After, IfStartFails, State};
 use super::{Action, ChildId, Core, Mode, Outcome, Phase, Refused};
 use crate::event::{EventKind, Note};
 use crate::exit::ExitReason;
-use crate::spec::Rules;
+use crate::rules::Rules;
 
 impl Core {
     /// From now on no exit of the child is followed by a start, until it is resumed.

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::intensity::Intensity;
-use crate::spec::{Restart, Strategy};
+use crate::rules::{Restart, Strategy};
 
 use super::*;
 
