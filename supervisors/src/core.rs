@@ -26,9 +26,9 @@ use self::child::After;
 pub(crate) use self::child::{Child, LastExit, STATES, State};
 pub(crate) use self::commands::Refused;
 use self::group::Group;
-use crate::event::{EventKind, Note};
 use crate::exit::ExitReason;
 use crate::intensity::{Intensity, Window};
+use crate::note::{EventKind, Note};
 use crate::rules::{AutoShutdown, Restart, Rules, Strategy};
 
 pub(crate) type ChildId = Arc<str>;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use metrics::{counter, gauge, histogram};
 
 use crate::core::STATES;
-use crate::event::{EventKind, Note};
+use crate::note::{EventKind, Note};
 
 pub(crate) struct Meter {
     supervisor: Arc<str>,

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use ractor::ActorCell;
 
-use crate::exit::SHUTDOWN;
 use crate::node::{Live, Node};
 use crate::rules::Shutdown;
 use crate::spec::{ChildSpec, Kind, Started};
+use crate::termination::SHUTDOWN;
 
 /// How long a killed actor may take to be gone. A handler that never yields cannot be killed at all.
 pub const KILL_WAIT: Duration = Duration::from_secs(5);

@@ -10,13 +10,14 @@ use tokio::task::AbortHandle;
 
 use super::{Msg, State, Waiter};
 use crate::core::{Action, ChildId, Mode, Outcome};
-use crate::event::Note;
-use crate::exit::{ExitReason, SHUTDOWN};
+use crate::exit::ExitReason;
 use crate::handle::StartChildError;
 use crate::heartbeat::{Heartbeat, Pulse};
 use crate::node::{Live, StartSlot, now};
+use crate::note::Note;
 use crate::spec::{ChildSpec, Kind, StartContext, Started};
 use crate::stop;
+use crate::termination::SHUTDOWN;
 
 impl State {
     pub(super) fn perform(&mut self, myself: &ActorRef<Msg>, actions: Vec<Action>) {

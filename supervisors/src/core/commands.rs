@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use super::child::{After, Child, IfStartFails, State};
 use super::{Action, ChildId, Core, Mode, Outcome, Phase};
-use crate::event::Note;
 use crate::intensity::Intensity;
+use crate::note::Note;
 use crate::rules::{AutoShutdown, Rules, Strategy};
 
 /// Why a child is not added, or not found.

@@ -7,7 +7,7 @@ use rand::Rng;
 
 use super::child::{Child, State};
 use super::{Action, ChildId, Core, Exit, Mode, Phase};
-use crate::event::{EventKind, Note};
+use crate::note::{EventKind, Note};
 use crate::rules::{AutoShutdown, Restart, Strategy};
 
 impl Core {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::child::{After, State};
 use super::{ChildId, Core, Mode, Phase};
-use crate::event::{EventKind, Note};
+use crate::note::{EventKind, Note};
 use crate::rules::{Restart, Strategy};
 
 #[derive(Debug, Clone)]

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use super::child::{After, IfStartFails, State};
 use super::{Action, ChildId, Core, Mode, Outcome, Phase, Refused};
-use crate::event::{EventKind, Note};
 use crate::exit::ExitReason;
+use crate::note::{EventKind, Note};
 use crate::rules::Rules;
 
 impl Core {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::child::{After, IfStartFails, State};
 use super::{Action, ChildId, Core, Exit, Mode, Outcome, Phase};
-use crate::event::{EventKind, Note};
 use crate::exit::ExitReason;
+use crate::note::{EventKind, Note};
 
 impl Core {
     pub(crate) fn on_started(&mut self, id: &ChildId, incarnation: u64, now: Instant) -> Vec<Action> {
