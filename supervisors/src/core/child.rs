@@ -1,11 +1,15 @@
 //! What is known of one child.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::exit::ExitReason;
 use crate::intensity::{Intensity, Window};
 use crate::rules::Rules;
+
+/// A child's id, unique among its siblings.
+pub(crate) type ChildId = Arc<str>;
 
 /// The names of all states a child can be in, as people and metrics see them.
 pub(crate) const STATES: [&str; 8] = [

@@ -8,21 +8,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::child::{After, Child, IfStartFails, State};
-use super::{Action, ChildId, Core, Mode, Outcome, Phase};
+use super::action::{Action, Refused};
+use super::child::{After, Child, ChildId, IfStartFails, State};
+use super::machine::{Core, Mode, Phase};
 use crate::intensity::Intensity;
-use crate::note::Note;
 use crate::rules::{AutoShutdown, Rules, Strategy};
-
-/// Why a child is not added, or not found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refused {
-    AlreadyPresent,
-    AlreadyStarted,
-    MaxChildren,
-    NotFound,
-    Gone,
-}
 
 impl Core {
     /// Adds a child after all others and starts it. When its first start fails it is forgotten again.
@@ -215,19 +205,5 @@ impl Core {
         let down = self.counts[State::Stopped.index()] + self.counts[State::Failed.index()];
         let active = self.counts.iter().sum::<i64>() - down;
         usize::try_from(active).is_ok_and(|active| active >= max_children)
-    }
-
-    pub(super) fn push_note(&mut self, id: &ChildId, note: Note) {
-        self.out.push(Action::Emit(Arc::clone(id), note));
-    }
-
-    /// Tells whoever waits what came of it, and that a new spec was given up if so.
-    pub(super) fn settle(&mut self, id: &ChildId, outcome: Outcome) {
-        let reverting = self.children.get_mut(id).and_then(|child| child.reverting.take());
-        if let Some(reason) = reverting {
-            self.out
-                .push(Action::Settled(Arc::clone(id), Outcome::Reverted(reason)));
-        }
-        self.out.push(Action::Settled(Arc::clone(id), outcome));
     }
 }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::child::{Child, State};
-use super::{Action, ChildId, Core, Exit, Mode, Phase};
+use super::action::{Action, Exit};
+use super::child::{Child, ChildId, State};
+use super::machine::{Core, Mode, Phase};
 use crate::note::{EventKind, Note};
 use crate::rules::{AutoShutdown, Restart, Strategy};
 

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::child::{After, IfStartFails, State};
-use super::{Action, ChildId, Core, Mode, Outcome, Phase, Refused};
+use super::action::{Action, Outcome, Refused};
+use super::child::{After, ChildId, IfStartFails, State};
+use super::machine::{Core, Mode, Phase};
 use crate::exit::ExitReason;
 use crate::note::{EventKind, Note};
 use crate::rules::Rules;

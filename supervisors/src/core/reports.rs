@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::child::{After, IfStartFails, State};
-use super::{Action, ChildId, Core, Exit, Mode, Outcome, Phase};
+use super::action::{Action, Exit, Outcome};
+use super::child::{After, ChildId, IfStartFails, State};
+use super::machine::{Core, Mode, Phase};
 use crate::exit::ExitReason;
 use crate::note::{EventKind, Note};
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::child::{Child, State};
-use super::{Action, ChildId, Core, Mode, Outcome, Phase};
+use super::action::{Action, Outcome};
+use super::child::{Child, ChildId, State};
+use super::machine::{Core, Mode, Phase};
 
 impl Core {
     /// Starts what was declared: one after the other, or all at once under a dynamic supervisor.

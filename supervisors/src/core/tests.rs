@@ -17,10 +17,15 @@ mod start;
 mod strategies;
 mod under_groups;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::machine::Phase;
 use super::*;
 use crate::backoff::Backoff;
+use crate::exit::ExitReason;
+use crate::intensity::Intensity;
+use crate::rules::{AutoShutdown, Restart, Rules, Strategy};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use super::model::{NAMES, delays};
 use super::sequences::{pick, sequences};
 use super::*;
+use crate::core::child::After;
 
 /// What there is of a child outside the core.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,9 +3,6 @@
 
 use std::collections::VecDeque;
 
-use crate::intensity::Intensity;
-use crate::rules::{Restart, Strategy};
-
 use super::*;
 
 pub(super) const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];

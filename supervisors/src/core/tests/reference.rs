@@ -1,5 +1,7 @@
 //! The core beside the reference, step by step.
 
+use std::collections::VecDeque;
+
 use rand::Rng;
 use rand::rngs::StdRng;
 
