@@ -18,7 +18,7 @@ use crate::core::{Action, ChildId, Core, Exit, Mode, Refused};
 use crate::exit::{ExitReason, Failure, MELTDOWN};
 use crate::handle::StartChildError;
 use crate::meter::Meter;
-use crate::node::{Node, Scope, now};
+use crate::position::{Position, Scope, now};
 use crate::spec::{BoxError, ChildSpec, Started};
 use crate::stop::{self, Ended};
 
@@ -55,14 +55,14 @@ enum Waiter {
 }
 
 pub(crate) struct Arguments {
-    node: Arc<Node>,
+    position: Arc<Position>,
     path: String,
     scope: Scope,
     ready: oneshot::Sender<Result<(), ExitReason>>,
 }
 
 pub(crate) struct State {
-    node: Arc<Node>,
+    position: Arc<Position>,
     path: String,
     /// The scope of the children.
     scope: Scope,
@@ -98,14 +98,14 @@ impl Drop for StopUnlessStarted {
 
 /// Starts a supervisor and returns when all its children run. When one of them cannot start the others are stopped first.
 pub(crate) async fn launch(
-    node: Arc<Node>,
+    position: Arc<Position>,
     parent: Option<ActorCell>,
     path: String,
     scope: Scope,
 ) -> Result<Started, BoxError> {
     let (ready, started) = oneshot::channel();
     let arguments = Arguments {
-        node,
+        position,
         path,
         scope,
         ready,
@@ -137,14 +137,14 @@ impl Actor for SupervisorActor {
 
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments {
-            node,
+            position,
             path,
             scope,
             ready,
         } = arguments;
-        let plan = &node.plan;
+        let plan = &position.plan;
         let (mode, budget) = {
-            let inner = node.inner.lock();
+            let inner = position.inner.lock();
             (inner.core.mode(), inner.core.window().budget())
         };
         let dynamic = matches!(mode, Mode::Dynamic { .. });
@@ -160,14 +160,14 @@ impl Actor for SupervisorActor {
         }
         let meter = Meter::new(label, mode.name());
         meter.intensity(0, budget.restarts);
-        node.renew(&myself, meter, children);
+        position.renew(&myself, meter, children);
         Ok(State {
             path,
             scope: Scope {
                 bus: scope.bus,
                 label: below,
             },
-            node,
+            position,
             ready: Some(ready),
             by_actor: HashMap::new(),
             starting: 0,
@@ -180,14 +180,14 @@ impl Actor for SupervisorActor {
     }
 
     async fn post_start(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
-        let actions = state.node.inner.lock().core.begin(now());
+        let actions = state.position.inner.lock().core.begin(now());
         state.perform(&myself, actions);
         Ok(())
     }
 
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
-        let node = Arc::clone(&state.node);
-        let core = |decide: &dyn Fn(&mut Core) -> Vec<Action>| decide(&mut node.inner.lock().core);
+        let position = Arc::clone(&state.position);
+        let core = |decide: &dyn Fn(&mut Core) -> Vec<Action>| decide(&mut position.inner.lock().core);
         let actions = match message {
             Msg::StartDone(id, incarnation) => {
                 let actions = state.start_done(&myself, &id, incarnation);
@@ -204,7 +204,7 @@ impl Actor for SupervisorActor {
                     let gone = (Arc::clone(&id), incarnation);
                     state.by_actor.retain(|_, child| *child != gone);
                 }
-                node.inner.lock().live.remove(&id);
+                position.inner.lock().live.remove(&id);
                 core(&|core| core.on_stopped(&id, incarnation, zombie, now()))
             }
             Msg::Lost(id, incarnation) => core(&|core| core.on_exit(&id, incarnation, ExitReason::Cancelled, now())),
@@ -220,19 +220,19 @@ impl Actor for SupervisorActor {
             Msg::Changed => Vec::new(),
             Msg::StartChild(spec, reply) => state.start_child(*spec, reply),
             Msg::Terminate(id, reply) => {
-                let result = node.inner.lock().core.terminate(&id, now());
+                let result = position.inner.lock().core.terminate(&id, now());
                 state.command(id, Waiter::Rest(reply), result)
             }
             Msg::Restart(id, reply) => {
-                let result = node.inner.lock().core.restart(&id, now());
+                let result = position.inner.lock().core.restart(&id, now());
                 state.command(id, Waiter::Run(reply), result)
             }
             Msg::Delete(id, reply) => {
-                let result = node.inner.lock().core.delete(&id, now());
+                let result = position.inner.lock().core.delete(&id, now());
                 state.command(id, Waiter::Rest(reply), result)
             }
-            Msg::Suspend(id, reply) => answer(reply, node.inner.lock().core.suspend(&id)),
-            Msg::Resume(id, reply) => answer(reply, node.inner.lock().core.resume(&id, now())),
+            Msg::Suspend(id, reply) => answer(reply, position.inner.lock().core.suspend(&id)),
+            Msg::Resume(id, reply) => answer(reply, position.inner.lock().core.resume(&id, now())),
             Msg::Replace(spec, reply) => state.replace(*spec, reply),
         };
         state.perform(&myself, actions);
@@ -256,7 +256,12 @@ impl Actor for SupervisorActor {
             }
         };
         if let Some((id, incarnation)) = state.by_actor.remove(&cell.get_id()) {
-            let actions = state.node.inner.lock().core.on_exit(&id, incarnation, reason, now());
+            let actions = state
+                .position
+                .inner
+                .lock()
+                .core
+                .on_exit(&id, incarnation, reason, now());
             state.perform(&myself, actions);
         } else if state.starting > 0 {
             state.early.insert(cell.get_id(), reason);
@@ -267,11 +272,11 @@ impl Actor for SupervisorActor {
     /// The ordered shutdown. It has to be over when this returns: ractor then kills what is left, in no order.
     async fn post_stop(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
         let cell = myself.get_cell();
-        let batches = state.node.inner.lock().core.close();
+        let batches = state.position.inner.lock().core.close();
         for batch in batches {
             join_all(batch.iter().map(|id| state.close_child(&cell, id))).await;
         }
-        state.node.inner.lock().meter = None;
+        state.position.inner.lock().meter = None;
         let (reason, result) = match state.exit.take() {
             None | Some(Exit::AutoShutdown) => (ExitReason::Shutdown, Ok(())),
             Some(Exit::StartFailed(reason)) => (reason, Ok(())),
@@ -280,7 +285,7 @@ impl Actor for SupervisorActor {
                 (ExitReason::from_error(&failure), Err(ActorProcessingErr::from(failure)))
             }
         };
-        state.node.inner.lock().exit = Some(reason.clone());
+        state.position.inner.lock().exit = Some(reason.clone());
         if let Some(ready) = state.ready.take() {
             let _ = ready.send(Err(reason));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::core::Mode;
 use crate::handle::{DynamicHandle, Handle};
 use crate::intensity::Intensity;
-use crate::node::{Node, Plan, Populate};
+use crate::position::{Plan, Populate, Position};
 use crate::rules::AutoShutdown;
 use crate::spec::ChildSpec;
 use crate::supervisor::nest;
@@ -60,7 +60,7 @@ impl Dynamic {
 
     /// This supervisor as a child of another, and the handle to it.
     pub fn into_child(self) -> (ChildSpec, DynamicHandle) {
-        let node = Node::new(self.plan);
-        (nest(Arc::clone(&node)), Handle::new(node))
+        let position = Position::new(self.plan);
+        (nest(Arc::clone(&position)), Handle::new(position))
     }
 }

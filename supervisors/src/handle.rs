@@ -11,7 +11,7 @@ use crate::core::{Child, Refused, State};
 use crate::dynamic::Dynamic;
 use crate::exit::ExitReason;
 use crate::intensity::Intensity;
-use crate::node::{Node, SpecError, check_child};
+use crate::position::{Position, SpecError, check_child};
 use crate::rules::{AutoShutdown, Strategy};
 use crate::spec::{ChildSpec, Kind};
 use crate::supervisor::Supervisor;
@@ -87,7 +87,7 @@ pub struct ChildCounts {
 /// What commands add, exchange or take away lasts as long as the supervisor runs: its next incarnation begins with what was
 /// declared and populated, as in OTP. How it was reconfigured lasts.
 pub struct Handle<K> {
-    node: Arc<Node>,
+    position: Arc<Position>,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -99,14 +99,14 @@ pub type DynamicHandle = Handle<Dynamic>;
 
 impl<K> Clone for Handle<K> {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.node))
+        Self::new(Arc::clone(&self.position))
     }
 }
 
 impl<K> Handle<K> {
-    pub(crate) fn new(node: Arc<Node>) -> Self {
+    pub(crate) fn new(position: Arc<Position>) -> Self {
         Self {
-            node,
+            position,
             kind: PhantomData,
         }
     }
@@ -161,12 +161,12 @@ impl<K> Handle<K> {
 
     /// The actor of a child that runs.
     pub fn child(&self, id: &str) -> Option<ActorCell> {
-        self.node.cell_of(id)
+        self.position.cell_of(id)
     }
 
     /// All children, in the order they were added, whatever their state.
     pub fn which_children(&self) -> Vec<ChildInfo> {
-        let inner = self.node.inner.lock();
+        let inner = self.position.inner.lock();
         let info = |(id, child): (&Arc<str>, &Child)| ChildInfo {
             id: id.to_string(),
             kind: inner.kind_of(id),
@@ -179,7 +179,7 @@ impl<K> Handle<K> {
 
     /// How many children there are.
     pub fn count_children(&self) -> ChildCounts {
-        let inner = self.node.inner.lock();
+        let inner = self.position.inner.lock();
         let supervisor = |spec: &&Arc<ChildSpec>| matches!(spec.kind, Kind::Supervisor(_));
         let running = |child: &&Child| matches!(child.state, State::Running { .. });
         let specs = inner.specs.len();
@@ -194,13 +194,13 @@ impl<K> Handle<K> {
 
     /// Has the gauges follow.
     fn changed(&self) {
-        if let Some(actor) = self.node.actor() {
+        if let Some(actor) = self.position.actor() {
             let _ = actor.cast(Msg::Changed);
         }
     }
 
     fn reset_one(&self, id: &str) -> Result<(), StartChildError> {
-        self.node.inner.lock().core.reset_child(id)?;
+        self.position.inner.lock().core.reset_child(id)?;
         self.changed();
         Ok(())
     }
@@ -209,7 +209,7 @@ impl<K> Handle<K> {
         &self,
         message: impl FnOnce(oneshot::Sender<Result<T, StartChildError>>) -> Msg,
     ) -> Result<T, StartChildError> {
-        let actor = self.node.actor().ok_or(StartChildError::Gone)?;
+        let actor = self.position.actor().ok_or(StartChildError::Gone)?;
         let (reply, answer) = oneshot::channel();
         actor.cast(message(reply)).map_err(|_| StartChildError::Gone)?;
         answer.await.unwrap_or(Err(StartChildError::Gone))
@@ -226,9 +226,9 @@ impl Handle<Supervisor> {
         auto_shutdown: AutoShutdown,
     ) -> Result<(), SpecError> {
         {
-            let mut inner = self.node.inner.lock();
+            let mut inner = self.position.inner.lock();
             let specs = inner.specs.values().map(|spec| &**spec);
-            for spec in specs.chain(&self.node.plan.children) {
+            for spec in specs.chain(&self.position.plan.children) {
                 check_child(spec, auto_shutdown)?;
             }
             inner.core.reconfigure(strategy, intensity, auto_shutdown);
@@ -240,7 +240,7 @@ impl Handle<Supervisor> {
     /// Forgets all restarts: the shared budget is full again, delays begin from the beginning, and the children's counts are
     /// zero. Metrics, which only grow, stay. A delay that has begun passes, and who is down stays down.
     pub fn reset(&self) {
-        self.node.inner.lock().core.reset();
+        self.position.inner.lock().core.reset();
         self.changed();
     }
 

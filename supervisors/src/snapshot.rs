@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use ractor::{ActorCell, ActorStatus};
 
 use crate::core::{Child, ChildId, Core, Mode, State};
-use crate::node::{Inner, Live, Node, now};
+use crate::position::{Inner, Live, Position, now};
 use crate::spec::Kind;
 
 /// A restart budget and what of it is used.
@@ -71,17 +71,17 @@ impl Snapshot {
         self.children.iter().find_map(|child| child.find(path))
     }
 
-    pub(crate) fn of_root(node: &Arc<Node>, path: &str, status: ActorStatus) -> Self {
+    pub(crate) fn of_root(position: &Arc<Position>, path: &str, status: ActorStatus) -> Self {
         let state = match status {
             ActorStatus::Unstarted | ActorStatus::Starting => "starting",
             ActorStatus::Running | ActorStatus::Upgrading => "running",
             ActorStatus::Draining | ActorStatus::Stopping => "stopping",
             ActorStatus::Stopped => "stopped",
         };
-        let mut root = Self::blank(path.to_owned(), node.plan.name.to_string());
+        let mut root = Self::blank(path.to_owned(), position.plan.name.to_string());
         root.state = state;
         root.incarnation = 1;
-        root.fill(node);
+        root.fill(position);
         root
     }
 
@@ -103,26 +103,26 @@ impl Snapshot {
     }
 
     /// What the supervisor knows of itself and its children. Its lock is let go before the next one is taken.
-    fn fill(&mut self, node: &Arc<Node>) {
+    fn fill(&mut self, position: &Arc<Position>) {
         let now = now();
         self.kind = "supervisor";
         let mut below = Vec::new();
         {
-            let inner = node.inner.lock();
+            let inner = position.inner.lock();
             self.strategy = Some(inner.core.mode().name());
             self.uptime_seconds = self.uptime_seconds.or_else(|| inner.uptime(now));
             self.intensity = Some(shared_use(&inner.core, now));
             for (id, child) in inner.core.children() {
                 self.children.push(Self::of_child(&self.path, id, child, &inner, now));
                 below.push(inner.specs.get(id).and_then(|spec| match &spec.kind {
-                    Kind::Supervisor(node) => Some(Arc::clone(node)),
+                    Kind::Supervisor(position) => Some(Arc::clone(position)),
                     Kind::Worker => None,
                 }));
             }
         }
-        for (child, node) in self.children.iter_mut().zip(below) {
-            if let Some(node) = node {
-                child.fill(&node);
+        for (child, position) in self.children.iter_mut().zip(below) {
+            if let Some(position) = position {
+                child.fill(&position);
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::backoff::Backoff;
 use crate::exit::ExitReason;
 use crate::heartbeat::{Heartbeat, Pulse};
 use crate::intensity::Intensity;
-use crate::node::{Node, Scope};
+use crate::position::{Position, Scope};
 use crate::rules::{Restart, Rules, Shutdown};
 
 /// The error of a start, as actors and ractor give it.
@@ -87,7 +87,7 @@ pub type GiveUpFn = Arc<dyn Fn(&ExitReason) + Send + Sync>;
 #[derive(Clone)]
 pub(crate) enum Kind {
     Worker,
-    Supervisor(Arc<Node>),
+    Supervisor(Arc<Position>),
 }
 
 /// One child: how it starts, when it comes back, how it stops.
@@ -130,10 +130,10 @@ impl ChildSpec {
         }
     }
 
-    pub(crate) fn supervisor(id: Arc<str>, node: Arc<Node>, start: StartFn) -> Self {
+    pub(crate) fn supervisor(id: Arc<str>, position: Arc<Position>, start: StartFn) -> Self {
         Self {
             id,
-            kind: Kind::Supervisor(node),
+            kind: Kind::Supervisor(position),
             start,
             rules: Rules::default(),
             shutdown: Shutdown::Infinity,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ractor::ActorCell;
 
-use crate::node::{Live, Node};
+use crate::position::{Live, Position};
 use crate::rules::Shutdown;
 use crate::spec::{ChildSpec, Kind, Started};
 use crate::termination::SHUTDOWN;
@@ -77,15 +77,15 @@ pub(crate) async fn end(live: Live, kill: bool, closing: Option<&ActorCell>) -> 
                     end_actor(started, shutdown(&spec)).await
                 }
                 // Its children are starting; they stop in order too.
-                (_, Kind::Supervisor(node)) => end_starting(node).await,
+                (_, Kind::Supervisor(position)) => end_starting(position).await,
                 (_, Kind::Worker) => Ended::Stopped,
             }
         }
     }
 }
 
-async fn end_starting(node: &Arc<Node>) -> Ended {
-    node.stop_actor().await;
+async fn end_starting(position: &Arc<Position>) -> Ended {
+    position.stop_actor().await;
     Ended::Stopped
 }
 

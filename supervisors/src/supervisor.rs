@@ -8,7 +8,7 @@ use crate::event::Bus;
 use crate::exit::ExitReason;
 use crate::handle::{Handle, SupervisorHandle};
 use crate::intensity::Intensity;
-use crate::node::{Node, Plan, Populate, Scope, SpecError};
+use crate::position::{Plan, Populate, Position, Scope, SpecError};
 use crate::rules::{AutoShutdown, Strategy};
 use crate::spec::{ChildSpec, StartContext, StartFn, StartFuture};
 use crate::tree::Tree;
@@ -85,13 +85,13 @@ impl Supervisor {
 
     /// This supervisor as a child of another: permanent, and waited for when it stops.
     pub fn into_child(self) -> ChildSpec {
-        nest(Node::new(self.plan))
+        nest(Position::new(self.plan))
     }
 
     /// This supervisor as a child of another, and the handle to it.
     pub fn into_child_with_handle(self) -> (ChildSpec, SupervisorHandle) {
-        let node = Node::new(self.plan);
-        (nest(Arc::clone(&node)), Handle::new(node))
+        let position = Position::new(self.plan);
+        (nest(Arc::clone(&position)), Handle::new(position))
     }
 
     /// Starts the tree on the current tokio runtime. Returns when every child has started.
@@ -99,13 +99,13 @@ impl Supervisor {
         self.plan.check()?;
         let bus = Bus::new();
         let path = self.plan.name.to_string();
-        let node = Node::new(self.plan);
+        let position = Position::new(self.plan);
         let scope = Scope {
             bus: bus.clone(),
             label: None,
         };
-        let error = match launch(Arc::clone(&node), None, path.clone(), scope).await {
-            Ok(started) => return Ok(Tree::new(node, started.cell, path, bus)),
+        let error = match launch(Arc::clone(&position), None, path.clone(), scope).await {
+            Ok(started) => return Ok(Tree::new(position, started.cell, path, bus)),
             Err(error) => error,
         };
         let reason = ExitReason::from_start_error(&path, &*error);
@@ -123,14 +123,14 @@ impl Supervisor {
 }
 
 /// A supervisor as a child, whose start is that of all its children.
-pub(crate) fn nest(node: Arc<Node>) -> ChildSpec {
-    let id = Arc::clone(&node.plan.name);
+pub(crate) fn nest(position: Arc<Position>) -> ChildSpec {
+    let id = Arc::clone(&position.plan.name);
     let start: StartFn = {
-        let node = Arc::clone(&node);
+        let position = Arc::clone(&position);
         Arc::new(move |context: StartContext| -> StartFuture {
-            let node = Arc::clone(&node);
-            Box::pin(launch(node, Some(context.supervisor), context.path, context.scope))
+            let position = Arc::clone(&position);
+            Box::pin(launch(position, Some(context.supervisor), context.path, context.scope))
         })
     };
-    ChildSpec::supervisor(id, node, start)
+    ChildSpec::supervisor(id, position, start)
 }

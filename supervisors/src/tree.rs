@@ -7,20 +7,25 @@ use ractor::ActorCell;
 use crate::event::{Bus, EventStream};
 use crate::exit::ExitReason;
 use crate::handle::{Handle, SupervisorHandle};
-use crate::node::Node;
+use crate::position::Position;
 use crate::snapshot::Snapshot;
 
 /// A running tree. It goes on running when this is dropped; `shutdown` ends it.
 pub struct Tree {
-    node: Arc<Node>,
+    position: Arc<Position>,
     root: ActorCell,
     path: String,
     bus: Bus,
 }
 
 impl Tree {
-    pub(crate) fn new(node: Arc<Node>, root: ActorCell, path: String, bus: Bus) -> Self {
-        Self { node, root, path, bus }
+    pub(crate) fn new(position: Arc<Position>, root: ActorCell, path: String, bus: Bus) -> Self {
+        Self {
+            position,
+            root,
+            path,
+            bus,
+        }
     }
 
     /// The whole tree as it is now. Supervisors are read one after the other, each consistent in itself.
@@ -29,19 +34,19 @@ impl Tree {
         reason = "so that it may come to ask supervisors that are elsewhere"
     )]
     pub async fn snapshot(&self) -> Snapshot {
-        Snapshot::of_root(&self.node, &self.path, self.root.get_status())
+        Snapshot::of_root(&self.position, &self.path, self.root.get_status())
     }
 
     /// The handle to the root.
     pub fn handle(&self) -> SupervisorHandle {
-        Handle::new(Arc::clone(&self.node))
+        Handle::new(Arc::clone(&self.position))
     }
 
     /// The actor that runs at a path, such as `node/core/journal`.
     pub fn actor(&self, path: &str) -> Option<ActorCell> {
         let below = path.strip_prefix(self.path.as_str())?;
         match below.strip_prefix('/') {
-            Some(below) => self.node.actor_below(below),
+            Some(below) => self.position.actor_below(below),
             None => below.is_empty().then(|| self.root.clone()),
         }
     }
@@ -62,6 +67,6 @@ impl Tree {
     pub async fn wait(&self) -> ExitReason {
         let _ = self.root.wait(None).await;
         // A supervisor that was killed had no time to say why.
-        self.node.inner.lock().exit.clone().unwrap_or(ExitReason::Killed)
+        self.position.inner.lock().exit.clone().unwrap_or(ExitReason::Killed)
     }
 }

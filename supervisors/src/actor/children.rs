@@ -9,13 +9,13 @@ use super::{Msg, RestReply, RunReply, State, Waiter, perform};
 use crate::core::{Action, ChildId, Refused};
 use crate::exit::ExitReason;
 use crate::handle::StartChildError;
-use crate::node::{Live, check_child, now};
+use crate::position::{Live, check_child, now};
 use crate::spec::ChildSpec;
 use crate::stop::{self, Ended};
 
 impl State {
     pub(super) async fn close_child(&self, myself: &ActorCell, id: &ChildId) {
-        let live = self.node.inner.lock().live.remove(id);
+        let live = self.position.inner.lock().live.remove(id);
         let ended = match live {
             Some(live) => stop::end(live, false, Some(myself)).await,
             None => Ended::Stopped,
@@ -25,7 +25,7 @@ impl State {
             Ended::Killed | Ended::Zombie => ExitReason::Killed,
         };
         let zombie = ended == Ended::Zombie;
-        let actions = self.node.inner.lock().core.on_closed(id, reason, zombie, now());
+        let actions = self.position.inner.lock().core.on_closed(id, reason, zombie, now());
         for action in actions {
             if let Action::Emit(id, note) = action {
                 self.emit(&id, note);
@@ -35,8 +35,8 @@ impl State {
 
     /// A start has ended, well or not.
     pub(super) fn start_done(&mut self, myself: &ActorRef<Msg>, id: &ChildId, incarnation: u64) -> Vec<Action> {
-        let node = Arc::clone(&self.node);
-        let mut inner = node.inner.lock();
+        let position = Arc::clone(&self.position);
+        let mut inner = position.inner.lock();
         let inner = &mut *inner;
         let current = inner
             .core
@@ -92,7 +92,7 @@ impl State {
 
     pub(super) fn start_child(&mut self, spec: ChildSpec, reply: RunReply) -> Vec<Action> {
         let id = Arc::clone(&spec.id);
-        let mut inner = self.node.inner.lock();
+        let mut inner = self.position.inner.lock();
         if let Err(error) = check_child(&spec, inner.core.auto_shutdown()) {
             let _ = reply.send(Err(StartChildError::Invalid(error)));
             return Vec::new();
@@ -107,7 +107,7 @@ impl State {
 
     pub(super) fn replace(&mut self, spec: ChildSpec, reply: RestReply) -> Vec<Action> {
         let id = Arc::clone(&spec.id);
-        let mut inner = self.node.inner.lock();
+        let mut inner = self.position.inner.lock();
         if let Err(error) = check_child(&spec, inner.core.auto_shutdown()) {
             let _ = reply.send(Err(StartChildError::Invalid(error)));
             return Vec::new();

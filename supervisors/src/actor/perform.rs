@@ -13,8 +13,8 @@ use crate::core::{Action, ChildId, Mode, Outcome};
 use crate::exit::ExitReason;
 use crate::handle::StartChildError;
 use crate::heartbeat::{Heartbeat, Pulse};
-use crate::node::{Live, StartSlot, now};
 use crate::note::Note;
+use crate::position::{Live, StartSlot, now};
 use crate::spec::{ChildSpec, Kind, StartContext, Started};
 use crate::stop;
 use crate::termination::SHUTDOWN;
@@ -39,27 +39,27 @@ impl State {
                 }
                 Action::Emit(id, note) => self.emit(&id, note),
                 Action::EmitSelf(note) => {
-                    if let Some(meter) = &self.node.inner.lock().meter {
+                    if let Some(meter) = &self.position.inner.lock().meter {
                         meter.note(&note);
                     }
                     self.scope.bus.publish(self.path.clone(), note);
                 }
                 Action::GiveUp(id, reason) => self.give_up(&id, &reason),
                 Action::Forget(id) => {
-                    let mut inner = self.node.inner.lock();
+                    let mut inner = self.position.inner.lock();
                     inner.specs.remove(&id);
                     inner.replaced.remove(&id);
                     inner.live.remove(&id);
                 }
                 Action::Revert(id) => {
-                    let mut inner = self.node.inner.lock();
+                    let mut inner = self.position.inner.lock();
                     if let Some(old) = inner.replaced.remove(&id) {
                         inner.specs.insert(id, old);
                     }
                 }
                 Action::Settled(id, outcome) => self.settle(&id, &outcome),
                 Action::Count(reason) => {
-                    if let Some(meter) = &self.node.inner.lock().meter {
+                    if let Some(meter) = &self.position.inner.lock().meter {
                         meter.restart(reason);
                     }
                 }
@@ -78,14 +78,14 @@ impl State {
     }
 
     pub(super) fn emit(&self, id: &ChildId, note: Note) {
-        if let Some(meter) = &self.node.inner.lock().meter {
+        if let Some(meter) = &self.position.inner.lock().meter {
             meter.note(&note);
         }
         self.scope.bus.publish(self.child_path(id), note);
     }
 
     fn publish(&mut self, myself: &ActorRef<Msg>) {
-        let mut inner = self.node.inner.lock();
+        let mut inner = self.position.inner.lock();
         let counts = inner.core.counts();
         let window = inner.core.window();
         let (used, limit, moves_in) = (window.used(now()), window.budget().restarts, window.moves_in(now()));
@@ -107,7 +107,7 @@ impl State {
     }
 
     fn start(&mut self, myself: &ActorRef<Msg>, id: &ChildId, incarnation: u64) {
-        let mut inner = self.node.inner.lock();
+        let mut inner = self.position.inner.lock();
         let Some(spec) = inner.specs.get(id).cloned() else {
             return;
         };
@@ -137,7 +137,7 @@ impl State {
     }
 
     fn stop(&mut self, myself: &ActorRef<Msg>, id: &ChildId, incarnation: u64, kill: bool) {
-        let mut inner = self.node.inner.lock();
+        let mut inner = self.position.inner.lock();
         let live = inner.live.remove(id);
         let cell = match &live {
             Some(Live::Running(started, _)) => Some(started.cell.clone()),
@@ -157,7 +157,7 @@ impl State {
 
     fn give_up(&self, id: &ChildId, reason: &ExitReason) {
         let call = {
-            let mut inner = self.node.inner.lock();
+            let mut inner = self.position.inner.lock();
             inner.live.remove(id);
             inner.specs.get(id).and_then(|spec| spec.on_give_up.clone())
         };
@@ -170,12 +170,12 @@ impl State {
 
     fn settle(&mut self, id: &ChildId, outcome: &Outcome) {
         if *outcome == Outcome::Running {
-            self.node.inner.lock().replaced.remove(id);
+            self.position.inner.lock().replaced.remove(id);
         }
         let Some(waiters) = self.waiters.remove(id) else {
             return;
         };
-        let cell = self.node.cell_of(id);
+        let cell = self.position.cell_of(id);
         let mut left = Vec::new();
         for waiter in waiters {
             match (waiter, outcome) {
@@ -219,8 +219,8 @@ async fn start_task(
     if let Some(previous) = previous {
         stop::gone(previous).await;
     }
-    if let Kind::Supervisor(node) = &spec.kind {
-        node.bury().await;
+    if let Kind::Supervisor(position) = &spec.kind {
+        position.bury().await;
     }
     let path = context.path.clone();
     let start = AssertUnwindSafe(async { (spec.start)(context).await }).catch_unwind();

@@ -1,4 +1,5 @@
-//! A supervisor's place in the tree. It outlives the actor: handles, snapshots and the next incarnation find it here.
+//! A supervisor's position in the tree. It outlives the actor that fills it: handles, snapshots and the next incarnation of
+//! the supervisor find its declaration, its decisions and its children here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -75,7 +76,7 @@ pub(crate) fn check_child(child: &ChildSpec, auto: AutoShutdown) -> Result<(), S
     }
     match &child.kind {
         Kind::Worker => Ok(()),
-        Kind::Supervisor(node) => node.plan.check(),
+        Kind::Supervisor(position) => position.plan.check(),
     }
 }
 
@@ -120,7 +121,7 @@ impl Live {
 /// Where a start leaves its result, so that a stop which overtakes it finds the actor.
 pub(crate) type StartSlot = Arc<Mutex<Option<Result<Started, ExitReason>>>>;
 
-pub(crate) struct Node {
+pub(crate) struct Position {
     pub(crate) plan: Plan,
     pub(crate) inner: Mutex<Inner>,
 }
@@ -140,7 +141,7 @@ pub(crate) struct Inner {
 /// How long the remains of a killed supervisor may take to go before its next incarnation starts anyway.
 const BURIAL: Duration = Duration::from_secs(30);
 
-impl Node {
+impl Position {
     pub(crate) fn new(plan: Plan) -> Arc<Self> {
         let core = Core::new(plan.mode, plan.budget, plan.auto_shutdown, rand::random());
         Arc::new(Self {
@@ -192,7 +193,7 @@ impl Node {
         };
         let inner = self.inner.lock();
         let child = match &inner.specs.get(id)?.kind {
-            Kind::Supervisor(node) => Arc::clone(node),
+            Kind::Supervisor(position) => Arc::clone(position),
             Kind::Worker => return None,
         };
         drop(inner);
@@ -224,24 +225,24 @@ impl Node {
 
     async fn bury_all(&self) {
         self.stop_actor().await;
-        let (left, nodes) = {
+        let (left, positions) = {
             let mut inner = self.inner.lock();
             let left: Vec<Live> = inner.live.drain().map(|(_, live)| live).collect();
             // A child that was being replaced runs by another spec than the one it has.
             let specs = inner.specs.values().chain(left.iter().filter_map(Live::spec));
-            let nodes: Vec<Arc<Self>> = specs
+            let positions: Vec<Arc<Self>> = specs
                 .filter_map(|spec| match &spec.kind {
-                    Kind::Supervisor(node) => Some(Arc::clone(node)),
+                    Kind::Supervisor(position) => Some(Arc::clone(position)),
                     Kind::Worker => None,
                 })
                 .collect();
-            (left, nodes)
+            (left, positions)
         };
         for live in left {
             stop::discard(live).await;
         }
-        for node in nodes {
-            Box::pin(node.bury_all()).await;
+        for position in positions {
+            Box::pin(position.bury_all()).await;
         }
     }
 }
