@@ -5,84 +5,30 @@
 
 mod children;
 mod perform;
+mod state;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 
-use crate::core::{Action, ChildId, Core, Exit, Mode, Refused};
+use self::state::{State, Waiter};
+use crate::core::{Action, Core, Exit, Mode, Refused};
 use crate::exit::{ExitReason, Failure, MELTDOWN};
-use crate::handle::StartChildError;
+use crate::message::{Msg, RestReply};
 use crate::meter::Meter;
-use crate::position::{Position, Scope, now};
-use crate::spec::{BoxError, ChildSpec, Started};
-use crate::stop::{self, Ended};
-
-pub(crate) type RunReply = oneshot::Sender<Result<ActorCell, StartChildError>>;
-pub(crate) type RestReply = oneshot::Sender<Result<(), StartChildError>>;
-
-pub(crate) enum Msg {
-    /// A start has ended; its result is in the child's slot.
-    StartDone(ChildId, u64),
-    StopDone(ChildId, u64, Ended),
-    /// A child turned out to be gone without an event.
-    Lost(ChildId, u64),
-    HeartbeatLost(ChildId, u64),
-    Due(ChildId, u64),
-    /// Restarts have left the window since.
-    WindowMoved,
-    /// The specification or the budget is not what it was.
-    Changed,
-    StartChild(Box<ChildSpec>, RunReply),
-    Terminate(ChildId, RestReply),
-    Restart(ChildId, RunReply),
-    Delete(ChildId, RestReply),
-    Suspend(ChildId, RestReply),
-    Resume(ChildId, RestReply),
-    Replace(Box<ChildSpec>, RestReply),
-}
-
-/// Whoever waits for a child to be up, or down.
-enum Waiter {
-    Run(RunReply),
-    Rest(RestReply),
-    /// Waits for its new spec to be used.
-    Replace(RestReply),
-}
+use crate::position::{Ended, Position, now};
+use crate::scope::Scope;
+use crate::spec::{BoxError, Started};
+use crate::stop;
 
 pub(crate) struct Arguments {
     position: Arc<Position>,
     path: String,
     scope: Scope,
     ready: oneshot::Sender<Result<(), ExitReason>>,
-}
-
-pub(crate) struct State {
-    position: Arc<Position>,
-    path: String,
-    /// The scope of the children.
-    scope: Scope,
-    ready: Option<oneshot::Sender<Result<(), ExitReason>>>,
-    by_actor: HashMap<ActorId, (ChildId, u64)>,
-    /// Starts under way, and exits of actors not known yet: a child can end before its start is reported.
-    starting: usize,
-    early: HashMap<ActorId, ExitReason>,
-    timers: HashMap<ChildId, AbortHandle>,
-    waiters: HashMap<ChildId, Vec<Waiter>>,
-    window_timer: Option<AbortHandle>,
-    exit: Option<Exit>,
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        for timer in self.timers.values().chain(&self.window_timer) {
-            timer.abort();
-        }
-    }
 }
 
 /// Stops a supervisor whose start is given up. It would otherwise stay, unknown to its parent.
@@ -301,13 +247,4 @@ fn answer(reply: RestReply, result: Result<Vec<Action>, Refused>) -> Vec<Action>
     };
     let _ = reply.send(result);
     actions
-}
-
-impl Waiter {
-    fn refuse(self, error: StartChildError) {
-        match self {
-            Self::Run(reply) => drop(reply.send(Err(error))),
-            Self::Rest(reply) | Self::Replace(reply) => drop(reply.send(Err(error))),
-        }
-    }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::core::Mode;
-use crate::handle::{DynamicHandle, Handle};
+use crate::error::StartChildError;
+use crate::handle::Handle;
 use crate::intensity::Intensity;
 use crate::position::{Plan, Populate, Position};
 use crate::rules::AutoShutdown;
@@ -62,5 +63,16 @@ impl Dynamic {
     pub fn into_child(self) -> (ChildSpec, DynamicHandle) {
         let position = Position::new(self.plan);
         (nest(Arc::clone(&position)), Handle::new(position))
+    }
+}
+
+/// A handle to a dynamic supervisor.
+pub type DynamicHandle = Handle<Dynamic>;
+
+impl Handle<Dynamic> {
+    /// Forgets one child's restarts: its budget is full again, its delays begin from the beginning, and its counts are zero.
+    /// One that has failed stays down until `restart`.
+    pub fn reset(&self, id: &str) -> Result<(), StartChildError> {
+        self.reset_one(id)
     }
 }

@@ -6,53 +6,11 @@ use std::sync::Arc;
 use ractor::ActorCell;
 use tokio::sync::oneshot;
 
-use crate::actor::Msg;
-use crate::core::{Child, Refused, State};
-use crate::dynamic::Dynamic;
-use crate::exit::ExitReason;
-use crate::intensity::Intensity;
-use crate::position::{Position, SpecError, check_child};
-use crate::rules::{AutoShutdown, Strategy};
+use crate::core::{Child, State};
+use crate::error::StartChildError;
+use crate::message::Msg;
+use crate::position::Position;
 use crate::spec::{ChildSpec, Kind};
-use crate::supervisor::Supervisor;
-
-/// Why a command on a supervisor was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StartChildError {
-    /// The child's spec is there, and it is down: `restart` brings it back.
-    #[error("the child is already present")]
-    AlreadyPresent,
-    /// The child runs, or is about to.
-    #[error("the child is already started")]
-    AlreadyStarted,
-    /// As many children as allowed run or wait for a restart.
-    #[error("too many children")]
-    MaxChildren,
-    /// It did not start; or it was stopped by another command before it had.
-    #[error("the child did not start: {0}")]
-    Failed(ExitReason),
-    /// There is no such child.
-    #[error("there is no such child")]
-    NotFound,
-    /// The spec cannot be.
-    #[error(transparent)]
-    Invalid(SpecError),
-    /// The supervisor is not there: its tree has stopped, or it is being restarted.
-    #[error("the supervisor is gone")]
-    Gone,
-}
-
-impl From<Refused> for StartChildError {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::AlreadyPresent => Self::AlreadyPresent,
-            Refused::AlreadyStarted => Self::AlreadyStarted,
-            Refused::MaxChildren => Self::MaxChildren,
-            Refused::NotFound => Self::NotFound,
-            Refused::Gone => Self::Gone,
-        }
-    }
-}
 
 /// A child as `which_children` shows it.
 #[derive(Debug, Clone)]
@@ -82,20 +40,14 @@ pub struct ChildCounts {
     pub workers: usize,
 }
 
-/// A handle to a supervisor, the same over its restarts. `K` is [`Supervisor`] or [`Dynamic`].
+/// A handle to a supervisor, the same over its restarts. `K` is [`Supervisor`](crate::Supervisor) or [`Dynamic`](crate::Dynamic).
 ///
 /// What commands add, exchange or take away lasts as long as the supervisor runs: its next incarnation begins with what was
 /// declared and populated, as in OTP. How it was reconfigured lasts.
 pub struct Handle<K> {
-    position: Arc<Position>,
+    pub(crate) position: Arc<Position>,
     kind: PhantomData<fn() -> K>,
 }
-
-/// A handle to a supervisor with declared children.
-pub type SupervisorHandle = Handle<Supervisor>;
-
-/// A handle to a dynamic supervisor.
-pub type DynamicHandle = Handle<Dynamic>;
 
 impl<K> Clone for Handle<K> {
     fn clone(&self) -> Self {
@@ -193,13 +145,13 @@ impl<K> Handle<K> {
     }
 
     /// Has the gauges follow.
-    fn changed(&self) {
+    pub(crate) fn changed(&self) {
         if let Some(actor) = self.position.actor() {
             let _ = actor.cast(Msg::Changed);
         }
     }
 
-    fn reset_one(&self, id: &str) -> Result<(), StartChildError> {
+    pub(crate) fn reset_one(&self, id: &str) -> Result<(), StartChildError> {
         self.position.inner.lock().core.reset_child(id)?;
         self.changed();
         Ok(())
@@ -213,48 +165,5 @@ impl<K> Handle<K> {
         let (reply, answer) = oneshot::channel();
         actor.cast(message(reply)).map_err(|_| StartChildError::Gone)?;
         answer.await.unwrap_or(Err(StartChildError::Gone))
-    }
-}
-
-impl Handle<Supervisor> {
-    /// Changes the supervisor's own specification, for this incarnation and those to come. No child is restarted or stopped:
-    /// the next exit goes by the new strategy, and the restarts made so far count under the new budget.
-    pub fn reconfigure(
-        &self,
-        strategy: Strategy,
-        intensity: Intensity,
-        auto_shutdown: AutoShutdown,
-    ) -> Result<(), SpecError> {
-        {
-            let mut inner = self.position.inner.lock();
-            let specs = inner.specs.values().map(|spec| &**spec);
-            for spec in specs.chain(&self.position.plan.children) {
-                check_child(spec, auto_shutdown)?;
-            }
-            inner.core.reconfigure(strategy, intensity, auto_shutdown);
-        }
-        self.changed();
-        Ok(())
-    }
-
-    /// Forgets all restarts: the shared budget is full again, delays begin from the beginning, and the children's counts are
-    /// zero. Metrics, which only grow, stay. A delay that has begun passes, and who is down stays down.
-    pub fn reset(&self) {
-        self.position.inner.lock().core.reset();
-        self.changed();
-    }
-
-    /// Forgets one child's restarts: its delays begin from the beginning and its counts are zero. What it used of the
-    /// shared budget stays used.
-    pub fn reset_child(&self, id: &str) -> Result<(), StartChildError> {
-        self.reset_one(id)
-    }
-}
-
-impl Handle<Dynamic> {
-    /// Forgets one child's restarts: its budget is full again, its delays begin from the beginning, and its counts are zero.
-    /// One that has failed stays down until `restart`.
-    pub fn reset(&self, id: &str) -> Result<(), StartChildError> {
-        self.reset_one(id)
     }
 }

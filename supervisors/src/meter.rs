@@ -8,6 +8,7 @@ use std::sync::Arc;
 use metrics::{counter, gauge, histogram};
 
 use crate::core::STATES;
+use crate::exit::ExitReason;
 use crate::note::{EventKind, Note};
 
 pub(crate) struct Meter {
@@ -33,7 +34,7 @@ impl Meter {
     pub(crate) fn note(&self, note: &Note) {
         match note.kind {
             EventKind::Meltdown | EventKind::ChildFailed => {
-                let reason = note.reason.as_ref().map_or("normal", crate::ExitReason::label);
+                let reason = note.reason.as_ref().map_or("normal", ExitReason::label);
                 counter!("supervisor_meltdowns_total", "supervisor" => self.name(), "strategy" => self.strategy, "reason" => reason)
                     .increment(1);
             }

@@ -3,42 +3,24 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
-use ractor::{ActorCell, ActorRef, ActorStatus};
+use ractor::{ActorCell, ActorRef};
 use tokio::task::JoinHandle;
 
-use crate::actor::Msg;
 use crate::core::{ChildId, Core, Mode};
-use crate::event::Bus;
+use crate::error::SpecError;
 use crate::exit::ExitReason;
 use crate::heartbeat::Pulse;
 use crate::intensity::Intensity;
+use crate::message::Msg;
 use crate::meter::Meter;
 use crate::rules::{AutoShutdown, Restart};
 use crate::spec::{ChildSpec, Kind, Started};
-use crate::stop::{self, Ended};
 
 /// Children a supervisor starts with besides those declared, asked anew for each of its incarnations.
 pub type Populate = Arc<dyn Fn() -> Vec<ChildSpec> + Send + Sync>;
-
-/// A declaration that cannot be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SpecError {
-    /// Two siblings have one id.
-    #[error("{0} is declared twice")]
-    DuplicateId(String),
-    /// A permanent child never ends by itself, so it cannot be significant.
-    #[error("{0} is permanent and cannot be significant")]
-    PermanentSignificant(String),
-    /// The supervisor does not end with its children.
-    #[error("{0} is significant and its supervisor has no auto-shutdown")]
-    SignificantWithoutAutoShutdown(String),
-    /// It would break the paths that name children in events and snapshots.
-    #[error("{0:?} is empty or holds a slash")]
-    Id(String),
-}
 
 /// What a supervisor was declared to be.
 pub(crate) struct Plan {
@@ -87,14 +69,6 @@ fn check_id(id: &str) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// What a supervisor gives on to those below it.
-#[derive(Debug, Clone)]
-pub(crate) struct Scope {
-    pub(crate) bus: Bus,
-    /// The metric label of all below a dynamic supervisor, whose children may be named by users.
-    pub(crate) label: Option<Arc<str>>,
-}
-
 /// What runs, or is about to, for a child, with the spec that it was started by.
 pub(crate) enum Live {
     Starting {
@@ -110,12 +84,22 @@ pub(crate) enum Live {
 
 impl Live {
     /// The spec that it was started by, unless it is on its way out.
-    fn spec(&self) -> Option<&Arc<ChildSpec>> {
+    pub(crate) fn spec(&self) -> Option<&Arc<ChildSpec>> {
         match self {
             Self::Starting { spec, .. } | Self::Running(_, spec) => Some(spec),
             Self::Stopping(..) => None,
         }
     }
+}
+
+/// How a stop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It stopped when asked, or was gone already.
+    Stopped,
+    Killed,
+    /// It is still there.
+    Zombie,
 }
 
 /// Where a start leaves its result, so that a stop which overtakes it finds the actor.
@@ -137,9 +121,6 @@ pub(crate) struct Inner {
     pub(crate) exit: Option<ExitReason>,
     pub(crate) since: Option<Instant>,
 }
-
-/// How long the remains of a killed supervisor may take to go before its next incarnation starts anyway.
-const BURIAL: Duration = Duration::from_secs(30);
 
 impl Position {
     pub(crate) fn new(plan: Plan) -> Arc<Self> {
@@ -203,47 +184,26 @@ impl Position {
     pub(crate) fn cell_of(&self, id: &str) -> Option<ActorCell> {
         self.inner.lock().running(id)
     }
+}
 
-    /// Asks the supervisor to stop, and waits until it has.
-    pub(crate) async fn stop_actor(&self) {
-        if let Some(actor) = self.actor()
-            && actor.get_status() != ActorStatus::Stopped
-        {
-            stop::stop(&actor.get_cell());
-            let _ = actor.wait(None).await;
+impl Inner {
+    pub(crate) fn kind_of(&self, id: &ChildId) -> &'static str {
+        match self.specs.get(id).map(|spec| &spec.kind) {
+            Some(Kind::Supervisor(_)) => "supervisor",
+            Some(Kind::Worker) | None => "worker",
         }
     }
 
-    /// Sees the previous incarnation off. A supervisor that was killed leaves children behind that ractor has killed too,
-    /// without waiting for them; the next incarnation must not meet them.
-    pub(crate) async fn bury(&self) {
-        let buried = tokio::time::timeout(BURIAL, self.bury_all()).await;
-        if buried.is_err() {
-            tracing::error!(supervisor = %self.plan.name, "remains of a killed supervisor are still there");
+    pub(crate) fn running(&self, id: &str) -> Option<ActorCell> {
+        match self.live.get(id) {
+            Some(Live::Running(started, _)) => Some(started.cell.clone()),
+            Some(Live::Starting { .. } | Live::Stopping(..)) | None => None,
         }
     }
 
-    async fn bury_all(&self) {
-        self.stop_actor().await;
-        let (left, positions) = {
-            let mut inner = self.inner.lock();
-            let left: Vec<Live> = inner.live.drain().map(|(_, live)| live).collect();
-            // A child that was being replaced runs by another spec than the one it has.
-            let specs = inner.specs.values().chain(left.iter().filter_map(Live::spec));
-            let positions: Vec<Arc<Self>> = specs
-                .filter_map(|spec| match &spec.kind {
-                    Kind::Supervisor(position) => Some(Arc::clone(position)),
-                    Kind::Worker => None,
-                })
-                .collect();
-            (left, positions)
-        };
-        for live in left {
-            stop::discard(live).await;
-        }
-        for position in positions {
-            Box::pin(position.bury_all()).await;
-        }
+    pub(crate) fn uptime(&self, now: Instant) -> Option<f64> {
+        let since = self.since?;
+        Some(now.saturating_duration_since(since).as_secs_f64())
     }
 }
 

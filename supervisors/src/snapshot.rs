@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use ractor::{ActorCell, ActorStatus};
+use ractor::ActorStatus;
 
 use crate::core::{Child, ChildId, Core, Mode, State};
-use crate::position::{Inner, Live, Position, now};
+use crate::position::{Inner, Position, now};
 use crate::spec::Kind;
 
 /// A restart budget and what of it is used.
@@ -158,26 +158,6 @@ impl Snapshot {
             detail: exit.reason.to_string(),
         });
         view
-    }
-}
-
-impl Inner {
-    pub(crate) fn kind_of(&self, id: &ChildId) -> &'static str {
-        match self.specs.get(id).map(|spec| &spec.kind) {
-            Some(Kind::Supervisor(_)) => "supervisor",
-            Some(Kind::Worker) | None => "worker",
-        }
-    }
-
-    pub(crate) fn running(&self, id: &str) -> Option<ActorCell> {
-        match self.live.get(id) {
-            Some(Live::Running(started, _)) => Some(started.cell.clone()),
-            Some(Live::Starting { .. } | Live::Stopping(..)) | None => None,
-        }
-    }
-
-    fn uptime(&self, now: Instant) -> Option<f64> {
-        self.since.map(|since| seconds(now, since))
     }
 }
 

@@ -11,11 +11,13 @@ use ractor::{ActorCell, ActorRef, Message};
 use tokio::task::JoinHandle;
 
 use crate::backoff::Backoff;
+use crate::event::EventStream;
 use crate::exit::ExitReason;
 use crate::heartbeat::{Heartbeat, Pulse};
 use crate::intensity::Intensity;
-use crate::position::{Position, Scope};
+use crate::position::Position;
 use crate::rules::{Restart, Rules, Shutdown};
+use crate::scope::Scope;
 
 /// The error of a start, as actors and ractor give it.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -42,7 +44,7 @@ pub struct StartContext {
 
 impl StartContext {
     /// The tree's events from now on, for a child that writes them down.
-    pub fn events(&self) -> crate::EventStream {
+    pub fn events(&self) -> EventStream {
         self.scope.bus.subscribe()
     }
 }

@@ -6,25 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorCell;
+use ractor::{ActorCell, ActorStatus};
 
-use crate::position::{Live, Position};
+use crate::position::{Ended, Live, Position};
 use crate::rules::Shutdown;
 use crate::spec::{ChildSpec, Kind, Started};
 use crate::termination::SHUTDOWN;
 
 /// How long a killed actor may take to be gone. A handler that never yields cannot be killed at all.
 pub const KILL_WAIT: Duration = Duration::from_secs(5);
-
-/// How a stop ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// It stopped when asked, or was gone already.
-    Stopped,
-    Killed,
-    /// It is still there.
-    Zombie,
-}
 
 /// Asks an actor to stop.
 pub(crate) fn stop(cell: &ActorCell) {
@@ -77,16 +67,14 @@ pub(crate) async fn end(live: Live, kill: bool, closing: Option<&ActorCell>) -> 
                     end_actor(started, shutdown(&spec)).await
                 }
                 // Its children are starting; they stop in order too.
-                (_, Kind::Supervisor(position)) => end_starting(position).await,
+                (_, Kind::Supervisor(position)) => {
+                    position.stop_actor().await;
+                    Ended::Stopped
+                }
                 (_, Kind::Worker) => Ended::Stopped,
             }
         }
     }
-}
-
-async fn end_starting(position: &Arc<Position>) -> Ended {
-    position.stop_actor().await;
-    Ended::Stopped
 }
 
 async fn end_actor(started: Started, shutdown: Shutdown) -> Ended {
@@ -141,6 +129,53 @@ pub(crate) async fn discard(live: Live) {
                 started.cell.kill();
                 gone(started).await;
             }
+        }
+    }
+}
+
+/// How long the remains of a killed supervisor may take to go before its next incarnation starts anyway.
+const BURIAL: Duration = Duration::from_secs(30);
+
+impl Position {
+    /// Asks the supervisor to stop, and waits until it has.
+    pub(crate) async fn stop_actor(&self) {
+        if let Some(actor) = self.actor()
+            && actor.get_status() != ActorStatus::Stopped
+        {
+            stop(&actor.get_cell());
+            let _ = actor.wait(None).await;
+        }
+    }
+
+    /// Sees the previous incarnation off. A supervisor that was killed leaves children behind that ractor has killed too,
+    /// without waiting for them; the next incarnation must not meet them.
+    pub(crate) async fn bury(&self) {
+        let buried = tokio::time::timeout(BURIAL, self.bury_all()).await;
+        if buried.is_err() {
+            tracing::error!(supervisor = %self.plan.name, "remains of a killed supervisor are still there");
+        }
+    }
+
+    async fn bury_all(&self) {
+        self.stop_actor().await;
+        let (left, positions) = {
+            let mut inner = self.inner.lock();
+            let left: Vec<Live> = inner.live.drain().map(|(_, live)| live).collect();
+            // A child that was being replaced runs by another spec than the one it has.
+            let specs = inner.specs.values().chain(left.iter().filter_map(Live::spec));
+            let positions: Vec<Arc<Self>> = specs
+                .filter_map(|spec| match &spec.kind {
+                    Kind::Supervisor(position) => Some(Arc::clone(position)),
+                    Kind::Worker => None,
+                })
+                .collect();
+            (left, positions)
+        };
+        for live in left {
+            discard(live).await;
+        }
+        for position in positions {
+            Box::pin(position.bury_all()).await;
         }
     }
 }

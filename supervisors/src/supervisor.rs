@@ -4,37 +4,16 @@ use std::sync::Arc;
 
 use crate::actor::launch;
 use crate::core::Mode;
-use crate::event::Bus;
-use crate::exit::ExitReason;
-use crate::handle::{Handle, SupervisorHandle};
+use crate::error::{SpecError, StartChildError};
+use crate::handle::Handle;
 use crate::intensity::Intensity;
-use crate::position::{Plan, Populate, Position, Scope, SpecError};
+use crate::position::{Plan, Populate, Position, check_child};
 use crate::rules::{AutoShutdown, Strategy};
 use crate::spec::{ChildSpec, StartContext, StartFn, StartFuture};
-use crate::tree::Tree;
-
-/// Why a tree did not start. Whatever had started was stopped again, in reverse order.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StartError {
-    /// The tree was declared wrongly; nothing was started.
-    #[error(transparent)]
-    Invalid(#[from] SpecError),
-    /// A child did not start.
-    #[error("{path} did not start: {reason}")]
-    Child {
-        /// The child: the deepest one, when a supervisor did not start because of it.
-        path: String,
-        /// Why.
-        reason: ExitReason,
-    },
-    /// The supervisor itself was stopped or killed meanwhile.
-    #[error("the supervisor ended while it started: {0}")]
-    Interrupted(ExitReason),
-}
 
 /// A supervisor with declared children, as a value: it can be built, passed on and nested before anything runs.
 pub struct Supervisor {
-    plan: Plan,
+    pub(crate) plan: Plan,
 }
 
 impl Supervisor {
@@ -93,32 +72,43 @@ impl Supervisor {
         let position = Position::new(self.plan);
         (nest(Arc::clone(&position)), Handle::new(position))
     }
+}
 
-    /// Starts the tree on the current tokio runtime. Returns when every child has started.
-    pub async fn start(self) -> Result<Tree, StartError> {
-        self.plan.check()?;
-        let bus = Bus::new();
-        let path = self.plan.name.to_string();
-        let position = Position::new(self.plan);
-        let scope = Scope {
-            bus: bus.clone(),
-            label: None,
-        };
-        let error = match launch(Arc::clone(&position), None, path.clone(), scope).await {
-            Ok(started) => return Ok(Tree::new(position, started.cell, path, bus)),
-            Err(error) => error,
-        };
-        let reason = ExitReason::from_start_error(&path, &*error);
-        let ExitReason::StartFailed { path: failed, reason } = reason else {
-            return Err(StartError::Interrupted(reason));
-        };
-        if failed == path {
-            return Err(StartError::Interrupted(*reason));
+/// A handle to a supervisor with declared children.
+pub type SupervisorHandle = Handle<Supervisor>;
+
+impl Handle<Supervisor> {
+    /// Changes the supervisor's own specification, for this incarnation and those to come. No child is restarted or stopped:
+    /// the next exit goes by the new strategy, and the restarts made so far count under the new budget.
+    pub fn reconfigure(
+        &self,
+        strategy: Strategy,
+        intensity: Intensity,
+        auto_shutdown: AutoShutdown,
+    ) -> Result<(), SpecError> {
+        {
+            let mut inner = self.position.inner.lock();
+            let specs = inner.specs.values().map(|spec| &**spec);
+            for spec in specs.chain(&self.position.plan.children) {
+                check_child(spec, auto_shutdown)?;
+            }
+            inner.core.reconfigure(strategy, intensity, auto_shutdown);
         }
-        Err(StartError::Child {
-            path: failed,
-            reason: *reason,
-        })
+        self.changed();
+        Ok(())
+    }
+
+    /// Forgets all restarts: the shared budget is full again, delays begin from the beginning, and the children's counts are
+    /// zero. Metrics, which only grow, stay. A delay that has begun passes, and who is down stays down.
+    pub fn reset(&self) {
+        self.position.inner.lock().core.reset();
+        self.changed();
+    }
+
+    /// Forgets one child's restarts: its delays begin from the beginning and its counts are zero. What it used of the
+    /// shared budget stays used.
+    pub fn reset_child(&self, id: &str) -> Result<(), StartChildError> {
+        self.reset_one(id)
     }
 }
 

@@ -4,11 +4,52 @@ use std::sync::Arc;
 
 use ractor::ActorCell;
 
+use crate::actor::launch;
+use crate::error::StartError;
 use crate::event::{Bus, EventStream};
 use crate::exit::ExitReason;
-use crate::handle::{Handle, SupervisorHandle};
+use crate::handle::Handle;
 use crate::position::Position;
+use crate::scope::Scope;
 use crate::snapshot::Snapshot;
+use crate::stop::stop;
+use crate::supervisor::{Supervisor, SupervisorHandle};
+
+impl Supervisor {
+    /// Starts the tree on the current tokio runtime. Returns when every child has started.
+    pub async fn start(self) -> Result<Tree, StartError> {
+        self.plan.check()?;
+        let bus = Bus::new();
+        let path = self.plan.name.to_string();
+        let position = Position::new(self.plan);
+        let scope = Scope {
+            bus: bus.clone(),
+            label: None,
+        };
+        let error = match launch(Arc::clone(&position), None, path.clone(), scope).await {
+            Ok(started) => {
+                return Ok(Tree {
+                    position,
+                    root: started.cell,
+                    path,
+                    bus,
+                });
+            }
+            Err(error) => error,
+        };
+        let reason = ExitReason::from_start_error(&path, &*error);
+        let ExitReason::StartFailed { path: failed, reason } = reason else {
+            return Err(StartError::Interrupted(reason));
+        };
+        if failed == path {
+            return Err(StartError::Interrupted(*reason));
+        }
+        Err(StartError::Child {
+            path: failed,
+            reason: *reason,
+        })
+    }
+}
 
 /// A running tree. It goes on running when this is dropped; `shutdown` ends it.
 pub struct Tree {
@@ -19,15 +60,6 @@ pub struct Tree {
 }
 
 impl Tree {
-    pub(crate) fn new(position: Arc<Position>, root: ActorCell, path: String, bus: Bus) -> Self {
-        Self {
-            position,
-            root,
-            path,
-            bus,
-        }
-    }
-
     /// The whole tree as it is now. Supervisors are read one after the other, each consistent in itself.
     #[expect(
         clippy::unused_async,
@@ -59,7 +91,7 @@ impl Tree {
     /// Stops the tree in order: the last child first, each with its own time. Returns when all is gone; calling it again
     /// waits for the same end.
     pub async fn shutdown(&self) {
-        crate::stop::stop(&self.root);
+        stop(&self.root);
         let _ = self.root.wait(None).await;
     }
 

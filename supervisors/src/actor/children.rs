@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use ractor::{ActorCell, ActorRef, ActorStatus};
 
-use super::{Msg, RestReply, RunReply, State, Waiter, perform};
+use super::perform;
+use super::state::{State, Waiter};
 use crate::core::{Action, ChildId, Refused};
+use crate::error::StartChildError;
 use crate::exit::ExitReason;
-use crate::handle::StartChildError;
-use crate::position::{Live, check_child, now};
+use crate::message::{Msg, RestReply, RunReply};
+use crate::position::{Ended, Live, check_child, now};
 use crate::spec::ChildSpec;
-use crate::stop::{self, Ended};
+use crate::stop;
 
 impl State {
     pub(super) async fn close_child(&self, myself: &ActorCell, id: &ChildId) {

@@ -8,13 +8,14 @@ use futures_util::FutureExt;
 use ractor::{ActorCell, ActorRef, ActorStatus};
 use tokio::task::AbortHandle;
 
-use super::{Msg, State, Waiter};
+use super::state::{State, Waiter};
 use crate::core::{Action, ChildId, Mode, Outcome};
+use crate::error::StartChildError;
 use crate::exit::ExitReason;
-use crate::handle::StartChildError;
 use crate::heartbeat::{Heartbeat, Pulse};
+use crate::message::Msg;
 use crate::note::Note;
-use crate::position::{Live, StartSlot, now};
+use crate::position::{Ended, Live, StartSlot, now};
 use crate::spec::{ChildSpec, Kind, StartContext, Started};
 use crate::stop;
 use crate::termination::SHUTDOWN;
@@ -147,7 +148,7 @@ impl State {
         let task = tokio::spawn(async move {
             let ended = match live {
                 Some(live) => stop::end(live, kill, None).await,
-                None => stop::Ended::Stopped,
+                None => Ended::Stopped,
             };
             let _ = supervisor.cast(Msg::StopDone(id_, incarnation, ended));
             ended
