@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use self::state::{State, Waiter};
 use crate::core::{Action, Core, Exit, Mode, Refused};
 use crate::exit::{ExitReason, Failure, MELTDOWN};
-use crate::message::{Msg, RestReply};
+use crate::message::{DoneReply, Msg};
 use crate::meter::Meter;
 use crate::position::{Ended, Position, now};
 use crate::scope::Scope;
@@ -67,7 +67,7 @@ pub(crate) async fn launch(
         guard.0 = None;
         return Ok(spawned);
     }
-    stop::gone(spawned).await;
+    stop::wait_until_gone(spawned).await;
     match result {
         Ok(Err(reason)) => Err(Box::new(reason)),
         Ok(Ok(())) | Err(_) => Err(Box::new(ExitReason::Killed)),
@@ -89,9 +89,9 @@ impl Actor for SupervisorActor {
             ready,
         } = arguments;
         let plan = &position.plan;
-        let (mode, budget) = {
+        let (mode, intensity) = {
             let inner = position.inner.lock();
-            (inner.core.mode(), inner.core.window().budget())
+            (inner.core.mode(), inner.core.window().intensity())
         };
         let dynamic = matches!(mode, Mode::Dynamic { .. });
         let label = match (plan.label, &scope.label) {
@@ -105,8 +105,8 @@ impl Actor for SupervisorActor {
             children.extend(populate());
         }
         let meter = Meter::new(label, mode.name());
-        meter.intensity(0, budget.restarts);
-        position.renew(&myself, meter, children);
+        meter.intensity(0, intensity.restarts);
+        position.begin_incarnation(&myself, meter, children);
         Ok(State {
             path,
             scope: Scope {
@@ -167,7 +167,7 @@ impl Actor for SupervisorActor {
             Msg::StartChild(spec, reply) => state.start_child(*spec, reply),
             Msg::Terminate(id, reply) => {
                 let result = position.inner.lock().core.terminate(&id, now());
-                state.command(id, Waiter::Rest(reply), result)
+                state.command(id, Waiter::Done(reply), result)
             }
             Msg::Restart(id, reply) => {
                 let result = position.inner.lock().core.restart(&id, now());
@@ -175,7 +175,7 @@ impl Actor for SupervisorActor {
             }
             Msg::Delete(id, reply) => {
                 let result = position.inner.lock().core.delete(&id, now());
-                state.command(id, Waiter::Rest(reply), result)
+                state.command(id, Waiter::Done(reply), result)
             }
             Msg::Suspend(id, reply) => answer(reply, position.inner.lock().core.suspend(&id)),
             Msg::Resume(id, reply) => answer(reply, position.inner.lock().core.resume(&id, now())),
@@ -240,7 +240,7 @@ impl Actor for SupervisorActor {
 }
 
 /// Answers a command that is done when it is decided.
-fn answer(reply: RestReply, result: Result<Vec<Action>, Refused>) -> Vec<Action> {
+fn answer(reply: DoneReply, result: Result<Vec<Action>, Refused>) -> Vec<Action> {
     let (result, actions) = match result {
         Ok(actions) => (Ok(()), actions),
         Err(refused) => (Err(refused.into()), Vec::new()),

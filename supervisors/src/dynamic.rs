@@ -28,7 +28,7 @@ impl Dynamic {
                 mode: Mode::Dynamic {
                     max_children: usize::MAX,
                 },
-                budget: intensity,
+                intensity,
                 auto_shutdown: AutoShutdown::Never,
                 label: None,
                 children: Vec::new(),

@@ -25,14 +25,14 @@ const TICK: Duration = Duration::from_millis(1);
 /// The restarts that still count.
 #[derive(Debug, Clone)]
 pub(crate) struct Window {
-    budget: Intensity,
+    intensity: Intensity,
     restarts: VecDeque<Instant>,
 }
 
 impl Window {
-    pub(crate) fn new(budget: Intensity) -> Self {
+    pub(crate) fn new(intensity: Intensity) -> Self {
         Self {
-            budget,
+            intensity,
             restarts: VecDeque::new(),
         }
     }
@@ -41,7 +41,7 @@ impl Window {
     pub(crate) fn record(&mut self, now: Instant) -> bool {
         self.forget_old(now);
         self.restarts.push_back(now);
-        let allowed = self.restarts.len() <= self.budget.restarts as usize;
+        let allowed = self.restarts.len() <= self.intensity.restarts as usize;
         if !allowed {
             self.restarts.pop_front();
         }
@@ -57,20 +57,20 @@ impl Window {
     pub(crate) fn moves_in(&self, now: Instant) -> Option<Duration> {
         let oldest = self.restarts.iter().find(|at| self.counts(**at, now))?;
         let left = self
-            .budget
+            .intensity
             .period
             .saturating_sub(now.saturating_duration_since(*oldest));
         Some(left + TICK)
     }
 
-    pub(crate) fn budget(&self) -> Intensity {
-        self.budget
+    pub(crate) fn intensity(&self) -> Intensity {
+        self.intensity
     }
 
     /// Goes by another budget. Restarts that were made count under it, as far as they are still known.
-    pub(crate) fn set_budget(&mut self, budget: Intensity) {
-        self.budget = budget;
-        let surplus = self.restarts.len().saturating_sub(budget.restarts as usize);
+    pub(crate) fn set_intensity(&mut self, intensity: Intensity) {
+        self.intensity = intensity;
+        let surplus = self.restarts.len().saturating_sub(intensity.restarts as usize);
         self.restarts.drain(..surplus);
     }
 
@@ -79,7 +79,7 @@ impl Window {
     }
 
     fn counts(&self, at: Instant, now: Instant) -> bool {
-        now.saturating_duration_since(at) <= self.budget.period
+        now.saturating_duration_since(at) <= self.intensity.period
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -148,7 +148,7 @@ mod tests {
         for n in 0..3 {
             window.record(start + n * SECOND);
         }
-        window.set_budget(Intensity::new(1, 5 * SECOND));
+        window.set_intensity(Intensity::new(1, 5 * SECOND));
         assert_eq!(window.used(start + 7 * SECOND), 1);
         assert_eq!(window.used(start + 8 * SECOND), 0);
     }

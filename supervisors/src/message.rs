@@ -9,7 +9,7 @@ use crate::position::Ended;
 use crate::spec::ChildSpec;
 
 pub(crate) type RunReply = oneshot::Sender<Result<ActorCell, StartChildError>>;
-pub(crate) type RestReply = oneshot::Sender<Result<(), StartChildError>>;
+pub(crate) type DoneReply = oneshot::Sender<Result<(), StartChildError>>;
 
 pub(crate) enum Msg {
     /// A start has ended; its result is in the child's slot.
@@ -24,10 +24,10 @@ pub(crate) enum Msg {
     /// The specification or the budget is not what it was.
     Changed,
     StartChild(Box<ChildSpec>, RunReply),
-    Terminate(ChildId, RestReply),
+    Terminate(ChildId, DoneReply),
     Restart(ChildId, RunReply),
-    Delete(ChildId, RestReply),
-    Suspend(ChildId, RestReply),
-    Resume(ChildId, RestReply),
-    Replace(Box<ChildSpec>, RestReply),
+    Delete(ChildId, DoneReply),
+    Suspend(ChildId, DoneReply),
+    Resume(ChildId, DoneReply),
+    Replace(Box<ChildSpec>, DoneReply),
 }

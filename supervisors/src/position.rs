@@ -26,7 +26,7 @@ pub type Populate = Arc<dyn Fn() -> Vec<ChildSpec> + Send + Sync>;
 pub(crate) struct Plan {
     pub(crate) name: Arc<str>,
     pub(crate) mode: Mode,
-    pub(crate) budget: Intensity,
+    pub(crate) intensity: Intensity,
     pub(crate) auto_shutdown: AutoShutdown,
     pub(crate) label: Option<&'static str>,
     pub(crate) children: Vec<ChildSpec>,
@@ -124,7 +124,7 @@ pub(crate) struct Inner {
 
 impl Position {
     pub(crate) fn new(plan: Plan) -> Arc<Self> {
-        let core = Core::new(plan.mode, plan.budget, plan.auto_shutdown, rand::random());
+        let core = Core::new(plan.mode, plan.intensity, plan.auto_shutdown, rand::random());
         Arc::new(Self {
             plan,
             inner: Mutex::new(Inner {
@@ -141,9 +141,9 @@ impl Position {
     }
 
     /// Begins a new incarnation: a fresh budget, and no child running.
-    pub(crate) fn renew(&self, actor: &ActorRef<Msg>, meter: Meter, children: Vec<ChildSpec>) {
+    pub(crate) fn begin_incarnation(&self, actor: &ActorRef<Msg>, meter: Meter, children: Vec<ChildSpec>) {
         let mut inner = self.inner.lock();
-        inner.core = Core::succeed(&mut inner.core, rand::random());
+        inner.core = Core::next_incarnation(&mut inner.core, rand::random());
         let auto_shutdown = inner.core.auto_shutdown();
         inner.specs.clear();
         inner.replaced.clear();

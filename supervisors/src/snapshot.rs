@@ -145,11 +145,11 @@ impl Snapshot {
             | State::Failed => {}
         }
         if matches!(inner.core.mode(), Mode::Dynamic { .. }) {
-            let budget = child.window.budget();
+            let intensity = child.window.intensity();
             view.intensity = Some(IntensityUse {
                 used: child.window.used(now),
-                limit: budget.restarts,
-                period_seconds: budget.period.as_secs_f64(),
+                limit: intensity.restarts,
+                period_seconds: intensity.period.as_secs_f64(),
             });
         }
         view.last_exit = child.last_exit.as_ref().map(|exit| LastExit {
@@ -162,7 +162,7 @@ impl Snapshot {
 }
 
 fn shared_use(core: &Core, now: Instant) -> IntensityUse {
-    let budget = core.window().budget();
+    let intensity = core.window().intensity();
     let used = match core.mode() {
         Mode::Static(_) => core.window().used(now),
         Mode::Dynamic { .. } => {
@@ -172,8 +172,8 @@ fn shared_use(core: &Core, now: Instant) -> IntensityUse {
     };
     IntensityUse {
         used,
-        limit: budget.restarts,
-        period_seconds: budget.period.as_secs_f64(),
+        limit: intensity.restarts,
+        period_seconds: intensity.period.as_secs_f64(),
     }
 }
 

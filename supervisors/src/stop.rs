@@ -24,9 +24,9 @@ pub(crate) fn stop(cell: &ActorCell) {
 /// Takes a child from a supervisor that reads its events no more. The event of a stopped actor holds its last state: linked,
 /// that state would lie in the supervisor's port until the supervisor itself is gone, with all files and sockets in it.
 /// Unlinked, it is dropped with the child, but ractor kills the child no more when the supervisor is killed meanwhile: this does.
-struct Adopted(Option<ActorCell>);
+struct Unlinked(Option<ActorCell>);
 
-impl Adopted {
+impl Unlinked {
     fn from(supervisor: Option<&ActorCell>, child: &ActorCell) -> Self {
         let Some(supervisor) = supervisor else {
             return Self(None);
@@ -36,7 +36,7 @@ impl Adopted {
     }
 }
 
-impl Drop for Adopted {
+impl Drop for Unlinked {
     fn drop(&mut self) {
         if let Some(child) = self.0.take() {
             child.kill();
@@ -50,11 +50,11 @@ pub(crate) async fn end(live: Live, kill: bool, closing: Option<&ActorCell>) -> 
     let shutdown = |spec: &ChildSpec| if kill { Shutdown::BrutalKill } else { spec.shutdown };
     match live {
         Live::Running(started, spec) => {
-            let _adopted = Adopted::from(closing, &started.cell);
+            let _unlinked = Unlinked::from(closing, &started.cell);
             end_actor(started, shutdown(&spec)).await
         }
         Live::Stopping(task, cell) => {
-            let _adopted = cell.map(|cell| Adopted::from(closing, &cell));
+            let _unlinked = cell.map(|cell| Unlinked::from(closing, &cell));
             task.await.unwrap_or(Ended::Zombie)
         }
         Live::Starting { task, slot, spec, .. } => {
@@ -63,7 +63,7 @@ pub(crate) async fn end(live: Live, kill: bool, closing: Option<&ActorCell>) -> 
             let started = slot.lock().take();
             match (started, &spec.kind) {
                 (Some(Ok(started)), _) => {
-                    let _adopted = Adopted::from(closing, &started.cell);
+                    let _unlinked = Unlinked::from(closing, &started.cell);
                     end_actor(started, shutdown(&spec)).await
                 }
                 // Its children are starting; they stop in order too.
@@ -96,12 +96,12 @@ async fn end_actor(started: Started, shutdown: Shutdown) -> Ended {
             return Ended::Zombie;
         }
     }
-    gone(started).await;
+    wait_until_gone(started).await;
     if asked_in_vain { Ended::Killed } else { Ended::Stopped }
 }
 
 /// Waits until an actor that has ended is really gone, with all it held.
-pub(crate) async fn gone(started: Started) {
+pub(crate) async fn wait_until_gone(started: Started) {
     let all = async {
         let _ = started.cell.wait(None).await;
         if let Some(task) = started.task {
@@ -116,7 +116,7 @@ pub(crate) async fn discard(live: Live) {
     match live {
         Live::Running(started, _) => {
             started.cell.kill();
-            gone(started).await;
+            wait_until_gone(started).await;
         }
         Live::Stopping(task, _) => {
             let _ = task.await;
@@ -127,14 +127,14 @@ pub(crate) async fn discard(live: Live) {
             let started = slot.lock().take();
             if let Some(Ok(started)) = started {
                 started.cell.kill();
-                gone(started).await;
+                wait_until_gone(started).await;
             }
         }
     }
 }
 
 /// How long the remains of a killed supervisor may take to go before its next incarnation starts anyway.
-const BURIAL: Duration = Duration::from_secs(30);
+const REMAINS_WAIT: Duration = Duration::from_secs(30);
 
 impl Position {
     /// Asks the supervisor to stop, and waits until it has.
@@ -149,14 +149,14 @@ impl Position {
 
     /// Sees the previous incarnation off. A supervisor that was killed leaves children behind that ractor has killed too,
     /// without waiting for them; the next incarnation must not meet them.
-    pub(crate) async fn bury(&self) {
-        let buried = tokio::time::timeout(BURIAL, self.bury_all()).await;
-        if buried.is_err() {
+    pub(crate) async fn end_remains(&self) {
+        let ended = tokio::time::timeout(REMAINS_WAIT, self.end_all_remains()).await;
+        if ended.is_err() {
             tracing::error!(supervisor = %self.plan.name, "remains of a killed supervisor are still there");
         }
     }
 
-    async fn bury_all(&self) {
+    async fn end_all_remains(&self) {
         self.stop_actor().await;
         let (left, positions) = {
             let mut inner = self.inner.lock();
@@ -175,7 +175,7 @@ impl Position {
             discard(live).await;
         }
         for position in positions {
-            Box::pin(position.bury_all()).await;
+            Box::pin(position.end_all_remains()).await;
         }
     }
 }

@@ -24,7 +24,7 @@ impl Supervisor {
             plan: Plan {
                 name: Arc::from(name.into()),
                 mode: Mode::Static(strategy),
-                budget: intensity,
+                intensity,
                 auto_shutdown: AutoShutdown::Never,
                 label: None,
                 children: Vec::new(),

@@ -10,7 +10,7 @@ use super::state::{State, Waiter};
 use crate::core::{Action, ChildId, Refused};
 use crate::error::StartChildError;
 use crate::exit::ExitReason;
-use crate::message::{Msg, RestReply, RunReply};
+use crate::message::{DoneReply, Msg, RunReply};
 use crate::position::{Ended, Live, check_child, now};
 use crate::spec::ChildSpec;
 use crate::stop;
@@ -107,7 +107,7 @@ impl State {
         self.command(id, Waiter::Run(reply), result)
     }
 
-    pub(super) fn replace(&mut self, spec: ChildSpec, reply: RestReply) -> Vec<Action> {
+    pub(super) fn replace(&mut self, spec: ChildSpec, reply: DoneReply) -> Vec<Action> {
         let id = Arc::clone(&spec.id);
         let mut inner = self.position.inner.lock();
         if let Err(error) = check_child(&spec, inner.core.auto_shutdown()) {

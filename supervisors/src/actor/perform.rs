@@ -89,7 +89,7 @@ impl State {
         let mut inner = self.position.inner.lock();
         let counts = inner.core.counts();
         let window = inner.core.window();
-        let (used, limit, moves_in) = (window.used(now()), window.budget().restarts, window.moves_in(now()));
+        let (used, limit, moves_in) = (window.used(now()), window.intensity().restarts, window.moves_in(now()));
         let shared = matches!(inner.core.mode(), Mode::Static(_));
         let strategy = inner.core.mode().name();
         if let Some(meter) = &mut inner.meter {
@@ -190,7 +190,7 @@ impl State {
                     drop(reply.send(Err(StartChildError::Failed(ExitReason::Shutdown))));
                 }
                 // Whatever came of it, the incarnation that was to end has: another command may have brought up the next.
-                (Waiter::Rest(reply), _) | (Waiter::Replace(reply), Outcome::Running | Outcome::Stopped) => {
+                (Waiter::Done(reply), _) | (Waiter::Replace(reply), Outcome::Running | Outcome::Stopped) => {
                     drop(reply.send(Ok(())));
                 }
                 (Waiter::Replace(reply), Outcome::StartFailed(reason) | Outcome::Reverted(reason)) => {
@@ -218,10 +218,10 @@ async fn start_task(
     // Tells the supervisor also when this task is aborted or the slot stays empty: it counts its starts.
     let done = Done(supervisor, Arc::clone(&spec.id), context.incarnation);
     if let Some(previous) = previous {
-        stop::gone(previous).await;
+        stop::wait_until_gone(previous).await;
     }
     if let Kind::Supervisor(position) = &spec.kind {
-        position.bury().await;
+        position.end_remains().await;
     }
     let path = context.path.clone();
     let start = AssertUnwindSafe(async { (spec.start)(context).await }).catch_unwind();
@@ -268,7 +268,7 @@ pub(super) fn watch(
                 let _ = supervisor.cast(Msg::HeartbeatLost(id, incarnation));
                 return;
             }
-            let look = rules.every.max(MIN_LOOK) / 2;
+            let look = rules.every.max(MIN_CHECK) / 2;
             if cell.wait(Some(look)).await.is_ok() {
                 return;
             }
@@ -277,7 +277,7 @@ pub(super) fn watch(
 }
 
 /// The shortest heartbeat that is honoured.
-const MIN_LOOK: Duration = Duration::from_millis(2);
+const MIN_CHECK: Duration = Duration::from_millis(2);
 
 pub(super) fn send_after(supervisor: &ActorRef<Msg>, delay: Duration, message: Msg) -> AbortHandle {
     let supervisor = supervisor.clone();

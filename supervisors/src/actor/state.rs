@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use crate::core::{ChildId, Exit};
 use crate::error::StartChildError;
 use crate::exit::ExitReason;
-use crate::message::{RestReply, RunReply};
+use crate::message::{DoneReply, RunReply};
 use crate::position::Position;
 use crate::scope::Scope;
 
@@ -41,16 +41,16 @@ impl Drop for State {
 /// Whoever waits for a child to be up, or down.
 pub(super) enum Waiter {
     Run(RunReply),
-    Rest(RestReply),
+    Done(DoneReply),
     /// Waits for its new spec to be used.
-    Replace(RestReply),
+    Replace(DoneReply),
 }
 
 impl Waiter {
     pub(super) fn refuse(self, error: StartChildError) {
         match self {
             Self::Run(reply) => drop(reply.send(Err(error))),
-            Self::Rest(reply) | Self::Replace(reply) => drop(reply.send(Err(error))),
+            Self::Done(reply) | Self::Replace(reply) => drop(reply.send(Err(error))),
         }
     }
 }

@@ -62,7 +62,7 @@ pub(crate) enum After {
     Start,
     Delete,
     /// It was killed for want of a heartbeat, which is an exit like any other.
-    Condemned,
+    HeartbeatLost,
 }
 
 /// What becomes of a child whose start fails.
@@ -73,7 +73,7 @@ pub(crate) enum IfStartFails {
     /// It goes: somebody is just adding it, and gets the error instead.
     Forget,
     /// It was down, and stays down.
-    Rest,
+    StayDown,
     /// It has a new spec: the old one, of these rules, is put back.
     Revert(Rules),
 }
@@ -130,12 +130,12 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    pub(crate) fn new(rules: Rules, budget: Intensity) -> Self {
+    pub(crate) fn new(rules: Rules, intensity: Intensity) -> Self {
         Self {
             rules,
             state: State::Stopped,
             incarnation: 0,
-            window: Window::new(budget),
+            window: Window::new(intensity),
             streak: 0,
             restarts: BTreeMap::new(),
             last_exit: None,
@@ -176,14 +176,14 @@ impl Child {
     }
 
     /// A full budget, and no delay before the next restart.
-    pub(crate) fn forgive(&mut self) {
+    pub(crate) fn restore_budget(&mut self) {
         self.window.clear();
         self.streak = 0;
     }
 
     /// As if it had never failed.
     pub(crate) fn reset(&mut self) {
-        self.forgive();
+        self.restore_budget();
         self.restarts.clear();
     }
 

@@ -58,10 +58,10 @@ impl Core {
             State::Backoff { .. } => {
                 self.out.push(Action::CancelTimer(Arc::clone(id)));
                 self.terminated(id, now);
-                self.rest(id);
+                self.stay_down(id);
                 self.skip_delay(id, now);
             }
-            State::Waiting | State::Parked { .. } | State::Stopped | State::Failed => self.rest(id),
+            State::Waiting | State::Parked { .. } | State::Stopped | State::Failed => self.stay_down(id),
         }
         self.proceed(now);
         Ok(self.take_actions())
@@ -75,11 +75,11 @@ impl Core {
         }
         let shared = matches!(self.mode, Mode::Static(_));
         let child = &mut self.children[id];
-        child.forgive();
+        child.restore_budget();
         // `restart_child` of OTP: its error leaves the child down. Under a dynamic supervisor only its own budget is at stake.
         let down = !state.is_active() && !matches!(self.phase, Phase::Init);
         if shared && down && matches!(child.if_start_fails, IfStartFails::Retry) {
-            child.if_start_fails = IfStartFails::Rest;
+            child.if_start_fails = IfStartFails::StayDown;
         }
         if !state.is_active() {
             // It was meant to be down until now.
@@ -102,7 +102,7 @@ impl Core {
                 self.out.push(Action::CancelTimer(Arc::clone(id)));
                 self.terminated(id, now);
                 // Before it is gone: a group finds its delay by it.
-                self.rest(id);
+                self.stay_down(id);
                 self.skip_delay(id, now);
                 self.forget(id);
             }
@@ -114,11 +114,11 @@ impl Core {
 
     /// Changes the supervisor's own specification. Children, running or not, are left alone, and restarts that were made
     /// count under the new budget.
-    pub(crate) fn reconfigure(&mut self, strategy: Strategy, budget: Intensity, auto_shutdown: AutoShutdown) {
+    pub(crate) fn reconfigure(&mut self, strategy: Strategy, intensity: Intensity, auto_shutdown: AutoShutdown) {
         if let Mode::Static(current) = &mut self.mode {
             *current = strategy;
         }
-        self.window.set_budget(budget);
+        self.window.set_intensity(intensity);
         self.auto_shutdown = auto_shutdown;
     }
 
@@ -165,7 +165,7 @@ impl Core {
             (Phase::Closed, _) => {}
             (Phase::Init, Mode::Static(_)) => self.set(id, State::Stopped),
             (Phase::Group(group), _) => {
-                if group.bring(id) {
+                if group.schedule(id) {
                     self.set(id, State::Waiting);
                 } else {
                     self.start_now(id, now);

@@ -49,7 +49,7 @@ impl Core {
         let significant = child.rules.significant;
         let reason = child.last_reason();
         self.out.push(Action::GiveUp(Arc::clone(id), reason.clone()));
-        self.rest(id);
+        self.stay_down(id);
         let lasting = |other: &Child| other.rules.significant && other.state.is_active();
         let ends = significant
             && match self.auto_shutdown {
@@ -72,7 +72,7 @@ impl Core {
         let incarnation = child.incarnation;
         let reason = child.last_reason();
         let window = if dynamic { &mut child.window } else { &mut self.window };
-        let limit = window.budget().restarts;
+        let limit = window.intensity().restarts;
         if window.record(now) {
             *child.restarts.entry(reason.label()).or_default() += 1;
             let delay = child.next_delay(self.rng.random());

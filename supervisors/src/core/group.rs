@@ -46,11 +46,11 @@ impl Group {
     /// A new child, at the right end.
     pub(super) fn append(&mut self, id: &ChildId) {
         self.members.push(Arc::clone(id));
-        self.bring(id);
+        self.schedule(id);
     }
 
     /// Whether this child is a member, which is then going to be started.
-    pub(super) fn bring(&mut self, id: &ChildId) -> bool {
+    pub(super) fn schedule(&mut self, id: &ChildId) -> bool {
         let member = self.is_member(id);
         if let Stage::Starting { pending } = &mut self.stage
             && member

@@ -74,11 +74,11 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(mode: Mode, budget: Intensity, auto_shutdown: AutoShutdown, seed: u64) -> Self {
+    pub(crate) fn new(mode: Mode, intensity: Intensity, auto_shutdown: AutoShutdown, seed: u64) -> Self {
         Self {
             mode,
             auto_shutdown,
-            window: Window::new(budget),
+            window: Window::new(intensity),
             children: IndexMap::new(),
             phase: Phase::Init,
             deferred: VecDeque::new(),
@@ -93,8 +93,8 @@ impl Core {
 
     /// The next incarnation of a supervisor: as it is configured by now, with a full budget and no children. Incarnations of
     /// one path never repeat.
-    pub(crate) fn succeed(old: &mut Self, seed: u64) -> Self {
-        let mut next = Self::new(old.mode, old.window.budget(), old.auto_shutdown, seed);
+    pub(crate) fn next_incarnation(old: &mut Self, seed: u64) -> Self {
+        let mut next = Self::new(old.mode, old.window.intensity(), old.auto_shutdown, seed);
         next.carried = std::mem::take(&mut old.carried);
         for (id, child) in std::mem::take(&mut old.children) {
             next.carried.insert(
@@ -115,7 +115,7 @@ impl Core {
         if self.children.contains_key(id) {
             return false;
         }
-        let mut child = Child::new(rules, rules.intensity.unwrap_or(self.window.budget()));
+        let mut child = Child::new(rules, rules.intensity.unwrap_or(self.window.intensity()));
         if let Some(carried) = self.carried.remove(id) {
             child.incarnation = carried.incarnation;
             child.restarts = carried.restarts;
@@ -174,7 +174,7 @@ impl Core {
     }
 
     /// Leaves a child down, with its spec unless it is temporary.
-    pub(super) fn rest(&mut self, id: &ChildId) {
+    pub(super) fn stay_down(&mut self, id: &ChildId) {
         self.set(id, State::Stopped);
         self.first_starts.remove(id);
         if self.children[id].rules.restart == Restart::Temporary {
@@ -260,6 +260,6 @@ impl Core {
             Mode::Static(_) => &self.window,
             Mode::Dynamic { .. } => &self.children[id].window,
         };
-        (window.used(now), window.budget().restarts)
+        (window.used(now), window.intensity().restarts)
     }
 }

@@ -50,7 +50,7 @@ impl Core {
     /// Gives a child new rules, and an incarnation that goes by them: it is stopped if it is there, and started unless it
     /// was down. No restart is counted. Until the new one has started the old rules are kept, to be put back.
     pub(crate) fn replace(&mut self, id: &ChildId, rules: Rules, now: Instant) -> Result<Vec<Action>, Refused> {
-        let default = self.window.budget();
+        let default = self.window.intensity();
         let child = self.known(id)?;
         let state = child.state;
         if matches!(state, State::Stopping { after: After::Delete }) {
@@ -58,13 +58,13 @@ impl Core {
         }
         let stays_down = !state.is_active() || matches!(state, State::Stopping { after: After::Stopped });
         let old = std::mem::replace(&mut child.rules, rules);
-        child.window.set_budget(rules.intensity.unwrap_or(default));
+        child.window.set_intensity(rules.intensity.unwrap_or(default));
         match child.if_start_fails {
             // What never ran is not worth going back to.
-            IfStartFails::Retry | IfStartFails::Rest if child.started_before && !stays_down => {
+            IfStartFails::Retry | IfStartFails::StayDown if child.started_before && !stays_down => {
                 child.if_start_fails = IfStartFails::Revert(old);
             }
-            IfStartFails::Retry | IfStartFails::Rest | IfStartFails::Forget | IfStartFails::Revert(_) => {}
+            IfStartFails::Retry | IfStartFails::StayDown | IfStartFails::Forget | IfStartFails::Revert(_) => {}
         }
         if !state.is_active() {
             self.settle(id, Outcome::Stopped);
@@ -77,11 +77,11 @@ impl Core {
 
     /// Puts the old rules back, and starts by them, when the new spec did not start.
     pub(super) fn revert(&mut self, id: &ChildId, reason: ExitReason, now: Instant) {
-        let default = self.window.budget();
+        let default = self.window.intensity();
         let child = &mut self.children[id];
         if let IfStartFails::Revert(old) = std::mem::replace(&mut child.if_start_fails, IfStartFails::Retry) {
             child.rules = old;
-            child.window.set_budget(old.intensity.unwrap_or(default));
+            child.window.set_intensity(old.intensity.unwrap_or(default));
             child.reverting = Some(reason);
             self.out.push(Action::Revert(Arc::clone(id)));
             self.start_now(id, now);

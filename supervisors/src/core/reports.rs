@@ -68,12 +68,12 @@ impl Core {
             return self.take_actions();
         }
         self.settle(id, Outcome::StartFailed(reason.clone()));
-        if matches!(if_fails, IfStartFails::Forget | IfStartFails::Rest) {
+        if matches!(if_fails, IfStartFails::Forget | IfStartFails::StayDown) {
             if matches!(if_fails, IfStartFails::Forget) {
                 self.forget(id);
             } else {
                 self.children[id].if_start_fails = IfStartFails::Retry;
-                self.rest(id);
+                self.stay_down(id);
             }
             self.proceed(now);
             return self.take_actions();
@@ -127,19 +127,19 @@ impl Core {
             let note = Note::new(EventKind::Zombie, incarnation);
             self.out.push(Action::Emit(Arc::clone(id), note));
         }
-        if after == After::Condemned {
+        if after == After::HeartbeatLost {
             self.ended(id, ExitReason::HeartbeatLost, Duration::ZERO, now);
             self.proceed(now);
             return self.take_actions();
         }
         self.terminated(id, now);
         match after {
-            After::Condemned => {}
+            After::HeartbeatLost => {}
             After::Group => {
                 self.set(id, State::Waiting);
             }
-            After::Stopped => self.rest(id),
-            After::Start if matches!(self.phase, Phase::Closed) => self.rest(id),
+            After::Stopped => self.stay_down(id),
+            After::Start if matches!(self.phase, Phase::Closed) => self.stay_down(id),
             After::Start if matches!(&self.phase, Phase::Group(group) if group.will_stop(id)) => {
                 self.set(id, State::Waiting);
             }
@@ -157,7 +157,7 @@ impl Core {
         {
             // Its uptime counts, and its recovery begins.
             child.end(ExitReason::HeartbeatLost, now.saturating_duration_since(since), now);
-            let after = After::Condemned;
+            let after = After::HeartbeatLost;
             self.set(id, State::Stopping { after });
             self.out.push(Action::Kill(Arc::clone(id), incarnation));
         }

@@ -161,7 +161,7 @@ impl World {
             15 => self.now += Duration::from_millis(rng.random_range(0..2_000)),
             16 if rng.random() => {
                 if matches!(self.core.mode(), Mode::Static(_)) {
-                    let budget = self.core.window().budget();
+                    let budget = self.core.window().intensity();
                     self.core.reconfigure(any_strategy(rng), budget, AutoShutdown::Never);
                 }
             }

@@ -49,9 +49,9 @@ fn a_reconfigured_supervisor_stays_so_when_it_is_restarted() {
     bench
         .core
         .reconfigure(Strategy::RestForOne, budget, AutoShutdown::AllSignificant);
-    let next = Core::succeed(&mut bench.core, 0);
+    let next = Core::next_incarnation(&mut bench.core, 0);
     assert_eq!(next.mode(), Mode::Static(Strategy::RestForOne));
-    assert_eq!(next.window().budget(), budget);
+    assert_eq!(next.window().intensity(), budget);
     assert_eq!(next.auto_shutdown(), AutoShutdown::AllSignificant);
 }
 
