@@ -1,7 +1,7 @@
-//! The ractor side of a supervisor: it carries actions out and reports what came of them.
+//! The actor of a supervisor: it carries out the actions of the decision core and reports their results to it.
 //!
-//! No handler waits for a child. Starts, stops and delays are tasks of this library that end in a message to the supervisor,
-//! so a slow child holds up neither its siblings nor a shutdown.
+//! No handler waits for a child. Starts, stops and delays are tasks that end with a message to the supervisor, so a slow child
+//! delays neither its siblings nor a shutdown.
 
 mod children;
 mod perform;
@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     ready: oneshot::Sender<Result<(), ExitReason>>,
 }
 
-/// Stops a supervisor whose start is given up. It would otherwise stay, unknown to its parent.
+/// Stops a supervisor whose start is aborted. It would otherwise go on running, unknown to its parent.
 struct StopUnlessStarted(Option<ActorCell>);
 
 impl Drop for StopUnlessStarted {
@@ -42,7 +42,8 @@ impl Drop for StopUnlessStarted {
     }
 }
 
-/// Starts a supervisor and returns when all its children run. When one of them cannot start the others are stopped first.
+/// Starts a supervisor and returns when all its children are running. When one of them does not start, the others are stopped
+/// before this returns the error.
 pub(crate) async fn launch(
     position: Arc<Position>,
     parent: Option<ActorCell>,
@@ -146,7 +147,7 @@ impl Actor for SupervisorActor {
             Msg::StopDone(id, incarnation, ended) => {
                 let zombie = ended == Ended::Zombie;
                 if zombie {
-                    // Its event, should it ever come, is of no interest any more.
+                    // An exit of the zombie, should it ever come, is ignored.
                     let gone = (Arc::clone(&id), incarnation);
                     state.by_actor.retain(|_, child| *child != gone);
                 }
@@ -196,7 +197,7 @@ impl Actor for SupervisorActor {
                 (cell, ExitReason::from_termination(reason.as_deref()))
             }
             SupervisionEvent::ActorFailed(cell, error) => (cell, ExitReason::from_failure(&error)),
-            // That a child started is known from its start function.
+            // The start function of a child reports that it has started.
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {
                 return Ok(());
             }
@@ -215,7 +216,7 @@ impl Actor for SupervisorActor {
         Ok(())
     }
 
-    /// The ordered shutdown. It has to be over when this returns: ractor then kills what is left, in no order.
+    /// The ordered shutdown. It must be complete when this returns, because ractor then kills all remaining children in no order.
     async fn post_stop(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
         let cell = myself.get_cell();
         let batches = state.position.inner.lock().core.close();
@@ -239,7 +240,7 @@ impl Actor for SupervisorActor {
     }
 }
 
-/// Answers a command that is done when it is decided.
+/// Answers a command that needs no further action of the actor to succeed.
 fn answer(reply: DoneReply, result: Result<Vec<Action>, Refused>) -> Vec<Action> {
     let (result, actions) = match result {
         Ok(actions) => (Ok(()), actions),

@@ -1,8 +1,8 @@
-//! The decisions of a supervisor, without actors: an exit and a time go in, actions come out.
+//! The decision core of a supervisor, without actors: reports, commands and a time go in, actions come out.
 //!
-//! Nothing here waits. A start or a stop is an [`Action`]; that it is done comes back as `on_started`, `on_start_failed` or
-//! `on_stopped`, so that every other exit, command and shutdown can come between. Inputs for an incarnation that is not the
-//! child's latest are ignored.
+//! Nothing here waits. A start or a stop is an [`Action`] for the shell, the supervisor's actor, to carry out. The shell reports
+//! the result by `on_started`, `on_start_failed` or `on_stopped`, and any exit, command or shutdown may come before that report.
+//! Reports about an incarnation that is not the latest of its child are ignored.
 
 mod action;
 mod child;

@@ -1,67 +1,70 @@
-//! Why a tree does not start, and why a command on a supervisor is not carried out.
+//! Why a tree does not start, and why a supervisor does not carry out a command.
 
 use crate::core::Refused;
 use crate::exit::ExitReason;
 
-/// A declaration that cannot be.
+/// Why a child specification is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    /// Two siblings have one id.
-    #[error("{0} is declared twice")]
+    /// Two siblings have this id.
+    #[error("two children have the id {0:?}; ids must be unique among siblings")]
     DuplicateId(String),
-    /// A permanent child never ends by itself, so it cannot be significant.
-    #[error("{0} is permanent and cannot be significant")]
+    /// The child is significant and permanent. A permanent child is always restarted, so its end can never end the supervisor.
+    #[error("child {0:?} is permanent and significant; a significant child must be transient or temporary")]
     PermanentSignificant(String),
-    /// The supervisor does not end with its children.
-    #[error("{0} is significant and its supervisor has no auto-shutdown")]
+    /// The child is significant, but its supervisor has no auto-shutdown.
+    #[error(
+        "child {0:?} is significant, but the auto-shutdown of its supervisor is never; it must be any_significant or \
+         all_significant"
+    )]
     SignificantWithoutAutoShutdown(String),
-    /// It would break the paths that name children in events and snapshots.
-    #[error("{0:?} is empty or holds a slash")]
+    /// The id or name is empty or contains a slash. Both would make the paths in events and snapshots ambiguous.
+    #[error("the id {0:?} is empty or contains a slash")]
     Id(String),
 }
 
-/// Why a tree did not start. Whatever had started was stopped again, in reverse order.
+/// Why a tree did not start. The children that had started were stopped again, in reverse order.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
-    /// The tree was declared wrongly; nothing was started.
+    /// A child specification of the tree is invalid. Nothing was started.
     #[error(transparent)]
     Invalid(#[from] SpecError),
     /// A child did not start.
     #[error("{path} did not start: {reason}")]
     Child {
-        /// The child: the deepest one, when a supervisor did not start because of it.
+        /// The path of the child. When a supervisor did not start because of one of its children, it is the path of that child.
         path: String,
-        /// Why.
+        /// Why the child did not start.
         reason: ExitReason,
     },
-    /// The supervisor itself was stopped or killed meanwhile.
-    #[error("the supervisor ended while it started: {0}")]
+    /// The supervisor was stopped or killed before all its children had started.
+    #[error("the supervisor ended before all its children had started: {0}")]
     Interrupted(ExitReason),
 }
 
-/// Why a command on a supervisor was not carried out.
+/// Why a supervisor did not carry out a command, or why the command did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartChildError {
-    /// The child's spec is there, and it is down: `restart` brings it back.
-    #[error("the child is already present")]
+    /// A child with this id exists and is down. `restart` starts it.
+    #[error("a child with this id is already present but down; restart or delete it")]
     AlreadyPresent,
-    /// The child runs, or is about to.
-    #[error("the child is already started")]
+    /// A child with this id is running, or is about to run.
+    #[error("a child with this id is already started")]
     AlreadyStarted,
-    /// As many children as allowed run or wait for a restart.
-    #[error("too many children")]
+    /// As many children as `max_children` allows are running or waiting for a restart.
+    #[error("the supervisor has as many children as its max_children allows")]
     MaxChildren,
-    /// It did not start; or it was stopped by another command before it had.
+    /// The child did not start, or another command stopped it before it had started.
     #[error("the child did not start: {0}")]
     Failed(ExitReason),
-    /// There is no such child.
-    #[error("there is no such child")]
+    /// The supervisor has no child with this id.
+    #[error("the supervisor has no child with this id")]
     NotFound,
-    /// The spec cannot be.
+    /// The child specification is invalid.
     #[error(transparent)]
     Invalid(SpecError),
-    /// The supervisor is not there: its tree has stopped, or it is being restarted.
-    #[error("the supervisor is gone")]
+    /// The supervisor is not running: its tree has stopped, or the supervisor is being restarted.
+    #[error("the supervisor is not running")]
     Gone,
 }
 

@@ -1,4 +1,4 @@
-//! What happens in a tree, in order.
+//! The events of a tree, in one order, and their readers.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,51 +9,52 @@ use tokio::sync::broadcast;
 use crate::exit::ExitReason;
 use crate::note::{EventKind, Note};
 
-/// Events kept for a reader that falls behind; one that falls further is told how many it lost.
+/// The number of events that are kept for a slow reader. A reader that falls further behind gets [`EventError::Lagged`].
 pub const EVENT_CAPACITY: usize = 4_096;
 
-/// One thing that happened in a tree.
+/// Something that happened to a child or a supervisor of a tree.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// 1 for the tree's first event, one more for each that follows.
+    /// The sequence number: 1 for the first event of the tree, and one more for each event that follows.
     pub seq: u64,
-    /// When it happened.
+    /// When the event happened.
     pub at: SystemTime,
-    /// The child's path, such as `node/core/journal`.
+    /// The path of the child or supervisor, such as `node/core/journal`.
     pub path: String,
     /// What happened.
     pub kind: EventKind,
-    /// Which incarnation of the child it happened to.
+    /// The incarnation of the child to which the event happened, or 0 in events of the supervisor itself.
     pub incarnation: u64,
-    /// Why.
+    /// The exit reason that led to the event.
     pub reason: Option<ExitReason>,
-    /// Which restart within the period this is.
+    /// The number of restarts within the period of the restart intensity, this one included.
     pub attempt: Option<u32>,
-    /// How many the budget allows.
+    /// The number of restarts that the restart intensity allows.
     pub limit: Option<u32>,
-    /// How long the next restart waits.
+    /// The delay before the next restart.
     pub delay: Option<Duration>,
-    /// How long it took from the exit to running again.
+    /// The time from the exit until the child was running again.
     pub recovery: Option<Duration>,
 }
 
-/// The reader was too slow and lost this many events.
+/// Why [`EventStream::recv`] returns no event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
-    /// This many events were dropped before the next.
-    #[error("{0} events were dropped")]
+    /// The reader was too slow and lost this many events. The next call returns the oldest event that is still kept.
+    #[error("the reader was too slow and lost {0} events")]
     Lagged(u64),
-    /// The tree is gone.
-    #[error("the tree is gone")]
+    /// The tree has ended, and no more events follow.
+    #[error("the supervision tree has ended")]
     Closed,
 }
 
-/// A reader of a tree's events, from the moment it subscribed.
+/// A reader of the events that a tree has published since the reader subscribed.
 #[derive(Debug)]
 pub struct EventStream(broadcast::Receiver<Event>);
 
 impl EventStream {
-    /// The next event. A reader that fell behind gets [`EventError::Lagged`] once and then the oldest event still kept.
+    /// Waits for the next event. A reader that fell too far behind gets [`EventError::Lagged`] once, and then the oldest event
+    /// that is still kept.
     pub async fn recv(&mut self) -> Result<Event, EventError> {
         self.0.recv().await.map_err(|error| match error {
             broadcast::error::RecvError::Lagged(lost) => EventError::Lagged(lost),
@@ -62,11 +63,11 @@ impl EventStream {
     }
 }
 
-/// The tree's one sequence of events.
+/// The channel that puts all events of a tree into one sequence.
 #[derive(Debug, Clone)]
 pub(crate) struct Bus {
     sender: broadcast::Sender<Event>,
-    /// Held while sending, so that sequence numbers arrive in order.
+    /// The lock is held while an event is sent, so that sequence numbers arrive in order.
     seq: Arc<Mutex<u64>>,
 }
 
@@ -98,12 +99,13 @@ impl Bus {
             delay: note.delay,
             recovery: note.recovery,
         };
-        // Nobody listening is the usual case, and no error.
+        // It is no error that nobody has subscribed.
         let _ = self.sender.send(event);
     }
 }
 
-/// Crashes of children are daily work; what ends or gives up a part of the tree is not.
+/// Logs an event. Crashes of children are expected and logged as debug. What ends a part of the tree, or shows that it is in
+/// trouble, is logged as a warning or an error.
 fn log(path: &str, note: &Note) {
     let (kind, incarnation) = (note.kind.name(), note.incarnation);
     let reason = note.reason.as_ref().map(ToString::to_string);

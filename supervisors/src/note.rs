@@ -1,45 +1,46 @@
-//! What happens to a child or a supervisor, as the decision core knows it: without path, sequence number and time.
+//! Events as the decision core reports them: without path, sequence number and time.
 
 use std::time::Duration;
 
 use crate::exit::ExitReason;
 
-/// What happened to a child.
+/// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
-    /// Its first incarnation runs.
+    /// The first incarnation of the child is running.
     ChildStarted,
-    /// It ended by itself.
+    /// The child ended by itself, was stopped or killed by somebody other than its supervisor, or was killed because its
+    /// heartbeat was lost.
     ChildExited,
-    /// An incarnation could not start.
+    /// An incarnation of the child did not start.
     StartFailed,
-    /// It waits before its next restart.
+    /// The child waits before its next restart.
     Backoff,
-    /// It and its siblings are stopped to be started again.
+    /// A group restart begins: the child has ended, and siblings are stopped and started again with it.
     GroupRestart,
-    /// A later incarnation runs.
+    /// A later incarnation of the child is running.
     Restarted,
-    /// Its budget is spent; it stays down until told to restart.
+    /// The child of a dynamic supervisor has exceeded its restart intensity. It stays down until it is restarted by command.
     ChildFailed,
-    /// It was stopped on purpose.
+    /// The supervisor has stopped the child.
     ChildTerminated,
-    /// It could not be killed in time and was left behind.
+    /// The child was still running [`KILL_WAIT`](crate::KILL_WAIT) after it was killed, and was left behind.
     Zombie,
-    /// Its supervisor restarts too often and ends. The path is the supervisor's.
+    /// A supervisor has exceeded its restart intensity and ends. The path of the event is that of the supervisor.
     Meltdown,
-    /// Its exits are not followed by a start until it is resumed.
+    /// The child is suspended: until it is resumed, no exit of it is followed by a start.
     Suspended,
-    /// It is supervised as before.
+    /// The child is no longer suspended.
     Resumed,
-    /// An incarnation by its new spec runs.
+    /// An incarnation of the child by its new specification is running.
     Replaced,
-    /// A significant child has ended, and its supervisor follows. The path is the supervisor's.
+    /// A supervisor ends because significant children have ended. The path of the event is that of the supervisor.
     AutoShutdown,
 }
 
 impl EventKind {
-    /// The name in `snake_case`.
+    /// The name of the kind in `snake_case`, as it is serialized.
     pub fn name(self) -> &'static str {
         match self {
             Self::ChildStarted => "child_started",
@@ -60,7 +61,7 @@ impl EventKind {
     }
 }
 
-/// An event without its place and time: what the decision core knows of it.
+/// An event without its path, sequence number and time. The fields are those of [`Event`](crate::Event).
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Note {
     pub(crate) kind: EventKind,

@@ -1,5 +1,7 @@
-//! A supervisor's position in the tree. It outlives the actor that fills it: handles, snapshots and the next incarnation of
-//! the supervisor find its declaration, its decisions and its children here.
+//! The position of a supervisor in the tree. The actors of the supervisor, its incarnations, fill it one after the other.
+//!
+//! It holds what outlives each of them: the declaration of the supervisor, its decision core, and the specifications and actors
+//! of its children. Handles, snapshots, the parent supervisor and the next incarnation find them here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,10 +21,10 @@ use crate::meter::Meter;
 use crate::rules::{AutoShutdown, Restart};
 use crate::spec::{ChildSpec, Kind, Started};
 
-/// Children a supervisor starts with besides those declared, asked anew for each of its incarnations.
+/// A function that returns children for a supervisor to start with. It is called for each incarnation of the supervisor.
 pub type Populate = Arc<dyn Fn() -> Vec<ChildSpec> + Send + Sync>;
 
-/// What a supervisor was declared to be.
+/// The declaration of a supervisor.
 pub(crate) struct Plan {
     pub(crate) name: Arc<str>,
     pub(crate) mode: Mode,
@@ -34,7 +36,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Whether the whole tree below can be.
+    /// Checks all child specifications of the tree below.
     pub(crate) fn check(&self) -> Result<(), SpecError> {
         check_id(&self.name)?;
         for (index, child) in self.children.iter().enumerate() {
@@ -47,6 +49,7 @@ impl Plan {
     }
 }
 
+/// Checks a child specification, with everything below it, for a supervisor with this auto-shutdown.
 pub(crate) fn check_child(child: &ChildSpec, auto: AutoShutdown) -> Result<(), SpecError> {
     check_id(&child.id)?;
     let id = || child.id.to_string();
@@ -69,7 +72,7 @@ fn check_id(id: &str) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// What runs, or is about to, for a child, with the spec that it was started by.
+/// The actor of a child, or the task that starts or stops it, with the specification that the start was made by.
 pub(crate) enum Live {
     Starting {
         task: JoinHandle<()>,
@@ -78,12 +81,12 @@ pub(crate) enum Live {
         spec: Arc<ChildSpec>,
     },
     Running(Started, Arc<ChildSpec>),
-    /// The actor is known when it had started.
+    /// The actor is known when it had started before it was stopped.
     Stopping(JoinHandle<Ended>, Option<ActorCell>),
 }
 
 impl Live {
-    /// The spec that it was started by, unless it is on its way out.
+    /// The specification that the start was made by, unless the child is being stopped.
     pub(crate) fn spec(&self) -> Option<&Arc<ChildSpec>> {
         match self {
             Self::Starting { spec, .. } | Self::Running(_, spec) => Some(spec),
@@ -95,14 +98,14 @@ impl Live {
 /// How a stop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// It stopped when asked, or was gone already.
+    /// The child stopped when it was asked to, or had ended before.
     Stopped,
     Killed,
-    /// It is still there.
+    /// The child was killed and is still running.
     Zombie,
 }
 
-/// Where a start leaves its result, so that a stop which overtakes it finds the actor.
+/// Where a start task leaves its result, so that a stop which comes before the report of the start finds the actor.
 pub(crate) type StartSlot = Arc<Mutex<Option<Result<Started, ExitReason>>>>;
 
 pub(crate) struct Position {
@@ -110,15 +113,19 @@ pub(crate) struct Position {
     pub(crate) inner: Mutex<Inner>,
 }
 
+/// The part of a position that changes.
 pub(crate) struct Inner {
     pub(crate) core: Core,
     pub(crate) specs: HashMap<ChildId, Arc<ChildSpec>>,
-    /// The specs of children whose new ones have not started yet.
+    /// The old specifications of children whose new one has not started yet.
     pub(crate) replaced: HashMap<ChildId, Arc<ChildSpec>>,
     pub(crate) live: HashMap<ChildId, Live>,
+    /// The actor of the latest incarnation.
     pub(crate) actor: Option<ActorRef<Msg>>,
     pub(crate) meter: Option<Meter>,
+    /// The exit reason of the latest incarnation, when it has ended.
     pub(crate) exit: Option<ExitReason>,
+    /// The start of the latest incarnation.
     pub(crate) since: Option<Instant>,
 }
 
@@ -140,7 +147,7 @@ impl Position {
         })
     }
 
-    /// Begins a new incarnation: a fresh budget, and no child running.
+    /// Begins a new incarnation, with a full restart budget and these children, none of which is running yet.
     pub(crate) fn begin_incarnation(&self, actor: &ActorRef<Msg>, meter: Meter, children: Vec<ChildSpec>) {
         let mut inner = self.inner.lock();
         inner.core = Core::next_incarnation(&mut inner.core, rand::random());
@@ -157,8 +164,12 @@ impl Position {
             if checked.is_ok() && inner.core.declare(&spec.id, spec.rules) {
                 inner.specs.insert(Arc::clone(&spec.id), Arc::new(spec));
             } else {
-                // Only a populate function gets here: a declared tree was checked before it started.
-                tracing::error!(supervisor = %self.plan.name, child = %spec.id, "left out: invalid or declared twice");
+                // Only children of the populate function get here: declared ones were checked before the tree started.
+                tracing::error!(
+                    supervisor = %self.plan.name,
+                    child = %spec.id,
+                    "a populated child is left out: its specification is invalid or its id is taken"
+                );
             }
         }
     }
@@ -167,7 +178,7 @@ impl Position {
         self.inner.lock().actor.clone()
     }
 
-    /// The actor at a path below this supervisor.
+    /// The actor that is running at a path below this supervisor.
     pub(crate) fn actor_below(&self, path: &str) -> Option<ActorCell> {
         let Some((id, below)) = path.split_once('/') else {
             return self.cell_of(path);
@@ -181,6 +192,7 @@ impl Position {
         child.actor_below(below)
     }
 
+    /// The actor of a child, while the child is running.
     pub(crate) fn cell_of(&self, id: &str) -> Option<ActorCell> {
         self.inner.lock().running(id)
     }
@@ -207,7 +219,7 @@ impl Inner {
     }
 }
 
-/// The time of the decision core. Taken from tokio, so that paused time is paused here too.
+/// The time that the decision core is given. It is tokio's, so that tests which pause tokio's time pause it too.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

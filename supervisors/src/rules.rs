@@ -1,65 +1,69 @@
-//! The rules of a child specification and of a supervisor: plain data that the decisions read, without actors.
+//! The rules of child specifications and supervisors, as plain data. The decision core reads them, so nothing here names an
+//! actor.
 
 use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::intensity::Intensity;
 
-/// What the exit of one child means to its siblings.
+/// The restart strategy of a supervisor: which children are restarted when one of them has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
-    /// Nothing: it alone is restarted.
+    /// Only the child that ended is restarted.
     OneForOne,
-    /// All are stopped in reverse order and started again.
+    /// All children are stopped in reverse order and started again.
     OneForAll,
-    /// Those started after it are stopped in reverse order and started again with it.
+    /// The children that started after the one that ended are stopped in reverse order. Then that child and those after it are
+    /// started again.
     RestForOne,
 }
 
-/// Whether a child comes back.
+/// The restart type of a child: whether its supervisor restarts it when it has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Restart {
-    /// Always.
+    /// The child is always restarted.
     Permanent,
-    /// Unless it ended normally or by shutdown.
+    /// The child is restarted unless it ended normally or by shutdown.
     Transient,
-    /// Never, not even with its siblings; its spec goes with it.
+    /// The child is never restarted, not even together with its siblings. Its specification is removed when it ends.
     Temporary,
 }
 
-/// How a child is stopped.
+/// How a supervisor stops a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shutdown {
-    /// Killed at once; its `post_stop` does not run.
+    /// The child is killed at once. Its `post_stop` does not run.
     BrutalKill,
-    /// Asked to stop, and killed when it has not by then.
+    /// The child is asked to stop, and killed if it is still running after this shutdown timeout.
     Timeout(Duration),
-    /// Asked to stop, and waited for. For supervisors, whose children have limits of their own.
+    /// The child is asked to stop and waited for without limit. This is for supervisors, whose children have shutdown timeouts
+    /// of their own.
     Infinity,
 }
 
-/// Whether a supervisor ends when its significant children have.
+/// Whether a supervisor ends by itself when its significant children have ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AutoShutdown {
-    /// It does not.
+    /// The supervisor never ends for that reason.
     #[default]
     Never,
-    /// When one of them ended by itself.
+    /// The supervisor ends when any significant child has ended by itself.
     AnySignificant,
-    /// When the last of them ended by itself.
+    /// The supervisor ends when the last running significant child has ended by itself.
     AllSignificant,
 }
 
-/// The part of a spec that decides; the rest only acts.
+/// The part of a child specification that decisions depend on. The rest says how to carry them out.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
     pub(crate) restart: Restart,
     pub(crate) backoff: Option<Backoff>,
     pub(crate) significant: bool,
+    /// The intensity of this child alone, under a dynamic supervisor.
     pub(crate) intensity: Option<Intensity>,
 }
 

@@ -1,13 +1,13 @@
-//! What a supervisor passes on to its children.
+//! What a supervisor passes on to the supervisors and workers below it.
 
 use std::sync::Arc;
 
 use crate::event::Bus;
 
-/// What a supervisor gives on to those below it.
+/// The scope of everything below a supervisor.
 #[derive(Debug, Clone)]
 pub(crate) struct Scope {
     pub(crate) bus: Bus,
-    /// The metric label of all below a dynamic supervisor, whose children may be named by users.
+    /// The metric label of the closest dynamic supervisor above, if there is one: the names below it may come from users.
     pub(crate) label: Option<Arc<str>>,
 }

@@ -1,6 +1,6 @@
-//! How a child ends: stop, wait, kill, wait, and no longer than that.
+//! How a child is stopped: it is asked to stop, waited for, killed, and waited for again, each for a limited time.
 //!
-//! ractor's `stop_and_wait` returns at once with an error when a stop was already sent, so stopping and waiting are apart
+//! ractor's `stop_and_wait` returns an error at once when a stop was already sent. Stopping and waiting are therefore two steps
 //! here.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::rules::Shutdown;
 use crate::spec::{ChildSpec, Kind, Started};
 use crate::termination::SHUTDOWN;
 
-/// How long a killed actor may take to be gone. A handler that never yields cannot be killed at all.
+/// How long a supervisor waits for a child that it has killed. A handler that never yields cannot be killed at all.
 pub const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// Asks an actor to stop.
@@ -21,9 +21,11 @@ pub(crate) fn stop(cell: &ActorCell) {
     cell.stop(Some(SHUTDOWN.to_owned()));
 }
 
-/// Takes a child from a supervisor that reads its events no more. The event of a stopped actor holds its last state: linked,
-/// that state would lie in the supervisor's port until the supervisor itself is gone, with all files and sockets in it.
-/// Unlinked, it is dropped with the child, but ractor kills the child no more when the supervisor is killed meanwhile: this does.
+/// A child that is no longer linked to its supervisor, because the supervisor is ending and reads no more events.
+///
+/// The event of a stopped actor contains its last state. While the child is linked, that state with all its files and sockets
+/// would stay in the supervisor's port until the supervisor has ended. Without the link the state is dropped with the child,
+/// but ractor no longer kills the child when the supervisor is killed meanwhile. Dropping this guard does.
 struct Unlinked(Option<ActorCell>);
 
 impl Unlinked {
@@ -44,8 +46,8 @@ impl Drop for Unlinked {
     }
 }
 
-/// Ends whatever there is of a child, as the spec says that it was started by, or at once. `closing` is the supervisor when
-/// it ends itself.
+/// Ends a child in any state, as the specification says that its start was made by, or by a kill if `kill` is set. `closing` is
+/// the supervisor, if the child ends because the supervisor does.
 pub(crate) async fn end(live: Live, kill: bool, closing: Option<&ActorCell>) -> Ended {
     let shutdown = |spec: &ChildSpec| if kill { Shutdown::BrutalKill } else { spec.shutdown };
     match live {
@@ -66,7 +68,7 @@ pub(crate) async fn end(live: Live, kill: bool, closing: Option<&ActorCell>) -> 
                     let _unlinked = Unlinked::from(closing, &started.cell);
                     end_actor(started, shutdown(&spec)).await
                 }
-                // Its children are starting; they stop in order too.
+                // The children of this supervisor are starting. They are stopped in order too.
                 (_, Kind::Supervisor(position)) => {
                     position.stop_actor().await;
                     Ended::Stopped
@@ -100,7 +102,7 @@ async fn end_actor(started: Started, shutdown: Shutdown) -> Ended {
     if asked_in_vain { Ended::Killed } else { Ended::Stopped }
 }
 
-/// Waits until an actor that has ended is really gone, with all it held.
+/// Waits until an actor that has ended is dropped, with everything that it held.
 pub(crate) async fn wait_until_gone(started: Started) {
     let all = async {
         let _ = started.cell.wait(None).await;
@@ -111,7 +113,7 @@ pub(crate) async fn wait_until_gone(started: Started) {
     let _ = tokio::time::timeout(KILL_WAIT, all).await;
 }
 
-/// Ends what a dead supervisor left behind.
+/// Kills a child that a dead supervisor has left behind.
 pub(crate) async fn discard(live: Live) {
     match live {
         Live::Running(started, _) => {
@@ -133,11 +135,11 @@ pub(crate) async fn discard(live: Live) {
     }
 }
 
-/// How long the remains of a killed supervisor may take to go before its next incarnation starts anyway.
+/// How long the next incarnation of a killed supervisor waits until the children of the killed one have ended.
 const REMAINS_WAIT: Duration = Duration::from_secs(30);
 
 impl Position {
-    /// Asks the supervisor to stop, and waits until it has.
+    /// Asks the supervisor to stop, and waits until it has ended.
     pub(crate) async fn stop_actor(&self) {
         if let Some(actor) = self.actor()
             && actor.get_status() != ActorStatus::Stopped
@@ -147,12 +149,12 @@ impl Position {
         }
     }
 
-    /// Sees the previous incarnation off. A supervisor that was killed leaves children behind that ractor has killed too,
-    /// without waiting for them; the next incarnation must not meet them.
+    /// Ends what is left of the previous incarnation. When a supervisor is killed, ractor kills its children too but does not
+    /// wait for them, and the next incarnation must not start while they are still running.
     pub(crate) async fn end_remains(&self) {
         let ended = tokio::time::timeout(REMAINS_WAIT, self.end_all_remains()).await;
         if ended.is_err() {
-            tracing::error!(supervisor = %self.plan.name, "remains of a killed supervisor are still there");
+            tracing::error!(supervisor = %self.plan.name, "children of a killed supervisor are still running; its next incarnation starts anyway");
         }
     }
 
@@ -161,7 +163,7 @@ impl Position {
         let (left, positions) = {
             let mut inner = self.inner.lock();
             let left: Vec<Live> = inner.live.drain().map(|(_, live)| live).collect();
-            // A child that was being replaced runs by another spec than the one it has.
+            // The incarnation of a child that was being replaced belongs to the specification that its start was made by.
             let specs = inner.specs.values().chain(left.iter().filter_map(Live::spec));
             let positions: Vec<Arc<Self>> = specs
                 .filter_map(|spec| match &spec.kind {

@@ -1,4 +1,4 @@
-//! A supervisor with declared children.
+//! Supervisors with declared children.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use crate::position::{Plan, Populate, Position, check_child};
 use crate::rules::{AutoShutdown, Strategy};
 use crate::spec::{ChildSpec, StartContext, StartFn, StartFuture};
 
-/// A supervisor with declared children, as a value: it can be built, passed on and nested before anything runs.
+/// A supervisor with declared children, as a value. It can be built, passed on and nested before anything is started.
 pub struct Supervisor {
     pub(crate) plan: Plan,
 }
 
 impl Supervisor {
-    /// A supervisor without children, restarting by `strategy` at most as often as `intensity` allows for all of them
-    /// together.
+    /// Makes a supervisor without children. It restarts children by `strategy`, and at most as often as `intensity` allows for
+    /// all of them together.
     pub fn new(name: impl Into<String>, strategy: Strategy, intensity: Intensity) -> Self {
         Self {
             plan: Plan {
@@ -33,41 +33,42 @@ impl Supervisor {
         }
     }
 
-    /// Adds a child after those added before.
+    /// Adds a child after the children that were added before.
     #[must_use]
     pub fn child(mut self, spec: ChildSpec) -> Self {
         self.plan.children.push(spec);
         self
     }
 
-    /// More children, after those declared, asked for at each start of the supervisor. One that cannot be is left out; one
-    /// that does not start fails the supervisor's start, like any other.
+    /// Adds the children that `populate` returns after the declared ones. The function is called at each start of the
+    /// supervisor. A child whose specification is invalid is left out. A child that does not start fails the start of the
+    /// supervisor, as a declared one does.
     #[must_use]
     pub fn populate(mut self, populate: Populate) -> Self {
         self.plan.populate = Some(populate);
         self
     }
 
-    /// Whether it ends when its significant children have ended by themselves.
+    /// Sets whether the supervisor ends when its significant children have ended by themselves.
     #[must_use]
     pub fn auto_shutdown(mut self, mode: AutoShutdown) -> Self {
         self.plan.auto_shutdown = mode;
         self
     }
 
-    /// The value of the metric label `supervisor`, its name unless given.
+    /// Sets the value of the metric label `supervisor`, which is otherwise the name of the supervisor.
     #[must_use]
     pub fn label(mut self, label: &'static str) -> Self {
         self.plan.label = Some(label);
         self
     }
 
-    /// This supervisor as a child of another: permanent, and waited for when it stops.
+    /// Makes this supervisor a child of another one. The child is permanent, has no start timeout and no shutdown timeout.
     pub fn into_child(self) -> ChildSpec {
         nest(Position::new(self.plan))
     }
 
-    /// This supervisor as a child of another, and the handle to it.
+    /// Makes this supervisor a child of another one, as `into_child` does, and returns the handle to it as well.
     pub fn into_child_with_handle(self) -> (ChildSpec, SupervisorHandle) {
         let position = Position::new(self.plan);
         (nest(Arc::clone(&position)), Handle::new(position))
@@ -78,8 +79,9 @@ impl Supervisor {
 pub type SupervisorHandle = Handle<Supervisor>;
 
 impl Handle<Supervisor> {
-    /// Changes the supervisor's own specification, for this incarnation and those to come. No child is restarted or stopped:
-    /// the next exit goes by the new strategy, and the restarts made so far count under the new budget.
+    /// Changes the strategy, the restart intensity and the auto-shutdown of the supervisor, for this incarnation and all later
+    /// ones. No child is restarted or stopped. The new strategy applies from the next exit on, and the restarts so far count
+    /// toward the new intensity.
     pub fn reconfigure(
         &self,
         strategy: Strategy,
@@ -98,21 +100,22 @@ impl Handle<Supervisor> {
         Ok(())
     }
 
-    /// Forgets all restarts: the shared budget is full again, delays begin from the beginning, and the children's counts are
-    /// zero. Metrics, which only grow, stay. A delay that has begun passes, and who is down stays down.
+    /// Forgets all restarts: the shared restart budget is full, the next restart of each child is immediate, and the restart
+    /// counts of the children are zero. Metrics that only grow keep their values. A delay that has begun goes on, and a child
+    /// that is down stays down.
     pub fn reset(&self) {
         self.position.inner.lock().core.reset();
         self.changed();
     }
 
-    /// Forgets one child's restarts: its delays begin from the beginning and its counts are zero. What it used of the
-    /// shared budget stays used.
+    /// Forgets the restarts of one child: its next restart is immediate and its restart counts are zero. Its restarts still
+    /// count toward the shared restart intensity.
     pub fn reset_child(&self, id: &str) -> Result<(), StartChildError> {
         self.reset_one(id)
     }
 }
 
-/// A supervisor as a child, whose start is that of all its children.
+/// Makes a supervisor the child of another one. The child has started when all its own children have.
 pub(crate) fn nest(position: Arc<Position>) -> ChildSpec {
     let id = Arc::clone(&position.plan.name);
     let start: StartFn = {

@@ -1,4 +1,4 @@
-//! What ractor says of the end of an actor, or of a start that failed, as an exit reason.
+//! Exit reasons from what ractor reports: the end of an actor, its failure, or a start that failed.
 
 use std::error::Error;
 
@@ -6,11 +6,11 @@ use ractor::{ActorProcessingErr, SpawnErr};
 
 use crate::exit::ExitReason;
 
-/// The stop reason a supervisor gives to its children, recognised again in their exit.
+/// The stop reason that a supervisor gives to its children. ractor reports it again when they have ended.
 pub(crate) const SHUTDOWN: &str = "shutdown";
 
 impl ExitReason {
-    /// The reason in ractor's `ActorTerminated`, where kills and cancelled tasks are told by these strings alone.
+    /// The exit reason for the text in ractor's `ActorTerminated`, which is all that distinguishes kills and cancelled tasks.
     pub(crate) fn from_termination(reason: Option<&str>) -> Self {
         match reason {
             Some("killed") => Self::Killed,
@@ -20,12 +20,13 @@ impl ExitReason {
         }
     }
 
-    /// The reason in ractor's `ActorFailed`.
+    /// The exit reason for the error in ractor's `ActorFailed`.
     pub(crate) fn from_failure(error: &ActorProcessingErr) -> Self {
         Self::from_error(&**error)
     }
 
-    /// The reason of a start that returned an error, wrapped once: a nested failure keeps the path of the deepest child.
+    /// The exit reason for a start that returned an error. The result is a `StartFailed` with this path, unless the error is
+    /// one already: a supervisor passes on the failed start of the deepest child.
     pub(crate) fn from_start_error(path: &str, error: &(dyn Error + 'static)) -> Self {
         let reason = match error.downcast_ref::<SpawnErr>() {
             Some(SpawnErr::StartupFailed(inner)) => Self::from_failure(inner),

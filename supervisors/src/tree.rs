@@ -1,4 +1,4 @@
-//! A running tree.
+//! Running trees: the start of a supervisor that has none above it, and what can be asked of its tree.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::stop::stop;
 use crate::supervisor::{Supervisor, SupervisorHandle};
 
 impl Supervisor {
-    /// Starts the tree on the current tokio runtime. Returns when every child has started.
+    /// Starts this supervisor as the root of a tree, on the current tokio runtime. Returns when all its children have started.
     pub async fn start(self) -> Result<Tree, StartError> {
         self.plan.check()?;
         let bus = Bus::new();
@@ -51,7 +51,7 @@ impl Supervisor {
     }
 }
 
-/// A running tree. It goes on running when this is dropped; `shutdown` ends it.
+/// A running tree. `shutdown` ends it. When this value is dropped, the tree goes on running.
 pub struct Tree {
     position: Arc<Position>,
     root: ActorCell,
@@ -60,21 +60,22 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// The whole tree as it is now. Supervisors are read one after the other, each consistent in itself.
+    /// Returns the whole tree as it is now. Supervisors are read one after the other. The data of each one is consistent, the
+    /// whole need not be.
     #[expect(
         clippy::unused_async,
-        reason = "so that it may come to ask supervisors that are elsewhere"
+        reason = "so that a later version can ask supervisors in other processes"
     )]
     pub async fn snapshot(&self) -> Snapshot {
         Snapshot::of_root(&self.position, &self.path, self.root.get_status())
     }
 
-    /// The handle to the root.
+    /// The handle to the root supervisor.
     pub fn handle(&self) -> SupervisorHandle {
         Handle::new(Arc::clone(&self.position))
     }
 
-    /// The actor that runs at a path, such as `node/core/journal`.
+    /// The actor that is running at a path, such as `node/core/journal`.
     pub fn actor(&self, path: &str) -> Option<ActorCell> {
         let below = path.strip_prefix(self.path.as_str())?;
         match below.strip_prefix('/') {
@@ -83,22 +84,23 @@ impl Tree {
         }
     }
 
-    /// The events from now on.
+    /// Subscribes to the events of the tree from now on.
     pub fn subscribe(&self) -> EventStream {
         self.bus.subscribe()
     }
 
-    /// Stops the tree in order: the last child first, each with its own time. Returns when all is gone; calling it again
-    /// waits for the same end.
+    /// Stops the tree: the last child first, each within its shutdown timeout. Returns when the whole tree has ended. Further
+    /// calls wait for the same end.
     pub async fn shutdown(&self) {
         stop(&self.root);
         let _ = self.root.wait(None).await;
     }
 
-    /// Resolves when the root has ended, with its reason: a meltdown is an error of kind [`crate::MELTDOWN`].
+    /// Waits until the root supervisor has ended, and returns its exit reason. A meltdown is an error of the kind
+    /// [`crate::MELTDOWN`].
     pub async fn wait(&self) -> ExitReason {
         let _ = self.root.wait(None).await;
-        // A supervisor that was killed had no time to say why.
+        // A supervisor that was killed has recorded no exit reason.
         self.position.inner.lock().exit.clone().unwrap_or(ExitReason::Killed)
     }
 }

@@ -1,4 +1,5 @@
-//! Children, as the supervisor's actor meets them: starts that ended, commands, and their end with the supervisor.
+//! What the supervisor's actor does with its children: reports of starts, commands, and the end of a child together with its
+//! supervisor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +36,7 @@ impl State {
         }
     }
 
-    /// A start has ended, well or not.
+    /// Handles the report that a start has ended, successfully or not.
     pub(super) fn start_done(&mut self, myself: &ActorRef<Msg>, id: &ChildId, incarnation: u64) -> Vec<Action> {
         let position = Arc::clone(&self.position);
         let mut inner = position.inner.lock();
@@ -52,7 +53,7 @@ impl State {
                 .map(|result| (result, pulse.clone(), Arc::clone(spec))),
             Some(_) | None => None,
         };
-        // A stop overtook it, and took the result.
+        // A stop came before the report and has taken the result.
         let Some((result, pulse, spec)) = taken else {
             return Vec::new();
         };
@@ -80,8 +81,8 @@ impl State {
         }
     }
 
-    /// Links a child that was not, and finds out about one that ended before it could be: its event, if there is one, is
-    /// taken before the message sent here.
+    /// Links a child to its supervisor if its start function did not. When the child has already ended, there may be no event,
+    /// so this sends a message that it is lost. ractor delivers an event, if there is one, before that message.
     fn adopt(myself: &ActorRef<Msg>, cell: &ActorCell, id: &ChildId, incarnation: u64) {
         let supervisor = || cell.try_get_supervisor().map(|actor| actor.get_id());
         if supervisor() != Some(myself.get_id()) {
@@ -120,7 +121,7 @@ impl State {
             if let Some(old) = old
                 && inner.core.may_revert(&id)
             {
-                // The one that ran last, should one replacement follow the other.
+                // When replacements follow each other, the specification that ran last stays the one to restore.
                 inner.replaced.entry(Arc::clone(&id)).or_insert(old);
             }
         }
@@ -128,6 +129,7 @@ impl State {
         self.command(id, Waiter::Replace(reply), result)
     }
 
+    /// Has a command wait for its result, or answers it when the core has refused it.
     pub(super) fn command(&mut self, id: ChildId, waiter: Waiter, result: Result<Vec<Action>, Refused>) -> Vec<Action> {
         match result {
             Ok(actions) => {
@@ -141,7 +143,7 @@ impl State {
         }
     }
 
-    /// Keeps the gauges true while restarts leave the window.
+    /// Sets a timer to publish the metrics again when the next restart leaves the sliding window.
     pub(super) fn watch_window(&mut self, myself: &ActorRef<Msg>, moves_in: Option<Duration>) {
         if let Some(delay) = moves_in
             && self.window_timer.is_none()

@@ -1,4 +1,4 @@
-//! Actions, carried out.
+//! Carrying out the actions of the decision core.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -165,7 +165,10 @@ impl State {
         if let Some(call) = call
             && std::panic::catch_unwind(AssertUnwindSafe(|| call(reason))).is_err()
         {
-            tracing::error!(path = self.child_path(id), "on_give_up panicked");
+            tracing::error!(
+                path = self.child_path(id),
+                "the on_give_up function of the child panicked"
+            );
         }
     }
 
@@ -189,7 +192,7 @@ impl State {
                 (Waiter::Run(reply), Outcome::Stopped | Outcome::Gone) => {
                     drop(reply.send(Err(StartChildError::Failed(ExitReason::Shutdown))));
                 }
-                // Whatever came of it, the incarnation that was to end has: another command may have brought up the next.
+                // Whatever the outcome, the incarnation that was to end has ended. Another command may have started the next one.
                 (Waiter::Done(reply), _) | (Waiter::Replace(reply), Outcome::Running | Outcome::Stopped) => {
                     drop(reply.send(Ok(())));
                 }
@@ -215,7 +218,7 @@ async fn start_task(
     previous: Option<Started>,
     slot: StartSlot,
 ) {
-    // Tells the supervisor also when this task is aborted or the slot stays empty: it counts its starts.
+    // Reports to the supervisor also when this task is aborted, because the supervisor counts the starts that are not reported.
     let done = Done(supervisor, Arc::clone(&spec.id), context.incarnation);
     if let Some(previous) = previous {
         stop::wait_until_gone(previous).await;
@@ -243,6 +246,7 @@ async fn start_task(
     drop(done);
 }
 
+/// Reports the end of a start when it is dropped.
 struct Done(ActorRef<Msg>, ChildId, u64);
 
 impl Drop for Done {
@@ -251,7 +255,7 @@ impl Drop for Done {
     }
 }
 
-/// Looks for the child's sign of life until the child is gone.
+/// Checks the sign of life of a child until the child has ended.
 pub(super) fn watch(
     supervisor: &ActorRef<Msg>,
     rules: Heartbeat,
@@ -276,7 +280,7 @@ pub(super) fn watch(
     });
 }
 
-/// The shortest heartbeat that is honoured.
+/// Heartbeats shorter than this are checked as if they were this long.
 const MIN_CHECK: Duration = Duration::from_millis(2);
 
 pub(super) fn send_after(supervisor: &ActorRef<Msg>, delay: Duration, message: Msg) -> AbortHandle {

@@ -1,4 +1,4 @@
-//! What a supervisor's actor remembers between messages.
+//! The state of a supervisor's actor.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,16 +17,20 @@ use crate::scope::Scope;
 pub(crate) struct State {
     pub(super) position: Arc<Position>,
     pub(super) path: String,
-    /// The scope of the children.
+    /// The scope of the children, not of the supervisor itself.
     pub(super) scope: Scope,
+    /// Tells the starter of the supervisor that all children have started, or that one did not.
     pub(super) ready: Option<oneshot::Sender<Result<(), ExitReason>>>,
+    /// The running children, by their actors.
     pub(super) by_actor: HashMap<ActorId, (ChildId, u64)>,
-    /// Starts under way, and exits of actors not known yet: a child can end before its start is reported.
+    /// The number of starts that are not reported yet.
     pub(super) starting: usize,
+    /// Exits of unknown actors while starts are not reported: a child can end before its start is reported.
     pub(super) early: HashMap<ActorId, ExitReason>,
     pub(super) timers: HashMap<ChildId, AbortHandle>,
     pub(super) waiters: HashMap<ChildId, Vec<Waiter>>,
     pub(super) window_timer: Option<AbortHandle>,
+    /// Why the core has ended the supervisor.
     pub(super) exit: Option<Exit>,
 }
 
@@ -38,11 +42,13 @@ impl Drop for State {
     }
 }
 
-/// Whoever waits for a child to be up, or down.
+/// A command that waits for its result.
 pub(super) enum Waiter {
+    /// Waits until the child is running.
     Run(RunReply),
+    /// Waits until the incarnation that the command stops has ended.
     Done(DoneReply),
-    /// Waits for its new spec to be used.
+    /// Waits until the child is running by its new specification.
     Replace(DoneReply),
 }
 

@@ -1,4 +1,4 @@
-//! What the core answers: the actions that its shell carries out, and why a command is refused.
+//! The results of decisions: actions for the shell to carry out, and reasons to refuse a command.
 
 use std::time::Duration;
 
@@ -6,61 +6,69 @@ use super::child::ChildId;
 use crate::exit::ExitReason;
 use crate::note::Note;
 
-/// What the shell has to do.
+/// What the shell has to do. The number after the id of a child is its incarnation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
-    /// Start this incarnation.
+    /// Start this incarnation of the child.
     Start(ChildId, u64),
-    /// Stop it as its spec says, or give up its start.
+    /// Stop the child as its specification says, or abort its start.
     Stop(ChildId, u64),
-    /// Kill it.
+    /// Kill the child.
     Kill(ChildId, u64),
-    /// Call `on_timer` with this token after a while.
+    /// Call `on_timer` with this token after this delay.
     SetTimer(ChildId, u64, Duration),
+    /// Cancel the timer of the child.
     CancelTimer(ChildId),
-    /// Tell what happened to a child.
+    /// Publish an event of a child.
     Emit(ChildId, Note),
-    /// Tell what happened to the supervisor itself.
+    /// Publish an event of the supervisor itself.
     EmitSelf(Note),
-    /// Tell the child's owner that it will not come back by itself.
+    /// Call the `on_give_up` function of the child, which has ended and is not restarted.
     GiveUp(ChildId, ExitReason),
-    /// The child and its spec are no more.
+    /// Remove the specification of the child.
     Forget(ChildId),
-    /// Put back the spec it had before the last replacement.
+    /// Restore the specification that the child had before it was replaced.
     Revert(ChildId),
-    /// What was asked of this child is done.
+    /// Answer the commands that wait for this child.
     Settled(ChildId, Outcome),
-    /// A restart was decided, for this reason.
+    /// Count a restart in the metrics, with the label of its exit reason.
     Count(&'static str),
-    /// All children have started.
+    /// Report that all children have started for the first time.
     Ready,
     /// End the supervisor.
     Exit(Exit),
 }
 
-/// How a command on a child ended.
+/// The result of a command on a child.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
+    /// The child is running.
     Running,
     StartFailed(ExitReason),
-    /// It runs, or rests, by its old spec: the new one did not start.
+    /// The new specification did not start, for this reason, and the old one is restored.
     Reverted(ExitReason),
+    /// The child is down and keeps its specification.
     Stopped,
+    /// The child is down and its specification is removed.
     Gone,
 }
 
-/// Why a supervisor ends by its own decision.
+/// Why the core ends the supervisor.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Exit {
+    /// This child exceeded the restart intensity when it ended for this reason.
     Meltdown(ChildId, ExitReason),
+    /// A declared child did not start for the first time.
     StartFailed(ExitReason),
     AutoShutdown,
 }
 
-/// Why a child is not added, or not found.
+/// Why the core refuses a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
+    /// A child with this id exists and is down.
     AlreadyPresent,
+    /// A child with this id is running or about to run.
     AlreadyStarted,
     MaxChildren,
     NotFound,

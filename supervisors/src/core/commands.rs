@@ -1,9 +1,9 @@
-//! What can be asked of a running supervisor.
+//! Commands on a running supervisor.
 //!
-//! The commands are OTP's `start_child`, `terminate_child`, `restart_child` and `delete_child` (`supervisor`, stdlib), and do
-//! what they do there, except that OTP's supervisor reads none while it starts or restarts children and refuses to delete or
-//! restart a child that runs. Here a command that comes while a group restarts changes what that restart starts, and a child
-//! that runs is stopped first.
+//! The commands are OTP's `start_child`, `terminate_child`, `restart_child` and `delete_child` (`supervisor`, stdlib), with two
+//! differences. OTP's supervisor accepts no command while it starts or restarts children; here a command during a group
+//! restart changes which children that restart starts. OTP refuses to delete or restart a running child; here the child is
+//! stopped first.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use crate::intensity::Intensity;
 use crate::rules::{AutoShutdown, Rules, Strategy};
 
 impl Core {
-    /// Adds a child after all others and starts it. When its first start fails it is forgotten again.
+    /// Adds a child after all others and starts it. When this first start fails, the child is removed again.
     pub(crate) fn add(&mut self, id: &ChildId, rules: Rules, now: Instant) -> Result<Vec<Action>, Refused> {
         if matches!(self.phase, Phase::Closed) {
             return Err(Refused::Gone);
@@ -33,7 +33,7 @@ impl Core {
         self.declare(id, rules);
         self.children[id].if_start_fails = IfStartFails::Forget;
         match (&mut self.phase, self.mode) {
-            // Its turn comes.
+            // The start of the supervisor, which is under way, comes to it.
             (Phase::Init, Mode::Static(_)) => {}
             (Phase::Group(group), _) => {
                 group.append(id);
@@ -45,7 +45,7 @@ impl Core {
         Ok(self.take_actions())
     }
 
-    /// Stops a child and keeps its spec.
+    /// Stops a child and keeps its specification.
     pub(crate) fn terminate(&mut self, id: &ChildId, now: Instant) -> Result<Vec<Action>, Refused> {
         let state = self.commanded(id)?;
         self.children[id].held = true;
@@ -67,7 +67,7 @@ impl Core {
         Ok(self.take_actions())
     }
 
-    /// Starts a child anew with its budget restored, whether it runs, waits, has failed or was terminated.
+    /// Starts a child in any state, with its restart budget restored. A running child is stopped first.
     pub(crate) fn restart(&mut self, id: &ChildId, now: Instant) -> Result<Vec<Action>, Refused> {
         let state = self.commanded(id)?;
         if matches!(state, State::Stopping { after: After::Delete }) {
@@ -76,13 +76,14 @@ impl Core {
         let shared = matches!(self.mode, Mode::Static(_));
         let child = &mut self.children[id];
         child.restore_budget();
-        // `restart_child` of OTP: its error leaves the child down. Under a dynamic supervisor only its own budget is at stake.
+        // As with OTP's `restart_child`, a failed start leaves the child down. Under a dynamic supervisor it is retried, because
+        // that concerns only the restart intensity of the child itself.
         let down = !state.is_active() && !matches!(self.phase, Phase::Init);
         if shared && down && matches!(child.if_start_fails, IfStartFails::Retry) {
             child.if_start_fails = IfStartFails::StayDown;
         }
         if !state.is_active() {
-            // It was meant to be down until now.
+            // The child was down on purpose, so its recovery begins with this command.
             child.down_since = Some(now);
         }
         self.start_anew(id, state, now);
@@ -90,7 +91,7 @@ impl Core {
         Ok(self.take_actions())
     }
 
-    /// Stops a child and forgets its spec.
+    /// Stops a child and removes its specification.
     pub(crate) fn delete(&mut self, id: &ChildId, now: Instant) -> Result<Vec<Action>, Refused> {
         match self.commanded(id)? {
             State::Starting { .. } | State::Running { .. } => self.stop(id, After::Delete),
@@ -101,7 +102,7 @@ impl Core {
             State::Backoff { .. } => {
                 self.out.push(Action::CancelTimer(Arc::clone(id)));
                 self.terminated(id, now);
-                // Before it is gone: a group finds its delay by it.
+                // The group restart finds its delay by this child, so the delay must end before the child is removed.
                 self.stay_down(id);
                 self.skip_delay(id, now);
                 self.forget(id);
@@ -112,8 +113,8 @@ impl Core {
         Ok(self.take_actions())
     }
 
-    /// Changes the supervisor's own specification. Children, running or not, are left alone, and restarts that were made
-    /// count under the new budget.
+    /// Changes the strategy, the restart intensity and the auto-shutdown of the supervisor. No child is started or stopped, and
+    /// the restarts so far count toward the new intensity.
     pub(crate) fn reconfigure(&mut self, strategy: Strategy, intensity: Intensity, auto_shutdown: AutoShutdown) {
         if let Mode::Static(current) = &mut self.mode {
             *current = strategy;
@@ -122,19 +123,20 @@ impl Core {
         self.auto_shutdown = auto_shutdown;
     }
 
-    /// Forgets all restarts. Who is down stays down, and a delay that has begun passes.
+    /// Forgets all restarts. A child that is down stays down, and a delay that has begun goes on.
     pub(crate) fn reset(&mut self) {
         self.window.clear();
         self.children.values_mut().for_each(Child::reset);
     }
 
-    /// Forgets the restarts of one child. What they used of a shared budget stays used.
+    /// Forgets the restarts of one child. They still count toward a shared restart intensity.
     pub(crate) fn reset_child(&mut self, id: &str) -> Result<(), Refused> {
         self.children.get_mut(id).ok_or(Refused::NotFound)?.reset();
         Ok(())
     }
 
-    /// Brings a child up by command: stopped first when it is there, and with its siblings when a group restart has it.
+    /// Starts a child by command. It is stopped first when it is running, and started with its siblings when it is a member of
+    /// the group restart that is under way.
     pub(super) fn start_anew(&mut self, id: &ChildId, state: State, now: Instant) {
         self.children[id].held = false;
         match state {
@@ -159,7 +161,7 @@ impl Core {
         }
     }
 
-    /// Starts a child that is down, now or with its siblings.
+    /// Starts a child that is down, at once or with its siblings.
     pub(super) fn bring_up(&mut self, id: &ChildId, now: Instant) {
         match (&mut self.phase, self.mode) {
             (Phase::Closed, _) => {}
@@ -175,12 +177,13 @@ impl Core {
         }
     }
 
-    /// Whether its spec is on trial.
+    /// Whether the old specification of the child is restored when its next start fails.
     pub(crate) fn may_revert(&self, id: &ChildId) -> bool {
         let child = self.children.get(id);
         child.is_some_and(|child| matches!(child.if_start_fails, IfStartFails::Revert(_)))
     }
 
+    /// The child that a command is about.
     pub(super) fn known(&mut self, id: &ChildId) -> Result<&mut Child, Refused> {
         if matches!(self.phase, Phase::Closed) {
             return Err(Refused::Gone);
@@ -188,7 +191,8 @@ impl Core {
         self.children.get_mut(id).ok_or(Refused::NotFound)
     }
 
-    /// A child that commands are given about stays, even if somebody is just adding it.
+    /// The state of the child that a command is about. A child that is being added is no longer removed when its start fails,
+    /// because this command refers to it.
     fn commanded(&mut self, id: &ChildId) -> Result<State, Refused> {
         let child = self.known(id)?;
         if matches!(child.if_start_fails, IfStartFails::Forget) {
@@ -197,7 +201,7 @@ impl Core {
         Ok(child.state)
     }
 
-    /// Children that wait for a restart count too: their place is taken.
+    /// Whether a dynamic supervisor has as many children as it may. Children that wait for a restart count too.
     fn is_full(&self) -> bool {
         let Mode::Dynamic { max_children } = self.mode else {
             return false;

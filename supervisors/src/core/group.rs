@@ -1,4 +1,4 @@
-//! A group restart that is under way.
+//! The state of a group restart that is under way.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use super::child::ChildId;
 
+/// A group restart that is under way.
 #[derive(Debug, Clone)]
 pub(super) struct Group {
-    /// In start order.
+    /// The children that it restarts, in start order.
     pub(super) members: Vec<ChildId>,
-    /// The child whose exit began it.
+    /// The child whose exit caused it.
     pub(super) trigger: ChildId,
+    /// The delay between stopping and starting.
     pub(super) delay: Duration,
     pub(super) stage: Stage,
 }
@@ -22,8 +24,8 @@ pub(super) enum Stage {
     Delay {
         until: Instant,
     },
-    /// Members that have not been started again yet.
     Starting {
+        /// The members that have not been started again yet.
         pending: VecDeque<ChildId>,
     },
 }
@@ -33,23 +35,23 @@ impl Group {
         self.members.contains(id)
     }
 
-    /// Whether its delay is the one that this child's timer ends.
+    /// Whether the timer of this child ends the delay of the group restart.
     pub(super) fn is_delayed_by(&self, id: &ChildId) -> bool {
         self.trigger == *id && matches!(self.stage, Stage::Delay { .. })
     }
 
-    /// Whether this child is going to be stopped.
+    /// Whether the group restart is going to stop this child.
     pub(super) fn will_stop(&self, id: &ChildId) -> bool {
         matches!(self.stage, Stage::Stopping) && self.is_member(id)
     }
 
-    /// A new child, at the right end.
+    /// Adds a new child as the last member.
     pub(super) fn append(&mut self, id: &ChildId) {
         self.members.push(Arc::clone(id));
         self.schedule(id);
     }
 
-    /// Whether this child is a member, which is then going to be started.
+    /// Has a child started with the others if it is a member, and returns whether it is one.
     pub(super) fn schedule(&mut self, id: &ChildId) -> bool {
         let member = self.is_member(id);
         if let Stage::Starting { pending } = &mut self.stage
@@ -61,6 +63,7 @@ impl Group {
         member
     }
 
+    /// Removes a child from the members.
     pub(super) fn forget(&mut self, id: &ChildId) {
         self.members.retain(|member| member != id);
         if let Stage::Starting { pending } = &mut self.stage {

@@ -1,11 +1,13 @@
-//! Restarts of several children at once: `one_for_all` and `rest_for_one`.
+//! Group restarts: restarts of several children at once, by `one_for_all` and `rest_for_one`.
 //!
-//! First every member stops, last one first and each before the next; then the delay, if there is one, passes; then they
-//! start in order. One such restart is under way at a time. A member of the old generation that fails meanwhile has its
-//! restart under way already; one of the new generation is a failed attempt and costs another restart.
+//! First the members are stopped one after the other, the last one first. Then the delay passes, if there is one. Then they are
+//! started one after the other, in start order. At most one group restart is under way at a time.
 //!
-//! As in OTP a child that is down when the restart begins, terminated or ended for good, starts with the others. One that is
-//! terminated while it is under way stays down.
+//! A member that fails while members are being stopped belongs to the group restart already. A member that fails after it was
+//! started again, or does not start, causes another restart, which counts toward the restart intensity.
+//!
+//! As in OTP, a child that is down when the group restart begins, because it was terminated or had ended for good, is started
+//! with the others. A child that is terminated during the group restart stays down.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +19,7 @@ use crate::note::{EventKind, Note};
 use crate::rules::{Restart, Strategy};
 
 impl Core {
+    /// Begins a group restart because this child has ended.
     pub(super) fn restart_group(&mut self, id: &ChildId, now: Instant) {
         let Some(delay) = self.spend(id, now) else {
             return;
@@ -31,7 +34,7 @@ impl Core {
         let members = if whole {
             self.children.keys().cloned().collect()
         } else {
-            // Who still waits for the restart that this one takes the place of, restarts with it.
+            // Members that still wait for the group restart which this one supersedes are restarted with it.
             let waits = |member: &ChildId| self.children[member].state == State::Waiting;
             let first = self.members().into_iter().find(waits);
             let before = |other: &ChildId| self.children.get_index_of(other) < self.children.get_index_of(id);
@@ -49,12 +52,13 @@ impl Core {
         self.continue_group(now);
     }
 
-    /// A child and those after it.
+    /// A child and those after it, in start order.
     fn since(&self, id: &ChildId) -> Vec<ChildId> {
         let first = self.children.get_index_of(id).unwrap_or(0);
         self.children.keys().skip(first).cloned().collect()
     }
 
+    /// Decides about a child that ended during a group restart.
     pub(super) fn ended_in_group(&mut self, id: &ChildId, now: Instant) {
         let Phase::Group(group) = &self.phase else {
             return;
@@ -73,7 +77,7 @@ impl Core {
         self.continue_group(now);
     }
 
-    /// A child before the first member failed too: the restart begins with it instead.
+    /// Widens the group restart, because a child before its first member has failed too. It now begins with that child.
     fn widen(&mut self, id: &ChildId, now: Instant) {
         let members = self.since(id);
         let Phase::Group(group) = &mut self.phase else {
@@ -85,7 +89,7 @@ impl Core {
         group.members = members;
         let stage = std::mem::replace(&mut group.stage, Stage::Stopping);
         match stage {
-            // The rest of the delay follows once the new members are down; the timer that runs is stale by its token.
+            // The rest of the delay passes when the new members are down. The running timer is ignored because its token is old.
             Stage::Delay { until } => {
                 group.delay = until.saturating_duration_since(now);
                 let trigger = Arc::clone(&group.trigger);
@@ -96,13 +100,14 @@ impl Core {
         }
     }
 
-    /// A child is no longer waiting for its timer. If the group was, it goes on without.
+    /// Ends the delay of the group restart if this child, which no longer waits for its timer, was its cause.
     pub(super) fn skip_delay(&mut self, id: &ChildId, now: Instant) {
         if matches!(&self.phase, Phase::Group(group) if group.is_delayed_by(id)) {
             self.group_delay_over(now);
         }
     }
 
+    /// Begins to start the members.
     pub(super) fn group_delay_over(&mut self, now: Instant) {
         if let Phase::Group(group) = &mut self.phase {
             let trigger = Arc::clone(&group.trigger);
@@ -116,6 +121,7 @@ impl Core {
         }
     }
 
+    /// Takes the next step of the group restart that is under way, if there is one.
     pub(super) fn continue_group(&mut self, now: Instant) {
         let Phase::Group(group) = &mut self.phase else {
             return;
@@ -127,6 +133,7 @@ impl Core {
         }
     }
 
+    /// Stops the next member, unless one is still stopping. After the last one the delay begins.
     fn stop_members(&mut self, now: Instant) {
         let members = self.members();
         let state = |id: &ChildId| self.children[id].state;
@@ -158,6 +165,7 @@ impl Core {
         }
     }
 
+    /// Starts the next member, unless one is still starting or stopping. After the last one the group restart is over.
     fn start_members(&mut self, now: Instant) {
         let members = self.members();
         let moving = |id: &ChildId| matches!(self.children[id].state, State::Starting { .. } | State::Stopping { .. });
@@ -173,7 +181,7 @@ impl Core {
         while let Some(next) = pending.pop_front() {
             if self.children[&next].state == State::Waiting {
                 self.start(&next, now);
-                // A suspended one holds up nobody.
+                // A suspended member was not started, and the next one does not wait for it.
                 return self.start_members(now);
             }
         }
@@ -181,6 +189,7 @@ impl Core {
         self.decide_deferred(now);
     }
 
+    /// The members of the group restart that is under way.
     fn members(&self) -> Vec<ChildId> {
         match &self.phase {
             Phase::Group(group) => group.members.clone(),

@@ -1,4 +1,4 @@
-//! A supervisor's decision state, and the steps that several inputs share.
+//! The state of the decision core, and the steps that reports and commands share.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use crate::intensity::{Intensity, Window};
 use crate::note::{EventKind, Note};
 use crate::rules::{AutoShutdown, Restart, Rules, Strategy};
 
-/// What kind of supervisor decides.
+/// The kind of a supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Children are declared with it, start in order and share one budget.
+    /// The children are declared with the supervisor, start in order and share one restart intensity.
     Static(Strategy),
-    /// Children come and go, independent of each other, each with its own budget.
+    /// Children are added and removed, are independent of each other, and have a restart intensity each.
     Dynamic { max_children: usize },
 }
 
@@ -36,18 +36,20 @@ impl Mode {
     }
 }
 
+/// What a supervisor is doing.
 #[derive(Debug, Clone)]
 pub(super) enum Phase {
-    /// Children start for the first time.
+    /// The children are starting for the first time.
     Init,
+    /// No start of the supervisor and no group restart is under way.
     Running,
     /// A group restart is under way.
     Group(Group),
-    /// The end is decided; nothing starts any more.
+    /// The end of the supervisor is decided, and nothing is started any more.
     Closed,
 }
 
-/// What a new incarnation of a supervisor keeps of a child of the old one.
+/// What the next incarnation of a supervisor keeps of a child of the last one.
 #[derive(Debug, Clone)]
 struct Carried {
     incarnation: u64,
@@ -55,21 +57,25 @@ struct Carried {
     last_exit: Option<LastExit>,
 }
 
+/// The decision core of one incarnation of a supervisor.
 pub(crate) struct Core {
     pub(super) mode: Mode,
     pub(super) auto_shutdown: AutoShutdown,
-    /// The shared budget; a dynamic supervisor uses it only as the default of its children.
+    /// The restarts of all children. A dynamic supervisor uses only its intensity, as the default of its children.
     pub(super) window: Window,
     pub(super) children: IndexMap<ChildId, Child>,
     pub(super) phase: Phase,
-    /// Children that ended while others started for the first time, to be decided when those have.
+    /// Children that ended while others were starting for the first time. They are decided about when those have started.
     pub(super) deferred: VecDeque<ChildId>,
-    /// Children of a dynamic supervisor whose first start has not ended yet.
+    /// Children of a dynamic supervisor whose first start is under way.
     pub(super) first_starts: HashSet<ChildId>,
+    /// What is kept of the children of earlier incarnations, until children with the same ids are declared.
     carried: HashMap<ChildId, Carried>,
+    /// The number of children in each state, in the order of [`STATES`].
     pub(super) counts: [i64; STATES.len()],
     pub(super) last_token: u64,
     pub(super) rng: StdRng,
+    /// The actions that the input which is being handled has led to so far.
     pub(super) out: Vec<Action>,
 }
 
@@ -91,8 +97,9 @@ impl Core {
         }
     }
 
-    /// The next incarnation of a supervisor: as it is configured by now, with a full budget and no children. Incarnations of
-    /// one path never repeat.
+    /// The core of the next incarnation of a supervisor. It has the latest strategy, intensity and auto-shutdown, a full restart
+    /// budget and no children. The incarnations of its children continue to count where those of the old core ended, so that
+    /// none occurs twice at one path.
     pub(crate) fn next_incarnation(old: &mut Self, seed: u64) -> Self {
         let mut next = Self::new(old.mode, old.window.intensity(), old.auto_shutdown, seed);
         next.carried = std::mem::take(&mut old.carried);
@@ -110,7 +117,7 @@ impl Core {
         next
     }
 
-    /// Declares a child before `begin`; false when the id is taken.
+    /// Declares a child. Returns false when the id is taken.
     pub(crate) fn declare(&mut self, id: &ChildId, rules: Rules) -> bool {
         if self.children.contains_key(id) {
             return false;
@@ -126,7 +133,8 @@ impl Core {
         true
     }
 
-    /// Decides the end. Returns the order in which children have to stop; those in one batch stop together.
+    /// Begins the end of the supervisor. Returns the children in the order in which they have to stop, in batches that stop
+    /// together.
     pub(crate) fn close(&mut self) -> Vec<Vec<ChildId>> {
         self.phase = Phase::Closed;
         let ids = self.children.keys().rev().cloned();
@@ -136,6 +144,7 @@ impl Core {
         }
     }
 
+    /// Records and publishes the exit of a child, and decides about it or defers the decision.
     pub(super) fn ended(&mut self, id: &ChildId, reason: ExitReason, uptime: Duration, now: Instant) {
         let child = &mut self.children[id];
         child.end(reason.clone(), uptime, now);
@@ -152,13 +161,14 @@ impl Core {
         }
     }
 
+    /// Has a child stopped.
     pub(super) fn stop(&mut self, id: &ChildId, after: After) {
         self.set(id, State::Stopping { after });
         let incarnation = self.children[id].incarnation;
         self.out.push(Action::Stop(Arc::clone(id), incarnation));
     }
 
-    /// Tells that a child ended because it was told to.
+    /// Records and publishes that a child has ended because its supervisor stopped it.
     pub(super) fn terminated(&mut self, id: &ChildId, now: Instant) {
         let child = &mut self.children[id];
         if child
@@ -173,7 +183,7 @@ impl Core {
         self.out.push(Action::Emit(Arc::clone(id), note));
     }
 
-    /// Leaves a child down, with its spec unless it is temporary.
+    /// Leaves a child down. Its specification is kept, unless it is temporary.
     pub(super) fn stay_down(&mut self, id: &ChildId) {
         self.set(id, State::Stopped);
         self.first_starts.remove(id);
@@ -184,6 +194,7 @@ impl Core {
         }
     }
 
+    /// Removes a child and its specification.
     pub(super) fn forget(&mut self, id: &ChildId) {
         if let Some(child) = self.children.shift_remove(id) {
             self.counts[child.index()] -= 1;
@@ -200,7 +211,7 @@ impl Core {
         self.out.push(Action::Emit(Arc::clone(id), note));
     }
 
-    /// Tells whoever waits what came of it, and that a new spec was given up if so.
+    /// Answers the commands that wait for a child. When its new specification did not start, they get that reason first.
     pub(super) fn settle(&mut self, id: &ChildId, outcome: Outcome) {
         let reverting = self.children.get_mut(id).and_then(|child| child.reverting.take());
         if let Some(reason) = reverting {
@@ -214,7 +225,7 @@ impl Core {
         self.change(id, |child| child.state = state);
     }
 
-    /// Changes a child in a way that may move it from one count to another.
+    /// Changes a child and keeps the counts of children by state right.
     pub(super) fn change(&mut self, id: &ChildId, change: impl FnOnce(&mut Child)) {
         let child = &mut self.children[id];
         self.counts[child.index()] -= 1;
@@ -222,6 +233,7 @@ impl Core {
         self.counts[child.index()] += 1;
     }
 
+    /// The child, if this incarnation is its latest.
     pub(super) fn latest(&mut self, id: &ChildId, incarnation: u64) -> Option<&mut Child> {
         self.children
             .get_mut(id)
@@ -244,17 +256,17 @@ impl Core {
         &self.children
     }
 
-    /// Children by state, in the order of [`STATES`].
+    /// The number of children in each state, in the order of [`STATES`].
     pub(crate) fn counts(&self) -> [i64; STATES.len()] {
         self.counts
     }
 
-    /// The supervisor's own budget, and what of it is used.
+    /// The restart intensity of the supervisor, and the restarts that count toward it.
     pub(crate) fn window(&self) -> &Window {
         &self.window
     }
 
-    /// Restarts used and allowed, of the budget that holds for this child.
+    /// How many restarts count toward the restart intensity that applies to this child, and how many it allows.
     pub(crate) fn usage(&self, id: &ChildId, now: Instant) -> (u32, u32) {
         let window = match self.mode {
             Mode::Static(_) => &self.window,
