@@ -1,4 +1,4 @@
-//! A running supervisor whose specification or budget is changed.
+//! Changes of the rules and the restart counts of a running supervisor.
 
 use super::*;
 
@@ -77,7 +77,7 @@ fn reset_empties_the_window_the_delays_and_the_counts() {
     assert!(bench.core.children()["a"].restarts.is_empty());
     bench.look();
     bench.crash("a");
-    // At once: the streak is forgotten too.
+    // The child is restarted at once, because the backoff was reset too.
     assert_eq!(bench.look(), ["start a4"]);
 }
 
