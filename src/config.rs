@@ -55,7 +55,7 @@ pub struct Limits {
     pub agents: u32,
     /// Messages of clients that may be on their way to the journal.
     pub sends_in_flight: u32,
-    /// Deployments, stops and removals that may go on at a time.
+    /// Deploys, stops and removals that may be in progress at one time, and as many compilations.
     pub operations: u32,
     /// Room on the disk of the data folder that is kept: with less, nothing new is taken until there is more.
     pub disk_reserve: ByteSize,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::id::{AgentId, AgentName};
-use crate::idempotency::Key;
+use crate::idempotency::{InvalidKey, Key};
 use crate::message::InvalidDraft;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -244,5 +244,11 @@ impl From<InvalidDraft> for Error {
             field: error.field,
             problem: error.problem,
         }
+    }
+}
+
+impl From<InvalidKey> for Error {
+    fn from(error: InvalidKey) -> Self {
+        Self::invalid("Idempotency-Key", error.to_string())
     }
 }

@@ -1,14 +1,15 @@
-//! Events: what subscribers hear. Each is a reading of one durable record of the journal and has its sequence, so events
-//! are in the journal's order, and none is told of what could still be lost.
+//! Events on their way to subscribers. Each is made of one durable record of the journal and has the record's sequence number,
+//! so events come in the order of the journal, and none tells of what a crash could still undo.
 
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use supervisors::{EventError, EventStream, Failure};
 use tokio::sync::broadcast;
 
 use crate::directory::Directory;
+use crate::event::{EventBody, EventKind, HandledMessage, SentMessage, SupervisorReport};
 use crate::fipa::Performative;
 use crate::id::{AgentId, Fence, Partition, Seq};
 use crate::journal::{Follower, Journal, Record, TurnEnd};
@@ -25,8 +26,7 @@ const ANNOUNCED_BATCHES: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Event {
     pub seq: Seq,
-    /// Dotted, such as `agent.deployed`.
-    pub kind: String,
+    pub kind: EventKind,
     pub timestamp: Timestamp,
     /// The agents that it is about; both ends of a message.
     pub agents: Vec<AgentId>,
@@ -38,7 +38,7 @@ pub struct Event {
 impl Event {
     /// The event of a record, if it has one.
     pub fn of(seq: Seq, record: &Record) -> Option<Self> {
-        let (kind, timestamp, agents, performative, body) = match record {
+        let (timestamp, agents, performative, body) = match record {
             Record::Message(dispatch) => {
                 let message = &dispatch.message;
                 let receivers = MessageView::receivers(message);
@@ -47,40 +47,38 @@ impl Event {
                     .agent()
                     .into_iter()
                     .chain(message.receivers.iter().filter_map(Address::agent));
-                let body = json!({
-                    "message_id": message.id,
-                    "from": message.sender,
-                    "to": receivers,
-                    "sender": message.sender,
-                    "receiver": receivers,
-                    "performative": message.performative,
-                    "conversation_id": message.conversation_id,
-                    "protocol": message.protocol,
+                let body = EventBody::MessageSent(SentMessage {
+                    message_id: message.id,
+                    from: message.sender.clone(),
+                    to: receivers.clone(),
+                    sender: message.sender.clone(),
+                    receiver: receivers,
+                    performative: message.performative,
+                    conversation_id: message.conversation_id.clone(),
+                    protocol: message.protocol.clone(),
                 });
-                (
-                    "message.sent",
-                    message.timestamp,
-                    ends.collect(),
-                    Some(message.performative),
-                    body,
-                )
+                (message.timestamp, ends.collect(), Some(message.performative), body)
             }
             Record::Turn(turn) => {
-                let message = turn.message?;
-                let mut body = json!({"message_id": message, "agent_id": turn.agent, "attempt": turn.attempt});
-                let kind = match &turn.end {
-                    TurnEnd::Ok => "message.processed",
+                let mut handled = HandledMessage {
+                    message_id: turn.message?,
+                    agent_id: turn.agent,
+                    attempt: turn.attempt,
+                    reason: None,
+                    detail: None,
+                };
+                let body = match &turn.end {
+                    TurnEnd::Ok => EventBody::MessageProcessed(handled),
                     TurnEnd::Error { reason } => {
-                        body["reason"] = reason.as_str().into();
-                        "message.failed"
+                        handled.reason = Some(reason.clone());
+                        EventBody::MessageFailed(handled)
                     }
                     TurnEnd::Crash { kind, detail } => {
-                        body["reason"] = kind.as_str().into();
-                        body["detail"] = detail.as_str().into();
-                        "message.crashed"
+                        (handled.reason, handled.detail) = (Some(kind.clone()), Some(detail.clone()));
+                        EventBody::MessageCrashed(handled)
                     }
                 };
-                (kind, turn.at, vec![turn.agent], None, body)
+                (turn.at, vec![turn.agent], None, body)
             }
             Record::DeadLetter {
                 message,
@@ -88,30 +86,40 @@ impl Event {
                 reason,
                 at,
             } => {
-                let body = json!({"message_id": message, "agent_id": agent, "reason": reason});
-                ("dead_letter", *at, vec![*agent], None, body)
+                let body = EventBody::DeadLetter {
+                    message_id: *message,
+                    agent_id: *agent,
+                    reason: reason.clone(),
+                };
+                (*at, vec![*agent], None, body)
             }
             Record::Event { kind, agent, body, at } => {
-                let body = serde_json::from_str(body).unwrap_or_else(|_| json!({}));
-                (kind.as_str(), *at, agent.iter().copied().collect(), None, body)
+                return Some(Self {
+                    seq,
+                    kind: *kind,
+                    timestamp: *at,
+                    agents: agent.iter().copied().collect(),
+                    performative: None,
+                    body: serde_json::from_str(body).unwrap_or_default(),
+                });
             }
-            // That a timer fired is told by its message.
+            // A timer that fires is a message, and that message is the event.
             Record::Agent { .. }
             | Record::AgentRemoved { .. }
             | Record::Document { .. }
             | Record::TimerFired { .. }
             | Record::Answer { .. } => return None,
         };
-        let Value::Object(body) = body else {
+        let Ok(Value::Object(members)) = serde_json::to_value(&body) else {
             return None;
         };
         Some(Self {
             seq,
-            kind: kind.to_owned(),
+            kind: body.kind(),
             timestamp,
             agents,
             performative,
-            body,
+            body: members,
         })
     }
 
@@ -263,12 +271,9 @@ impl Actor for Chronicler {
                 state.record(&event)
             }
             Err(EventError::Closed) => return Err(Box::new(Failure::new("tree", "the supervision tree is gone"))),
-            Err(EventError::Lagged(dropped)) => Record::Event {
-                kind: "supervisor.lagged".to_owned(),
-                agent: None,
-                body: json!({"dropped": dropped}).to_string(),
-                at: Timestamp::now(),
-            },
+            Err(EventError::Lagged(dropped)) => {
+                Record::event(None, &EventBody::SupervisorLagged { dropped }, Timestamp::now())
+            }
         };
         let batch = vec![(state.partition, record)];
         let appended = state.journal.append(state.partition, state.fence, batch).await;
@@ -283,23 +288,19 @@ impl ChroniclerState {
         let agent = agent_name(&event.path)
             .and_then(|name| self.directory.find(name))
             .map(|entry| entry.id);
-        let body = json!({
-            "path": event.path,
-            "agent_id": agent,
-            "incarnation": event.incarnation,
-            "reason": event.reason.as_ref().map(supervisors::ExitReason::label),
-            "detail": event.reason.as_ref().map(ToString::to_string),
-            "attempt": event.attempt,
-            "limit": event.limit,
-            "delay_seconds": event.delay.map(|delay| delay.as_secs_f64()),
-            "recovery_seconds": event.recovery.map(|recovery| recovery.as_secs_f64()),
+        let body = EventBody::Supervisor(SupervisorReport {
+            kind: event.kind.into(),
+            path: event.path.clone(),
+            agent_id: agent,
+            incarnation: event.incarnation,
+            reason: event.reason.as_ref().map(supervisors::ExitReason::label),
+            detail: event.reason.as_ref().map(ToString::to_string),
+            attempt: event.attempt,
+            limit: event.limit,
+            delay_seconds: event.delay.map(|delay| delay.as_secs_f64()),
+            recovery_seconds: event.recovery.map(|recovery| recovery.as_secs_f64()),
         });
-        Record::Event {
-            kind: format!("supervisor.{}", event.kind.name()),
-            agent,
-            body: body.to_string(),
-            at: event.at.into(),
-        }
+        Record::event(agent, &body, event.at.into())
     }
 }
 
@@ -327,7 +328,7 @@ mod tests {
     #[test]
     fn an_event_has_id_seq_type_and_timestamp() {
         let record = Record::Event {
-            kind: "agent.deployed".to_owned(),
+            kind: EventKind::AgentDeployed,
             agent: Some(AgentId::new()),
             body: r#"{"agent_id":"x"}"#.to_owned(),
             at: Timestamp::from_micros(0),

@@ -4,6 +4,7 @@
 
 // Beneath all.
 pub mod error;
+pub mod event;
 pub mod fipa;
 pub mod id;
 pub mod idempotency;
@@ -24,12 +25,13 @@ pub mod mailbox;
 
 // Where messages become facts.
 pub mod directory;
+pub mod grants;
 pub mod group;
 pub mod router;
 
 // What is told and done.
-pub mod deployment;
 pub mod events;
+pub mod operation;
 
 // The use cases, and how the world reaches them.
 pub mod api;

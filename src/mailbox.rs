@@ -1,13 +1,13 @@
-//! The queue of an agent. It belongs to the agent's slot, not to an instance, so it outlives crashes and restarts.
+//! The queue of an agent. It belongs to the agent, not to an instance, so it outlives crashes and restarts.
 //!
 //! Bounded in messages and bytes: it says no instead of growing. Two accounts pay for what is in it. Ordinary messages take
-//! *room*. Answers take a *ticket* that their receiver set aside when it asked, so an answer or a failure always finds a
-//! place. There is one queue for both, so that nothing overtakes an earlier message of the same sender.
+//! *room*. Replies take a *reply slot* that their receiver reserved when it asked, so a reply or a failure always finds room.
+//! There is one queue for both, so that nothing overtakes an earlier message of the same sender.
 //!
-//! Room and tickets are values: dropping one gives its share back.
+//! Room and reply slots are values: dropping one gives its share back.
 
 mod gauge;
-mod place;
+mod reservation;
 #[cfg(test)]
 mod tests;
 
@@ -19,14 +19,14 @@ use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-pub use place::{Place, Room, Ticket};
+pub use reservation::{ReplySlot, Reservation, Room};
 
 use crate::fipa::Performative;
 use crate::id::Seq;
 use crate::message::{Address, Message};
 
 /// Answers that one agent may wait for at a time. A send beyond it gets over-limit in the guest.
-pub const TICKETS: u32 = 4_096;
+pub const REPLY_SLOTS: u32 = 4_096;
 
 /// The capacity of a mailbox.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +54,7 @@ pub struct Delivery {
     /// The end of the batch that brought it.
     pub seq: Seq,
     /// What it takes of the mailbox until its turn has been recorded.
-    pub place: Place,
+    pub reservation: Reservation,
 }
 
 /// What an agent has asked and what answers it.
@@ -91,9 +91,9 @@ struct Inner {
     used_messages: u32,
     used_bytes: u64,
     /// Below zero when turns overdrew it: they take what they were promised, and the router may have been quicker.
-    tickets: i64,
+    reply_slots: i64,
     /// Open questions in the order they were asked.
-    questions: IndexMap<Question, (Performative, Ticket)>,
+    questions: IndexMap<Question, (Performative, ReplySlot)>,
     open: bool,
     paused: Paused,
     /// What came up to here is in the queue, or was handled: it was restored from the journal.
@@ -122,7 +122,7 @@ impl Mailbox {
     pub fn new(capacity: Capacity) -> Arc<Self> {
         Arc::new(Self {
             inner: Mutex::new(Inner {
-                tickets: i64::from(TICKETS),
+                reply_slots: i64::from(REPLY_SLOTS),
                 open: true,
                 ..Inner::default()
             }),
@@ -131,19 +131,19 @@ impl Mailbox {
         })
     }
 
-    /// A place for `message` from `sender`: its question's ticket if it answers one, else room.
-    pub fn admit(self: &Arc<Self>, message: &Message) -> Result<Place, Refusal> {
+    /// Reserves what `message` will occupy: the reply slot of the question that it answers, else room.
+    pub fn admit(self: &Arc<Self>, message: &Message) -> Result<Reservation, Refusal> {
         self.admit_failure(message, &message.sender)
     }
 
-    /// A place for the platform's word that `participant` will not answer.
-    pub fn admit_failure(self: &Arc<Self>, message: &Message, participant: &Address) -> Result<Place, Refusal> {
+    /// As [`Self::admit`], for the platform's `failure` in the place of a reply from `participant`.
+    pub fn admit_failure(self: &Arc<Self>, message: &Message, participant: &Address) -> Result<Reservation, Refusal> {
         let mut inner = self.inner.lock();
         if !inner.open {
             return Err(Refusal::Closed);
         }
-        if let Some(ticket) = inner.answered_by(message, participant) {
-            return Ok(Place::Ticket(ticket));
+        if let Some(reply_slot) = inner.answered_by(message, participant) {
+            return Ok(Reservation::ReplySlot(reply_slot));
         }
         let bytes = message.weight() as u64;
         if inner.used_messages >= self.capacity.messages {
@@ -151,44 +151,48 @@ impl Mailbox {
         } else if inner.used_bytes + bytes > self.capacity.bytes {
             Err(Refusal::Bytes)
         } else {
-            Ok(Place::Room(inner.take_room(self, bytes)))
+            Ok(Reservation::Room(inner.take_room(self, bytes)))
         }
     }
 
-    /// How many tickets can be had, that is, how many more messages the agent may send.
-    pub fn tickets_left(&self) -> u32 {
+    /// How many reply slots are free, that is, how many more messages the agent may send.
+    pub fn reply_slots_left(&self) -> u32 {
         let inner = self.inner.lock();
-        let left = inner.tickets + i64::try_from(inner.questions.len()).expect("questions are bounded by tickets");
-        u32::try_from(left.max(0)).expect("there are no more tickets than a u32 holds")
+        let left =
+            inner.reply_slots + i64::try_from(inner.questions.len()).expect("questions are bounded by reply slots");
+        u32::try_from(left.max(0)).expect("there are no more reply slots than a u32 holds")
     }
 
-    /// Sets the place of an answer aside. When all are taken the oldest question gives its own up: an answer to it still
+    /// Reserves the slot of a reply. When all are taken the oldest question gives its own up: a reply to it still
     /// comes in, but needs room like any other message. None: all are on their way through the router.
-    pub fn take_ticket(self: &Arc<Self>) -> Option<Ticket> {
+    pub fn reserve_reply(self: &Arc<Self>) -> Option<ReplySlot> {
         let mut inner = self.inner.lock();
-        if inner.tickets <= 0 {
-            return inner.questions.shift_remove_index(0).map(|(_, (_, ticket))| ticket);
+        if inner.reply_slots <= 0 {
+            return inner
+                .questions
+                .shift_remove_index(0)
+                .map(|(_, (_, reply_slot))| reply_slot);
         }
-        inner.tickets -= 1;
+        inner.reply_slots -= 1;
         drop(inner);
-        Some(Ticket { mailbox: self.clone() })
+        Some(ReplySlot { mailbox: self.clone() })
     }
 
-    /// As [`Self::take_ticket`], for a send of a turn that was within its budget when it began. What the router took
+    /// As [`Self::reserve_reply`], for a send of a turn that was within its budget when it began. What the router took
     /// meanwhile is overdrawn, by no more than one turn's sends.
-    pub fn take_promised_ticket(self: &Arc<Self>) -> Ticket {
-        if let Some(ticket) = self.take_ticket() {
-            return ticket;
+    pub fn reserve_promised_reply(self: &Arc<Self>) -> ReplySlot {
+        if let Some(reply_slot) = self.reserve_reply() {
+            return reply_slot;
         }
-        self.inner.lock().tickets -= 1;
-        Ticket { mailbox: self.clone() }
+        self.inner.lock().reply_slots -= 1;
+        ReplySlot { mailbox: self.clone() }
     }
 
-    /// Remembers what the agent asked, so that the answer finds its ticket. When there are as many questions as tickets
-    /// the ticket would not exist, so the table is bounded by [`TICKETS`].
-    pub fn ask(&self, question: Question, act: Performative, ticket: Ticket) {
-        let replaced = self.inner.lock().questions.insert(question, (act, ticket));
-        drop(replaced); // gives its ticket back, which takes the lock
+    /// Remembers what the agent asked, so that the reply finds its slot. Each question holds a slot, so there are at most
+    /// [`REPLY_SLOTS`] of them.
+    pub fn ask(&self, question: Question, act: Performative, reply_slot: ReplySlot) {
+        let replaced = self.inner.lock().questions.insert(question, (act, reply_slot));
+        drop(replaced); // gives its reply slot back, which takes the lock
     }
 
     /// Puts an admitted message at the end and wakes the instance. A message that comes after the close is handed back; one
@@ -200,7 +204,7 @@ impl Mailbox {
                 return Err(delivery);
             }
             if delivery.seq <= inner.restored {
-                drop(inner); // the place goes with the delivery, and takes the lock
+                drop(inner); // the reservation goes with the delivery, and takes the lock
                 return Ok(());
             }
             inner.queue.push_back(delivery);
@@ -231,21 +235,21 @@ impl Mailbox {
         inner.restored = upto;
         let queue: Vec<_> = queue.into_iter().collect();
         for (message, attempt, seq) in queue.into_iter().rev() {
-            let place = Place::Room(inner.take_room(self, message.weight() as u64));
+            let reservation = Reservation::Room(inner.take_room(self, message.weight() as u64));
             inner.queue.push_front(Delivery {
                 message,
                 attempt,
                 admitted: Instant::now(),
                 seq,
-                place,
+                reservation,
             });
         }
         drop(inner);
         let old: VecDeque<Delivery> = old;
         drop((forgotten, old)); // their places take the lock
         for (question, act) in asked {
-            if let Some(ticket) = self.take_ticket() {
-                self.ask(question, act, ticket);
+            if let Some(reply_slot) = self.reserve_reply() {
+                self.ask(question, act, reply_slot);
             }
         }
     }
@@ -255,13 +259,13 @@ impl Mailbox {
     pub fn attach(self: &Arc<Self>, waker: &Waker) {
         let mut inner = self.inner.lock();
         if let Some((message, attempt, seq)) = inner.in_hand.take() {
-            let place = Place::Room(inner.take_room(self, message.weight() as u64));
+            let reservation = Reservation::Room(inner.take_room(self, message.weight() as u64));
             inner.queue.push_front(Delivery {
                 message,
                 attempt,
                 admitted: Instant::now(),
                 seq,
-                place,
+                reservation,
             });
         }
         inner.waker = Some(waker.clone());
@@ -379,7 +383,7 @@ impl Mailbox {
             )
         };
         self.idle.notify_waiters();
-        drop(questions); // tickets take the lock when they go
+        drop(questions); // their reply slots take the lock
         let queued: Vec<_> = queue.into_iter().map(|delivery| delivery.message).collect();
         in_hand
             .map(|(message, _, _)| message)
@@ -412,9 +416,9 @@ impl Inner {
         self.waker.clone()
     }
 
-    /// The ticket of the question to `participant` that `message` answers for good. An answer that only goes on with a
+    /// The reply slot of the question to `participant` that `message` answers for good. An answer that only goes on with a
     /// conversation (`agree`, the first of many) takes room like any other message.
-    fn answered_by(&mut self, message: &Message, participant: &Address) -> Option<Ticket> {
+    fn answered_by(&mut self, message: &Message, participant: &Address) -> Option<ReplySlot> {
         let asked = Question {
             conversation_id: message.conversation_id.clone(),
             reply_with: message.in_reply_to.clone()?,
@@ -422,7 +426,7 @@ impl Inner {
         };
         let (act, _) = self.questions.get(&asked)?;
         if message.performative.ends_wait_for(*act) {
-            self.questions.shift_remove(&asked).map(|(_, ticket)| ticket)
+            self.questions.shift_remove(&asked).map(|(_, reply_slot)| reply_slot)
         } else {
             None
         }

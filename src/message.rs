@@ -3,6 +3,7 @@
 //! A [`Draft`] is believed in nothing: its receivers are texts, its sender is absent or a claim. A [`Message`] has been
 //! stamped by the host. Content stays unparsed from the edge to the guest.
 
+mod failure;
 mod json;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
 
+pub use failure::FailureReason;
 pub use json::{Draft, MessageView, Texts};
 
 use crate::fipa::Performative;
@@ -240,40 +242,6 @@ impl Message {
                 .map(|receiver| ADDRESS + name(receiver))
                 .sum::<usize>()
             + extensions_weight(&self.extensions)
-    }
-
-    /// What the platform says to `to` when `about` could not take effect (FIPA SC00037, failure).
-    pub fn failure(about: &Self, reason: &str, detail: &str, now: Timestamp) -> Self {
-        Self::failure_of(about, &MessageView::receivers(about), reason, detail, now)
-    }
-
-    /// As [`Self::failure`], when only `receiver` (one address, or an array of them) does not do what was asked.
-    pub fn failure_of(about: &Self, receiver: &serde_json::Value, reason: &str, detail: &str, now: Timestamp) -> Self {
-        Self {
-            id: MessageId::new(),
-            performative: Performative::Failure,
-            sender: Address::Platform,
-            receivers: vec![about.sender.clone()],
-            reply_to: None,
-            content: Content::json(&serde_json::json!({
-                "reason": reason,
-                "detail": detail,
-                "message_id": about.id,
-                "receiver": receiver,
-            })),
-            language: None,
-            ontology: None,
-            protocol: about.protocol.clone(),
-            conversation_id: about.conversation_id.clone(),
-            reply_with: None,
-            in_reply_to: about.reply_with.clone(),
-            reply_by: None,
-            timestamp: now,
-            causation_id: Some(about.id),
-            traceparent: about.traceparent.clone(),
-            hops: about.hops.saturating_add(1),
-            extensions: BTreeMap::new(),
-        }
     }
 }
 

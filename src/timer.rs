@@ -177,6 +177,7 @@ pub fn fired(message: &Message) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::FailureReason;
 
     const fn at(micros: i64) -> Timestamp {
         Timestamp::from_micros(micros)
@@ -239,7 +240,7 @@ mod tests {
         };
         assert_eq!(fired(&forged), None);
         // What an agent sends to nobody comes back with the protocol that it chose.
-        let failure = Message::failure(&forged, "unknown_receiver", "", at(0));
+        let failure = Message::failure(&forged, FailureReason::UnknownReceiver, "", at(0));
         assert_eq!((failure.sender.clone(), fired(&failure)), (Address::Platform, None));
     }
 }

@@ -9,15 +9,13 @@ use supervisors::{AutoShutdown, Strategy};
 use super::json;
 use crate::agent::spec::Backoff;
 use crate::error::{Error, Result};
+use crate::event::{EventKind, REPORTED_BY_SUPERVISORS};
 use crate::group::GroupSpec;
 use crate::id::{AgentId, AgentName, Seq};
 use crate::journal::projections::{EventPage, EventQuery, StoredEvent};
 use crate::node::{GroupView, PathFigures, RecoveryMillis, SupervisionFigures};
 use crate::quantity::Span;
 use crate::time::Timestamp;
-
-/// How the kinds of all events of supervisors begin.
-const KINDS: &str = "supervisor.";
 
 /// A group as declared, and what is in it.
 #[derive(Debug, Serialize)]
@@ -79,7 +77,7 @@ fn put_over(members: &mut Map<String, Value>, changes: Map<String, Value>) {
 pub(super) fn events_asked(since: u64, limit: usize, path: Option<&str>) -> EventQuery {
     let path = path.map(|path| path.trim_matches('/')).filter(|path| !path.is_empty());
     EventQuery {
-        kind_prefix: Some(KINDS.to_owned()),
+        kind_prefix: Some(REPORTED_BY_SUPERVISORS.to_owned()),
         path_prefix: path.map(str::to_owned),
         since: Seq(since),
         limit,
@@ -100,7 +98,7 @@ pub(super) struct EventView {
     pub(super) id: String,
     pub(super) seq: Seq,
     #[serde(rename = "type")]
-    pub(super) kind: String,
+    pub(super) kind: EventKind,
     pub(super) timestamp: Timestamp,
     pub(super) agent_id: Option<AgentId>,
     #[serde(flatten)]
@@ -247,23 +245,23 @@ mod tests {
 
     #[test]
     fn an_event_has_every_member_and_a_lag_its_number() {
-        let stored = |kind: &str, body: Value| StoredEvent {
+        let stored = |kind: EventKind, body: Value| StoredEvent {
             seq: Seq(7),
-            kind: kind.to_owned(),
+            kind,
             agent: None,
             body: body.to_string(),
             at: Timestamp::from_micros(0),
         };
         let body =
             json!({"path": "node/core", "incarnation": 2, "reason": "trap", "delay_seconds": 0.5, "agent_id": null});
-        let view = serde_json::to_value(EventView::from(stored("supervisor.restarted", body))).unwrap();
+        let view = serde_json::to_value(EventView::from(stored(EventKind::ChildRestarted, body))).unwrap();
         let expected = json!({
             "id": "evt_7", "seq": 7, "type": "supervisor.restarted", "timestamp": "1970-01-01T00:00:00.000000Z",
             "path": "node/core", "agent_id": null, "incarnation": 2, "reason": "trap", "attempt": null, "limit": null,
             "detail": null, "delay_seconds": 0.5, "recovery_seconds": null,
         });
         assert_eq!(view, expected);
-        let lagged = EventView::from(stored("supervisor.lagged", json!({"dropped": 3})));
+        let lagged = EventView::from(stored(EventKind::SupervisorLagged, json!({"dropped": 3})));
         assert_eq!(serde_json::to_value(lagged).unwrap()["dropped"], 3);
     }
 

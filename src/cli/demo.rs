@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::config::Config;
+use crate::event::EventKind;
 use crate::server::Server;
 
 /// The story must be over by then, or the demo has failed.
@@ -124,11 +125,11 @@ async fn listen(base: &str) -> Result<Socket, Failed> {
     let url = format!("{}/ws", base.replacen("http", "ws", 1));
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await?;
     let events = [
-        "message.sent",
-        "message.crashed",
-        "supervisor.child_exited",
-        "supervisor.restarted",
-        "dead_letter",
+        EventKind::MessageSent,
+        EventKind::MessageCrashed,
+        EventKind::ChildExited,
+        EventKind::ChildRestarted,
+        EventKind::DeadLetter,
     ];
     let subscribe = json!({"type": "subscribe", "events": events});
     socket.send(Frame::text(subscribe.to_string())).await?;
@@ -199,8 +200,8 @@ impl Stage {
         let path = event["path"].as_str().unwrap_or_default();
         let child = path.rsplit('/').next().unwrap_or_default();
         let reason = event["reason"].as_str().unwrap_or_default();
-        match event["type"].as_str().unwrap_or_default() {
-            "message.sent" => {
+        match event["type"].as_str().and_then(EventKind::parse) {
+            Some(EventKind::MessageSent) => {
                 self.messages += 1;
                 let id = event["message_id"].as_str().unwrap_or_default();
                 let url = format!("{}/api/v1/messages/{id}", self.base);
@@ -215,7 +216,7 @@ impl Stage {
                 );
                 self.line("message", &text);
             }
-            "message.crashed" => {
+            Some(EventKind::MessageCrashed) => {
                 let agent = self.name(event["agent_id"].as_str().unwrap_or_default());
                 let text = format!(
                     "{agent}'s turn never happened: {} (attempt {})",
@@ -224,10 +225,10 @@ impl Stage {
                 );
                 self.line("CRASH", &text);
             }
-            "supervisor.child_exited" if path.contains("/agents/") => {
+            Some(EventKind::ChildExited) if path.contains("/agents/") => {
                 self.line("supervisor", &format!("{child} exited: {reason}"));
             }
-            "supervisor.restarted" if path.contains("/agents/") => {
+            Some(EventKind::ChildRestarted) if path.contains("/agents/") => {
                 self.restarts += 1;
                 let recovery = event["recovery_seconds"].as_f64().unwrap_or_default() * 1_000.0;
                 let text = format!(
@@ -236,7 +237,7 @@ impl Stage {
                 );
                 self.line("supervisor", &text);
             }
-            "dead_letter" => self.line("DEAD", reason),
+            Some(EventKind::DeadLetter) => self.line("DEAD", reason),
             _ => {}
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use crate::directory::Document;
+use crate::agent::Document;
 use crate::journal::doctor::Doctor;
 use crate::time::Timestamp;
 

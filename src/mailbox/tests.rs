@@ -37,13 +37,13 @@ fn message(performative: Performative, sender: Address, in_reply_to: Option<&str
 }
 
 fn put(mailbox: &Arc<Mailbox>, message: &Arc<Message>) -> Result<(), Refusal> {
-    let place = mailbox.admit(message)?;
+    let reservation = mailbox.admit(message)?;
     let delivery = Delivery {
         message: message.clone(),
         attempt: 1,
         admitted: Instant::now(),
         seq: Seq(1),
-        place,
+        reservation,
     };
     mailbox.push(delivery).map_err(|_| Refusal::Closed)
 }
@@ -82,13 +82,13 @@ fn bytes_are_bounded_too() {
 fn an_answer_always_finds_its_ticket() {
     let mailbox = mailbox(1);
     let seller = Address::Agent(AgentId::new());
-    let ticket = mailbox.take_ticket().unwrap();
+    let reply_slot = mailbox.reserve_reply().unwrap();
     let question = Question {
         conversation_id: "c".to_owned(),
         reply_with: "r".to_owned(),
         participant: seller.clone(),
     };
-    mailbox.ask(question, Performative::Request, ticket);
+    mailbox.ask(question, Performative::Request, reply_slot);
     put(&mailbox, &request()).unwrap();
     assert_eq!(
         put(&mailbox, &message(Performative::Agree, seller.clone(), Some("r"))),
@@ -98,12 +98,12 @@ fn an_answer_always_finds_its_ticket() {
     assert_eq!(
         put(&mailbox, &message(Performative::Inform, seller, Some("r"))),
         Err(Refusal::Messages),
-        "one ticket admits one answer"
+        "one reply slot admits one answer"
     );
-    assert_eq!(mailbox.tickets_left(), TICKETS - 1);
+    assert_eq!(mailbox.reply_slots_left(), REPLY_SLOTS - 1);
     mailbox.take();
     drop(mailbox.take());
-    assert_eq!(mailbox.tickets_left(), TICKETS);
+    assert_eq!(mailbox.reply_slots_left(), REPLY_SLOTS);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn what_died_in_hand_is_at_the_head_again() {
 fn a_restoration_brings_nothing_twice_and_loses_nothing() {
     let mailbox = mailbox(10);
     let push = |message: &Arc<Message>, seq| {
-        let place = mailbox.admit(message).unwrap();
+        let reservation = mailbox.admit(message).unwrap();
         let (message, admitted) = (message.clone(), Instant::now());
         mailbox
             .push(Delivery {
@@ -140,7 +140,7 @@ fn a_restoration_brings_nothing_twice_and_loses_nothing() {
                 attempt: 1,
                 admitted,
                 seq: Seq(seq),
-                place,
+                reservation,
             })
             .unwrap();
     };

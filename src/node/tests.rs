@@ -1,5 +1,6 @@
 //! Faults by causing them: every inner part of the node is killed under load, and what was acknowledged is handled once.
 
+mod deploys;
 mod timers;
 
 use std::sync::Arc;
@@ -245,8 +246,8 @@ async fn a_killed_chronicler_stops_no_guest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_supervisors_of_events_modules_and_deployments_stop_no_guest() {
-    for part in ["node/events", "node/modules", "node/deployments"] {
+async fn killed_supervisors_of_events_modules_and_operations_stop_no_guest() {
+    for part in ["node/events", "node/modules", "node/operations"] {
         killing(|_| part.to_owned(), false).await;
     }
 }

@@ -71,7 +71,7 @@ impl<'a> Outcome<'a> {
         Self {
             receiver: &outcome.receiver,
             status: if refused.is_some() { "failed" } else { DELIVERED },
-            reason: refused.map(|(reason, _)| reason.as_ref()),
+            reason: refused.map(|(reason, _)| reason.as_str()),
             detail: refused.map(|(_, detail)| detail.as_str()),
         }
     }
@@ -300,6 +300,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::message::FailureReason;
 
     fn parameters(query: &str) -> Parameters {
         Parameters::of(&TestRequest::get().uri(&format!("/?{query}")).to_http_request()).unwrap()
@@ -323,7 +324,7 @@ mod tests {
 
         receipt.receivers.push(outcome(
             "b",
-            Some(("overloaded".into(), "its mailbox is full".to_owned())),
+            Some((FailureReason::Overloaded, "its mailbox is full".to_owned())),
         ));
         let view = serde_json::to_value(Sent::of(&receipt)).unwrap();
         assert_eq!(
