@@ -1,4 +1,4 @@
-//! Wall-clock time as the API and the journal have it.
+//! Wall-clock time, as the API and the journal represent it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -71,9 +71,13 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(|error| serde::de::Error::custom(format_args!("not an RFC 3339 time: {error}")))
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|_| {
+            serde::de::Error::custom(format_args!(
+                "`{}` is not an RFC 3339 time, such as 2024-01-15T10:30:00Z",
+                text.chars().take(40).collect::<String>()
+            ))
+        })
     }
 }
 
