@@ -12,8 +12,8 @@
 //! with another sender, and never with a seller's name. Names are in the request's `sellers`, in the `seller` of
 //! each `cfp`, and in the reply to the requester.
 //!
-//! The agent needs no timers: when `reply_by` has passed, the host sends a `failure` (reason `timeout`) in place of
-//! the seller's reply.
+//! The agent sets no timers. Its calls have a `reply_by`, which the host does not enforce yet: if a seller never
+//! replies, the purchase stays open until it is cancelled.
 
 mod purchase;
 
