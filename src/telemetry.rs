@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(figures.count, 100);
         assert!(figures.p50.abs_diff(Duration::from_millis(50)) < Duration::from_millis(2));
         assert!(figures.p50 < figures.p99 && figures.p99 <= figures.max);
-        recoveries.add(Duration::from_secs(1_000_000)); // longer than is told apart
+        recoveries.add(Duration::from_secs(1_000_000)); // longer than the histogram can hold
         assert!(recoveries.figures().max >= Duration::from_secs(3_600));
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct FaultyDisk {
 pub(crate) enum Cut<'a> {
     /// None: neither writes nor created, renamed and removed names. In the other cases, names count as synced.
     Nothing,
-    /// Of the last write to each file, the first half.
+    /// The first half of the last write to each file.
     HalfOfTheLast,
     /// Random sectors of all writes, some with a flipped bit.
     Sectors(&'a mut StdRng),
