@@ -1,5 +1,6 @@
 //! Faults by causing them: every inner part of the node is killed under load, and what was acknowledged is handled once.
 
+mod deploys;
 mod timers;
 
 use std::sync::Arc;
