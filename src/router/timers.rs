@@ -10,6 +10,7 @@ use super::dispatch::Letter;
 use super::{PartitionOwner, RouterMessage};
 use crate::journal::Record;
 use crate::mailbox::Refusal;
+use crate::message::Address;
 use crate::time::Timestamp;
 use crate::timer;
 
@@ -72,7 +73,7 @@ impl PartitionOwner {
             };
             let next = timer.next(now);
             if let Some(next) = next
-                && agent.mailbox.has_any_by(last)
+                && agent.mailbox.has_any_of(&Address::Platform, last)
             {
                 self.agenda.look_again(id, timer.id, next); // this time is one with the one that waits
                 continue;
