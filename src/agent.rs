@@ -32,7 +32,7 @@ pub use document::Document;
 pub use instance::{Instance, InstanceMessage, Start};
 use meter::Meter;
 use spec::AgentSpec;
-pub use standing::{Lifecycle, Standing};
+pub use standing::{Command, Down, Lifecycle, Refusal, Standing};
 
 /// KiB of outcomes that may wait for one partition's router; turns wait when they are used up. More than one turn's most.
 pub const OUTCOME_KIB: usize = 64 << 10;
@@ -96,6 +96,39 @@ impl std::fmt::Debug for Version {
 impl Agent {
     pub fn version(&self) -> Option<Arc<Version>> {
         self.version.read().clone()
+    }
+
+    /// Shuts what the coming state shuts, before the change is recorded: admission, and with it the state. What will never be
+    /// handled is handed out.
+    pub fn shut(&self, next: &Standing) -> Vec<Arc<Message>> {
+        match next {
+            Standing::Running | Standing::Suspended => return Vec::new(),
+            Standing::Loaded { .. } | Standing::Draining { .. } | Standing::Stopped | Standing::Failed { .. } => {}
+        }
+        *self.standing.write() = next.clone();
+        if next.is_down() {
+            return self.mailbox.close();
+        }
+        self.mailbox.drain();
+        Vec::new()
+    }
+
+    /// The agent is in this state from now on, and its mailbox as the state says.
+    pub fn enter(&self, standing: Standing) {
+        match &standing {
+            Standing::Running => {
+                self.mailbox.resume();
+                self.mailbox.reopen();
+            }
+            Standing::Suspended => {
+                self.mailbox.suspend();
+                self.mailbox.reopen();
+            }
+            Standing::Loaded { .. } | Standing::Draining { .. } | Standing::Stopped | Standing::Failed { .. } => {
+                self.mailbox.drain();
+            }
+        }
+        *self.standing.write() = standing;
     }
 
     /// The supervision group that the agent is a member of.

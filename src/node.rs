@@ -24,6 +24,7 @@ use crate::router::{Expected, KeyLock, RouterMessage, Shared};
 
 mod agents;
 mod backup;
+mod deploy;
 mod disk;
 mod groups;
 mod home;
@@ -78,6 +79,9 @@ pub struct Node {
     /// Told when a partition is given up.
     broken: tokio::sync::Notify,
     full: disk::Full,
+    /// Hears how far deploys have come.
+    #[cfg(test)]
+    deploy_steps: Mutex<Option<deploy::Listener>>,
 }
 
 impl Node {
@@ -162,7 +166,7 @@ impl Node {
             draft: Box::new(draft),
             expected,
             key,
-            permits,
+            permits: Some(permits),
             reply,
         });
         let (receipt, seq) = receipt

@@ -9,7 +9,7 @@ use serde::Serialize;
 use supervisors::{BoxError, ChildSpec, Failure, Shutdown};
 use tokio::task::JoinHandle;
 
-use crate::api::{grpc, rest};
+use crate::api::{grpc, http, rest};
 use crate::config::Config;
 use crate::node::{Node, Opened, StartError};
 
@@ -32,7 +32,7 @@ impl Server {
         let opened = Opened::open(config)?;
         let config = opened.config();
         let listen = |what, address| move |source| StartError::Listen { what, address, source };
-        let rest = rest::Server::bind(config.listen).map_err(listen("REST on", config.listen))?;
+        let rest = http::Server::bind(config.listen).map_err(listen("REST on", config.listen))?;
         let rest = rest.workers(config.limits.rest_workers.into());
         let grpc = grpc::Server::bind(config.grpc_listen).map_err(listen("gRPC on", config.grpc_listen))?;
         let addresses = Addresses {
@@ -133,10 +133,10 @@ fn gone() -> std::io::Error {
     std::io::Error::other("the node is gone")
 }
 
-fn rest_child(server: rest::Server, node: Weak<Node>) -> ChildSpec {
+fn rest_child(server: http::Server, node: Weak<Node>) -> ChildSpec {
     listener_child("rest", move || {
         let node = node.upgrade().ok_or_else(gone)?;
-        let (handle, serve) = server.try_clone()?.run(node)?;
+        let (handle, serve) = server.try_clone()?.run(node, rest::routes)?;
         Ok(Serving {
             stop: Box::new(move || handle.stop()),
             serve: Box::pin(serve),

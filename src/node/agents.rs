@@ -30,7 +30,7 @@ impl Node {
             name: document.spec.name.clone(),
             partition,
             document: RwLock::new(document),
-            standing: RwLock::new(Standing::Loaded),
+            standing: RwLock::new(Standing::Loaded { before: None }),
             mailbox,
             state: Arc::default(),
             timers: Arc::default(),
@@ -85,7 +85,7 @@ impl Node {
         let running = *agent.running.lock();
         let failure = match &*agent.standing.read() {
             Standing::Failed { why } => Some(why.clone()),
-            Standing::Loaded
+            Standing::Loaded { .. }
             | Standing::Running
             | Standing::Suspended
             | Standing::Draining { .. }
