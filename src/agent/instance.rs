@@ -15,7 +15,7 @@ use super::meter::CrashReport;
 use super::{Agent, OUTCOME_KIB, Outcome, Running, Version};
 use crate::id::MessageId;
 use crate::journal::TurnEnd;
-use crate::mailbox::{Delivery, Waker};
+use crate::mailbox::{Consumer, Delivery, Lease, Waker};
 use crate::quantity::Cpu;
 use crate::rate::Rate;
 use crate::time::Timestamp;
@@ -50,6 +50,8 @@ pub struct Incarnation {
     agent: Arc<Agent>,
     version: Arc<Version>,
     guest: wasm::Instance,
+    /// Leases the messages of the agent's mailbox.
+    consumer: Consumer,
     pulse: Pulse,
     /// When the agent's rates let it take its next turn.
     next_turn: Instant,
@@ -132,9 +134,9 @@ impl Actor for Instance {
             // The cast fails only when the actor is gone; its successor looks into the mailbox by itself.
             let _ = myself.cast(InstanceMessage::Wake);
         });
-        agent.mailbox.attach(&waker);
         Ok(Incarnation {
             guest,
+            consumer: agent.mailbox.attach(waker),
             pulse,
             next_turn: Instant::now(),
             sending: Rate::new(version.spec.resources.sends_per_second.into(), Instant::now()),
@@ -167,7 +169,7 @@ impl Actor for Instance {
         _: ActorRef<InstanceMessage>,
         incarnation: &mut Incarnation,
     ) -> Result<(), ActorProcessingErr> {
-        incarnation.agent.mailbox.detach();
+        incarnation.consumer.detach();
         shut_down(&incarnation.agent, &incarnation.version, &mut incarnation.guest).await;
         Ok(())
     }
@@ -181,20 +183,21 @@ impl Incarnation {
                 myself.send_after(wait, || InstanceMessage::Wake);
                 return Ok(());
             }
-            let Some(delivery) = self.agent.mailbox.take() else {
+            let Some(lease) = self.consumer.lease() else {
                 return Ok(());
             };
-            self.turn(delivery).await?;
+            self.turn(lease).await?;
         }
         myself.cast(InstanceMessage::Wake)?;
         Ok(())
     }
 
-    async fn turn(&mut self, delivery: Delivery) -> Result<(), ActorProcessingErr> {
+    /// One turn. A kill in it drops the lease, and with it the message goes back to its position.
+    async fn turn(&mut self, lease: Lease) -> Result<(), ActorProcessingErr> {
         let (agent, version) = (&*self.agent, &*self.version);
-        let attempt = delivery.attempt;
+        let attempt = lease.attempt();
         let budget = version.budget(false, agent.mailbox.reply_slots_left());
-        let turn = self.guest.handle(&delivery.message, attempt, budget).await;
+        let turn = self.guest.handle(lease.message(), attempt, budget).await;
         agent.meter.used(&turn.usage);
         if let Some(Cpu::Millicores(rate)) = version.spec.resources.cpu {
             let share = turn.usage.guest_time.mul_f64(1_000.0 / f64::from(rate));
@@ -206,27 +209,28 @@ impl Incarnation {
         let permit = permit(agent, &turn.effects).await;
         // From here to the record there is no await, so a kill cannot come between.
         let wasm::End::Crash(crash) = &turn.end else {
-            if agent.mailbox.finish() {
+            if let Some(delivery) = lease.finish() {
                 commit(agent, Some(delivery), attempt, turn, permit, None);
             }
             return Ok(());
         };
         let broken = failure(crash);
-        report(agent, crash, Some(delivery.message.id), attempt);
+        report(agent, crash, Some(lease.message().id), attempt);
         let end = TurnEnd::Crash {
             kind: crash.kind.as_str().to_owned(),
             detail: crash.detail.clone(),
         };
-        let (latency, guest) = (delivery.admitted.elapsed(), turn.usage.guest_time);
+        let (latency, guest) = (lease.admitted().elapsed(), turn.usage.guest_time);
         agent.meter.turn(latency, attempt, Some(crash.kind.as_str()));
         let dead = attempt >= version.spec.delivery.max_deliveries;
-        let message = Some(delivery.message.clone());
-        let (ours, reservation) = if dead {
-            (agent.mailbox.finish(), Some(delivery.reservation))
+        let message = Some(lease.message().clone());
+        let (is_valid, reservation) = if dead {
+            let delivery = lease.finish();
+            (delivery.is_some(), delivery.map(|delivery| delivery.reservation))
         } else {
-            (agent.mailbox.retry(delivery), None)
+            (lease.retry(), None)
         };
-        if ours {
+        if is_valid {
             agent.outbox.commit(Outcome {
                 agent: agent.id,
                 message,
