@@ -18,23 +18,22 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use caxton::agent::meter::Meter;
 use caxton::agent::spec::AgentSpec;
-use caxton::agent::{Instance, InstanceMessage, Outbox, Outcome, Slot, Start as InstanceStart};
-use caxton::directory::{Directory, Entry, Standing};
+use caxton::agent::{Agent, Instance, InstanceMessage, Outbox, Outcome, Standing, Start as InstanceStart, Version};
+use caxton::directory::Directory;
 use caxton::error::Result;
 use caxton::fipa::Performative;
 use caxton::id::{AgentId, Partition, Seq};
 use caxton::journal::memory::MemoryJournal;
 use caxton::journal::{self, Journal};
-use caxton::mailbox::{Capacity, Delivery, Mailbox, Question};
+use caxton::mailbox::{Capacity, Consumer, Delivery, Mailbox, Question};
 use caxton::message::{Address, ClientName, Draft, MessageView};
-use caxton::router::{Restore, Restored, Router, RouterMessage, Shared, Start};
+use caxton::router::{InFlight, ReplyTo, Restore, Restored, Router, RouterMessage, Shared, Start};
 use caxton::wasm::{Grants, Runtime, RuntimeConfig};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde_json::json;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
 const CASES: &[&str] = &[
     "json-read",
@@ -108,16 +107,15 @@ impl Grants for AllGrants {
 struct Last(Mutex<Option<Outcome>>);
 
 impl Outbox for Last {
-    fn record(&self, outcome: Outcome) {
+    fn commit(&self, outcome: Outcome) {
         *self.0.lock() = Some(outcome);
     }
 }
 
-/// An agent of the directory, with a mailbox.
-fn enter(directory: &Directory, name: &str, capabilities: &[&str]) -> Arc<Entry> {
-    let id = AgentId::new();
+/// An agent of the directory.
+fn enter(directory: &Directory, name: &str, capabilities: &[&str], outbox: Arc<Last>) -> Arc<Agent> {
     let document = json!({
-        "id": id,
+        "id": AgentId::new(),
         "spec": {"name": name, "capabilities": capabilities},
         "version": "1.0.0",
         "digest": format!("sha256:{}", "0".repeat(64)),
@@ -126,40 +124,24 @@ fn enter(directory: &Directory, name: &str, capabilities: &[&str]) -> Arc<Entry>
         "deployed_at": "2026-01-01T00:00:00Z",
         "deployed_by": "bench",
     });
-    let entry = Arc::new(Entry {
-        id,
-        name: name.parse().expect("it is a name"),
-        partition: HOME,
-        document: RwLock::new(serde_json::from_value(document).expect("it is a document")),
-        standing: RwLock::new(Standing::Running),
-        mailbox: mailbox(),
-        state: Arc::default(),
-        timers: Arc::default(),
-        meter: Arc::new(Meter::new(Arc::default())),
-        slot: RwLock::default(),
-        operation: tokio::sync::Mutex::default(),
-    });
-    directory.put(entry.clone());
-    entry
+    let document = serde_json::from_value(document).expect("it is a document");
+    let agent = Agent::new(document, 1, outbox, Arc::new(Semaphore::new(1_024)), Arc::default());
+    agent.enter(Standing::Running);
+    let agent = Arc::new(agent);
+    directory.put(agent.clone());
+    agent
 }
 
-fn mailbox() -> Arc<Mailbox> {
-    Mailbox::new(Capacity {
-        messages: 100,
-        bytes: 1 << 20,
-    })
-}
-
-/// An agent that runs. At each message it writes state and sends `draft`.
-struct Agent {
-    entry: Arc<Entry>,
+/// An agent with an instance. At each message it writes state and sends `draft`.
+struct Party {
+    agent: Arc<Agent>,
     instance: <Instance as Actor>::State,
     myself: ActorRef<InstanceMessage>,
     outbox: Arc<Last>,
 }
 
-impl Agent {
-    async fn start(entry: Arc<Entry>, draft: &str, guests: &Runtime) -> Self {
+impl Party {
+    async fn start(directory: &Directory, name: &str, draft: &str, guests: &Runtime) -> Self {
         // The first bytes of the draft are the key and the value, too.
         let guest = format!(
             r#"(module
@@ -175,30 +157,21 @@ impl Agent {
             draft.len()
         );
         let module = wat::parse_str(guest).expect("it is well-formed");
-        let (outbox, myself) = (Arc::new(Last::default()), idle().await);
-        let slot = Slot {
-            id: entry.id,
-            name: entry.name.clone(),
-            partition: HOME,
-            spec: AgentSpec::from_json(br#"{"name": "guest"}"#).expect("it is a declaration"),
-            mailbox: entry.mailbox.clone(),
-            state: entry.state.clone(),
-            timers: entry.timers.clone(),
-            program: guests.compile(module.into(), false).await.expect("it compiles"),
-            grants: Arc::new(AllGrants),
-            meter: entry.meter.clone(),
-            outbox: outbox.clone(),
-            outcome_kib: Arc::new(Semaphore::new(1_024)),
-            running: Mutex::default(),
-        };
+        let outbox = Arc::new(Last::default());
+        let (agent, myself) = (enter(directory, name, &[], outbox.clone()), idle().await);
         let start = InstanceStart {
-            slot: Arc::new(slot),
+            agent: agent.clone(),
+            version: Arc::new(Version {
+                spec: AgentSpec::from_json(br#"{"name": "guest"}"#).expect("it is a declaration"),
+                program: guests.compile(module.into(), false).await.expect("it compiles"),
+                grants: Arc::new(AllGrants),
+            }),
             incarnation: 1,
             pulse: Default::default(),
         };
         let instance = Instance.pre_start(myself.clone(), start).await.expect("it starts");
         Self {
-            entry,
+            agent,
             instance,
             myself,
             outbox,
@@ -212,7 +185,7 @@ impl Agent {
 
     fn outcome(&self) -> RouterMessage {
         let outcome = self.outbox.0.lock().take();
-        RouterMessage::Record(Box::new(outcome.expect("it had a turn")))
+        RouterMessage::Commit(Box::new(outcome.expect("it had a turn")))
     }
 }
 
@@ -221,11 +194,11 @@ struct Bench {
     router: <Router as Actor>::State,
     myself: ActorRef<RouterMessage>,
     permits: Arc<Semaphore>,
-    buyer: Agent,
-    seller: Agent,
-    listeners: Vec<Arc<Entry>>,
-    /// One that nobody waits at.
-    mailbox: Arc<Mailbox>,
+    buyer: Party,
+    seller: Party,
+    listeners: Vec<Arc<Agent>>,
+    /// A mailbox of no agent, and who takes messages from it.
+    mailbox: (Arc<Mailbox>, Consumer),
     runtime: tokio::runtime::Runtime,
 }
 
@@ -234,17 +207,20 @@ impl Bench {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().build().expect("a runtime");
         let (directory, journal) = (Arc::new(Directory::default()), MemoryJournal::new());
-        let (buyer, seller) = (enter(&directory, "buyer", &[]), enter(&directory, "seller", &[]));
-        let listeners = (0..16).map(|n| enter(&directory, &format!("listener-{n}"), &["listen"]));
+        let listeners = (0..16).map(|n| enter(&directory, &format!("listener-{n}"), &["listen"], Arc::default()));
         let listeners = listeners.collect();
+        let mailbox = Mailbox::new(Capacity {
+            messages: 100,
+            bytes: 1 << 20,
+        });
         let start = Start {
             partition: HOME,
             restore: Arc::new(NothingToRestore),
             shared: Arc::new(Shared {
                 journal: journal.clone(),
-                directory,
+                directory: directory.clone(),
                 waiters: Default::default(),
-                claims: Default::default(),
+                key_locks: Default::default(),
                 turns: Default::default(),
                 spawns: Default::default(),
                 recoveries: Default::default(),
@@ -253,8 +229,8 @@ impl Bench {
         let (myself, router, buyer, seller) = runtime.block_on(async {
             let myself = idle().await;
             let router = Router.pre_start(myself.clone(), start).await.expect("it starts");
-            let buyer = Agent::start(buyer, QUESTION, guests).await;
-            let seller = Agent::start(seller, ANSWER, guests).await;
+            let buyer = Party::start(&directory, "buyer", QUESTION, guests).await;
+            let seller = Party::start(&directory, "seller", ANSWER, guests).await;
             (myself, router, buyer, seller)
         });
         Self {
@@ -265,7 +241,7 @@ impl Bench {
             buyer,
             seller,
             listeners,
-            mailbox: mailbox(),
+            mailbox: (mailbox.clone(), consumer(&mailbox)),
             runtime,
         }
     }
@@ -278,13 +254,16 @@ impl Bench {
     /// A client sends `draft`. It is answered after the count.
     fn send(&mut self, case: &str, name: &str, draft: Draft) {
         let permit = || self.permits.clone().try_acquire_owned().expect("there are two");
-        let (reply, mut answer) = oneshot::channel();
+        let (reply, mut answer) = ReplyTo::channel();
         let message = RouterMessage::Send {
             sender: Address::Client(ClientName::anonymous()),
             draft: Box::new(draft),
             expected: None,
-            claim: None,
-            permits: [permit(), permit()],
+            key: None,
+            in_flight: Some(InFlight {
+                message: permit(),
+                kib: permit(),
+            }),
             reply,
         };
         step(case, name, || self.route(message));
@@ -297,7 +276,7 @@ impl Bench {
         self.send(case, "send", draft.expect("it is a message"));
         self.send(case, "send-to-16", read(TO_ALL).expect("it is a message"));
         for listener in &self.listeners {
-            take(&listener.mailbox);
+            take(&consumer(&listener.mailbox));
         }
 
         step(case, "turn", || self.runtime.block_on(self.buyer.turn()));
@@ -311,35 +290,42 @@ impl Bench {
         self.runtime.block_on(self.seller.turn());
         let answer = self.seller.outcome();
         step(case, "record-answer", || self.route(answer));
-        let delivery = take(&self.buyer.entry.mailbox);
+        let delivery = take(&consumer(&self.buyer.agent.mailbox));
+        self.runtime.block_on(self.buyer.turn()); // it was woken and finds nothing
         let message = delivery.message.clone();
         step(case, "json-write", || MessageView::of(&message).to_json());
 
-        let delivery = step(case, "mailbox", || pass(&self.mailbox, delivery));
+        let (mailbox, consumer) = &self.mailbox;
+        let delivery = step(case, "mailbox", || pass(mailbox, consumer, delivery));
         let question = Question {
             conversation_id: message.conversation_id.clone(),
             reply_with: message.in_reply_to.clone().expect("it is an answer"),
             participant: message.sender.clone(),
         };
         step(case, "mailbox-answer", || {
-            let ticket = self.mailbox.take_ticket().expect("there are some");
-            self.mailbox.ask(question, Performative::Request, ticket);
-            pass(&self.mailbox, delivery)
+            let slot = mailbox.reserve_reply().expect("there are some");
+            mailbox.ask(question, Performative::Request, slot);
+            pass(mailbox, consumer, delivery)
         });
     }
 }
 
 /// A message goes through a mailbox, from its admission to the end of its turn.
-fn pass(mailbox: &Arc<Mailbox>, mut delivery: Delivery) -> Delivery {
-    delivery.place = mailbox.admit(&delivery.message).expect("there is room");
+fn pass(mailbox: &Arc<Mailbox>, consumer: &Consumer, mut delivery: Delivery) -> Delivery {
+    delivery.reservation = mailbox.admit(&delivery.message).expect("there is room");
     mailbox.push(delivery).expect("it is open");
-    take(mailbox)
+    take(consumer)
+}
+
+fn consumer(mailbox: &Arc<Mailbox>) -> Consumer {
+    mailbox.attach(Arc::new(|| ()))
 }
 
 /// Takes the only message of a mailbox.
-fn take(mailbox: &Mailbox) -> Delivery {
-    let delivery = mailbox.take().expect("there is a message");
-    assert!(mailbox.finish() && mailbox.take().is_none());
+fn take(consumer: &Consumer) -> Delivery {
+    let lease = consumer.lease().expect("there is a message");
+    let delivery = lease.finish().expect("it was not closed");
+    assert!(consumer.lease().is_none());
     delivery
 }
 

@@ -9,15 +9,13 @@ use supervisors::{AutoShutdown, Strategy};
 use super::json;
 use crate::agent::spec::Backoff;
 use crate::error::{Error, Result};
+use crate::event::{EventKind, REPORTED_BY_SUPERVISORS};
 use crate::group::GroupSpec;
 use crate::id::{AgentId, AgentName, Seq};
 use crate::journal::projections::{EventPage, EventQuery, StoredEvent};
 use crate::node::{GroupView, PathFigures, RecoveryMillis, SupervisionFigures};
 use crate::quantity::Span;
 use crate::time::Timestamp;
-
-/// How the kinds of all events of supervisors begin.
-const KINDS: &str = "supervisor.";
 
 /// A group as declared, and what is in it.
 #[derive(Debug, Serialize)]
@@ -53,12 +51,8 @@ impl From<GroupView> for SupervisorView {
     }
 }
 
-/// The present declaration with the members that are given put over it, in `backoff` too. Null means absent.
-pub(super) fn merged(present: &GroupSpec, mut changes: Value) -> Result<GroupSpec> {
-    json::drop_nulls(&mut changes);
-    let Value::Object(changes) = changes else {
-        return Err(Error::invalid("body", "must be a JSON object"));
-    };
+/// The present declaration with the members that are given put over it, in `backoff` too.
+pub(super) fn merged(present: &GroupSpec, changes: Map<String, Value>) -> Result<GroupSpec> {
     let mut whole = serde_json::to_value(present).map_err(Error::internal)?;
     if let Some(members) = whole.as_object_mut() {
         put_over(members, changes);
@@ -79,7 +73,7 @@ fn put_over(members: &mut Map<String, Value>, changes: Map<String, Value>) {
 pub(super) fn events_asked(since: u64, limit: usize, path: Option<&str>) -> EventQuery {
     let path = path.map(|path| path.trim_matches('/')).filter(|path| !path.is_empty());
     EventQuery {
-        kind_prefix: Some(KINDS.to_owned()),
+        kind_prefix: Some(REPORTED_BY_SUPERVISORS.to_owned()),
         path_prefix: path.map(str::to_owned),
         since: Seq(since),
         limit,
@@ -100,7 +94,7 @@ pub(super) struct EventView {
     pub(super) id: String,
     pub(super) seq: Seq,
     #[serde(rename = "type")]
-    pub(super) kind: String,
+    pub(super) kind: EventKind,
     pub(super) timestamp: Timestamp,
     pub(super) agent_id: Option<AgentId>,
     #[serde(flatten)]
@@ -199,6 +193,7 @@ mod tests {
     fn changes_are_put_over_what_there_is() {
         let present = spec(json!({"name": "shop", "intensity": 3, "backoff": {"min": "1s", "max": "9s"}}));
         let changes = json!({"strategy": "one_for_all", "backoff": {"max": "5s"}, "parent": null});
+        let merged = |present: &GroupSpec, changes| merged(present, json::from_value(changes)?);
         let whole = merged(&present, changes).unwrap();
         let expected = json!({
             "name": "shop", "strategy": "one_for_all", "intensity": 3, "backoff": {"min": "1s", "max": "5s"}
@@ -210,6 +205,7 @@ mod tests {
     #[test]
     fn wrong_changes_name_the_member() {
         let present = spec(json!({"name": "shop"}));
+        let merged = |present: &GroupSpec, changes| merged(present, json::from_value(changes)?);
         assert_eq!(field(merged(&present, json!([]))), "body");
         assert_eq!(field(merged(&present, json!({"colour": "red"}))), "colour");
         assert_eq!(field(merged(&present, json!({"strategy": "all_for_one"}))), "strategy");
@@ -247,23 +243,23 @@ mod tests {
 
     #[test]
     fn an_event_has_every_member_and_a_lag_its_number() {
-        let stored = |kind: &str, body: Value| StoredEvent {
+        let stored = |kind: EventKind, body: Value| StoredEvent {
             seq: Seq(7),
-            kind: kind.to_owned(),
+            kind,
             agent: None,
             body: body.to_string(),
             at: Timestamp::from_micros(0),
         };
         let body =
             json!({"path": "node/core", "incarnation": 2, "reason": "trap", "delay_seconds": 0.5, "agent_id": null});
-        let view = serde_json::to_value(EventView::from(stored("supervisor.restarted", body))).unwrap();
+        let view = serde_json::to_value(EventView::from(stored(EventKind::ChildRestarted, body))).unwrap();
         let expected = json!({
             "id": "evt_7", "seq": 7, "type": "supervisor.restarted", "timestamp": "1970-01-01T00:00:00.000000Z",
             "path": "node/core", "agent_id": null, "incarnation": 2, "reason": "trap", "attempt": null, "limit": null,
             "detail": null, "delay_seconds": 0.5, "recovery_seconds": null,
         });
         assert_eq!(view, expected);
-        let lagged = EventView::from(stored("supervisor.lagged", json!({"dropped": 3})));
+        let lagged = EventView::from(stored(EventKind::SupervisorLagged, json!({"dropped": 3})));
         assert_eq!(serde_json::to_value(lagged).unwrap()["dropped"], 3);
     }
 

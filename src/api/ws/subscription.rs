@@ -174,11 +174,14 @@ impl Filter {
             (Some(acts), Some(act)) => acts.contains(&act),
             (Some(_), None) => false,
         };
-        (!self.messages_only || event.kind.starts_with("message."))
+        (!self.messages_only || event.kind.is_about_message())
             && says
             && about(&self.ends)
             && about(&self.agents)
-            && self.kinds.as_ref().is_none_or(|kinds| kinds.is_match(&event.kind))
+            && self
+                .kinds
+                .as_ref()
+                .is_none_or(|kinds| kinds.is_match(event.kind.as_str()))
     }
 }
 
@@ -242,12 +245,13 @@ impl Subscriptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::EventKind;
     use crate::time::Timestamp;
 
-    fn event(kind: &str, agents: &[AgentId], performative: Option<Performative>) -> Event {
+    fn event(kind: EventKind, agents: &[AgentId], performative: Option<Performative>) -> Event {
         Event {
             seq: Seq(1),
-            kind: kind.to_owned(),
+            kind,
             timestamp: Timestamp::now(),
             agents: agents.to_vec(),
             performative,
@@ -281,24 +285,32 @@ mod tests {
         let (cart, other) = (AgentId::new(), AgentId::new());
         let json = r#"{"type":"subscribe","filter":{"agents":["cart","cart"],"performatives":["inform","query-ref"]}}"#;
         let filter = subscribe(json, cart).await.unwrap();
-        assert!(filter.wants(&event("message.sent", &[other, cart], Some(Performative::Inform))));
-        assert!(filter.wants(&event("message.delivered", &[cart], Some(Performative::QueryRef))));
-        assert!(!filter.wants(&event("message.sent", &[other], Some(Performative::Inform))));
-        assert!(!filter.wants(&event("message.sent", &[cart], Some(Performative::Request))));
-        assert!(!filter.wants(&event("agent.deployed", &[cart], None)));
+        assert!(filter.wants(&event(
+            EventKind::MessageSent,
+            &[other, cart],
+            Some(Performative::Inform)
+        )));
+        assert!(filter.wants(&event(
+            EventKind::MessageProcessed,
+            &[cart],
+            Some(Performative::QueryRef)
+        )));
+        assert!(!filter.wants(&event(EventKind::MessageSent, &[other], Some(Performative::Inform))));
+        assert!(!filter.wants(&event(EventKind::MessageSent, &[cart], Some(Performative::Request))));
+        assert!(!filter.wants(&event(EventKind::AgentDeployed, &[cart], None)));
     }
 
     #[tokio::test]
     async fn event_globs_and_agents() {
         let (cart, other) = (AgentId::new(), AgentId::new());
         let json = format!(
-            r#"{{"type":"subscribe","events":["agent.*","task.completed"],"filters":{{"agent_ids":["{cart}"]}}}}"#
+            r#"{{"type":"subscribe","events":["agent.*","message.failed"],"filters":{{"agent_ids":["{cart}"]}}}}"#
         );
         let filter = subscribe(&json, cart).await.unwrap();
-        assert!(filter.wants(&event("agent.deployed", &[cart], None)));
-        assert!(filter.wants(&event("task.completed", &[cart], None)));
-        assert!(!filter.wants(&event("agent.deployed", &[other], None)));
-        assert!(!filter.wants(&event("task.created", &[cart], None)));
+        assert!(filter.wants(&event(EventKind::AgentDeployed, &[cart], None)));
+        assert!(filter.wants(&event(EventKind::MessageFailed, &[cart], None)));
+        assert!(!filter.wants(&event(EventKind::AgentDeployed, &[other], None)));
+        assert!(!filter.wants(&event(EventKind::MessageSent, &[cart], None)));
     }
 
     #[tokio::test]
@@ -306,17 +318,18 @@ mod tests {
         let all = subscribe(r#"{"type":"subscribe","filter":null}"#, AgentId::new())
             .await
             .unwrap();
-        assert!(all.wants(&event("system.alert", &[], None)));
+        assert!(all.wants(&event(EventKind::SystemAlert, &[], None)));
         let messages = subscribe(r#"{"type":"subscribe","filter":{}}"#, AgentId::new())
             .await
             .unwrap();
         assert!(
-            messages.wants(&event("message.sent", &[], None)) && !messages.wants(&event("system.alert", &[], None))
+            messages.wants(&event(EventKind::MessageSent, &[], None))
+                && !messages.wants(&event(EventKind::SystemAlert, &[], None))
         );
-        let json = r#"{"type":"subscribe","filter":{"performatives":["request"]},"events":["message.delivered"]}"#;
+        let json = r#"{"type":"subscribe","filter":{"performatives":["request"]},"events":["message.processed"]}"#;
         let both = subscribe(json, AgentId::new()).await.unwrap();
-        assert!(both.wants(&event("message.delivered", &[], Some(Performative::Request))));
-        assert!(!both.wants(&event("message.sent", &[], Some(Performative::Request))));
+        assert!(both.wants(&event(EventKind::MessageProcessed, &[], Some(Performative::Request))));
+        assert!(!both.wants(&event(EventKind::MessageSent, &[], Some(Performative::Request))));
     }
 
     #[tokio::test]
@@ -350,7 +363,7 @@ mod tests {
         let mut subscriptions = Subscriptions::default();
         let first = subscriptions.add(Filter::default(), Seq(0)).unwrap();
         let second = subscriptions.add(Filter::default(), Seq(0)).unwrap();
-        let happened = event("system.alert", &[], None);
+        let happened = event(EventKind::SystemAlert, &[], None);
         assert_eq!(
             subscriptions.matching(&happened),
             [first.to_string(), second.to_string()]
@@ -386,7 +399,7 @@ mod tests {
     #[test]
     fn a_subscription_hears_nothing_twice_and_nothing_of_before_it_began() {
         let mut subscriptions = Subscriptions::default();
-        let mut happened = event("system.alert", &[], None);
+        let mut happened = event(EventKind::SystemAlert, &[], None);
         happened.seq = Seq(5);
         let old = subscriptions.add(Filter::default(), Seq(4)).unwrap();
         subscriptions.add(Filter::default(), Seq(5)).unwrap();

@@ -1,0 +1,280 @@
+//! Every error of the REST API, and the one place where a code becomes a status.
+
+use std::fmt;
+use std::time::Duration;
+
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::{Value, json};
+
+use crate::api::envelope::{Envelope, chain};
+use crate::api::trace::Trace;
+use crate::error::{Code, Error};
+
+/// The media type of RFC 9457.
+const PROBLEM_JSON: &str = "application/problem+json";
+
+/// An error on its way out. The middleware [`edge`](super::edge) gives it its body, because only that knows the trace and
+/// what the client accepts.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    status: StatusCode,
+    code: Code,
+    message: String,
+    details: Value,
+    retry_after: Option<Duration>,
+    allow: Option<&'static str>,
+}
+
+/// The HTTP status of each code.
+const fn status(code: Code) -> StatusCode {
+    match code {
+        Code::AgentNotFound | Code::MessageNotFound | Code::SupervisorNotFound | Code::NotFound => {
+            StatusCode::NOT_FOUND
+        }
+        Code::AgentAlreadyExists | Code::Conflict | Code::InvalidState => StatusCode::CONFLICT,
+        Code::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::InvalidWasm | Code::InvalidRequest => StatusCode::BAD_REQUEST,
+        Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::ResourceLimitExceeded | Code::MailboxFull => StatusCode::TOO_MANY_REQUESTS,
+        Code::DeploymentFailed | Code::MessageDeliveryFailed | Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::Forbidden => StatusCode::FORBIDDEN,
+        Code::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+impl Failure {
+    fn new(status: StatusCode, code: Code, message: impl Into<String>, details: Value) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            details,
+            retry_after: None,
+            allow: None,
+        }
+    }
+
+    /// Nothing is at this path.
+    pub(crate) fn no_route(path: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            Code::NotFound,
+            "nothing is at this path",
+            json!({"path": path}),
+        )
+    }
+
+    /// The path takes other methods: `allow`, as its header lists them.
+    pub(crate) fn wrong_method(method: &str, allow: &'static str) -> Self {
+        let message = format!("{method} is not possible here; {allow} is");
+        let details = json!({"method": method, "allow": allow});
+        let failure = Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::InvalidRequest, message, details);
+        Self {
+            allow: Some(allow),
+            ..failure
+        }
+    }
+
+    /// The body did not arrive in time.
+    pub(crate) fn slow_body(limit: Duration) -> Self {
+        let message = format!("the body did not arrive within {} s", limit.as_secs());
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            Code::InvalidRequest,
+            message,
+            json!({"field": "body"}),
+        )
+    }
+
+    /// What the framework itself refused, of which only the status is known.
+    fn foreign(status: StatusCode) -> Self {
+        let code = match status {
+            StatusCode::NOT_FOUND => Code::NotFound,
+            StatusCode::PAYLOAD_TOO_LARGE => Code::PayloadTooLarge,
+            status if status.is_client_error() => Code::InvalidRequest,
+            _ => Code::Internal,
+        };
+        let message = status
+            .canonical_reason()
+            .unwrap_or("the request cannot be answered")
+            .to_lowercase();
+        Self::new(status, code, message, json!({}))
+    }
+
+    /// The failure that `response` stands for, if it stands for one.
+    pub(super) fn of<B>(response: &HttpResponse<B>) -> Option<Self> {
+        let status = response.status();
+        let own = response.extensions().get::<Self>().cloned();
+        own.or_else(|| (status.is_client_error() || status.is_server_error()).then(|| Self::foreign(status)))
+    }
+
+    /// The whole answer: the envelope, or a problem (RFC 9457) with `code`, `details` and `trace_id` as extensions.
+    pub(super) fn render(&self, trace: Trace, as_problem: bool) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        if let Some(wait) = self.retry_after {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.insert_header((header::RETRY_AFTER, seconds.max(1).to_string()));
+        }
+        if let Some(allow) = self.allow {
+            response.insert_header((header::ALLOW, allow));
+        }
+        if as_problem {
+            let problem = json!({
+                "type": "about:blank",
+                "title": self.status.canonical_reason().unwrap_or("Error"),
+                "status": self.status.as_u16(),
+                "detail": self.message,
+                "code": self.code.as_str(),
+                "details": self.details,
+                "trace_id": trace.to_string(),
+            });
+            response.content_type(PROBLEM_JSON).body(problem.to_string())
+        } else {
+            response.json(self.envelope(trace))
+        }
+    }
+
+    pub(crate) fn envelope(&self, trace: Trace) -> Envelope<'_> {
+        Envelope::new(self.code.as_str(), &self.message, &self.details, trace)
+    }
+}
+
+/// Whether the client asks for problems in the form of RFC 9457.
+pub(super) fn accepts_problem(headers: &HeaderMap) -> bool {
+    let wanted = |range: &str| {
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts
+            .next()
+            .is_some_and(|media| media.eq_ignore_ascii_case(PROBLEM_JSON));
+        let refused = parts
+            .filter_map(|p| p.strip_prefix("q="))
+            .any(|q| q.parse().is_ok_and(|q: f32| q <= 0.0));
+        media && !refused
+    };
+    headers
+        .get_all(header::ACCEPT)
+        .filter_map(|value: &HeaderValue| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(wanted)
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        if let Error::Internal(_) = error {
+            tracing::error!(error = chain(&error), "a request failed");
+        }
+        let failure = Self::new(status(error.code()), error.code(), error.to_string(), error.details());
+        Self {
+            retry_after: error.retry_after(),
+            ..failure
+        }
+    }
+}
+
+impl From<crate::message::InvalidDraft> for Failure {
+    fn from(error: crate::message::InvalidDraft) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.message)
+    }
+}
+
+impl ResponseError for Failure {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        let mut response = HttpResponse::new(self.status);
+        response.extensions_mut().insert(self.clone());
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::body::to_bytes;
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn each_code_has_its_published_status() {
+        let table = [
+            (Code::AgentNotFound, 404),
+            (Code::MessageNotFound, 404),
+            (Code::SupervisorNotFound, 404),
+            (Code::NotFound, 404),
+            (Code::AgentAlreadyExists, 409),
+            (Code::InvalidWasm, 400),
+            (Code::InvalidRequest, 400),
+            (Code::Conflict, 409),
+            (Code::InvalidState, 409),
+            (Code::PayloadTooLarge, 413),
+            (Code::ResourceLimitExceeded, 429),
+            (Code::MailboxFull, 429),
+            (Code::DeploymentFailed, 500),
+            (Code::MessageDeliveryFailed, 500),
+            (Code::Forbidden, 403),
+            (Code::Timeout, 504),
+            (Code::Unavailable, 503),
+            (Code::Internal, 500),
+        ];
+        for (code, expected) in table {
+            assert_eq!(status(code).as_u16(), expected, "{}", code.as_str());
+        }
+    }
+
+    #[actix_web::test]
+    async fn the_envelope_hides_internal_errors_and_rounds_retry_after_up() {
+        let failure = Failure::from(Error::internal(std::io::Error::other("secret")));
+        let body = to_bytes(failure.render(Trace::new(), false).into_body()).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"]["code"], "INTERNAL_ERROR");
+        assert_eq!(body["error"]["message"], "internal error");
+        assert!(!body.to_string().contains("secret"));
+
+        let busy = Error::Unavailable {
+            reason: "starting".to_owned(),
+            retry_after: Duration::from_millis(1_200),
+        };
+        let response = Failure::from(busy).render(Trace::new(), false);
+        assert_eq!(response.headers().get("retry-after").unwrap(), "2");
+    }
+
+    #[actix_web::test]
+    async fn a_problem_has_the_members_of_rfc_9457_and_ours() {
+        let failure = Failure::from(Error::AgentNotFound("agent_999".to_owned()));
+        let response = failure.render(Trace::new(), true);
+        assert_eq!(response.headers().get("content-type").unwrap(), PROBLEM_JSON);
+        let body = to_bytes(response.into_body()).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&body["status"], &body["title"]), (&json!(404), &json!("Not Found")));
+        assert_eq!(
+            (&body["code"], &body["details"]["agent_id"]),
+            (&json!("AGENT_NOT_FOUND"), &json!("agent_999"))
+        );
+    }
+
+    #[test]
+    fn a_problem_is_for_those_who_accept_it() {
+        let accepts = |accept: &'static str| {
+            let request = TestRequest::default()
+                .insert_header((header::ACCEPT, accept))
+                .to_http_request();
+            accepts_problem(request.headers())
+        };
+        assert!(accepts("application/problem+json"));
+        assert!(accepts("text/html, Application/Problem+JSON; q=0.5"));
+        assert!(!accepts("application/problem+json;q=0"));
+        assert!(!accepts("application/json, */*"));
+    }
+}
