@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::agent::spec::Resources;
 use crate::error::{Error, Result};
 use crate::node::{AgentSummary, Lifecycle, StopOptions};
 
 /// What an agent is doing: its lifecycle state, or that it is suspended, which is no state of the lifecycle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = AgentStatus)]
 pub(super) enum Status {
     Unloaded,
     Loaded,

@@ -1,7 +1,8 @@
 //! The REST API, and the one table of everything that answers over HTTP.
 //!
 //! Purpose: the use cases of the node as requests and answers in JSON. Owner: [`http::Server`](super::http::Server), on which
-//! [`routes`] are mounted. Invariant: a handler decodes, calls the node once, and encodes.
+//! [`routes`] are mounted. Invariants: a handler decodes, calls the node, and encodes; what is mounted is in the OpenAPI document,
+//! because it is mounted from there.
 //!
 //! | request | answer |
 //! |---|---|
@@ -19,6 +20,7 @@
 //! | `POST /api/v1/supervision/actions` | 200 once it is done |
 //! | `GET /api/v1/metrics/system`, `/agents/{id}`, `/supervision` | 200 |
 //! | `POST /api/v1/system/backup` | 200 once it is whole |
+//! | `GET /openapi.json` | 200 |
 //! | `GET /healthz`, `GET /metrics` | 200 |
 //! | `GET /readyz` | 200, or 503 `UNAVAILABLE` |
 //! | `GET /ws`, `GET /api/v1/ws` | 101 |
@@ -31,10 +33,16 @@
 //! another method 405 `INVALID_REQUEST` with `Allow`, a body that does not arrive 408 `INVALID_REQUEST`. Query parameters
 //! and JSON members that are unknown are refused by name.
 
+#![allow(
+    unused_qualifications,
+    reason = "what `utoipa::path` makes of a handler names the types of its parameters by their traits"
+)]
+
 mod agents;
 mod body;
 mod messages;
 mod metrics;
+mod openapi;
 mod query;
 mod supervision;
 mod supervisors;
@@ -42,143 +50,119 @@ mod system;
 
 use actix_web::http::{Method, Uri};
 use actix_web::{Resource, Route, guard, web};
+use utoipa::OpenApi;
+use utoipa::openapi::path::{Operation, PathItem};
 
+use self::openapi::ForAll;
 use super::http::failure::Failure;
-use super::ws;
+use super::ws::connection;
 
-/// Mounts every route, and the answer to what is none.
+/// Names every handler once: what is in the document is what is mounted.
+macro_rules! operations {
+    ($($module:ident::$handler:ident),+ $(,)?) => {
+        #[derive(OpenApi)]
+        #[openapi(
+            info(title = "Caxton", description = ABOUT),
+            paths($($module::$handler),+),
+            components(schemas(openapi::ErrorDocument, openapi::Problem)),
+            modifiers(&ForAll),
+        )]
+        struct Described;
+
+        /// The handler of each operation, by the operation's id.
+        const HANDLERS: &[(&str, fn(Route) -> Route)] = &[
+            $((stringify!($handler), |route| route.to($module::$handler))),+
+        ];
+    };
+}
+
+operations! {
+    system::health,
+    system::ready,
+    system::back_up,
+    openapi::get_document,
+    connection::connect,
+    connection::connect_versioned,
+    agents::deploy_agent,
+    agents::validate_agent,
+    agents::list_agents,
+    agents::get_agent,
+    agents::stop_agent,
+    agents::start_agent,
+    agents::restart_agent,
+    agents::suspend_agent,
+    agents::resume_agent,
+    agents::remove_agent,
+    messages::send_message,
+    messages::send_message_and_wait,
+    messages::list_messages,
+    messages::get_message,
+    supervisors::create_supervisor,
+    supervisors::list_supervisors,
+    supervisors::get_supervisor,
+    supervisors::update_supervisor,
+    supervisors::remove_supervisor,
+    supervision::supervision_tree,
+    supervision::supervision_events,
+    supervision::supervise,
+    metrics::prometheus_metrics,
+    metrics::system_metrics,
+    metrics::agent_metrics,
+    supervision::supervision_metrics,
+}
+
+const ABOUT: &str = "A server for multi-agent systems. In every request null means absent, and members and query parameters that \
+    are unknown are refused by name. What can be read can be asked for with HEAD too. Errors have one form, or that of RFC 9457 \
+    for who accepts `application/problem+json`.";
+
+/// Mounts every operation of the document, and the answer to what is none. Paths are matched in the order of the document,
+/// which is that of their texts: a word comes before a parameter.
 pub fn routes(config: &mut web::ServiceConfig) {
+    let document = Described::openapi();
+    for (path, item) in &document.paths.paths {
+        config.service(resource(path, item));
+    }
     config
-        .service(resource("/healthz", "GET, HEAD", [get(system::health)]))
-        .service(resource("/readyz", "GET, HEAD", [get(system::ready)]))
-        .service(resource("/metrics", "GET, HEAD", [get(metrics::prometheus)]))
-        .service(resource("/ws", "GET", [web::get().to(ws::connect)]))
-        .service(resource("/api/v1/ws", "GET", [web::get().to(ws::connect)]))
-        .service(resource(
-            "/api/v1/agents",
-            "GET, HEAD, POST",
-            [get(agents::list), web::post().to(agents::deploy)],
-        ))
-        .service(resource(
-            "/api/v1/agents/validate",
-            "POST",
-            [web::post().to(agents::validate)],
-        ))
-        .service(resource(
-            "/api/v1/agents/{id}",
-            "GET, HEAD, DELETE",
-            [get(agents::details), web::delete().to(agents::remove)],
-        ))
-        .service(resource(
-            "/api/v1/agents/{id}/stop",
-            "POST",
-            [web::post().to(agents::stop)],
-        ))
-        .service(resource(
-            "/api/v1/agents/{id}/start",
-            "POST",
-            [web::post().to(agents::start)],
-        ))
-        .service(resource(
-            "/api/v1/agents/{id}/restart",
-            "POST",
-            [web::post().to(agents::restart)],
-        ))
-        .service(resource(
-            "/api/v1/agents/{id}/suspend",
-            "POST",
-            [web::post().to(agents::suspend)],
-        ))
-        .service(resource(
-            "/api/v1/agents/{id}/resume",
-            "POST",
-            [web::post().to(agents::resume)],
-        ))
-        .service(resource(
-            "/api/v1/messages",
-            "GET, HEAD, POST",
-            [get(messages::history), web::post().to(messages::send)],
-        ))
-        .service(resource(
-            "/api/v1/messages/wait",
-            "POST",
-            [web::post().to(messages::send_and_wait)],
-        ))
-        .service(resource("/api/v1/messages/{id}", "GET, HEAD", [get(messages::one)]))
-        .service(resource("/api/v1/metrics/system", "GET, HEAD", [get(metrics::system)]))
-        .service(resource(
-            "/api/v1/metrics/agents/{id}",
-            "GET, HEAD",
-            [get(metrics::agent)],
-        ))
-        .service(resource(
-            "/api/v1/system/backup",
-            "POST",
-            [web::post().to(system::backup)],
-        ))
-        .configure(supervised)
+        .app_data(web::Data::new(openapi::Document::of(&document)))
         .default_service(web::to(|uri: Uri| async move {
             Err::<&str, _>(Failure::no_route(uri.path()))
         }));
 }
 
-fn supervised(config: &mut web::ServiceConfig) {
-    config
-        .service(resource(
-            "/api/v1/supervisors",
-            "GET, HEAD, POST",
-            [get(supervisors::list), web::post().to(supervisors::create)],
-        ))
-        .service(resource(
-            "/api/v1/supervisors/{name}",
-            "GET, HEAD, PUT, DELETE",
-            [
-                get(supervisors::one),
-                web::put().to(supervisors::update),
-                web::delete().to(supervisors::remove),
-            ],
-        ))
-        .service(resource(
-            "/api/v1/supervision/tree",
-            "GET, HEAD",
-            [get(supervision::tree)],
-        ))
-        .service(resource(
-            "/api/v1/supervision/events",
-            "GET, HEAD",
-            [get(supervision::events)],
-        ))
-        .service(resource(
-            "/api/v1/supervision/actions",
-            "POST",
-            [web::post().to(supervision::act)],
-        ))
-        .service(resource(
-            "/api/v1/metrics/supervision",
-            "GET, HEAD",
-            [get(supervision::figures)],
-        ));
+/// A path with its operations. Any other method is refused with those that are allowed.
+fn resource(path: &str, item: &PathItem) -> Resource {
+    let operations = [
+        (Method::GET, &item.get),
+        (Method::POST, &item.post),
+        (Method::PUT, &item.put),
+        (Method::DELETE, &item.delete),
+    ];
+    let mut resource = web::resource(path);
+    let mut allow = Vec::new();
+    for (method, operation) in operations {
+        let Some(operation) = operation else { continue };
+        let mut guard = guard::Any(guard::Method(method.clone()));
+        allow.push(method.to_string());
+        // A HEAD has the answer of a GET without its body, except where the answer is another protocol.
+        if method == Method::GET && !operation.responses.responses.contains_key("101") {
+            guard = guard.or(guard::Head());
+            allow.push(Method::HEAD.to_string());
+        }
+        resource = resource.route(handler(operation)(web::route().guard(guard)));
+    }
+    let allow = allow.join(", ");
+    resource.default_service(web::to(move |method: Method| {
+        let refused = Failure::wrong_method(method.as_str(), &allow);
+        async move { Err::<&str, _>(refused) }
+    }))
 }
 
-/// A path with its routes. Any other method is refused with what is allowed.
-fn resource<const N: usize>(path: &str, allow: &'static str, routes: [Route; N]) -> Resource {
-    let refuse = move |method: Method| async move { Err::<&str, _>(Failure::wrong_method(method.as_str(), allow)) };
-    routes
-        .into_iter()
-        .fold(web::resource(path), Resource::route)
-        .default_service(web::to(refuse))
-}
-
-/// A route for GET and for HEAD, which has the same answer without its body.
-fn get<F, Args>(handler: F) -> Route
-where
-    F: actix_web::Handler<Args>,
-    Args: actix_web::FromRequest + 'static,
-    F::Output: actix_web::Responder + 'static,
-{
-    web::route()
-        .guard(guard::Any(guard::Get()).or(guard::Head()))
-        .to(handler)
+fn handler(operation: &Operation) -> fn(Route) -> Route {
+    let id = operation.operation_id.as_deref();
+    let found = HANDLERS.iter().find(|(handler, _)| Some(*handler) == id);
+    found
+        .map(|(_, mount)| *mount)
+        .expect("an operation has the name of its handler")
 }
 
 #[cfg(test)]
@@ -216,6 +200,47 @@ mod tests {
         let (status, allow, body) = answer(TestRequest::default().method(Method::PUT).uri("/api/v1/agents")).await;
         assert_eq!((status, allow.as_deref()), (405, Some("GET, HEAD, POST")));
         assert_eq!(body["error"]["code"], "INVALID_REQUEST");
+    }
+
+    #[actix_web::test]
+    async fn what_is_in_the_document_answers_and_nothing_else_does() {
+        let document = serde_json::to_value(Described::openapi()).unwrap();
+        let mut operations = 0;
+        for (path, item) in document["paths"].as_object().unwrap() {
+            let uri = path.replace(['{', '}'], "");
+            for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
+                let described = &item[method.as_str().to_lowercase()];
+                let (status, allow, body) = answer(TestRequest::default().method(method.clone()).uri(&uri)).await;
+                let place = format!("{method} {path}: {status} {body}");
+                assert!(!body.to_string().contains("nothing is at this path"), "{place}");
+                if described.is_null() {
+                    assert_eq!(status, 405, "{place}");
+                    assert!(!allow.unwrap().contains(method.as_str()), "{place}");
+                } else {
+                    assert_ne!(status, 405, "{place}");
+                    operations += 1;
+                }
+            }
+        }
+        assert_eq!(operations, HANDLERS.len(), "two handlers have one path and method");
+    }
+
+    #[test]
+    fn every_answer_and_every_operation_is_described() {
+        let document = serde_json::to_value(Described::openapi()).unwrap();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let place = format!("{method} {path}");
+                assert!(
+                    operation["summary"].as_str().is_some_and(|text| text.ends_with('.')),
+                    "{place}"
+                );
+                assert_eq!(operation["tags"].as_array().unwrap().len(), 1, "{place}");
+                for (status, response) in operation["responses"].as_object().unwrap() {
+                    assert!(response["description"].is_string(), "{place}: {status}");
+                }
+            }
+        }
     }
 
     #[actix_web::test]

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use supervisors::{AutoShutdown, Strategy};
+use utoipa::ToSchema;
 
-use super::json;
+use super::tree::IntensityView;
+use super::{json, schema};
 use crate::agent::spec::Backoff;
 use crate::error::{Error, Result};
 use crate::group::GroupSpec;
@@ -20,14 +22,17 @@ use crate::time::Timestamp;
 const KINDS: &str = "supervisor.";
 
 /// A group as declared, and what is in it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Supervisor)]
 pub(super) struct SupervisorView {
     name: AgentName,
     parent: Option<AgentName>,
+    #[schema(schema_with = schema::strategy)]
     strategy: Strategy,
     intensity: u32,
     period: Span,
     backoff: Backoff,
+    #[schema(schema_with = schema::auto_shutdown)]
     auto_shutdown: AutoShutdown,
     path: String,
     agents: Vec<AgentName>,
@@ -84,14 +89,16 @@ pub(super) fn events_asked(since: u64, limit: usize, path: Option<&str>) -> Even
 }
 
 /// A page of events. `next_seq` is the next question's `since_seq`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SupervisionEvents)]
 pub(super) struct EventsView {
     pub(super) events: Vec<EventView>,
     pub(super) next_seq: Seq,
 }
 
 /// An event of a supervisor, with the members that it has on the WebSocket.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SupervisionEvent)]
 pub(super) struct EventView {
     pub(super) id: String,
     pub(super) seq: Seq,
@@ -104,8 +111,9 @@ pub(super) struct EventView {
 }
 
 /// What the event itself says. `dropped` is only in `supervisor.lagged`: events that were lost before they were written.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
+#[schema(as = SupervisionEventBody)]
 pub(super) struct EventBody {
     pub(super) path: Option<String>,
     pub(super) incarnation: Option<u64>,
@@ -143,17 +151,62 @@ impl From<EventPage> for EventsView {
 }
 
 /// Figures of supervision since the node started.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SupervisionFigures)]
 pub(super) struct FiguresView {
     timestamp: Timestamp,
     totals: Totals,
     by_reason: BTreeMap<&'static str, u64>,
-    by_path: Vec<PathFigures>,
-    recovery_ms: RecoveryMillis,
+    by_path: Vec<PathView>,
+    recovery_ms: RecoveryView,
+}
+
+/// Figures of one path that was restarted, waits for a restart, or has failed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PathFigures)]
+struct PathView {
+    path: String,
+    state: &'static str,
+    restarts: u64,
+    by_reason: BTreeMap<&'static str, u64>,
+    intensity: Option<IntensityView>,
+    uptime_seconds: Option<f64>,
+    backoff_remaining_seconds: Option<f64>,
+}
+
+impl From<PathFigures> for PathView {
+    fn from(figures: PathFigures) -> Self {
+        Self {
+            path: figures.path,
+            state: figures.state,
+            restarts: figures.restarts,
+            by_reason: figures.by_reason,
+            intensity: figures.intensity.map(IntensityView::from),
+            uptime_seconds: figures.uptime_seconds,
+            backoff_remaining_seconds: figures.backoff_remaining_seconds,
+        }
+    }
+}
+
+/// Times from an exit to running again, in milliseconds; 0 before the first.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RecoveryTimes)]
+struct RecoveryView {
+    count: u64,
+    p50: f64,
+    p99: f64,
+    max: f64,
+}
+
+impl From<RecoveryMillis> for RecoveryView {
+    fn from(RecoveryMillis { count, p50, p99, max }: RecoveryMillis) -> Self {
+        Self { count, p50, p99, max }
+    }
 }
 
 /// `failed` are children that were given up and are down.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SupervisionTotals)]
 struct Totals {
     restarts: u64,
     failed: u64,
@@ -168,8 +221,8 @@ impl FiguresView {
                 failed: figures.failed,
             },
             by_reason: figures.by_reason,
-            by_path: figures.by_path,
-            recovery_ms: figures.recovery_ms,
+            by_path: figures.by_path.into_iter().map(PathView::from).collect(),
+            recovery_ms: figures.recovery_ms.into(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The verdict on a module, as JSON.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::agent::validation::Validation;
 use crate::error::Finding;
@@ -10,12 +11,14 @@ use crate::id::Digest;
 pub(crate) const UNNAMED: &[u8] = br#"{"name": "unnamed"}"#;
 
 /// `kind` is `component` or `core`, null of what is refused; `memory_bytes` is what an instance begins with at least.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Validation)]
 pub(crate) struct ValidationView<'a> {
     valid: bool,
     digest: Digest,
     size_bytes: usize,
     kind: Option<&'static str>,
+    #[schema(value_type = Option<String>)]
     version: Option<&'a semver::Version>,
     memory_bytes: u64,
     findings: &'a [Finding],

@@ -30,9 +30,7 @@
 //! | 1002, 1003, 1009 | a frame that is broken, that is not text, that is over [`limits::FRAME_BYTES`] |
 //! | 4008 | [`limits::MISSED_HEARTBEATS`] pings in a row had no pong |
 
-mod connection;
+pub(super) mod connection;
 mod limits;
 mod progress;
 mod subscription;
-
-pub(super) use self::connection::connect;

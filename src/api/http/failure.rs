@@ -1,6 +1,7 @@
 //! Every error of the REST API, and the one place where a code becomes a status.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::BoxBody;
@@ -25,7 +26,7 @@ pub(crate) struct Failure {
     message: String,
     details: Value,
     retry_after: Option<Duration>,
-    allow: Option<&'static str>,
+    allow: Option<Arc<str>>,
 }
 
 /// The HTTP status of each code.
@@ -69,12 +70,12 @@ impl Failure {
     }
 
     /// The path takes other methods: `allow`, as its header lists them.
-    pub(crate) fn wrong_method(method: &str, allow: &'static str) -> Self {
+    pub(crate) fn wrong_method(method: &str, allow: &str) -> Self {
         let message = format!("{method} is not possible here; {allow} is");
         let details = json!({"method": method, "allow": allow});
         let failure = Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::InvalidRequest, message, details);
         Self {
-            allow: Some(allow),
+            allow: Some(allow.into()),
             ..failure
         }
     }
@@ -119,7 +120,7 @@ impl Failure {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.insert_header((header::RETRY_AFTER, seconds.max(1).to_string()));
         }
-        if let Some(allow) = self.allow {
+        if let Some(allow) = self.allow.as_deref() {
             response.insert_header((header::ALLOW, allow));
         }
         if as_problem {

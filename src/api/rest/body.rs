@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
+use utoipa::ToSchema;
 
 use crate::api::http::Front;
 use crate::api::http::edge::trace;
@@ -88,7 +89,7 @@ impl<T: DeserializeOwned> FromRequest for OptionalJson<T> {
 }
 
 /// The body of a request that has nothing to say beside its path: none, or `{}`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NoMembers {}
 

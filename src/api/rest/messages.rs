@@ -11,8 +11,10 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::body::Posted;
+use super::openapi::{IdempotencyKey, MessageDocument};
 use super::query::{NoParameters, PageSize, Query};
 use crate::api::http::Front;
 use crate::api::http::caller::Credentials;
@@ -30,7 +32,7 @@ use crate::time::Timestamp;
 const DELIVERED: &str = "delivered";
 
 /// What a send answers. `receivers` tells of each where there are several: some may have refused.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Sent<'a> {
     message_id: MessageId,
     status: &'static str,
@@ -41,7 +43,8 @@ struct Sent<'a> {
 }
 
 /// `reason` is for programs, `detail` for people.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReceiverOutcome)]
 struct Outcome<'a> {
     receiver: &'a str,
     status: &'static str,
@@ -80,8 +83,24 @@ impl<'a> Outcome<'a> {
     }
 }
 
-/// `POST /api/v1/messages`: a message. Answers once it is durable and in the receivers' mailboxes.
-pub(super) async fn send(
+/// Sends a message.
+///
+/// Answers once it is durable and in the mailboxes of its receivers; where there are several, some may have refused.
+#[utoipa::path(
+    post,
+    path = "/api/v1/messages",
+    tag = "messages",
+    params(IdempotencyKey),
+    request_body = MessageDocument,
+    responses(
+        (status = 200, description = "It is delivered", body = Sent),
+        (status = 403, description = "`FORBIDDEN`: `sender` names an agent"),
+        (status = 404, description = "`AGENT_NOT_FOUND`: a receiver"),
+        (status = 429, description = "`MAILBOX_FULL`, or `RESOURCE_LIMIT_EXCEEDED`"),
+        (status = 500, description = "`MESSAGE_DELIVERY_FAILED`, or `INTERNAL_ERROR`"),
+    )
+)]
+pub(super) async fn send_message(
     front: web::Data<Front>,
     _: Query<NoParameters>,
     credentials: Credentials,
@@ -92,17 +111,30 @@ pub(super) async fn send(
     Ok(HttpResponse::Ok().json(Sent::of(&receipt)))
 }
 
+/// What a send that waits answers.
+#[derive(Debug, Serialize, ToSchema)]
+struct Answered<'a> {
+    message_id: MessageId,
+    status: &'static str,
+    delivered_at: Timestamp,
+    conversation_id: &'a str,
+    reply: MessageView<'a>,
+}
+
 /// How to wait for an answer.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wait {
-    /// More than 0 and at most 300; 30 if left out.
+    /// 30 if left out.
+    #[param(exclusive_minimum = 0, maximum = 300)]
     timeout_seconds: Option<f64>,
+    #[param(inline)]
     until: Option<Until>,
 }
 
 /// Which message ends a wait. Without it, the one that ends the exchange: an `agree` is only a promise of the answer.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Until {
     /// Whatever the receiver says first.
@@ -124,26 +156,32 @@ impl Wait {
     }
 }
 
-/// `POST /api/v1/messages/wait?timeout_seconds=30&until=first`: a message; answers with what its receiver says. Without
-/// `until=first`, an `agree` is only a promise of the answer. 504 `TIMEOUT`: no answer in time.
-pub(super) async fn send_and_wait(
+/// Sends a message and waits for the answer to it.
+#[utoipa::path(
+    post,
+    path = "/api/v1/messages/wait",
+    tag = "messages",
+    params(IdempotencyKey, Wait),
+    request_body = MessageDocument,
+    responses(
+        (status = 200, description = "The answer", body = Answered),
+        (status = 403, description = "`FORBIDDEN`: `sender` names an agent"),
+        (status = 404, description = "`AGENT_NOT_FOUND`: a receiver"),
+        (status = 429, description = "`MAILBOX_FULL`, or `RESOURCE_LIMIT_EXCEEDED`"),
+        (status = 500, description = "`MESSAGE_DELIVERY_FAILED`, or `INTERNAL_ERROR`"),
+        (status = 504, description = "`TIMEOUT`: no answer in time; the message stays delivered"),
+    )
+)]
+pub(super) async fn send_message_and_wait(
     front: web::Data<Front>,
     Query(wait): Query<Wait>,
     credentials: Credentials,
     posted: Posted,
 ) -> Result<HttpResponse, Failure> {
-    #[derive(Serialize)]
-    struct Answer<'a> {
-        message_id: MessageId,
-        status: &'static str,
-        delivered_at: Timestamp,
-        conversation_id: &'a str,
-        reply: MessageView<'a>,
-    }
     let (timeout, first) = (wait.timeout()?, wait.until.is_some());
     let caller = credentials.caller(&[&posted.bytes]);
     let reply = front.node.send_and_wait(&caller, posted.draft, timeout, first).await?;
-    Ok(HttpResponse::Ok().json(Answer {
+    Ok(HttpResponse::Ok().json(Answered {
         message_id: reply.receipt.message_id,
         status: DELIVERED,
         delivered_at: reply.receipt.delivered_at,
@@ -156,7 +194,8 @@ pub(super) async fn send_and_wait(
 }
 
 /// A message of the history: with its status, how often a receiver tried it at most, and why it failed if it did.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StoredMessage)]
 struct Told<'a> {
     #[serde(flatten)]
     message: MessageView<'a>,
@@ -178,9 +217,20 @@ impl<'a> Told<'a> {
     }
 }
 
+/// A page of the history. `next_cursor` is null on the last one.
+#[derive(Debug, Serialize, ToSchema)]
+struct MessageList<'a> {
+    messages: Vec<Told<'a>>,
+    total: u64,
+    /// False: there are more than `total`.
+    total_is_exact: bool,
+    next_cursor: Option<&'a str>,
+}
+
 /// Which messages of the history are wanted: all that is given must hold.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct History {
     conversation_id: Option<String>,
     /// The id or name of an agent that sent the message or received it.
@@ -189,14 +239,19 @@ pub(super) struct History {
     sender: Option<String>,
     /// As `sender`.
     receiver: Option<String>,
+    #[param(value_type = Option<String>)]
     performative: Option<Performative>,
     protocol: Option<String>,
-    /// The earliest time of sending.
+    /// Messages that were sent then or later.
+    #[param(inline)]
     since: Option<Timestamp>,
-    /// The time of sending before which the message was sent.
+    /// Messages that were sent before then.
+    #[param(inline)]
     until: Option<Timestamp>,
+    #[param(inline)]
     status: Option<Status>,
     #[serde(default)]
+    #[param(inline)]
     limit: PageSize,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
@@ -229,26 +284,30 @@ impl History {
     }
 }
 
-/// `GET /api/v1/messages?conversation_id=&agent=&sender=&receiver=&performative=&protocol=&since=&until=&status=&limit=&cursor=`.
-/// All that are given must hold; `agent` is at either end; `since` is inclusive, `until` is not. `next_cursor` is null on
-/// the last page, and a page of large messages ends before its limit.
+/// Lists messages of the history, oldest first.
 ///
-/// With `Accept: application/x-ndjson` all that match now are streamed, a message on each line; `limit` is then how many are
-/// read at a time.
-pub(super) async fn history(
+/// A page of large messages ends before its limit. With `Accept: application/x-ndjson` all that match now are streamed, a message
+/// on each line; `limit` is then how many are read at a time.
+#[utoipa::path(
+    get,
+    path = "/api/v1/messages",
+    tag = "messages",
+    params(History),
+    responses(
+        (
+            status = 200, description = "A page; or all, a message on each line",
+            content((MessageList = "application/json"), (Told = "application/x-ndjson"))
+        ),
+        (status = 404, description = "`AGENT_NOT_FOUND`: one that is named in the query"),
+    )
+)]
+pub(super) async fn list_messages(
     front: web::Data<Front>,
     Query(asked): Query<History>,
-    form: Form,
+    layout: Layout,
 ) -> Result<HttpResponse, Failure> {
-    #[derive(Serialize)]
-    struct Answer<'a> {
-        messages: Vec<Told<'a>>,
-        total: u64,
-        total_is_exact: bool,
-        next_cursor: Option<&'a str>,
-    }
     let query = asked.query(|text| front.node.address(text))?;
-    if form == Form::Lines {
+    if layout == Layout::Lines {
         let lines = export(front.node.clone(), query).await?;
         return Ok(HttpResponse::Ok().content_type(NDJSON).streaming(lines));
     }
@@ -259,7 +318,7 @@ pub(super) async fn history(
         next_cursor,
     } = front.node.messages(query).await?;
     let messages = messages.iter().map(Told::of).collect();
-    Ok(HttpResponse::Ok().json(Answer {
+    Ok(HttpResponse::Ok().json(MessageList {
         messages,
         total,
         total_is_exact,
@@ -269,15 +328,15 @@ pub(super) async fn history(
 
 const NDJSON: &str = "application/x-ndjson";
 
-/// In which form the history is told, as the header `Accept` says.
+/// How the history is laid out in the answer, as the header `Accept` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum Layout {
     Page,
     /// All of it, a message on each line.
     Lines,
 }
 
-impl FromRequest for Form {
+impl FromRequest for Layout {
     type Error = Infallible;
     type Future = Ready<Result<Self, Infallible>>;
 
@@ -325,8 +384,18 @@ async fn export(
     }))
 }
 
-/// `GET /api/v1/messages/{id}`.
-pub(super) async fn one(
+/// Shows a message of the history.
+#[utoipa::path(
+    get,
+    path = "/api/v1/messages/{id}",
+    tag = "messages",
+    params(("id" = String, Path, description = "The id of the message")),
+    responses(
+        (status = 200, description = "The message", body = Told),
+        (status = 404, description = "`MESSAGE_NOT_FOUND`"),
+    )
+)]
+pub(super) async fn get_message(
     front: web::Data<Front>,
     id: web::Path<String>,
     _: Query<NoParameters>,

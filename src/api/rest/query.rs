@@ -7,6 +7,9 @@ use actix_web::{FromRequest, HttpRequest, web};
 use serde::Deserialize;
 use serde::de::value::MapDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::api::http::failure::Failure;
 use crate::api::invalid::{Invalid, cut, wanted};
@@ -32,6 +35,17 @@ impl Default for PageSize {
         Self(limits::DEFAULT_PAGE)
     }
 }
+
+impl PartialSchema for PageSize {
+    fn schema() -> RefOr<Schema> {
+        let size = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .default(Some(limits::DEFAULT_PAGE.into()));
+        size.minimum(Some(1)).maximum(Some(limits::PAGE)).into()
+    }
+}
+
+impl ToSchema for PageSize {}
 
 impl TryFrom<usize> for PageSize {
     type Error = String;

@@ -27,7 +27,14 @@ use crate::node::Replayed;
 /// The close code of a connection whose client no longer answers.
 const HEARTBEAT_LOST: u16 = 4008;
 
-/// `GET /ws`: upgrades the connection. The raw request is taken because the handshake is in its head and its payload.
+/// Upgrades the connection to a WebSocket of events.
+// The raw request is taken because the handshake is in its head and its payload.
+#[utoipa::path(
+    get,
+    path = "/ws",
+    tag = "events",
+    responses((status = 101, description = "The connection is a WebSocket now"))
+)]
 pub(crate) async fn connect(
     front: web::Data<Front>,
     request: HttpRequest,
@@ -44,6 +51,21 @@ pub(crate) async fn connect(
         .frame_size(limits::FRAME_BYTES)
         .start()
         .map_err(|error| Failure::from(Error::invalid("upgrade", format!("is no WebSocket handshake: {error}"))))
+}
+
+/// The same, under the path of this version of the API.
+#[utoipa::path(
+    get,
+    path = "/api/v1/ws",
+    tag = "events",
+    responses((status = 101, description = "The connection is a WebSocket now"))
+)]
+pub(crate) async fn connect_versioned(
+    front: web::Data<Front>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Failure> {
+    connect(front, request, payload).await
 }
 
 struct Connection {
