@@ -1,5 +1,5 @@
-//! Agents. A [`Slot`] is what an agent is between and across its instances; an instance is a ractor actor around one wasm
-//! store that takes messages from the slot's mailbox, one turn at a time.
+//! Agents. An [`Agent`] is what outlives its instances, a [`Version`] what they run; an [`Instance`] is a ractor actor around one
+//! wasm store that takes messages from the agent's mailbox, one turn at a time.
 //!
 //! Invariant: agents know no router. A turn ends in an [`Outcome`], and what it asks for has not happened until the owner of
 //! the partition has recorded it.
@@ -12,44 +12,63 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::event::{ChangedAgent, EventBody};
 use crate::id::{AgentId, AgentName, Partition};
-use crate::journal::TurnEnd;
-use crate::mailbox::{Mailbox, Place, Ticket};
-use crate::message::{Draft, Message};
+use crate::journal::{Record, TurnEnd};
+use crate::mailbox::{Capacity, Mailbox, ReplySlot, Reservation};
+use crate::message::{ClientName, Draft, Message};
+use crate::telemetry::Spawns;
+use crate::time::Timestamp;
 use crate::timer::{TimerChange, Timers};
 use crate::wasm::{Budget, Grants, Limits, Program};
 
+mod document;
 mod instance;
 pub mod meter;
 pub mod spec;
+mod standing;
+pub mod turn;
 pub mod validation;
 
+pub use document::Document;
 pub use instance::{Instance, InstanceMessage, Start};
 use meter::Meter;
 use spec::AgentSpec;
+pub use standing::{Command, Down, Lifecycle, Refusal, Standing};
 
 /// KiB of outcomes that may wait for one partition's router; turns wait when they are used up. More than one turn's most.
 pub const OUTCOME_KIB: usize = 64 << 10;
 
-/// Everything of an agent that outlives an instance.
-pub struct Slot {
+/// An agent: its name, its mailbox, and what its turns have committed. It outlives its versions and their instances.
+pub struct Agent {
     pub id: AgentId,
     pub name: AgentName,
     pub partition: Partition,
-    pub spec: AgentSpec,
+    pub document: RwLock<Document>,
+    pub standing: RwLock<Standing>,
     pub mailbox: Arc<Mailbox>,
     /// Committed state. Only the turn that ended writes it.
     pub state: Arc<RwLock<BTreeMap<String, Bytes>>>,
     /// Committed timers.
     pub timers: Arc<Timers>,
-    pub program: Arc<Program>,
-    pub grants: Arc<dyn Grants>,
-    pub meter: Arc<Meter>,
+    pub meter: Meter,
+    /// The owner of the agent's partition, who records what its turns ask for.
     pub outbox: Arc<dyn Outbox>,
     /// KiB of outcomes that may wait for the owner of the partition, all its agents together.
     pub outcome_kib: Arc<Semaphore>,
+    /// What its instances run. None: the agent is stopped since before the node started, or its module cannot be loaded.
+    pub version: RwLock<Option<Arc<Version>>>,
     /// The last instance to have started, for the operator's eyes.
     pub running: Mutex<Option<Running>>,
+    /// Held while an instance is started or ended by command, so that the end of a stop does not end what a start began.
+    pub operation: tokio::sync::Mutex<()>,
+}
+
+/// What an instance runs: a program, as it was declared. It never changes.
+pub struct Version {
+    pub spec: AgentSpec,
+    pub program: Arc<Program>,
+    pub grants: Arc<dyn Grants>,
 }
 
 /// An instance that runs.
@@ -59,19 +78,116 @@ pub struct Running {
     pub incarnation: u64,
 }
 
-impl std::fmt::Debug for Slot {
+impl std::fmt::Debug for Agent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Slot")
+        f.debug_struct("Agent")
             .field("id", &self.id)
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }
 
-impl Slot {
-    /// What one turn may use. Init is no turn that a client waits for: it has time and fuel of its own, because engines of
-    /// interpreted languages need far more of both to start than to answer.
-    fn budget(&self, init: bool) -> Budget {
+impl std::fmt::Debug for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Version")
+            .field("digest", &self.program.digest())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Agent {
+    /// An agent as its document says, loaded, with nothing that runs. Its partition is one of `partitions`.
+    pub fn new(
+        document: Document,
+        partitions: u16,
+        outbox: Arc<dyn Outbox>,
+        outcome_kib: Arc<Semaphore>,
+        spawns: Arc<Spawns>,
+    ) -> Self {
+        let resources = &document.spec.resources;
+        let mailbox = Mailbox::new(Capacity {
+            messages: resources.mailbox_messages,
+            bytes: resources.mailbox_bytes.bytes(),
+        });
+        Self {
+            id: document.id,
+            name: document.spec.name.clone(),
+            partition: document.home(partitions),
+            document: RwLock::new(document),
+            standing: RwLock::new(Standing::Loaded { before: None }),
+            mailbox,
+            state: Arc::default(),
+            timers: Arc::default(),
+            meter: Meter::new(spawns),
+            outbox,
+            outcome_kib,
+            version: RwLock::new(None),
+            running: Mutex::default(),
+            operation: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub fn version(&self) -> Option<Arc<Version>> {
+        self.version.read().clone()
+    }
+
+    /// Shuts what the coming state shuts, before the change is recorded: admission, and with it the state. What will never be
+    /// handled is handed out.
+    pub fn shut(&self, next: &Standing) -> Vec<Arc<Message>> {
+        match next {
+            Standing::Running | Standing::Suspended => return Vec::new(),
+            Standing::Loaded { .. } | Standing::Draining { .. } | Standing::Stopped | Standing::Failed { .. } => {}
+        }
+        *self.standing.write() = next.clone();
+        if next.is_down() {
+            return self.mailbox.close();
+        }
+        self.mailbox.drain();
+        Vec::new()
+    }
+
+    /// The agent is in this state from now on, and its mailbox as the state says.
+    pub fn enter(&self, standing: Standing) {
+        match &standing {
+            Standing::Running => {
+                self.mailbox.resume();
+                self.mailbox.reopen();
+            }
+            Standing::Suspended => {
+                self.mailbox.suspend();
+                self.mailbox.reopen();
+            }
+            Standing::Loaded { .. } | Standing::Draining { .. } | Standing::Stopped | Standing::Failed { .. } => {
+                self.mailbox.drain();
+            }
+        }
+        *self.standing.write() = standing;
+    }
+
+    /// The supervision group that the agent is a member of.
+    pub fn group(&self) -> Option<AgentName> {
+        self.document.read().spec.supervision.group.clone()
+    }
+
+    /// The record of an event about this agent.
+    pub fn event(&self, body: &EventBody, at: Timestamp) -> Record {
+        Record::event(Some(self.id), body, at)
+    }
+
+    /// The body of an event that tells who changed this agent.
+    pub fn changed_by(&self, principal: &ClientName) -> ChangedAgent {
+        ChangedAgent {
+            agent_id: self.id,
+            name: self.name.clone(),
+            by: principal.as_str().to_owned(),
+        }
+    }
+}
+
+impl Version {
+    /// What one turn may use, and at most `sends` messages. Init is no turn that a client waits for: it has time and fuel of its
+    /// own, because engines of interpreted languages need far more of both to start than to answer.
+    fn budget(&self, init: bool, sends: u32) -> Budget {
         const INIT_FUEL: u64 = 10_000_000_000;
         let resources = &self.spec.resources;
         let fuel = match resources.cpu {
@@ -82,7 +198,7 @@ impl Slot {
         Budget {
             fuel,
             deadline: if init { self.init_deadline() } else { deadline },
-            sends: resources.sends_per_turn.min(self.mailbox.tickets_left()),
+            sends: resources.sends_per_turn.min(sends),
         }
     }
 
@@ -103,31 +219,37 @@ impl Slot {
     }
 }
 
+/// A share of what may wait for the owner of a partition. Dropped, it is given back.
+pub type Permit = OwnedSemaphorePermit;
+
+/// Tells who waits for the record of a turn.
+pub type Recorded = oneshot::Sender<()>;
+
 /// What a turn asks for. It takes effect when its owner records it, whole, or never.
 #[derive(Debug)]
 pub struct Outcome {
     pub agent: AgentId,
     /// None: the turn was `init` or `shutdown`.
     pub message: Option<Arc<Message>>,
-    /// The message's place in the mailbox, given back when the outcome has been recorded. None: the message keeps it.
-    pub place: Option<Place>,
+    /// What the message occupies of the mailbox, given back when the outcome has been recorded. None: the message keeps it.
+    pub reservation: Option<Reservation>,
     /// Its share of what may wait for the owner of the partition.
-    pub permit: Option<OwnedSemaphorePermit>,
+    pub permit: Option<Permit>,
     pub attempt: u32,
     pub end: TurnEnd,
     /// The message was given up with this turn: no more tries.
     pub dead: bool,
-    /// Each with the place of its answer.
-    pub sends: Vec<(Draft, Ticket)>,
+    /// Each with the slot of its reply.
+    pub sends: Vec<(Draft, ReplySlot)>,
     pub writes: Vec<(String, Option<Bytes>)>,
     pub timers: Vec<TimerChange>,
     pub latency_micros: u64,
     pub guest_micros: u64,
     /// Told when it is recorded; dropped when it will not be.
-    pub recorded: Option<oneshot::Sender<()>>,
+    pub recorded: Option<Recorded>,
 }
 
 /// Where outcomes go. Never waits.
 pub trait Outbox: Send + Sync + 'static {
-    fn record(&self, outcome: Outcome);
+    fn commit(&self, outcome: Outcome);
 }

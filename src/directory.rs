@@ -1,152 +1,49 @@
-//! Who is here: agents by id, name and capability.
+//! The directory: agents by id, name and capability, and groups by name.
 //!
-//! Owned by the node and written by the owners of partitions; everybody reads it. Agents are addressed through it and never
-//! pointed at, so that a restart can put another slot in the place of one.
+//! The node owns it, the owners of partitions write it, and everybody reads it. Who wants an agent looks it up here each time and
+//! keeps no pointer to it, because a restart of its partition replaces the entry.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use dashmap::DashMap;
-use parking_lot::RwLock;
-use serde::ser::Error as _;
-use serde::{Deserialize, Serialize, Serializer};
 
-use crate::agent::Slot;
-use crate::agent::meter::Meter;
-use crate::agent::spec::AgentSpec;
+use crate::agent::{Agent, Standing};
 use crate::group::Group;
-use crate::id::{AgentId, AgentName, DeploymentId, Digest, Partition};
-use crate::mailbox::Mailbox;
+use crate::id::{AgentId, AgentName, Partition};
 use crate::message::{Address, ClientName};
-use crate::time::Timestamp;
-use crate::timer::Timers;
 use crate::wasm::{Found, Search};
-
-/// What the catalog keeps of an agent. Stored as JSON; members may be added and never change their meaning.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Document {
-    pub id: AgentId,
-    #[serde(serialize_with = "whole")]
-    pub spec: AgentSpec,
-    pub version: semver::Version,
-    pub digest: Digest,
-    pub deployment_id: DeploymentId,
-    pub created_at: Timestamp,
-    pub deployed_at: Timestamp,
-    pub deployed_by: String,
-    /// When somebody stopped it. A shutdown of the node is no stop.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopped_at: Option<Timestamp>,
-    /// Since when it takes no turns, though it takes messages.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suspended_at: Option<Timestamp>,
-    /// The key whose hash is the agent's partition: its group's root. None: its own name. Frozen at creation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub placement: Option<AgentName>,
-}
-
-/// A declaration with the values of its variables, which it shows nowhere else. They are in the log and in its backups.
-fn whole<S: Serializer>(spec: &AgentSpec, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut json = serde_json::to_value(spec).map_err(S::Error::custom)?;
-    json["environment"] = serde_json::json!(spec.environment.values());
-    json.serialize(serializer)
-}
 
 impl Search for Directory {
     fn find(&self, capability: &str, most: usize) -> Vec<Found> {
         let mut able = self.able(capability);
         able.sort_unstable_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
-        let found = |entry: &Arc<Entry>| Found {
-            id: entry.id,
-            name: entry.name.clone(),
-            capabilities: entry.document.read().spec.capabilities.clone(),
+        let found = |agent: &Arc<Agent>| Found {
+            id: agent.id,
+            name: agent.name.clone(),
+            capabilities: agent.document.read().spec.capabilities.clone(),
         };
         able.iter().take(most).map(found).collect()
     }
 }
 
-impl Document {
-    /// The partition that the agent lives in, for ever.
-    pub fn home(&self, partitions: u16) -> Partition {
-        Partition::of(self.placement.as_ref().unwrap_or(&self.spec.name).as_str(), partitions)
-    }
-}
-
-/// Where an agent stands, with the data that the place has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Deployed; its first instance has not started yet.
-    Loaded,
-    Running,
-    /// It takes messages and no turns.
-    Suspended,
-    Draining {
-        /// When the grace is over.
-        until: Timestamp,
-    },
-    Stopped,
-    Failed {
-        why: String,
-    },
-}
-
-/// An agent as the directory has it.
-pub struct Entry {
-    pub id: AgentId,
-    pub name: AgentName,
-    pub partition: Partition,
-    pub document: RwLock<Document>,
-    pub standing: RwLock<Standing>,
-    pub mailbox: Arc<Mailbox>,
-    /// Committed state, whether an instance runs or not.
-    pub state: Arc<RwLock<BTreeMap<String, Bytes>>>,
-    /// Committed timers, whether an instance runs or not.
-    pub timers: Arc<Timers>,
-    pub meter: Arc<Meter>,
-    /// None: the agent is stopped since before the node started, or its module cannot be loaded.
-    pub slot: RwLock<Option<Arc<Slot>>>,
-    /// Held while an instance is started or ended by command, so that the end of a stop does not end what a start began.
-    pub operation: tokio::sync::Mutex<()>,
-}
-
-impl Entry {
-    pub fn slot(&self) -> Option<Arc<Slot>> {
-        self.slot.read().clone()
-    }
-
-    pub fn group(&self) -> Option<AgentName> {
-        self.document.read().spec.supervision.group.clone()
-    }
-}
-
-/// Who has a name. Agents and groups share one space of names.
+/// Who has a name. Agents and groups share one namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
+pub enum NameHolder {
     Agent(AgentId),
     Group,
-}
-
-impl std::fmt::Debug for Entry {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry")
-            .field("id", &self.id)
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
 }
 
 /// A receiver that exists.
 #[derive(Clone, Debug)]
 pub enum Target {
-    Agent(Arc<Entry>),
+    Agent(Arc<Agent>),
     Client(ClientName),
 }
 
 impl Target {
     pub fn address(&self) -> Address {
         match self {
-            Self::Agent(entry) => Address::Agent(entry.id),
+            Self::Agent(agent) => Address::Agent(agent.id),
             Self::Client(name) => Address::Client(name.clone()),
         }
     }
@@ -154,42 +51,42 @@ impl Target {
 
 #[derive(Debug, Default)]
 pub struct Directory {
-    agents: DashMap<AgentId, Arc<Entry>>,
+    agents: DashMap<AgentId, Arc<Agent>>,
     groups: DashMap<AgentName, Arc<Group>>,
-    names: DashMap<AgentName, Owner>,
+    names: DashMap<AgentName, NameHolder>,
 }
 
 impl Directory {
-    /// Claims a name for what is about to be made. The error is who has it.
-    pub fn claim(&self, name: &AgentName, owner: Owner) -> Result<(), Owner> {
+    /// Reserves a name for an agent or group that is about to be made. The error is who has the name.
+    pub fn reserve(&self, name: &AgentName, holder: NameHolder) -> Result<(), NameHolder> {
         match self.names.entry(name.clone()) {
             dashmap::Entry::Occupied(taken) => Err(*taken.get()),
             dashmap::Entry::Vacant(free) => {
-                free.insert(owner);
+                free.insert(holder);
                 Ok(())
             }
         }
     }
 
-    /// Gives a claimed name back.
-    pub fn release(&self, name: &AgentName, owner: Owner) {
-        self.names.remove_if(name, |_, has| *has == owner);
+    /// Frees a reserved name.
+    pub fn release(&self, name: &AgentName, holder: NameHolder) {
+        self.names.remove_if(name, |_, has| *has == holder);
     }
 
-    /// Enters an agent, in the place of what stood under its id.
-    pub fn put(&self, entry: Arc<Entry>) {
-        self.names.insert(entry.name.clone(), Owner::Agent(entry.id));
-        self.agents.insert(entry.id, entry);
+    /// Enters an agent, and replaces an entry with the same id.
+    pub fn put(&self, agent: Arc<Agent>) {
+        self.names.insert(agent.name.clone(), NameHolder::Agent(agent.id));
+        self.agents.insert(agent.id, agent);
     }
 
-    pub fn remove(&self, entry: &Entry) {
-        self.agents.remove(&entry.id);
-        self.release(&entry.name, Owner::Agent(entry.id));
+    pub fn remove(&self, agent: &Agent) {
+        self.agents.remove(&agent.id);
+        self.release(&agent.name, NameHolder::Agent(agent.id));
     }
 
-    /// Enters a group, or gives back the one that is there already.
+    /// Enters a group, or returns the one that has the name already.
     pub fn put_group(&self, group: Group) -> Arc<Group> {
-        self.names.insert(group.name.clone(), Owner::Group);
+        self.names.insert(group.name.clone(), NameHolder::Group);
         self.groups
             .entry(group.name.clone())
             .or_insert_with(|| Arc::new(group))
@@ -198,7 +95,7 @@ impl Directory {
 
     pub fn remove_group(&self, name: &AgentName) {
         self.groups.remove(name);
-        self.release(name, Owner::Group);
+        self.release(name, NameHolder::Group);
     }
 
     pub fn group(&self, name: &str) -> Option<Arc<Group>> {
@@ -214,32 +111,32 @@ impl Directory {
         all
     }
 
-    pub fn by_id(&self, id: AgentId) -> Option<Arc<Entry>> {
-        self.agents.get(&id).map(|entry| entry.clone())
+    pub fn by_id(&self, id: AgentId) -> Option<Arc<Agent>> {
+        self.agents.get(&id).map(|agent| agent.clone())
     }
 
-    /// The agent of an id or a name, as paths and receivers have them.
-    pub fn find(&self, key: &str) -> Option<Arc<Entry>> {
+    /// The agent with this id or name.
+    pub fn find(&self, key: &str) -> Option<Arc<Agent>> {
         let id = match key.parse::<AgentId>() {
             Ok(id) => id,
             Err(_) => match *self.names.get(&key.parse::<AgentName>().ok()?)? {
-                Owner::Agent(id) => id,
-                Owner::Group => return None,
+                NameHolder::Agent(id) => id,
+                NameHolder::Group => return None,
             },
         };
         self.by_id(id)
     }
 
     /// All agents, oldest first.
-    pub fn all(&self) -> Vec<Arc<Entry>> {
-        let mut all: Vec<_> = self.agents.iter().map(|entry| entry.value().clone()).collect();
-        all.sort_unstable_by_key(|entry| entry.id);
+    pub fn all(&self) -> Vec<Arc<Agent>> {
+        let mut all: Vec<_> = self.agents.iter().map(|agent| agent.value().clone()).collect();
+        all.sort_unstable_by_key(|agent| agent.id);
         all
     }
 
-    pub fn of_partition(&self, partition: Partition) -> Vec<Arc<Entry>> {
+    pub fn of_partition(&self, partition: Partition) -> Vec<Arc<Agent>> {
         let mut all = self.all();
-        all.retain(|entry| entry.partition == partition);
+        all.retain(|agent| agent.partition == partition);
         all
     }
 
@@ -251,8 +148,8 @@ impl Directory {
         self.agents.is_empty()
     }
 
-    /// Who is meant by a receiver as its sender wrote it: an id, a name, `cap:<capability>` (the least loaded one that has
-    /// it), `all:<capability>`, `client:<name>`. Empty: nobody.
+    /// Resolves a receiver as its sender wrote it: an id, a name, `cap:<capability>` (the running agent with that capability whose
+    /// mailbox holds least), `all:<capability>` (all of them), `client:<name>`. Empty if there is nobody.
     pub fn resolve(&self, receiver: &str) -> Vec<Target> {
         if let Some(name) = receiver.strip_prefix("client:") {
             return name.parse().map(Target::Client).into_iter().collect();
@@ -261,7 +158,7 @@ impl Directory {
             let able = self.able(capability);
             return able
                 .into_iter()
-                .min_by_key(|entry| entry.mailbox.depth())
+                .min_by_key(|agent| agent.mailbox.depth())
                 .map(Target::Agent)
                 .into_iter()
                 .collect();
@@ -273,12 +170,12 @@ impl Directory {
     }
 
     /// Running agents that have a capability, oldest first.
-    fn able(&self, capability: &str) -> Vec<Arc<Entry>> {
-        // Out of the map first: no lock of an entry is taken under one of the map.
-        let mut able: Vec<_> = self.agents.iter().map(|entry| entry.value().clone()).collect();
-        able.retain(|entry| {
-            *entry.standing.read() == Standing::Running
-                && entry
+    fn able(&self, capability: &str) -> Vec<Arc<Agent>> {
+        // The list is copied out of the map first, so that no lock of an agent is taken under a lock of the map.
+        let mut able: Vec<_> = self.agents.iter().map(|agent| agent.value().clone()).collect();
+        able.retain(|agent| {
+            *agent.standing.read() == Standing::Running
+                && agent
                     .document
                     .read()
                     .spec
@@ -286,7 +183,7 @@ impl Directory {
                     .iter()
                     .any(|has| has == capability)
         });
-        able.sort_unstable_by_key(|entry| entry.id);
+        able.sort_unstable_by_key(|agent| agent.id);
         able
     }
 }

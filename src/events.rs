@@ -1,14 +1,15 @@
-//! Events: what subscribers hear. Each is a reading of one durable record of the journal and has its sequence, so events
-//! are in the journal's order, and none is told of what could still be lost.
+//! Events for subscribers. Each is made from one durable record of the journal and has the record's sequence number. Events
+//! therefore come in the order of the journal, and no crash can undo what an event reported.
 
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use supervisors::{EventError, EventStream, Failure};
 use tokio::sync::broadcast;
 
 use crate::directory::Directory;
+use crate::event::{EventBody, EventKind, HandledMessage, SentMessage, SupervisorReport};
 use crate::fipa::Performative;
 use crate::id::{AgentId, Fence, Partition, Seq};
 use crate::journal::{Follower, Journal, Record, TurnEnd};
@@ -16,29 +17,28 @@ use crate::message::{Address, MessageView};
 use crate::telemetry::Recoveries;
 use crate::time::Timestamp;
 
-/// Events that a subscriber may lie behind before it loses the oldest and is told how many.
+/// How many events a subscriber may lag behind. Beyond that it loses the oldest, and learns how many it lost.
 pub const SUBSCRIBER_EVENTS: usize = 8_192;
-/// Batches that are read out at a time; others have the worker in between.
+/// How many batches the announcer reads before it lets other tasks use the worker thread.
 const ANNOUNCED_BATCHES: usize = 64;
 
-/// Something that happened, as subscribers are told.
+/// One event, as subscribers get it.
 #[derive(Clone, Debug)]
 pub struct Event {
     pub seq: Seq,
-    /// Dotted, such as `agent.deployed`.
-    pub kind: String,
+    pub kind: EventKind,
     pub timestamp: Timestamp,
-    /// The agents that it is about; both ends of a message.
+    /// The agents that the event concerns. For a message: its sender and its receivers.
     pub agents: Vec<AgentId>,
     pub performative: Option<Performative>,
-    /// The event's own members.
+    /// The members that this kind of event has beside those of every event.
     pub body: Map<String, Value>,
 }
 
 impl Event {
-    /// The event of a record, if it has one.
+    /// The event of a record, if the record has one.
     pub fn of(seq: Seq, record: &Record) -> Option<Self> {
-        let (kind, timestamp, agents, performative, body) = match record {
+        let (timestamp, agents, performative, body) = match record {
             Record::Message(dispatch) => {
                 let message = &dispatch.message;
                 let receivers = MessageView::receivers(message);
@@ -47,40 +47,38 @@ impl Event {
                     .agent()
                     .into_iter()
                     .chain(message.receivers.iter().filter_map(Address::agent));
-                let body = json!({
-                    "message_id": message.id,
-                    "from": message.sender,
-                    "to": receivers,
-                    "sender": message.sender,
-                    "receiver": receivers,
-                    "performative": message.performative,
-                    "conversation_id": message.conversation_id,
-                    "protocol": message.protocol,
+                let body = EventBody::MessageSent(SentMessage {
+                    message_id: message.id,
+                    from: message.sender.clone(),
+                    to: receivers.clone(),
+                    sender: message.sender.clone(),
+                    receiver: receivers,
+                    performative: message.performative,
+                    conversation_id: message.conversation_id.clone(),
+                    protocol: message.protocol.clone(),
                 });
-                (
-                    "message.sent",
-                    message.timestamp,
-                    ends.collect(),
-                    Some(message.performative),
-                    body,
-                )
+                (message.timestamp, ends.collect(), Some(message.performative), body)
             }
             Record::Turn(turn) => {
-                let message = turn.message?;
-                let mut body = json!({"message_id": message, "agent_id": turn.agent, "attempt": turn.attempt});
-                let kind = match &turn.end {
-                    TurnEnd::Ok => "message.processed",
+                let mut handled = HandledMessage {
+                    message_id: turn.message?,
+                    agent_id: turn.agent,
+                    attempt: turn.attempt,
+                    reason: None,
+                    detail: None,
+                };
+                let body = match &turn.end {
+                    TurnEnd::Ok => EventBody::MessageProcessed(handled),
                     TurnEnd::Error { reason } => {
-                        body["reason"] = reason.as_str().into();
-                        "message.failed"
+                        handled.reason = Some(reason.clone());
+                        EventBody::MessageFailed(handled)
                     }
                     TurnEnd::Crash { kind, detail } => {
-                        body["reason"] = kind.as_str().into();
-                        body["detail"] = detail.as_str().into();
-                        "message.crashed"
+                        (handled.reason, handled.detail) = (Some(kind.clone()), Some(detail.clone()));
+                        EventBody::MessageCrashed(handled)
                     }
                 };
-                (kind, turn.at, vec![turn.agent], None, body)
+                (turn.at, vec![turn.agent], None, body)
             }
             Record::DeadLetter {
                 message,
@@ -88,30 +86,40 @@ impl Event {
                 reason,
                 at,
             } => {
-                let body = json!({"message_id": message, "agent_id": agent, "reason": reason});
-                ("dead_letter", *at, vec![*agent], None, body)
+                let body = EventBody::DeadLetter {
+                    message_id: *message,
+                    agent_id: *agent,
+                    reason: reason.clone(),
+                };
+                (*at, vec![*agent], None, body)
             }
             Record::Event { kind, agent, body, at } => {
-                let body = serde_json::from_str(body).unwrap_or_else(|_| json!({}));
-                (kind.as_str(), *at, agent.iter().copied().collect(), None, body)
+                return Some(Self {
+                    seq,
+                    kind: *kind,
+                    timestamp: *at,
+                    agents: agent.iter().copied().collect(),
+                    performative: None,
+                    body: serde_json::from_str(body).unwrap_or_default(),
+                });
             }
-            // That a timer fired is told by its message.
+            // These records have no event of their own. A timer that fires sends a message, and the message has an event.
             Record::Agent { .. }
             | Record::AgentRemoved { .. }
             | Record::Document { .. }
             | Record::TimerFired { .. }
             | Record::Answer { .. } => return None,
         };
-        let Value::Object(body) = body else {
+        let Ok(Value::Object(members)) = serde_json::to_value(&body) else {
             return None;
         };
         Some(Self {
             seq,
-            kind: kind.to_owned(),
+            kind: body.kind(),
             timestamp,
             agents,
             performative,
-            body,
+            body: members,
         })
     }
 
@@ -127,7 +135,7 @@ impl Event {
     }
 }
 
-/// Tells everybody. A slow subscriber loses events and is told so; nobody waits for it.
+/// Sends every event to all subscribers. It waits for none of them: a slow subscriber loses events, and learns how many.
 #[derive(Clone, Debug)]
 pub struct Fanout {
     sender: broadcast::Sender<Arc<Event>>,
@@ -147,7 +155,7 @@ impl Fanout {
     }
 }
 
-/// The actor that reads the journal's tail out to subscribers.
+/// The actor that follows the journal and sends its events to subscribers.
 #[derive(Debug)]
 pub struct Announcer;
 
@@ -156,7 +164,7 @@ pub struct AnnouncerState {
     fanout: Fanout,
 }
 
-/// The only message of both actors here: look again.
+/// The only message of both actors here, which each sends to itself: wait for the next records or reports.
 #[derive(Debug)]
 pub struct Next;
 
@@ -189,15 +197,15 @@ impl Actor for Announcer {
             return Err(Box::new(Failure::new("journal", "the journal closed")));
         }
         metrics::counter!("caxton_journal_batches_total").increment(received as u64);
-        // Most of the time nobody subscribes, and to make an event costs more than to make a message.
-        let heard = state.fanout.sender.receiver_count() > 0;
+        // An event costs more to make than a message, and most of the time nobody is subscribed.
+        let subscribed = state.fanout.sender.receiver_count() > 0;
         let records = batches
             .iter()
-            .filter(|_| heard)
+            .filter(|_| subscribed)
             .flat_map(|batch| (batch.first.0..).zip(&batch.records));
         for (seq, (_, record)) in records {
             if let Some(event) = Event::of(Seq(seq), record) {
-                let _ = state.fanout.sender.send(Arc::new(event)); // the last subscriber left meanwhile
+                let _ = state.fanout.sender.send(Arc::new(event)); // an error means that the last subscriber left meanwhile
             }
         }
         myself.cast(Next)?;
@@ -205,7 +213,7 @@ impl Actor for Announcer {
     }
 }
 
-/// The actor that writes what supervisors report into the journal, so that it has a sequence and survives.
+/// The actor that records the reports of supervisors in the journal. They get sequence numbers there, and survive a crash.
 #[derive(Debug)]
 pub struct Chronicler;
 
@@ -214,7 +222,7 @@ pub struct ChroniclerState {
     journal: Arc<dyn Journal>,
     directory: Arc<Directory>,
     recoveries: Arc<Recoveries>,
-    /// A partition of its own, in which no agent lives.
+    /// A partition for these records alone: no agent is in it.
     partition: Partition,
     fence: Fence,
 }
@@ -223,7 +231,7 @@ pub struct ChroniclerStart {
     pub stream: EventStream,
     pub journal: Arc<dyn Journal>,
     pub directory: Arc<Directory>,
-    /// Told of every recovery.
+    /// Counts how long restarted children were down.
     pub recoveries: Arc<Recoveries>,
     pub partition: Partition,
 }
@@ -263,12 +271,9 @@ impl Actor for Chronicler {
                 state.record(&event)
             }
             Err(EventError::Closed) => return Err(Box::new(Failure::new("tree", "the supervision tree is gone"))),
-            Err(EventError::Lagged(dropped)) => Record::Event {
-                kind: "supervisor.lagged".to_owned(),
-                agent: None,
-                body: json!({"dropped": dropped}).to_string(),
-                at: Timestamp::now(),
-            },
+            Err(EventError::Lagged(dropped)) => {
+                Record::event(None, &EventBody::SupervisorLagged { dropped }, Timestamp::now())
+            }
         };
         let batch = vec![(state.partition, record)];
         let appended = state.journal.append(state.partition, state.fence, batch).await;
@@ -283,27 +288,23 @@ impl ChroniclerState {
         let agent = agent_name(&event.path)
             .and_then(|name| self.directory.find(name))
             .map(|entry| entry.id);
-        let body = json!({
-            "path": event.path,
-            "agent_id": agent,
-            "incarnation": event.incarnation,
-            "reason": event.reason.as_ref().map(supervisors::ExitReason::label),
-            "detail": event.reason.as_ref().map(ToString::to_string),
-            "attempt": event.attempt,
-            "limit": event.limit,
-            "delay_seconds": event.delay.map(|delay| delay.as_secs_f64()),
-            "recovery_seconds": event.recovery.map(|recovery| recovery.as_secs_f64()),
+        let body = EventBody::Supervisor(SupervisorReport {
+            kind: event.kind.into(),
+            path: event.path.clone(),
+            agent_id: agent,
+            incarnation: event.incarnation,
+            reason: event.reason.as_ref().map(supervisors::ExitReason::label),
+            detail: event.reason.as_ref().map(ToString::to_string),
+            attempt: event.attempt,
+            limit: event.limit,
+            delay_seconds: event.delay.map(|delay| delay.as_secs_f64()),
+            recovery_seconds: event.recovery.map(|recovery| recovery.as_secs_f64()),
         });
-        Record::Event {
-            kind: format!("supervisor.{}", event.kind.name()),
-            agent,
-            body: body.to_string(),
-            at: event.at.into(),
-        }
+        Record::event(agent, &body, event.at.into())
     }
 }
 
-/// The agent's name in a path of the tree, `node/core/partitions/7/agents/[<group>/…]<name>`.
+/// The name of the agent at a path of the tree: `node/core/partitions/7/agents/[<group>/…]<name>`.
 fn agent_name(path: &str) -> Option<&str> {
     path.split_once("/agents/")
         .map(|(_, below)| below.rsplit('/').next().unwrap_or(below))
@@ -327,7 +328,7 @@ mod tests {
     #[test]
     fn an_event_has_id_seq_type_and_timestamp() {
         let record = Record::Event {
-            kind: "agent.deployed".to_owned(),
+            kind: EventKind::AgentDeployed,
             agent: Some(AgentId::new()),
             body: r#"{"agent_id":"x"}"#.to_owned(),
             at: Timestamp::from_micros(0),

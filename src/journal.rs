@@ -17,6 +17,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::error::Error;
+use crate::event::{EventBody, EventKind};
 use crate::id::{AgentId, Digest, Fence, MessageId, Partition, Seq};
 use crate::message::Message;
 use crate::time::Timestamp;
@@ -120,15 +121,27 @@ pub enum Record {
         answer: String,
         at: Timestamp,
     },
-    /// Something that subscribers should hear of and that no other record says, such as a supervisor's restart.
+    /// An event that no other record tells of, such as a supervisor's restart. [`Record::event`] makes it.
     Event {
-        /// Dotted, such as `supervisor.restarted`.
-        kind: String,
+        kind: EventKind,
+        /// The agent that the event is about, if it is about one.
         agent: Option<AgentId>,
-        /// A JSON object: the event's own members.
+        /// A JSON object: the members of an [`EventBody`].
         body: String,
         at: Timestamp,
     },
+}
+
+impl Record {
+    /// The record of an event, with its body as JSON.
+    pub fn event(agent: Option<AgentId>, body: &EventBody, at: Timestamp) -> Self {
+        Self::Event {
+            kind: body.kind(),
+            agent,
+            body: serde_json::to_string(body).expect("a body is serialisable: its keys are strings"),
+            at,
+        }
+    }
 }
 
 /// A text that may hold secrets, as an agent's document does: `Debug` tells its length alone.
@@ -180,6 +193,17 @@ pub enum TurnEnd {
     Error { reason: String },
     /// The guest broke: no effects, and the message is still live unless a [`Record::DeadLetter`] follows.
     Crash { kind: String, detail: String },
+}
+
+impl TurnEnd {
+    /// The end as metrics name it: `ok`, `error`, or the kind of the crash.
+    pub fn label(&self) -> &str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error { .. } => "error",
+            Self::Crash { kind, .. } => kind,
+        }
+    }
 }
 
 /// What was appended together, with the sequence of its first record.

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sysinfo::System;
-use tokio::sync::{Semaphore, broadcast, oneshot};
+use tokio::sync::{Semaphore, broadcast};
 
+use crate::agent::Agent;
 use crate::config::Config;
-use crate::deployment::Operations;
-use crate::directory::{Directory, Entry, Standing};
+use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::events::{Event, Fanout};
 use crate::id::{Partition, Seq};
@@ -19,17 +19,20 @@ use crate::journal::local::LocalJournal;
 use crate::journal::projections::{MessageQuery, Page, Projections, Stored};
 use crate::journal::{Journal, until_durable};
 use crate::message::{Address, Draft, Durability};
-use crate::router::{Claim, Expected, RouterMessage, Shared};
+use crate::operation::Operations;
+use crate::router::{Expected, InFlight, KeyLock, ReplyTo, RouterMessage, Shared};
 
 mod agents;
-pub mod answers;
 mod backup;
+mod deploy;
 mod disk;
 mod groups;
+mod home;
 mod lifecycle;
 mod measure;
 mod once;
 mod replay;
+mod replies;
 mod restore;
 mod retention;
 mod start;
@@ -38,13 +41,14 @@ mod supervise;
 #[cfg(test)]
 mod tests;
 mod tree;
+pub mod views;
 
-pub use answers::*;
 use once::Coming;
 pub use replay::Replayed;
 pub use start::{Opened, StartError};
 pub use supervise::{PathFigures, RecoveryMillis, SupervisionFigures, TreeNode, Verb};
 use tree::PartitionHandle;
+pub use views::*;
 
 /// A running server, without its listeners.
 pub struct Node {
@@ -75,6 +79,9 @@ pub struct Node {
     /// Told when a partition is given up.
     broken: tokio::sync::Notify,
     full: disk::Full,
+    /// Hears how far deploys have come.
+    #[cfg(test)]
+    deploy_steps: Mutex<Option<deploy::Listener>>,
 }
 
 impl Node {
@@ -109,7 +116,7 @@ impl Node {
     /// Sends a message of a client. The receipt is given when the message is in the receivers' mailboxes and, unless the
     /// draft asks for less, durable.
     pub async fn send(&self, caller: &Caller, draft: Draft) -> Result<Receipt> {
-        let sending = self.once(caller, |claim| self.submit(caller, draft, claim, None));
+        let sending = self.once(caller, |key| self.submit(caller, draft, key, None));
         self.with_room(sending).await
     }
 
@@ -125,14 +132,14 @@ impl Node {
         if draft.reply_with.is_none() {
             draft.reply_with = Some(format!("wait_{}", uuid::Uuid::now_v7().simple()));
         }
-        let claim = match self.with_room(self.coming(caller)).await? {
-            Coming::First(claim) => claim,
+        let key = match self.with_room(self.coming(caller)).await? {
+            Coming::First(key) => key,
             Coming::Again(receipt) => return self.wait_again(receipt, timeout, first).await,
         };
-        let (answer, answered) = oneshot::channel();
-        let expected = Some(Expected { answer, first });
-        let receipt = self.with_room(self.submit(caller, draft, claim, expected)).await?;
-        let message = self.await_answer(answered, &receipt, timeout).await?;
+        let (reply, replied) = ReplyTo::channel();
+        let expected = Some(Expected { reply, first });
+        let receipt = self.with_room(self.submit(caller, draft, key, expected)).await?;
+        let message = self.await_reply(replied, &receipt, timeout).await?;
         Ok(Reply { receipt, message })
     }
 
@@ -140,7 +147,7 @@ impl Node {
         &self,
         caller: &Caller,
         draft: Draft,
-        claim: Option<Claim>,
+        key: Option<KeyLock>,
         expected: Option<Expected>,
     ) -> Result<Receipt> {
         let draft = draft.check()?;
@@ -148,18 +155,18 @@ impl Node {
         let sender = self.sender(caller, draft.sender.as_deref())?;
         let busy = |_| unavailable("too many messages are on their way to the journal");
         let kib = u32::try_from(draft.content.len() / 1_024 + 1).unwrap_or(u32::MAX);
-        let permits = [
-            self.sends.clone().try_acquire_owned().map_err(busy)?,
-            self.send_kib.clone().try_acquire_many_owned(kib).map_err(busy)?,
-        ];
-        let (reply, receipt) = oneshot::channel();
+        let in_flight = InFlight {
+            message: self.sends.clone().try_acquire_owned().map_err(busy)?,
+            kib: self.send_kib.clone().try_acquire_many_owned(kib).map_err(busy)?,
+        };
+        let (reply, receipt) = ReplyTo::channel();
         let partition = Partition::of(&sender.to_string(), self.config.partitions);
         self.partition(partition).cast(RouterMessage::Send {
             sender,
             draft: Box::new(draft),
             expected,
-            claim,
-            permits,
+            key,
+            in_flight: Some(in_flight),
             reply,
         });
         let (receipt, seq) = receipt
@@ -210,7 +217,7 @@ impl Node {
     pub fn address(&self, text: &str) -> Result<Address> {
         match text.parse() {
             Ok(address) => Ok(address),
-            Err(_) => self.find(text).map(|entry| Address::Agent(entry.id)),
+            Err(_) => self.find(text).map(|agent| Address::Agent(agent.id)),
         }
     }
 
@@ -220,7 +227,7 @@ impl Node {
         self.tree.get()?.actor(path)
     }
 
-    fn find(&self, key: &str) -> Result<Arc<Entry>> {
+    fn find(&self, key: &str) -> Result<Arc<Agent>> {
         self.directory
             .find(key)
             .ok_or_else(|| Error::AgentNotFound(key.to_owned()))
@@ -234,18 +241,6 @@ impl Node {
         until_durable(self.journal.durable(), seq)
             .await
             .map_err(Error::internal)
-    }
-}
-
-impl Standing {
-    pub const fn lifecycle(&self) -> Lifecycle {
-        match self {
-            Self::Loaded => Lifecycle::Loaded,
-            Self::Running | Self::Suspended => Lifecycle::Running,
-            Self::Draining { .. } => Lifecycle::Draining,
-            Self::Stopped => Lifecycle::Stopped,
-            Self::Failed { .. } => Lifecycle::Failed,
-        }
     }
 }
 

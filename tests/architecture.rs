@@ -3,36 +3,42 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
-/// The modules of the crate from the bottom up. A module may name those of its own layer and below.
-const LAYERS: &[&[&str]] = &[
-    &[
-        "error",
-        "fipa",
-        "id",
-        "idempotency",
-        "message",
-        "quantity",
-        "rate",
-        "time",
-        "timer",
-        "telemetry",
-    ],
-    &["journal", "wasm"],
-    &["agent", "mailbox"],
-    &["directory", "group", "router"],
-    &["deployment", "events", "config"],
-    &["node"],
-    &["api", "cli", "server"],
-    &["lib", "main"],
-];
+use architecture::circles::{Crate, SERVER, between_modules, circles, described};
+use architecture::none;
+use architecture::source::{Kind, Token, shipped, texts};
 
-/// A lower module that names a higher one all the same, and why it may.
-const UPWARDS: &[(&str, &str, &str)] = &[(
-    "telemetry",
-    "journal",
-    "it counts turns by how they ended, and that type is the journal's",
-)];
+/// How the source is read, and the rules that take more than a page.
+mod architecture {
+    pub(crate) mod circles;
+    mod fronts;
+    mod kinds;
+    pub(crate) mod modules;
+    mod requests;
+    pub(crate) mod source;
+    mod steps;
+
+    #[track_caller]
+    pub(crate) fn none(problems: &[String]) {
+        assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+    }
+}
+
+/// The modules of the crate, a layer on each line. A module may name those of its own layer and of the layers below it.
+const LAYERS: &str = "
+    lib main
+    api cli server
+    node
+    operation events config simulation
+    directory grants group router
+    agent mailbox
+    journal wasm
+    error event fipa id idempotency message quantity rate time timer telemetry
+";
+
+/// Where no files use each other in a circle: the folder of a crate's `lib.rs`, and a module of that crate with all below it.
+const NO_CIRCLES: &[(&str, &str)] = &[("src", "api"), ("src", "wasm"), ("supervisors/src", "core")];
 
 /// Who may name a foreign crate: files that begin so.
 const WRAPPERS: &[(&str, &[&str])] = &[
@@ -63,7 +69,7 @@ const SPAWNERS: &[&str] = &[
     "node",
     "router",
     "events.rs",
-    "deployment.rs",
+    "operation.rs",
     "server.rs",
     "api",
 ];
@@ -100,7 +106,7 @@ const LONGEST: usize = 450;
 struct File {
     /// Below `src`, such as `api/rest.rs`.
     path: String,
-    /// Without comments and without what tests say of themselves.
+    /// Without comments, without the content of strings, and without what tests say of themselves.
     code: String,
     lines: usize,
 }
@@ -113,50 +119,40 @@ impl File {
     }
 }
 
+/// Read once for all rules.
+static SOURCES: LazyLock<Vec<File>> = LazyLock::new(sources);
+
 fn sources() -> Vec<File> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    let mut folders = vec![root.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).unwrap();
-                files.push(File {
-                    path: path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned(),
-                    lines: text.lines().count(),
-                    code: if path.ends_with("tests.rs") {
-                        String::new()
-                    } else {
-                        code(&text)
-                    },
-                });
-            }
-        }
-    }
+    let file = |(path, text): (String, String)| File {
+        lines: text.lines().count(),
+        code: if Path::new(&path).ends_with("tests.rs") {
+            String::new()
+        } else {
+            code(&shipped(&text))
+        },
+        path,
+    };
+    let files: Vec<_> = texts("src").into_iter().map(file).collect();
     assert!(files.len() > 30, "the sources are not where this test looks");
-    files.sort_by(|a, b| a.path.cmp(&b.path));
     files
 }
 
-/// The text up to its unit tests, without comments.
-fn code(text: &str) -> String {
-    let mut lines = text.lines().peekable();
-    let mut shipped = String::new();
-    while let Some(line) = lines.next() {
-        if line == "#[cfg(test)]"
-            && lines
-                .peek()
-                .is_some_and(|next| next.starts_with("mod ") && next.ends_with('{'))
-        {
-            break;
+/// The tokens as text, with spaces only between words. String literals are empty.
+fn code(tokens: &[Token]) -> String {
+    let mut code = String::new();
+    let mut last = Kind::Mark;
+    for token in tokens {
+        match token.kind {
+            Kind::Literal => code.push_str("\"\""),
+            Kind::Word if last == Kind::Word => {
+                code.push(' ');
+                code.push_str(&token.text);
+            }
+            Kind::Word | Kind::Mark => code.push_str(&token.text),
         }
-        shipped.push_str(line.split_once("//").map_or(line, |(code, _)| code));
-        shipped.push('\n');
+        last = token.kind.clone();
     }
-    shipped
+    code
 }
 
 /// Whether `word` is there as a path's segment: not within a longer name.
@@ -206,40 +202,55 @@ fn identifier(text: &str) -> &str {
         .unwrap_or_default()
 }
 
-#[track_caller]
-fn none(problems: &[String]) {
-    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
-}
-
 #[test]
 fn a_lower_layer_names_no_higher_one() {
-    let layer: BTreeMap<_, _> = LAYERS
-        .iter()
-        .enumerate()
-        .flat_map(|(layer, modules)| modules.iter().map(move |module| (*module, layer)))
+    let layers = LAYERS.lines().rev().enumerate();
+    let layer: BTreeMap<_, _> = layers
+        .flat_map(|(layer, modules)| modules.split_whitespace().map(move |module| (module, layer)))
         .collect();
+    let files = &*SOURCES;
     let mut problems = Vec::new();
-    for file in sources() {
+    for file in SOURCES.iter() {
         let Some(own) = layer.get(file.module()) else {
             problems.push(format!("{}: its module is in no layer", file.path));
             continue;
         };
         for module in used(&file.code) {
-            let allowed = UPWARDS
-                .iter()
-                .any(|(from, to, _)| *from == file.module() && *to == module);
-            if !allowed && layer.get(module).is_some_and(|other| other > own) {
+            if layer.get(module).is_some_and(|other| other > own) {
                 problems.push(format!("{} names {module}, which is above it", file.path));
             }
+        }
+    }
+    for module in layer.keys() {
+        if !files.iter().any(|file| file.module() == *module) {
+            problems.push(format!("{module} is in a layer and is no module"));
         }
     }
     none(&problems);
 }
 
 #[test]
+fn files_do_not_use_each_other_in_a_circle() {
+    let circle = |(root, folder): &(&str, &str)| {
+        let found = circles(&Crate::of(root).edges(), folder);
+        found
+            .iter()
+            .map(|circle| format!("in {root}/{folder}, {}", described(circle)))
+            .collect::<Vec<_>>()
+    };
+    none(&NO_CIRCLES.iter().flat_map(circle).collect::<Vec<_>>());
+}
+
+#[test]
+fn modules_do_not_use_each_other_in_a_circle() {
+    let found = circles(&between_modules(&SERVER.edges()), "");
+    none(&found.iter().map(described).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_foreign_crate_is_named_in_its_own_place() {
     let mut problems = Vec::new();
-    for file in sources() {
+    for file in SOURCES.iter() {
         for (foreign, places) in WRAPPERS {
             if names(&file.code, foreign) && !places.iter().any(|place| file.path.starts_with(place)) {
                 problems.push(format!(
@@ -264,7 +275,7 @@ fn only_supervisors_spawn() {
         "Arbiter::",
     ];
     let mut problems = Vec::new();
-    for file in sources() {
+    for file in SOURCES.iter() {
         if file.code.contains("spawn_linked(") && !SPAWNERS.iter().any(|place| file.path.starts_with(place)) {
             problems.push(format!("{} spawns an actor", file.path));
         }
@@ -282,7 +293,7 @@ fn only_supervisors_spawn() {
 
 #[test]
 fn every_excuse_is_needed() {
-    let files = sources();
+    let files = &*SOURCES;
     let mut problems = Vec::new();
     for (place, reason) in UNSUPERVISED {
         let used = |file: &File| {
@@ -292,21 +303,13 @@ fn every_excuse_is_needed() {
             problems.push(format!("{place} is excused ({reason}) and spawns nothing"));
         }
     }
-    for (from, to, reason) in UPWARDS {
-        if !files
-            .iter()
-            .any(|file| file.module() == *from && used(&file.code).iter().any(|module| module == to))
-        {
-            problems.push(format!("{from} is excused for naming {to} ({reason}) and does not"));
-        }
-    }
     none(&problems);
 }
 
 #[test]
 fn files_are_short() {
     let long = |file: &File| file.lines > LONGEST;
-    let problems: Vec<_> = sources()
+    let problems: Vec<_> = SOURCES
         .iter()
         .filter(|file| long(file))
         .map(|file| format!("{}: {} lines", file.path, file.lines))
@@ -316,7 +319,7 @@ fn files_are_short() {
 
 #[test]
 fn only_one_file_is_unsafe() {
-    let files = sources();
+    let files = &*SOURCES;
     let is = |file: &&File| {
         file.code
             .split(|c: char| !c.is_alphanumeric() && c != '_')
@@ -343,7 +346,7 @@ fn no_file_calls_itself_utilities() {
             .any(|part| NAMES.contains(&part))
     };
     none(
-        &sources()
+        &SOURCES
             .iter()
             .filter(vague)
             .map(|file| format!("{} says nothing", file.path))

@@ -1,45 +1,46 @@
-//! The REST API, and the one table of everything that answers over HTTP.
+//! The REST API, and the list of all HTTP routes.
 //!
 //! Purpose: the use cases of the node as requests and answers in JSON. Owner: [`http::Server`](super::http::Server), on which
-//! [`routes`] are mounted. Invariants: a handler decodes, calls the node, and encodes; what is mounted is in the OpenAPI document,
-//! because it is mounted from there.
+//! [`routes`] are mounted. Invariants: a handler decodes, calls the node, and encodes; every route is in the OpenAPI
+//! document, because the routes are made from it.
 //!
 //! | request | answer |
 //! |---|---|
 //! | `POST /api/v1/agents` | 201 with `Location` |
-//! | `POST /api/v1/agents/validate` | 200, whatever is found |
+//! | `POST /api/v1/agents/validate` | 200, for invalid modules too |
 //! | `GET /api/v1/agents`, `GET /api/v1/agents/{id}` | 200 |
-//! | `POST /api/v1/agents/{id}/stop` | 202 while it drains, 200 when it has stopped already |
-//! | `POST /api/v1/agents/{id}/start`, `/restart`, `/suspend`, `/resume` | 200 once it is done |
+//! | `POST /api/v1/agents/{id}/stop` | 202 while the agent drains, 200 if it was stopped already |
+//! | `POST /api/v1/agents/{id}/start`, `/restart`, `/suspend`, `/resume` | 200 when done |
 //! | `DELETE /api/v1/agents/{id}` | 200 |
 //! | `POST /api/v1/messages`, `POST /api/v1/messages/wait` | 200 |
 //! | `GET /api/v1/messages`, `GET /api/v1/messages/{id}` | 200 |
 //! | `POST /api/v1/supervisors` | 201 with `Location` |
 //! | `GET /api/v1/supervisors`, `GET`, `PUT`, `DELETE /api/v1/supervisors/{name}` | 200 |
 //! | `GET /api/v1/supervision/tree`, `GET /api/v1/supervision/events` | 200 |
-//! | `POST /api/v1/supervision/actions` | 200 once it is done |
+//! | `POST /api/v1/supervision/actions` | 200 when done |
 //! | `GET /api/v1/metrics/system`, `/agents/{id}`, `/supervision` | 200 |
-//! | `POST /api/v1/system/backup` | 200 once it is whole |
+//! | `POST /api/v1/system/backup` | 200 when complete |
 //! | `GET /openapi.json` | 200 |
 //! | `GET /healthz`, `GET /metrics` | 200 |
 //! | `GET /readyz` | 200, or 503 `UNAVAILABLE` |
 //! | `GET /ws`, `GET /api/v1/ws` | 101 |
 //!
-//! A `POST` may have an `Idempotency-Key`: sent again with the same key it has its first answer again and no second effect; 422
-//! `IDEMPOTENCY_KEY_REUSED` for another request, 409 `CONFLICT` while the first is being answered. What was refused had no effect
-//! and is not remembered. See [`crate::idempotency`].
+//! A `POST` may have an `Idempotency-Key`. If the request is sent again with the same key, it has no second effect and gets the
+//! first response. Another request with the key gets 422 `IDEMPOTENCY_KEY_REUSED`, and a second request while the first is in
+//! progress gets 409 `CONFLICT`. A refused request had no effect, and its key is not remembered. See [`crate::idempotency`].
 //!
-//! Errors: the status of a [`Code`](crate::error::Code) is in `http/failure.rs`. A path that does not exist is 404 `NOT_FOUND`,
-//! another method 405 `INVALID_REQUEST` with `Allow`, a body that does not arrive 408 `INVALID_REQUEST`. Query parameters
-//! and JSON members that are unknown are refused by name.
+//! Errors: `http/failure.rs` has the status of each [`Code`](crate::error::Code). A path that does not exist is 404 `NOT_FOUND`, a
+//! wrong method is 405 `INVALID_REQUEST` with `Allow`, and a body that does not arrive in time is 408 `INVALID_REQUEST`. An unknown
+//! query parameter or JSON member is an error that names it.
 
 #![allow(
     unused_qualifications,
-    reason = "what `utoipa::path` makes of a handler names the types of its parameters by their traits"
+    reason = "the code that `utoipa::path` generates qualifies the types of a handler's parameters"
 )]
 
 mod agents;
 mod body;
+mod history;
 mod messages;
 mod metrics;
 mod openapi;
@@ -57,7 +58,7 @@ use self::openapi::ForAll;
 use super::http::failure::Failure;
 use super::ws::connection;
 
-/// Names every handler once: what is in the document is what is mounted.
+/// Lists the handlers. From this one list come the OpenAPI document and the routes, so that they cannot differ.
 macro_rules! operations {
     ($($module:ident::$handler:ident),+ $(,)?) => {
         #[derive(OpenApi)]
@@ -95,8 +96,8 @@ operations! {
     agents::remove_agent,
     messages::send_message,
     messages::send_message_and_wait,
-    messages::list_messages,
-    messages::get_message,
+    history::list_messages,
+    history::get_message,
     supervisors::create_supervisor,
     supervisors::list_supervisors,
     supervisors::get_supervisor,
@@ -111,12 +112,12 @@ operations! {
     supervision::supervision_metrics,
 }
 
-const ABOUT: &str = "A server for multi-agent systems. In every request null means absent, and members and query parameters that \
-    are unknown are refused by name. What can be read can be asked for with HEAD too. Errors have one form, or that of RFC 9457 \
-    for who accepts `application/problem+json`.";
+const ABOUT: &str = "The REST API of Caxton, a server for multi-agent systems. In every request a member that is null counts as \
+    absent. An unknown member or query parameter is an error that names it. Every GET can also be sent as HEAD. All errors have \
+    the schema `Error`, or `Problem` (RFC 9457) for clients that accept `application/problem+json`.";
 
-/// Mounts every operation of the document, and the answer to what is none. Paths are matched in the order of the document,
-/// which is that of their texts: a word comes before a parameter.
+/// Mounts every operation of the OpenAPI document, and the 404 for all other paths. Paths are matched in the document's order,
+/// which sorts them as texts: there a literal segment precedes a parameter (`validate` before `{id}`).
 pub fn routes(config: &mut web::ServiceConfig) {
     let document = Described::openapi();
     for (path, item) in &document.paths.paths {
@@ -129,7 +130,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
         }));
 }
 
-/// A path with its operations. Any other method is refused with those that are allowed.
+/// A path with its operations. Other methods get 405 and the list of the allowed ones.
 fn resource(path: &str, item: &PathItem) -> Resource {
     let operations = [
         (Method::GET, &item.get),
@@ -143,7 +144,7 @@ fn resource(path: &str, item: &PathItem) -> Resource {
         let Some(operation) = operation else { continue };
         let mut guard = guard::Any(guard::Method(method.clone()));
         allow.push(method.to_string());
-        // A HEAD has the answer of a GET without its body, except where the answer is another protocol.
+        // An upgrade to another protocol has no HEAD.
         if method == Method::GET && !operation.responses.responses.contains_key("101") {
             guard = guard.or(guard::Head());
             allow.push(Method::HEAD.to_string());
@@ -162,7 +163,7 @@ fn handler(operation: &Operation) -> fn(Route) -> Route {
     let found = HANDLERS.iter().find(|(handler, _)| Some(*handler) == id);
     found
         .map(|(_, mount)| *mount)
-        .expect("an operation has the name of its handler")
+        .expect("the id of an operation is the name of its handler")
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Schemas of the values that are written as texts or numbers, for the OpenAPI document. Structs derive theirs.
+//! OpenAPI schemas of values that have serde implementations of their own. All other types derive their schemas.
 
 #![allow(
     unused_qualifications,
-    reason = "what the derive of `ToSchema` makes of a struct names its types by their traits"
+    reason = "the code that `ToSchema` generates qualifies the types of a struct's fields"
 )]
 
 use utoipa::openapi::schema::{AdditionalProperties, SchemaType, Type};
@@ -11,6 +11,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::agent::spec::{Environment, Shutdown};
 use crate::error::Finding;
+use crate::event::EventKind;
 use crate::fipa::Performative;
 use crate::id::{AgentId, AgentName, DeploymentId, Digest, MessageId, Seq};
 use crate::journal::projections::Status;
@@ -19,7 +20,7 @@ use crate::node::{Lifecycle, Verb};
 use crate::quantity::{ByteSize, Cpu, Span};
 use crate::time::Timestamp;
 
-/// Implements [`ToSchema`] for types by a function that makes their schema.
+/// Implements [`ToSchema`] for each type with the given schema.
 macro_rules! schemas {
     ($($type:ty: $schema:expr;)+) => {$(
         impl PartialSchema for $type {
@@ -39,20 +40,21 @@ schemas! {
     AgentName: named().pattern(Some("^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"));
     Digest: text("SHA-256 of a module, in hex.", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08");
     Timestamp: text("A time in UTC, as RFC 3339 has it.", "2026-01-15T10:30:00.123456Z");
-    ByteSize: quantity("Bytes: a number, or a text with KB, MB, GB, KiB, MiB or GiB.", "64MiB");
-    Span: quantity("A time: a number of seconds, or a text such as 200ms, 30s, 5m or 1h.", "30s");
-    Cpu: quantity("The fuel of a turn (100000), or a rate of 1m to 1000m, thousandths of a core.", "100m");
-    Shutdown: quantity("`brutal_kill`, `infinity`, or a time as elsewhere.", "5s");
-    Seq: whole("A place in the journal.");
+    ByteSize: quantity("A number of bytes, or a text with a unit: KB, MB, GB, KiB, MiB or GiB.", "64MiB");
+    Span: quantity("A number of seconds, or a text with a unit, such as 200ms, 30s, 5m or 1h.", "30s");
+    Cpu: quantity("Fuel for each turn (100000), or a rate in thousandths of a core: 1m to 1000m.", "100m");
+    Shutdown: quantity("`brutal_kill`, `infinity`, a number of seconds, or a text with a unit.", "5s");
+    Seq: whole("A sequence number of the journal.");
     Lifecycle: words("A state of an agent's life.", Lifecycle::ALL.iter().map(|state| state.as_str()));
-    Status: words("Where a message stands.", Status::ALL.iter().map(|status| status.as_str()));
-    Verb: words("What is done to an agent or a group.", Verb::ALL.iter().map(|verb| verb.as_str()));
-    Performative: words("The act of a message, by FIPA.", Performative::ALL.iter().map(|act| act.as_str()));
+    Status: words("The delivery status of a message.", Status::ALL.iter().map(|status| status.as_str()));
+    Verb: words("An action on an agent or a group.", Verb::ALL.iter().map(|verb| verb.as_str()));
+    EventKind: words("The type of an event.", EventKind::ALL.iter().map(|kind| kind.as_str()));
+    Performative: words("A FIPA communicative act.", Performative::ALL.iter().map(|act| act.as_str()));
     Environment: object()
-        .description(Some("Variables of an agent. Answers have `********` in the place of their values."))
+        .description(Some("Environment variables of an agent. Responses show `********` instead of the values."))
         .additional_properties(Some(AdditionalProperties::from(RefOr::from(Object::with_type(Type::String)))));
     Finding: object()
-        .description(Some("A rule about modules, what was found, and what would be right."))
+        .description(Some("A rule for modules that a module violates: what was found, and what is expected."))
         .property("rule", Object::with_type(Type::String))
         .property("found", Object::with_type(Type::String))
         .property("expected", Object::with_type(Type::String))
@@ -74,10 +76,7 @@ fn text(description: &str, example: &str) -> ObjectBuilder {
 }
 
 fn named() -> ObjectBuilder {
-    text(
-        "The name of an agent or of a group; they share one space of names.",
-        "my-agent",
-    )
+    text("The name of an agent or a group, unique among both.", "my-agent")
 }
 
 fn whole(description: &str) -> ObjectBuilder {
@@ -94,43 +93,42 @@ fn quantity(description: &str, example: &str) -> ObjectBuilder {
     either.description(Some(description)).examples([example])
 }
 
-/// One text, or several. A receiver of a message, as a client may write it.
+/// One text, or an array of texts.
 pub(super) fn text_or_texts() -> OneOfBuilder {
     OneOfBuilder::new().item(string()).item(Array::new(string()))
 }
 
-/// Where the children of a group are restarted when one of them fails.
 pub(super) fn strategy() -> ObjectBuilder {
     words(
-        "Which children restart when one fails.",
+        "Which members are restarted when one of them fails.",
         ["one_for_one", "one_for_all", "rest_for_one"].into_iter(),
     )
 }
 
 pub(super) fn auto_shutdown() -> ObjectBuilder {
     words(
-        "Whether a group ends with its significant members.",
+        "Whether a group ends when significant members have ended.",
         ["never", "any_significant", "all_significant"].into_iter(),
     )
 }
 
-/// A message as answers show it. It may have members beside these, which begin with `x_`.
+/// A message of the history or a reply. Extension members have names that begin with `x_`.
 #[derive(ToSchema)]
 #[schema(as = Message)]
-#[expect(dead_code, reason = "the shape of what `MessageView` writes by hand")]
+#[expect(dead_code, reason = "describes what `MessageView` serialises")]
 struct ShownMessage {
     message_id: MessageId,
     performative: Performative,
     /// The id of an agent, `client:<name>`, or `platform`.
     sender: String,
-    /// One, or an array of several.
+    /// A text for one receiver, an array for several.
     #[schema(schema_with = text_or_texts)]
     receiver: String,
-    /// Any JSON, as its sender wrote it; with `encoding` a text in base64.
+    /// Any JSON, unchanged from the sender. With `encoding`, bytes in base64.
     content: serde_json::Value,
-    /// `base64`, where the content is bytes.
+    /// `base64` if the content is bytes.
     encoding: Option<String>,
-    /// The media type of bytes.
+    /// The media type of the bytes.
     content_type: Option<String>,
     conversation_id: String,
     reply_with: Option<String>,
@@ -142,9 +140,9 @@ struct ShownMessage {
     ontology: Option<String>,
     timestamp: Timestamp,
     traceparent: Option<String>,
-    /// The message that this one came of.
+    /// The message whose turn sent this one.
     causation_id: Option<MessageId>,
-    /// How many agents a message passed since a client sent the first.
+    /// The number of messages between the first one of a client and this one.
     hops: Option<u32>,
     status: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Groups, events and figures of supervision, the same on every edge.
+//! Groups, events and metrics of supervision, as REST and gRPC show them.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,7 @@ use super::tree::IntensityView;
 use super::{json, schema};
 use crate::agent::spec::Backoff;
 use crate::error::{Error, Result};
+use crate::event::{EventKind, REPORTED_BY_SUPERVISORS};
 use crate::group::GroupSpec;
 use crate::id::{AgentId, AgentName, Seq};
 use crate::journal::projections::{EventPage, EventQuery, StoredEvent};
@@ -18,10 +19,7 @@ use crate::node::{GroupView, PathFigures, RecoveryMillis, SupervisionFigures};
 use crate::quantity::Span;
 use crate::time::Timestamp;
 
-/// How the kinds of all events of supervisors begin.
-const KINDS: &str = "supervisor.";
-
-/// A group as declared, and what is in it.
+/// A supervision group: its declaration and its members.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Supervisor)]
 pub(super) struct SupervisorView {
@@ -58,7 +56,7 @@ impl From<GroupView> for SupervisorView {
     }
 }
 
-/// The present declaration with the members that are given put over it, in `backoff` too.
+/// The present declaration with the given members in place of its own, also within `backoff`.
 pub(super) fn merged(present: &GroupSpec, changes: Map<String, Value>) -> Result<GroupSpec> {
     let mut whole = serde_json::to_value(present).map_err(Error::internal)?;
     if let Some(members) = whole.as_object_mut() {
@@ -76,11 +74,11 @@ fn put_over(members: &mut Map<String, Value>, changes: Map<String, Value>) {
     }
 }
 
-/// The question for events of supervisors: at a path of the tree and below it, or everywhere.
+/// The query for events of supervisors at a path of the tree and below it, or in the whole tree.
 pub(super) fn events_asked(since: u64, limit: usize, path: Option<&str>) -> EventQuery {
     let path = path.map(|path| path.trim_matches('/')).filter(|path| !path.is_empty());
     EventQuery {
-        kind_prefix: Some(KINDS.to_owned()),
+        kind_prefix: Some(REPORTED_BY_SUPERVISORS.to_owned()),
         path_prefix: path.map(str::to_owned),
         since: Seq(since),
         limit,
@@ -88,7 +86,7 @@ pub(super) fn events_asked(since: u64, limit: usize, path: Option<&str>) -> Even
     }
 }
 
-/// A page of events. `next_seq` is the next question's `since_seq`.
+/// A page of events. `next_seq` is `since_seq` for the next page.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SupervisionEvents)]
 pub(super) struct EventsView {
@@ -96,21 +94,21 @@ pub(super) struct EventsView {
     pub(super) next_seq: Seq,
 }
 
-/// An event of a supervisor, with the members that it has on the WebSocket.
+/// An event of a supervisor, with the same members as on the WebSocket.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SupervisionEvent)]
 pub(super) struct EventView {
     pub(super) id: String,
     pub(super) seq: Seq,
     #[serde(rename = "type")]
-    pub(super) kind: String,
+    pub(super) kind: EventKind,
     pub(super) timestamp: Timestamp,
     pub(super) agent_id: Option<AgentId>,
     #[serde(flatten)]
     pub(super) body: EventBody,
 }
 
-/// What the event itself says. `dropped` is only in `supervisor.lagged`: events that were lost before they were written.
+/// The members of an event that depend on its type. Only `supervisor.lagged` has `dropped`, the number of lost events.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 #[schema(as = SupervisionEventBody)]
@@ -135,7 +133,7 @@ impl From<StoredEvent> for EventView {
             kind: event.kind,
             timestamp: event.at,
             agent_id: event.agent,
-            // The chronicler wrote it: members that it did not write are absent.
+            // The chronicler wrote the body. Members that it did not write are absent.
             body: serde_json::from_str(&event.body).unwrap_or_default(),
         }
     }
@@ -150,7 +148,7 @@ impl From<EventPage> for EventsView {
     }
 }
 
-/// Figures of supervision since the node started.
+/// Metrics of supervision since the node started.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SupervisionFigures)]
 pub(super) struct FiguresView {
@@ -161,7 +159,7 @@ pub(super) struct FiguresView {
     recovery_ms: RecoveryView,
 }
 
-/// Figures of one path that was restarted, waits for a restart, or has failed.
+/// Metrics of one path that was restarted, waits for a restart, or has failed.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PathFigures)]
 struct PathView {
@@ -188,7 +186,7 @@ impl From<PathFigures> for PathView {
     }
 }
 
-/// Times from an exit to running again, in milliseconds; 0 before the first.
+/// Times from an exit until the child runs again, in milliseconds. All are 0 before the first restart.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RecoveryTimes)]
 struct RecoveryView {
@@ -204,7 +202,7 @@ impl From<RecoveryMillis> for RecoveryView {
     }
 }
 
-/// `failed` are children that were given up and are down.
+/// `failed` is the number of children that are down because their supervisors gave up.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SupervisionTotals)]
 struct Totals {
@@ -298,23 +296,23 @@ mod tests {
 
     #[test]
     fn an_event_has_every_member_and_a_lag_its_number() {
-        let stored = |kind: &str, body: Value| StoredEvent {
+        let stored = |kind: EventKind, body: Value| StoredEvent {
             seq: Seq(7),
-            kind: kind.to_owned(),
+            kind,
             agent: None,
             body: body.to_string(),
             at: Timestamp::from_micros(0),
         };
         let body =
             json!({"path": "node/core", "incarnation": 2, "reason": "trap", "delay_seconds": 0.5, "agent_id": null});
-        let view = serde_json::to_value(EventView::from(stored("supervisor.restarted", body))).unwrap();
+        let view = serde_json::to_value(EventView::from(stored(EventKind::ChildRestarted, body))).unwrap();
         let expected = json!({
             "id": "evt_7", "seq": 7, "type": "supervisor.restarted", "timestamp": "1970-01-01T00:00:00.000000Z",
             "path": "node/core", "agent_id": null, "incarnation": 2, "reason": "trap", "attempt": null, "limit": null,
             "detail": null, "delay_seconds": 0.5, "recovery_seconds": null,
         });
         assert_eq!(view, expected);
-        let lagged = EventView::from(stored("supervisor.lagged", json!({"dropped": 3})));
+        let lagged = EventView::from(stored(EventKind::SupervisorLagged, json!({"dropped": 3})));
         assert_eq!(serde_json::to_value(lagged).unwrap()["dropped"], 3);
     }
 

@@ -11,7 +11,7 @@ use crate::id::{AgentId, MessageId};
 use crate::node::TreeNode;
 use crate::time::Timestamp;
 
-/// A node of the tree and all below it.
+/// A child of the supervision tree, with its own children.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TreeNode)]
 pub(super) struct TreeView {
@@ -28,14 +28,14 @@ pub(super) struct TreeView {
     pub(super) last_exit: Option<ExitView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) agent_id: Option<AgentId>,
-    /// An agent's crashes, newest first.
+    /// The crashes of an agent, newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) last_exits: Vec<ExitView>,
     #[schema(no_recursion)]
     pub(super) children: Vec<TreeView>,
 }
 
-/// The restarts of the last `period_seconds`, and how many are allowed in that time.
+/// The restarts in the last `period_seconds`, and the limit for that time.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RestartIntensity)]
 pub(super) struct IntensityView {
@@ -54,7 +54,7 @@ impl From<IntensityUse> for IntensityView {
     }
 }
 
-/// How an incarnation ended. Of an agent's crash: on which message, and where in the guest.
+/// How an incarnation ended. For a crash of an agent, `message_id` is the message and `backtrace` the place in the guest.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Exit)]
 pub(super) struct ExitView {

@@ -1,4 +1,4 @@
-//! `caxton demo`: the point of it all in a few seconds, over the same interfaces that everybody uses.
+//! `caxton demo`: what the server is for, shown in a few seconds over its public interfaces.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -12,9 +12,10 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::config::Config;
+use crate::event::EventKind;
 use crate::server::Server;
 
-/// The story must be over by then, or the demo has failed.
+/// The demo fails if its story takes longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const SELLER: &[u8] = include_bytes!("../../examples/agents/built/seller.wasm");
@@ -37,8 +38,9 @@ pub(super) async fn demo(listen: SocketAddr, keep: bool) -> Result<(), Failed> {
     let server = Server::start(config).await?;
     let base = format!("http://{}", server.addresses().rest);
     println!("A server of its own: {base}, data in {}\n", folder.path().display());
-    let told = tokio::time::timeout(PATIENCE, tell(&base)).await;
-    let result = told.unwrap_or_else(|_| Err(format!("the story did not end within {} s", PATIENCE.as_secs()).into()));
+    let played = tokio::time::timeout(PATIENCE, play(&base)).await;
+    let result =
+        played.unwrap_or_else(|_| Err(format!("the story did not end within {} s", PATIENCE.as_secs()).into()));
     if let Err(error) = &result {
         println!("\nThe story went wrong: {error}");
     } else if keep {
@@ -49,8 +51,8 @@ pub(super) async fn demo(listen: SocketAddr, keep: bool) -> Result<(), Failed> {
     result
 }
 
-/// Deploys, plays, sums up.
-async fn tell(base: &str) -> Result<(), Failed> {
+/// Deploys the agents, places the order, prints what happens, and sums up.
+async fn play(base: &str) -> Result<(), Failed> {
     let http = reqwest::Client::new();
     let mut stage = Stage {
         http: http.clone(),
@@ -105,7 +107,7 @@ async fn deploy(http: &reqwest::Client, base: &str, config: &Value, module: &'st
     .await
 }
 
-/// The body of a good answer; a bad one is an error with its sentence.
+/// The body of a successful response. Any other becomes an error with the message that it has.
 async fn checked(response: reqwest::Response) -> Result<Value, Failed> {
     let good = response.status().is_success();
     let body: Value = response.json().await?;
@@ -119,16 +121,16 @@ async fn checked(response: reqwest::Response) -> Result<Value, Failed> {
     }
 }
 
-/// Opens the WebSocket and subscribes to what the story is made of.
+/// Opens the WebSocket and subscribes to the events that the demo shows.
 async fn listen(base: &str) -> Result<Socket, Failed> {
     let url = format!("{}/ws", base.replacen("http", "ws", 1));
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await?;
     let events = [
-        "message.sent",
-        "message.crashed",
-        "supervisor.child_exited",
-        "supervisor.restarted",
-        "dead_letter",
+        EventKind::MessageSent,
+        EventKind::MessageCrashed,
+        EventKind::ChildExited,
+        EventKind::ChildRestarted,
+        EventKind::DeadLetter,
     ];
     let subscribe = json!({"type": "subscribe", "events": events});
     socket.send(Frame::text(subscribe.to_string())).await?;
@@ -147,7 +149,7 @@ struct Stage {
     http: reqwest::Client,
     base: String,
     socket: Socket,
-    /// By id.
+    /// Names of agents by id.
     names: HashMap<String, String>,
     began: Instant,
     messages: usize,
@@ -159,10 +161,10 @@ impl Stage {
         println!("{:>7.3} s  {what:<10} {text}", self.began.elapsed().as_secs_f64());
     }
 
-    /// Prints events while `ask` is on its way, and on until the answer's own event and the restart have been seen. Messages
-    /// and supervisors are told of side by side, so the restart may be heard of last.
+    /// Prints events until the answer to `ask` is there and both its event and that of the restart have been seen. Events of
+    /// messages and of supervisors are recorded independently of each other, so the restart may come last.
     async fn watch(&mut self, ask: impl Future<Output = Result<Value, Failed>>) -> Result<Value, Failed> {
-        /// How long after the answer the story may still go on.
+        /// How long to wait for further events after the answer.
         const EPILOGUE: Duration = Duration::from_secs(5);
         tokio::pin!(ask);
         let mut answer: Option<Value> = None;
@@ -199,8 +201,8 @@ impl Stage {
         let path = event["path"].as_str().unwrap_or_default();
         let child = path.rsplit('/').next().unwrap_or_default();
         let reason = event["reason"].as_str().unwrap_or_default();
-        match event["type"].as_str().unwrap_or_default() {
-            "message.sent" => {
+        match event["type"].as_str().and_then(EventKind::parse) {
+            Some(EventKind::MessageSent) => {
                 self.messages += 1;
                 let id = event["message_id"].as_str().unwrap_or_default();
                 let url = format!("{}/api/v1/messages/{id}", self.base);
@@ -215,7 +217,7 @@ impl Stage {
                 );
                 self.line("message", &text);
             }
-            "message.crashed" => {
+            Some(EventKind::MessageCrashed) => {
                 let agent = self.name(event["agent_id"].as_str().unwrap_or_default());
                 let text = format!(
                     "{agent}'s turn never happened: {} (attempt {})",
@@ -224,10 +226,10 @@ impl Stage {
                 );
                 self.line("CRASH", &text);
             }
-            "supervisor.child_exited" if path.contains("/agents/") => {
+            Some(EventKind::ChildExited) if path.contains("/agents/") => {
                 self.line("supervisor", &format!("{child} exited: {reason}"));
             }
-            "supervisor.restarted" if path.contains("/agents/") => {
+            Some(EventKind::ChildRestarted) if path.contains("/agents/") => {
                 self.restarts += 1;
                 let recovery = event["recovery_seconds"].as_f64().unwrap_or_default() * 1_000.0;
                 let text = format!(
@@ -236,7 +238,7 @@ impl Stage {
                 );
                 self.line("supervisor", &text);
             }
-            "dead_letter" => self.line("DEAD", reason),
+            Some(EventKind::DeadLetter) => self.line("DEAD", reason),
             _ => {}
         }
         Ok(())
@@ -262,7 +264,7 @@ impl Stage {
             .send()
             .await?;
         let metrics = checked(metrics).await?;
-        // The crashed turn left nothing behind: had it taken effect, the seller would count one order more.
+        // The crashed turn had no effects: otherwise the seller would count one more order.
         if deal["order"]["order"] != 1 || metrics["messages"]["dead_letters"] != 0 {
             return Err(format!("something was lost or done twice: {deal}").into());
         }
@@ -299,7 +301,7 @@ impl Stage {
     }
 }
 
-/// A content on one line.
+/// Content on one line, shortened.
 fn brief(content: &Value) -> String {
     brief_text(&content.to_string())
 }

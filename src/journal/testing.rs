@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::local::{LocalJournal, LocalOptions};
 use super::projections::Projections;
 use super::{Dispatch, Journal, Record, Sealed, Turn, TurnEnd};
+use crate::event::EventKind;
 use crate::fipa::Performative;
 use crate::id::{AgentId, Digest, Fence, MessageId, Partition, Seq};
 use crate::message::{Address, Content, Message};
@@ -133,11 +134,15 @@ pub(super) fn turn(agent: AgentId, message: MessageId, end: TurnEnd) -> Record {
 
 pub(super) fn event(body: &str) -> Record {
     Record::Event {
-        kind: "test.event".to_owned(),
+        kind: EventKind::SystemAlert,
         agent: None,
         body: body.to_owned(),
         at: Timestamp::from_micros(7),
     }
+}
+
+fn event_kinds() -> impl Strategy<Value = EventKind> {
+    prop::sample::select(EventKind::ALL)
 }
 
 fn agents() -> impl Strategy<Value = AgentId> {
@@ -250,12 +255,8 @@ pub(super) fn records() -> impl Strategy<Value = Record> {
             at
         }),
         (agents(), times()).prop_map(|(agent, at)| Record::AgentRemoved { agent, at }),
-        (".{0,20}", prop::option::of(agents()), ".{0,20}", times()).prop_map(|(kind, agent, body, at)| Record::Event {
-            kind,
-            agent,
-            body,
-            at
-        }),
+        (event_kinds(), prop::option::of(agents()), ".{0,20}", times())
+            .prop_map(|(kind, agent, body, at)| Record::Event { kind, agent, body, at }),
         (agents(), any::<u32>(), prop::option::of(times()), times())
             .prop_map(|(agent, timer, next, at)| { Record::TimerFired { agent, timer, next, at } }),
         (".{0,20}", ".{0,20}", any::<[u8; 32]>(), ".{0,20}", times()).prop_map(

@@ -19,6 +19,7 @@ use self::answer::WireAnswer;
 use self::message::WireMessage;
 use self::timer::{WireTimerChange, WireTimerFired};
 use super::{Dispatch, Record, Sealed, Turn, TurnEnd};
+use crate::event::EventKind;
 use crate::id::{AgentId, MessageId, Partition};
 use crate::message::Message;
 use crate::time::Timestamp;
@@ -273,7 +274,7 @@ impl Fact {
                 at: at.micros(),
             }),
             Record::Event { kind, agent, body, at } => Self::Event(WireEvent {
-                kind: kind.clone(),
+                kind: kind.as_str().to_owned(),
                 agent: agent.map(|agent| id(agent.uuid())),
                 body: body.clone(),
                 at: at.micros(),
@@ -340,7 +341,7 @@ impl Fact {
                 at: Timestamp::from_micros(entry.at),
             },
             Self::Event(event) => Record::Event {
-                kind: event.kind,
+                kind: EventKind::parse(&event.kind).ok_or(Malformed("an event is of an unknown kind"))?,
                 agent: event.agent.as_ref().map(agent).transpose()?,
                 body: event.body,
                 at: Timestamp::from_micros(event.at),

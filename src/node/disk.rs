@@ -7,15 +7,14 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use serde_json::json;
 use supervisors::{BoxError, ChildSpec, Failure, Shutdown};
 use tokio::sync::watch;
 
 use super::Node;
-use super::agents::event_of;
 use crate::error::{Error, Result};
+use crate::event::{DiskDetails, EventBody, Severity};
 use crate::id::{Fence, Partition};
-use crate::journal::RETRY_WHEN_FULL;
+use crate::journal::{RETRY_WHEN_FULL, Record};
 use crate::quantity::ByteSize;
 use crate::time::Timestamp;
 
@@ -99,7 +98,7 @@ struct Storekeeper;
 /// Look again.
 struct Next;
 
-struct State {
+struct Watch {
     node: Weak<Node>,
     journal_full: watch::Receiver<bool>,
     stalled: watch::Receiver<Option<String>>,
@@ -110,41 +109,41 @@ struct State {
 
 impl Actor for Storekeeper {
     type Msg = Next;
-    type State = State;
+    type State = Watch;
     type Arguments = (Weak<Node>, Partition);
 
     async fn pre_start(
         &self,
         myself: ActorRef<Next>,
         (weak, partition): Self::Arguments,
-    ) -> Result<State, ActorProcessingErr> {
+    ) -> Result<Watch, ActorProcessingErr> {
         let node = weak.upgrade().ok_or_else(gone)?;
-        let mut state = State {
+        let mut watch = Watch {
             journal_full: node.journal.full(),
             stalled: node.projections.stalled(),
             fence: node.journal.claim(partition),
             partition,
             node: weak,
         };
-        state.look(&node).await?;
+        watch.look(&node).await?;
         myself.cast(Next)?;
-        Ok(state)
+        Ok(watch)
     }
 
-    async fn handle(&self, myself: ActorRef<Next>, Next: Next, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(&self, myself: ActorRef<Next>, Next: Next, watch: &mut Watch) -> Result<(), ActorProcessingErr> {
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
-            changed = state.journal_full.changed() => changed?,
-            changed = state.stalled.changed() => changed?,
+            changed = watch.journal_full.changed() => changed?,
+            changed = watch.stalled.changed() => changed?,
         }
-        let node = state.node.upgrade().ok_or_else(gone)?;
-        state.look(&node).await?;
+        let node = watch.node.upgrade().ok_or_else(gone)?;
+        watch.look(&node).await?;
         myself.cast(Next)?;
         Ok(())
     }
 }
 
-impl State {
+impl Watch {
     async fn look(&mut self, node: &Arc<Node>) -> Result<(), ActorProcessingErr> {
         let was_full = node.full.borrow().is_some();
         let asked = node.clone();
@@ -157,8 +156,8 @@ impl State {
         }
         node.full.send_replace(reason.as_deref().map(Arc::from));
         // Each time, for an agent may have come meanwhile.
-        for entry in node.directory.all() {
-            entry.mailbox.hold(is_full);
+        for agent in node.directory.all() {
+            agent.mailbox.hold(is_full);
         }
         if is_full == was_full {
             return Ok(());
@@ -166,13 +165,22 @@ impl State {
         let (severity, message) = match reason {
             Some(reason) => {
                 tracing::error!(reason, "nothing new is taken until there is room");
-                ("critical", reason)
+                (Severity::Critical, reason)
             }
-            None => ("info", "there is room on the disk of the data folder again".to_owned()),
+            None => (
+                Severity::Info,
+                "there is room on the disk of the data folder again".to_owned(),
+            ),
         };
-        let details = json!({"disk_free_bytes": free, "disk_reserve_bytes": node.config.limits.disk_reserve.bytes()});
-        let body = json!({"severity": severity, "message": message, "details": details});
-        let alert = vec![(self.partition, event_of("system.alert", &body, Timestamp::now()))];
+        let body = EventBody::SystemAlert {
+            severity,
+            message,
+            details: DiskDetails {
+                disk_free_bytes: free,
+                disk_reserve_bytes: node.config.limits.disk_reserve.bytes(),
+            },
+        };
+        let alert = vec![(self.partition, Record::event(None, &body, Timestamp::now()))];
         // It waits in the journal's queue like everything else, and is told when there is room.
         let appended = node.journal.append(self.partition, self.fence, alert).await;
         appended.map_err(|error| Failure::new("journal", error.to_string()))?;

@@ -2,106 +2,18 @@
 
 use std::sync::{Arc, Weak};
 
-use ractor::ActorCell;
-use serde_json::json;
-use supervisors::{
-    AutoShutdown, ChildSpec, DynamicHandle, ExitReason, Restart, StartChildError, Supervisor, SupervisorHandle,
-};
+use supervisors::{AutoShutdown, ChildSpec, ExitReason, Restart, Supervisor};
 
-use super::agents::event_of;
 use super::{Caller, GroupView, Node, unavailable};
-use crate::agent::spec::AgentSpec;
-use crate::directory::{Entry, Owner};
+use crate::agent::Agent;
+use crate::directory::NameHolder;
 use crate::error::{Error, Result};
-use crate::group::{COLLECTION, Group, GroupDocument, GroupSpec, limits};
+use crate::group::{Group, GroupDocument, GroupSpec, limits};
 use crate::id::{AgentName, Partition};
-use crate::journal::Record;
-use crate::router::Claim;
+use crate::router::{Change, Changed, GroupChange, KeyLock};
 use crate::time::Timestamp;
 
-/// Whose child an agent or a group is.
-pub(super) enum Home {
-    /// Its partition's: a budget of its own, and no siblings.
-    Partition(DynamicHandle),
-    Group(SupervisorHandle),
-}
-
-impl Home {
-    pub(super) async fn start_child(&self, spec: ChildSpec) -> Result<ActorCell, StartChildError> {
-        match self {
-            Self::Partition(handle) => handle.start_child(spec).await,
-            Self::Group(handle) => handle.start_child(spec).await,
-        }
-    }
-
-    pub(super) async fn restart(&self, id: &str) -> Result<ActorCell, StartChildError> {
-        match self {
-            Self::Partition(handle) => handle.restart(id).await,
-            Self::Group(handle) => handle.restart(id).await,
-        }
-    }
-
-    pub(super) async fn delete(&self, id: &str) -> Result<(), StartChildError> {
-        match self {
-            Self::Partition(handle) => handle.delete(id).await,
-            Self::Group(handle) => handle.delete(id).await,
-        }
-    }
-
-    /// Ends a child that somebody stopped. In a partition its place stays to be seen; a group forgets it, or the next
-    /// restart of the group would bring it back, as OTP's does. Gone already is as good.
-    pub(super) async fn retire(&self, id: &str) {
-        let _ = match self {
-            Self::Partition(handle) => handle.terminate(id).await,
-            Self::Group(handle) => handle.delete(id).await,
-        };
-    }
-
-    pub(super) fn reset(&self, id: &str) -> Result<(), StartChildError> {
-        match self {
-            Self::Partition(handle) => handle.reset(id),
-            Self::Group(handle) => handle.reset_child(id),
-        }
-    }
-}
-
 impl Node {
-    /// The placement key of an agent that is about to be deployed: the root of its group, or its own name.
-    pub(super) fn placement(&self, spec: &AgentSpec) -> Result<AgentName> {
-        let Some(name) = &spec.supervision.group else {
-            if spec.supervision.significant {
-                let mend = "needs a group whose auto_shutdown looks at it";
-                return Err(Error::invalid("config.supervision.significant", mend));
-            }
-            return Ok(spec.name.clone());
-        };
-        let group = self.directory.group(name.as_str());
-        let group = group.ok_or_else(|| {
-            let mend = format!("names '{name}', which is no group; create it first (POST /api/v1/supervisors)");
-            Error::invalid("config.supervision.group", mend)
-        })?;
-        Ok(group.root.clone())
-    }
-
-    pub(super) fn home(&self, entry: &Entry) -> Result<Home> {
-        self.home_in(entry.group(), entry.partition)
-    }
-
-    pub(super) fn home_of_group(&self, group: &Group) -> Result<Home> {
-        self.home_in(group.parent(), group.partition)
-    }
-
-    fn home_in(&self, group: Option<AgentName>, partition: Partition) -> Result<Home> {
-        let Some(name) = group else {
-            return Ok(Home::Partition(self.partition(partition).agents.clone()));
-        };
-        let group = self.find_group(name.as_str())?;
-        let handle = group.handle.read().clone();
-        handle
-            .map(Home::Group)
-            .ok_or_else(|| unavailable("the supervisor of the group is not there yet"))
-    }
-
     pub(super) fn find_group(&self, name: &str) -> Result<Arc<Group>> {
         self.directory
             .group(name)
@@ -112,9 +24,9 @@ impl Node {
     pub async fn create_group(self: &Arc<Self>, caller: &Caller, spec: GroupSpec) -> Result<GroupView> {
         spec.check()?;
         let node = self.clone();
-        let creating = self.once(caller, |claim| {
+        let creating = self.once(caller, |key| {
             let caller = caller.clone();
-            let work = async move { node.create_group_now(&caller, claim, spec).await };
+            let work = async move { node.create_group_now(&caller, key, spec).await };
             self.operations.run("create-group", work)
         });
         self.with_room(creating).await
@@ -123,7 +35,7 @@ impl Node {
     async fn create_group_now(
         self: Arc<Self>,
         caller: &Caller,
-        claim: Option<Claim>,
+        key: Option<KeyLock>,
         spec: GroupSpec,
     ) -> Result<GroupView> {
         if self.directory.groups().len() >= limits::GROUPS {
@@ -147,7 +59,7 @@ impl Node {
             ));
         }
         let name = spec.name.clone();
-        self.claim(&name, Owner::Group)?;
+        self.reserve_name(&name, NameHolder::Group)?;
         let document = GroupDocument {
             root: parent.map_or_else(|| name.clone(), |parent| parent.root.clone()),
             created_at: Timestamp::now(),
@@ -157,7 +69,10 @@ impl Node {
         let result = async {
             let started = self.home_of_group(&group)?.start_child(self.group_child(&group)).await;
             started.map_err(|_| unavailable("the supervisor of the parent is down or restarts"))?;
-            self.record_group(&group, "group.created", caller, claim).await
+            let answer = key.map(|key| key.answered(&self.view(&group)));
+            self.change_group(&group, GroupChange::Created { answer }, caller)
+                .await
+                .map(|_| ())
         };
         if let Err(error) = result.await {
             if let Ok(home) = self.home_of_group(&group) {
@@ -190,8 +105,8 @@ impl Node {
                 let changed = handle.reconfigure(spec.strategy, spec.budget(), spec.auto_shutdown);
                 changed.map_err(|problem| Error::invalid("auto_shutdown", problem.to_string()))?;
             }
-            group.document.write().spec = spec;
-            node.record_group(&group, "group.updated", &caller, None).await?;
+            let change = GroupChange::Updated(Box::new(spec));
+            node.change_group(&group, change, &caller).await?;
             Ok(node.view(&group))
         };
         self.with_room(self.operations.run("update-group", work)).await
@@ -202,30 +117,11 @@ impl Node {
         let (node, caller, name) = (self.clone(), caller.clone(), name.to_owned());
         let work = async move {
             let group = node.find_group(&name)?;
-            let view = node.view(&group);
-            if let Some(member) = view.agents.first().or(view.groups.first()) {
-                let mend = format!("the group '{name}' has members, '{member}' among them; remove them first");
-                return Err(Error::Conflict(mend));
-            }
+            node.change_group(&group, GroupChange::Removed, &caller).await?;
             if let Ok(home) = node.home_of_group(&group) {
                 let _ = home.delete(&name).await; // a parent that is down has no children
             }
-            let forget = {
-                let (directory, name) = (node.directory.clone(), group.name.clone());
-                move || directory.remove_group(&name)
-            };
-            let change = move || {
-                let at = Timestamp::now();
-                let body = json!({"name": name, "by": caller.principal.as_str()});
-                let gone = Record::Document {
-                    collection: COLLECTION.to_owned(),
-                    key: name,
-                    document: None,
-                    at,
-                };
-                Some(vec![gone, event_of("group.removed", &body, at)])
-            };
-            node.catalog(group.partition, change, forget).await.map(|_| ())
+            Ok(())
         };
         self.with_room(self.operations.run("remove-group", work)).await
     }
@@ -238,30 +134,13 @@ impl Node {
         self.find_group(name).map(|group| self.view(&group))
     }
 
-    async fn record_group(
-        &self,
-        group: &Arc<Group>,
-        kind: &'static str,
-        caller: &Caller,
-        claim: Option<Claim>,
-    ) -> Result<()> {
-        let (recorded, by) = (group.clone(), caller.clone());
-        let answer = self.view(group);
-        let change = move || {
-            let at = Timestamp::now();
-            let json = serde_json::to_string(&*recorded.document.read());
-            let document = Record::Document {
-                collection: COLLECTION.to_owned(),
-                key: recorded.name.to_string(),
-                document: Some(json.expect("a document is serialisable: its keys are strings")),
-                at,
-            };
-            let body = json!({"name": recorded.name, "by": by.principal.as_str()});
-            let mut records = vec![document, event_of(kind, &body, at)];
-            records.extend(claim.map(|claim| claim.answered(&answer, at)));
-            Some(records)
+    async fn change_group(&self, group: &Group, change: GroupChange, caller: &Caller) -> Result<Changed> {
+        let change = Change::Group {
+            name: group.name.clone(),
+            change,
+            by: caller.principal.clone(),
         };
-        self.catalog(group.partition, change, || {}).await.map(|_| ())
+        self.change(group.partition, change).await
     }
 
     fn view(&self, group: &Group) -> GroupView {
@@ -270,7 +149,7 @@ impl Node {
             .directory
             .all()
             .into_iter()
-            .filter(|entry| entry.group().as_ref() == Some(&group.name));
+            .filter(|agent| agent.group().as_ref() == Some(&group.name));
         let groups = self
             .directory
             .groups()
@@ -278,47 +157,17 @@ impl Node {
             .filter(|other| other.parent().as_ref() == Some(&group.name));
         GroupView {
             path: self.path_of_group(group),
-            agents: agents.map(|entry| entry.name.clone()).collect(),
+            agents: agents.map(|agent| agent.name.clone()).collect(),
             groups: groups.map(|other| other.name.clone()).collect(),
             created_at: document.created_at,
             spec: document.spec,
         }
     }
 
-    /// The groups from the root down to this one, by name.
-    fn lineage(&self, group: &Group) -> Vec<AgentName> {
-        let mut names = vec![group.name.clone()];
-        let mut above = group.parent();
-        while let Some(parent) = above.and_then(|name| self.directory.group(name.as_str())) {
-            names.push(parent.name.clone());
-            above = parent.parent();
-        }
-        names.reverse();
-        names
-    }
-
-    fn depth(&self, group: &Group) -> usize {
-        self.lineage(group).len()
-    }
-
-    /// Where an agent stands in the tree.
-    pub(super) fn path_of(&self, entry: &Entry) -> String {
-        let group = entry.group().and_then(|name| self.directory.group(name.as_str()));
-        match group {
-            Some(group) => format!("{}/{}", self.path_of_group(&group), entry.name),
-            None => format!("node/core/partitions/{}/agents/{}", entry.partition, entry.name),
-        }
-    }
-
-    fn path_of_group(&self, group: &Group) -> String {
-        let names: Vec<_> = self.lineage(group).iter().map(ToString::to_string).collect();
-        format!("node/core/partitions/{}/agents/{}", group.partition, names.join("/"))
-    }
-
     /// The agents of a group and of all groups below it.
-    pub(super) fn members(&self, group: &Group) -> Vec<Arc<Entry>> {
-        let below = |entry: &Arc<Entry>| {
-            let own = entry.group().and_then(|name| self.directory.group(name.as_str()));
+    pub(super) fn members(&self, group: &Group) -> Vec<Arc<Agent>> {
+        let below = |agent: &Arc<Agent>| {
+            let own = agent.group().and_then(|name| self.directory.group(name.as_str()));
             own.is_some_and(|own| self.lineage(&own).contains(&group.name))
         };
         self.directory
@@ -343,12 +192,12 @@ impl Node {
                 children.push((created_at, self.group_child(&inner)));
             }
         }
-        for entry in self.runnable(partition) {
-            if entry.group().as_ref() == group
-                && let Some(slot) = entry.slot()
+        for agent in self.runnable(partition) {
+            if agent.group().as_ref() == group
+                && let Some(version) = agent.version()
             {
-                let created_at = entry.document.read().created_at;
-                children.push((created_at, self.agent_child(&slot)));
+                let created_at = agent.document.read().created_at;
+                children.push((created_at, self.agent_child(&agent, &version)));
             }
         }
         children.sort_by_key(|(created_at, _)| *created_at);
@@ -394,9 +243,9 @@ impl Node {
 
     /// The partition gave a whole group up: what its agents have will not be handled.
     fn give_up_group(&self, group: &Group, reason: &ExitReason) {
-        for entry in self.members(group) {
-            if let Some(slot) = entry.slot() {
-                self.give_up(&slot, reason);
+        for agent in self.members(group) {
+            if agent.version().is_some() {
+                self.give_up(&agent, reason);
             }
         }
     }

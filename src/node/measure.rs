@@ -1,7 +1,7 @@
 //! Figures of the node and of its agents. Everything here is measured; nothing is estimated.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
 
@@ -11,11 +11,11 @@ use crate::error::{Error, Result};
 
 impl Node {
     pub async fn system_metrics(&self) -> SystemMetrics {
-        let entries = self.directory.all();
+        let agents = self.directory.all();
         let count = |state| {
-            entries
+            agents
                 .iter()
-                .filter(|entry| entry.standing.read().lifecycle() == state)
+                .filter(|agent| agent.standing.read().lifecycle() == state)
                 .count()
         };
         let turns = self.shared.turns.figures();
@@ -24,12 +24,12 @@ impl Node {
         let dir = self.data_dir.clone();
         let disk_used_bytes = tokio::task::spawn_blocking(move || bytes_of(&dir)).await.unwrap_or(0);
         SystemMetrics {
-            agents_total: entries.len(),
+            agents_total: agents.len(),
             agents_running: count(Lifecycle::Running),
             agents_failed: count(Lifecycle::Failed),
             messages_processed: counts.processed,
             messages_per_second: turns.per_second,
-            messages_queued: entries.iter().map(|entry| entry.mailbox.depth() as u64).sum(),
+            messages_queued: agents.iter().map(|agent| agent.mailbox.depth() as u64).sum(),
             dead_letters: counts.dead_letters,
             cpu_usage_percent,
             memory_used_bytes,
@@ -50,15 +50,15 @@ impl Node {
         if period < Duration::from_secs(60) || period > LONGEST {
             return Err(Error::invalid("period", "must be 1m to 24h"));
         }
-        let entry = self.find(key)?;
-        let reading = entry.meter.read(period);
+        let agent = self.find(key)?;
+        let reading = agent.meter.read(period);
         let errors = reading.errors.into_iter().map(|(at, kind, count)| AgentErrors {
             at,
             kind: kind.to_owned(),
             count,
         });
         Ok(AgentMetrics {
-            id: entry.id,
+            id: agent.id,
             messages_processed: reading.processed,
             messages_failed: reading.failed,
             average_latency_ms: reading.average_latency.as_secs_f64() * 1_000.0,
@@ -92,19 +92,19 @@ impl Node {
     }
 
     pub(super) fn refresh_gauges(&self) {
-        let entries = self.directory.all();
+        let agents = self.directory.all();
         for state in Lifecycle::ALL {
-            let count = entries
+            let count = agents
                 .iter()
-                .filter(|entry| entry.standing.read().lifecycle() == *state)
+                .filter(|agent| agent.standing.read().lifecycle() == *state)
                 .count();
             metrics::gauge!("caxton_agents", "state" => state.as_str()).set(count as f64);
         }
-        let queued: usize = entries.iter().map(|entry| entry.mailbox.depth()).sum();
+        let queued: usize = agents.iter().map(|agent| agent.mailbox.depth()).sum();
         metrics::gauge!("caxton_mailbox_messages").set(queued as f64);
-        let oldest = entries
+        let oldest = agents
             .iter()
-            .map(|entry| entry.mailbox.oldest())
+            .map(|agent| agent.mailbox.oldest(Instant::now()))
             .max()
             .unwrap_or_default();
         metrics::gauge!("caxton_mailbox_oldest_seconds").set(oldest.as_secs_f64());
@@ -134,13 +134,13 @@ pub(super) fn system() -> Result<System, sysinfo::Error> {
 /// Bytes that the files below a folder take on the disk. What vanishes meanwhile counts nothing.
 fn bytes_of(dir: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
-    let Ok(entries) = std::fs::read_dir(dir) else {
+    let Ok(agents) = std::fs::read_dir(dir) else {
         return 0;
     };
-    let size = |entry: std::fs::DirEntry| match entry.metadata() {
-        Ok(meta) if meta.is_dir() => bytes_of(&entry.path()),
+    let size = |agent: std::fs::DirEntry| match agent.metadata() {
+        Ok(meta) if meta.is_dir() => bytes_of(&agent.path()),
         Ok(meta) => meta.blocks() * 512,
         Err(_) => 0,
     };
-    entries.flatten().map(size).sum()
+    agents.flatten().map(size).sum()
 }

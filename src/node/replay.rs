@@ -60,14 +60,15 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::event::EventKind;
     use crate::id::Partition;
     use crate::journal::Record;
     use crate::time::Timestamp;
 
-    fn batch(first: u64, kinds: &[&str]) -> Arc<Batch> {
-        let record = |kind: &&str| {
+    fn batch(first: u64, kinds: &[EventKind]) -> Arc<Batch> {
+        let record = |kind: &EventKind| {
             let event = Record::Event {
-                kind: (*kind).to_owned(),
+                kind: *kind,
                 agent: None,
                 body: "{}".to_owned(),
                 at: Timestamp::now(),
@@ -82,7 +83,14 @@ mod tests {
 
     #[test]
     fn a_replay_begins_after_its_place_and_ends_with_its_batches() {
-        let read = Replayed::of(Seq(5), Seq(9), &[batch(4, &["a", "b", "c"]), batch(7, &["d"])]);
+        let read = Replayed::of(
+            Seq(5),
+            Seq(9),
+            &[
+                batch(4, &[EventKind::SystemAlert; 3]),
+                batch(7, &[EventKind::DeadLetter]),
+            ],
+        );
         let seqs: Vec<_> = read.events.iter().map(|event| event.seq.0).collect();
         assert_eq!((seqs, read.gap_before, read.to), (vec![6, 7], None, Seq(7)));
         let nothing = Replayed::of(Seq(9), Seq(9), &[] as &[Arc<Batch>]);
@@ -91,7 +99,7 @@ mod tests {
 
     #[test]
     fn what_is_no_longer_kept_is_told() {
-        let read = Replayed::of(Seq(2), Seq(7), &[batch(7, &["a"])]);
+        let read = Replayed::of(Seq(2), Seq(7), &[batch(7, &[EventKind::SystemAlert])]);
         assert_eq!((read.gap_before, read.to), (Some(Seq(7)), Seq(7)));
         let nothing = Replayed::of(Seq(2), Seq(7), &[] as &[Arc<Batch>]);
         assert_eq!((nothing.gap_before, nothing.to), (Some(Seq(8)), Seq(7)));

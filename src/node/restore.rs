@@ -7,12 +7,12 @@
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::Node;
-use crate::directory::{Document, Entry, Standing};
+use crate::agent::{Agent, Document, Standing};
 use crate::error::{Error, Result};
 use crate::group::{COLLECTION, Group, GroupDocument};
 use crate::id::{AgentId, Partition};
@@ -46,7 +46,7 @@ impl Restorer {
         let restoring = async {
             let recovering = tokio::task::spawn_blocking(move || projections.recover()).await;
             for (partition, share) in node.split(recovering.map_err(Error::internal)??)? {
-                first.insert(partition, node.restore_partition(share).await?);
+                first.insert(partition, node.restore_partition(partition, share).await?);
             }
             Ok::<_, Error>(())
         };
@@ -73,7 +73,7 @@ impl Restore for Restorer {
                 .split(node.projections.recover()?)?
                 .remove(&partition)
                 .unwrap_or_default();
-            node.restore_partition(share).await
+            node.restore_partition(partition, share).await
         })
     }
 }
@@ -146,7 +146,7 @@ impl Node {
         Ok(split)
     }
 
-    async fn restore_partition(&self, mut recovered: Recovered) -> Result<Restored> {
+    async fn restore_partition(&self, partition: Partition, mut recovered: Recovered) -> Result<Restored> {
         let upto = recovered.last_seq;
         let mut asked: HashMap<AgentId, Vec<_>> = HashMap::new();
         for session in recovered.sessions {
@@ -163,37 +163,45 @@ impl Node {
             let document: GroupDocument = serde_json::from_str(&json).map_err(Error::internal)?;
             self.directory.put_group(Group::new(document, self.config.partitions));
         }
+        // Deploys that the journal does not know of yet start over: their instances ended with the router.
+        let known: HashSet<AgentId> = recovered.agents.iter().map(|(id, _)| *id).collect();
+        for agent in self.directory.of_partition(partition) {
+            if !known.contains(&agent.id) {
+                let why = "its partition restarted while it was being deployed".to_owned();
+                agent.enter(Standing::Failed { why });
+            }
+        }
         let (mut orphans, mut timers) = (Orphans::new(), Vec::new());
         for (id, json) in recovered.agents {
             let document: Document = serde_json::from_str(&json).map_err(Error::internal)?;
-            let entry = self.reinstate(document).await;
+            let agent = self.reinstate(document).await;
             let queue = recovered.queues.remove(&id).unwrap_or_default();
-            let runs = matches!(*entry.standing.read(), Standing::Running | Standing::Suspended);
-            *entry.state.write() = recovered.states.remove(&id).unwrap_or_default();
+            let runs = agent.standing.read().runs();
+            *agent.state.write() = recovered.states.remove(&id).unwrap_or_default();
             let live = recovered.timers.remove(&id).unwrap_or_default();
             let fired = queue.iter().filter_map(|pending| timer::fired(&pending.message));
-            entry.timers.restore(&live, fired);
+            agent.timers.restore(&live, fired);
             timers.extend(live.into_iter().map(|timer| (id, timer)));
             if !runs {
                 // What came after the journal was read is only here; what is in both is buried once.
                 let known: HashSet<_> = queue.iter().map(|pending| pending.message.id).collect();
                 orphans.extend(queue.into_iter().map(|pending| (id, pending.message)));
-                let later = entry
+                let later = agent
                     .mailbox
                     .close()
                     .into_iter()
                     .filter(|message| !known.contains(&message.id));
                 orphans.extend(later.map(|message| (id, message)));
-                self.directory.put(entry);
+                self.directory.put(agent);
                 continue;
             }
             let queue = queue
                 .into_iter()
                 .map(|pending| (pending.message, pending.attempts + 1, pending.seq));
-            entry
+            agent
                 .mailbox
-                .restore(upto, queue, asked.remove(&id).unwrap_or_default());
-            self.directory.put(entry);
+                .restore(upto, queue, asked.remove(&id).unwrap_or_default(), Instant::now());
+            self.directory.put(agent);
         }
         for (id, queue) in recovered.queues {
             orphans.extend(queue.into_iter().map(|pending| (id, pending.message)));
@@ -201,44 +209,32 @@ impl Node {
         Ok(Restored { orphans, timers })
     }
 
-    /// The entry of an agent: the one that is in the directory, whose mailbox others hold, or a new one.
-    async fn reinstate(&self, document: Document) -> Arc<Entry> {
-        let stopped = document.stopped_at.is_some();
-        let standing = if stopped {
-            Standing::Stopped
-        } else if document.suspended_at.is_some() {
-            Standing::Suspended
-        } else {
-            Standing::Running
-        };
-        if let Some(entry) = self.directory.by_id(document.id) {
-            let mut now = entry.standing.write();
+    /// The agent of a document: the one that is in the directory, whose mailbox others hold, or a new one.
+    async fn reinstate(&self, document: Document) -> Arc<Agent> {
+        let recovered = document.recovered();
+        if let Some(agent) = self.directory.by_id(document.id) {
+            *agent.document.write() = document;
             // What its supervisor gave up stays down until somebody starts it.
-            if !matches!(*now, Standing::Failed { .. }) {
-                *now = standing;
+            let failed = matches!(*agent.standing.read(), Standing::Failed { .. });
+            if !failed {
+                agent.enter(recovered);
             }
-            drop(now);
-            *entry.document.write() = document;
-            return entry;
+            return agent;
         }
-        let entry = self.entry(document);
-        if standing == Standing::Suspended {
-            entry.mailbox.suspend();
+        let agent = self.new_agent(document);
+        agent.enter(recovered);
+        if agent.standing.read().is_down() {
+            return agent;
         }
-        *entry.standing.write() = standing;
-        if stopped {
-            return entry;
-        }
-        let document = entry.document.read().clone();
+        let document = agent.document.read().clone();
         match self.program_of(&document).await {
-            Ok(program) => *entry.slot.write() = Some(self.slot(&entry, program)),
+            Ok(program) => *agent.version.write() = Some(self.new_version(&agent, program)),
             Err(error) => {
-                tracing::error!(agent = %entry.id, name = %entry.name, %error, "an agent cannot be loaded");
-                let why = error.to_string();
-                *entry.standing.write() = Standing::Failed { why };
+                tracing::error!(agent = %agent.id, name = %agent.name, %error, "an agent cannot be loaded");
+                agent.enter(Standing::Failed { why: error.to_string() });
             }
         }
-        entry
+        agent
     }
 
     async fn program_of(&self, document: &Document) -> Result<Arc<Program>> {
@@ -248,10 +244,10 @@ impl Node {
     }
 
     /// The agents of a partition that should run, for the supervisor that starts them.
-    pub(super) fn runnable(&self, partition: Partition) -> Vec<Arc<Entry>> {
-        let mut entries = self.directory.of_partition(partition);
-        entries.retain(|entry| matches!(*entry.standing.read(), Standing::Running | Standing::Suspended));
-        entries
+    pub(super) fn runnable(&self, partition: Partition) -> Vec<Arc<Agent>> {
+        let mut agents = self.directory.of_partition(partition);
+        agents.retain(|agent| agent.standing.read().runs());
+        agents
     }
 }
 

@@ -122,7 +122,7 @@ mod tests {
         let fence = node.journal.claim(partition);
         for n in 0..10 {
             let record = Record::Event {
-                kind: "test.event".to_owned(),
+                kind: crate::event::EventKind::SystemAlert,
                 agent: None,
                 body: format!("{{\"n\":\"{n:020000}\"}}"),
                 at: Timestamp::now(),

@@ -13,7 +13,6 @@ use tokio::sync::Semaphore;
 use super::restore::Restorer;
 use super::{Node, disk, measure, tree};
 use crate::config::{Config, ConfigError};
-use crate::deployment::Operations;
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::events::{Announcer, Chronicler, ChroniclerStart, Fanout};
@@ -23,6 +22,7 @@ use crate::journal::memory::MemoryJournal;
 use crate::journal::projections::Projections;
 use crate::journal::{Journal, JournalError};
 use crate::message::Durability;
+use crate::operation::Operations;
 use crate::router::{Restore, Shared, Waiters};
 use crate::telemetry::{Recoveries, Turns};
 use crate::wasm::{Runtime, RuntimeConfig};
@@ -132,7 +132,7 @@ impl Opened {
             journal: journal.clone(),
             directory: directory.clone(),
             waiters: Waiters::default(),
-            claims: Arc::default(),
+            key_locks: Arc::default(),
             turns: Turns::default(),
             spawns: Arc::default(),
             recoveries: Arc::default(),
@@ -141,11 +141,9 @@ impl Opened {
         let runtime = Runtime::new(&guests(&config, &dir, &system))?;
         let fanout = Fanout::default();
         let intensity = Intensity::new(10, Duration::from_secs(60));
-        let operations = config.limits.operations as usize;
-        let (modules, compilations) = Dynamic::new("modules", intensity).max_children(operations).into_child();
-        let (deployments, deploys) = Dynamic::new("deployments", intensity)
-            .max_children(operations)
-            .into_child();
+        let most = config.limits.operations as usize;
+        let (modules, compilations) = Dynamic::new("modules", intensity).max_children(most).into_child();
+        let (operations, lifecycle) = Dynamic::new("operations", intensity).max_children(most).into_child();
 
         let mut children = Vec::new();
         let mut restorer = None;
@@ -177,13 +175,15 @@ impl Opened {
                 fanout: fanout.clone(),
                 replaying: Arc::default(),
                 upkeep: super::backup::Upkeep::default(),
-                operations: Operations::under(deploys),
-                compilations: Operations::under(compilations),
+                operations: Operations::under(lifecycle, "deploys, stops and removals", most),
+                compilations: Operations::under(compilations, "compilations", most),
                 system: system.into(),
                 tree: tokio::sync::OnceCell::new(),
                 stopping: false.into(),
                 broken: tokio::sync::Notify::new(),
                 full: disk::Full::new(None),
+                #[cfg(test)]
+                deploy_steps: parking_lot::Mutex::default(),
             }
         });
         let restorer = restorer.expect("the closure above ran");
@@ -202,7 +202,7 @@ impl Opened {
                 Partition(node.config.partitions + 1),
             ))
             .child(modules)
-            .child(deployments)
+            .child(operations)
             .child(core)
             .child(super::retention::child(&node))
             .child(api.into_child());

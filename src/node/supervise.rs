@@ -6,14 +6,14 @@ use std::sync::Arc;
 use serde::Deserialize;
 use supervisors::Snapshot;
 
-use super::stopping::is_down;
 use super::{AgentSummary, Caller, Node, StopOptions, unavailable};
 use crate::agent::meter::CrashReport;
-use crate::directory::{Entry, Standing};
+use crate::agent::{Agent, Command, Standing};
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::id::AgentId;
 use crate::journal::projections::{EventPage, EventQuery};
+use crate::message::ClientName;
 use crate::telemetry::RecoveryFigures;
 
 /// What an operator can do to an agent or a group.
@@ -102,7 +102,7 @@ pub struct PathFigures {
 
 /// What a verb is done to.
 enum Target {
-    Agent(Arc<Entry>),
+    Agent(Arc<Agent>),
     Group(Arc<Group>),
 }
 
@@ -124,10 +124,10 @@ impl Node {
     fn with_agents(&self, mut snapshot: Snapshot) -> TreeNode {
         let children = std::mem::take(&mut snapshot.children);
         let is_agent = snapshot.kind == "worker" && snapshot.path.contains("/agents/");
-        let entry = is_agent.then(|| self.directory.find(&snapshot.name)).flatten();
+        let agent = is_agent.then(|| self.directory.find(&snapshot.name)).flatten();
         TreeNode {
-            agent: entry.as_ref().map(|entry| entry.id),
-            crashes: entry.map(|entry| entry.meter.crashes()).unwrap_or_default(),
+            agent: agent.as_ref().map(|agent| agent.id),
+            crashes: agent.map(|agent| agent.meter.crashes()).unwrap_or_default(),
             children: children.into_iter().map(|child| self.with_agents(child)).collect(),
             snapshot,
         }
@@ -174,7 +174,7 @@ impl Node {
     /// Does a verb to the agent or group at a path of the tree, or of a name or id.
     pub async fn supervise(self: &Arc<Self>, caller: &Caller, path: &str, verb: Verb) -> Result<()> {
         let act = async |caller| match self.target(path)? {
-            Target::Agent(entry) => self.supervise_agent(&caller, &entry, verb).await,
+            Target::Agent(agent) => self.supervise_agent(&caller, &agent, verb).await,
             Target::Group(group) => self.supervise_group(&caller, &group, verb).await,
         };
         self.once_after(caller, act).await
@@ -190,8 +190,8 @@ impl Node {
             }
             None => path,
         };
-        if let Some(entry) = self.directory.find(name) {
-            return Ok(Target::Agent(entry));
+        if let Some(agent) = self.directory.find(name) {
+            return Ok(Target::Agent(agent));
         }
         self.directory
             .group(name)
@@ -199,8 +199,8 @@ impl Node {
             .ok_or_else(|| Error::PathNotFound(path.to_owned()))
     }
 
-    async fn supervise_agent(self: &Arc<Self>, caller: &Caller, entry: &Arc<Entry>, verb: Verb) -> Result<()> {
-        let key = entry.id.to_string();
+    async fn supervise_agent(self: &Arc<Self>, caller: &Caller, agent: &Arc<Agent>, verb: Verb) -> Result<()> {
+        let key = agent.id.to_string();
         match verb {
             Verb::Suspend => self.suspend_agent(caller, &key, true).await.map(|_| ()),
             Verb::Resume => self.suspend_agent(caller, &key, false).await.map(|_| ()),
@@ -212,24 +212,24 @@ impl Node {
                 self.stop_agent(caller, &key, at_once).await.map(|_| ())
             }
             Verb::Reset => {
-                let reset = self.home(entry)?.reset(entry.name.as_str());
+                let reset = self.home(agent)?.reset(agent.name.as_str());
                 reset.map_err(|_| unavailable("the agent's supervisor is down or restarts"))
             }
             Verb::Restart => {
-                if is_down(entry) {
+                if agent.standing.read().is_down() {
                     return self.start_agent(caller, &key).await.map(|_| ());
                 }
-                let (node, entry) = (self.clone(), entry.clone());
+                let (node, agent) = (self.clone(), agent.clone());
                 let work = async move {
-                    let _alone = entry.operation.lock().await;
-                    if is_down(&entry) {
+                    let _alone = agent.operation.lock().await;
+                    if agent.standing.read().is_down() {
                         return Err(Error::InvalidState {
-                            agent: entry.id,
+                            agent: agent.id,
                             state: "stopped",
                             mend: "it was stopped meanwhile; start it",
                         });
                     }
-                    let restarted = node.home(&entry)?.restart(entry.name.as_str()).await;
+                    let restarted = node.home(&agent)?.restart(agent.name.as_str()).await;
                     restarted.map(|_| ()).map_err(|error| Error::DeploymentFailed {
                         kind: "restart",
                         reason: error.to_string(),
@@ -253,8 +253,8 @@ impl Node {
                 if verb == Verb::Terminate {
                     members.reverse(); // as a supervisor stops its children
                 }
-                for entry in members {
-                    match self.supervise_agent(caller, &entry, verb).await {
+                for agent in members {
+                    match self.supervise_agent(caller, &agent, verb).await {
                         // A member that was removed or is down already is where the verb wants it, or nowhere.
                         Ok(()) | Err(Error::AgentNotFound(_) | Error::InvalidState { .. }) => {}
                         Err(error) => return Err(error),
@@ -263,42 +263,36 @@ impl Node {
                 Ok(())
             }
             Verb::Restart => {
-                let (node, group) = (self.clone(), group.clone());
-                let work = async move { node.restart_group(&group).await };
+                let (node, group, by) = (self.clone(), group.clone(), caller.principal.clone());
+                let work = async move { node.restart_group(&group, &by).await };
                 self.with_room(self.operations.run("restart-group", work)).await
             }
         }
     }
 
     /// Members that failed come back with the group; those that somebody stopped do not.
-    async fn restart_group(self: &Arc<Self>, group: &Arc<Group>) -> Result<()> {
+    async fn restart_group(self: &Arc<Self>, group: &Arc<Group>, by: &ClientName) -> Result<()> {
         let mut revived = Vec::new();
-        for entry in self.members(group) {
-            let mut standing = entry.standing.write();
-            if matches!(*standing, Standing::Failed { .. }) && entry.slot().is_some() {
-                let suspended = entry.document.read().suspended_at.is_some();
-                let back = if suspended {
-                    Standing::Suspended
-                } else {
-                    Standing::Running
-                };
-                let before = std::mem::replace(&mut *standing, back);
-                entry.mailbox.reopen();
-                self.resume_timers(&entry);
-                drop(standing);
-                revived.push((entry, before));
+        for agent in self.members(group) {
+            let standing = agent.standing.read().clone();
+            if let Standing::Failed { why } = standing
+                && agent.version().is_some()
+            {
+                let suspended = agent.document.read().suspended_at.is_some();
+                self.command(&agent, Command::Revive { suspended }, by).await?;
+                revived.push((agent, why));
             }
         }
-        let restarted = self.home_of_group(group)?.restart(group.name.as_str()).await;
-        restarted.map(|_| ()).map_err(|error| {
-            for (entry, before) in revived {
-                entry.mailbox.drain();
-                *entry.standing.write() = before;
-            }
-            Error::DeploymentFailed {
-                kind: "restart",
-                reason: error.to_string(),
-            }
+        let Err(error) = self.home_of_group(group)?.restart(group.name.as_str()).await else {
+            return Ok(());
+        };
+        for (agent, why) in revived {
+            let reason = "group_restart";
+            self.command(&agent, Command::GiveUp { reason, why }, by).await?;
+        }
+        Err(Error::DeploymentFailed {
+            kind: "restart",
+            reason: error.to_string(),
         })
     }
 }

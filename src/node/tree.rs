@@ -9,22 +9,19 @@
 //! │           ├─ router
 //! │           └─ agents (dynamic, a restart budget for each child)
 //! ├─ modules (dynamic): compilations
-//! ├─ deployments (dynamic): deploys, stops, removals
+//! ├─ operations (dynamic): deploys, stops, removals
 //! ├─ retention: lets the oldest segments of the log go
 //! ├─ events (one_for_one): announcer, chronicler
 //! ├─ disk: looks for room, and holds the agents while there is none
 //! └─ api (one_for_one): listeners
 //! ```
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use globset::GlobMatcher;
 use parking_lot::RwLock;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use serde_json::json;
 use supervisors::{
     BoxError, ChildSpec, Dynamic, DynamicHandle, ExitReason, Failure, Heartbeat, Intensity, Restart, Shutdown,
     Strategy, Supervisor,
@@ -32,16 +29,13 @@ use supervisors::{
 use tokio::sync::Semaphore;
 
 use super::Node;
-use super::agents::event;
-use crate::agent::spec::{self, AgentSpec, Environment, Permissions};
-use crate::agent::{Instance, OUTCOME_KIB, Outbox, Outcome, Slot, Start as InstanceStart};
-use crate::directory::Directory;
+use crate::agent::spec;
+use crate::agent::{Agent, Command, Instance, OUTCOME_KIB, Outbox, Outcome, Start as InstanceStart, Version};
 use crate::id::Partition;
 use crate::journal::Journal;
 use crate::journal::projections::Projections;
-use crate::router::{Restore, Router, RouterMessage, Shared, Start as RouterStart};
-use crate::time::Timestamp;
-use crate::wasm::{Found, Grants, Search};
+use crate::message::ClientName;
+use crate::router::{Change, Restore, Router, RouterMessage, Shared, Start as RouterStart};
 
 /// How much longer than its `init` may take an agent has to start, so that the guest's own limit speaks first.
 const AGENT_START: Duration = Duration::from_secs(10);
@@ -73,8 +67,8 @@ impl PartitionHandle {
 }
 
 impl Outbox for PartitionHandle {
-    fn record(&self, outcome: Outcome) {
-        self.cast(RouterMessage::Record(Box::new(outcome)));
+    fn commit(&self, outcome: Outcome) {
+        self.cast(RouterMessage::Commit(Box::new(outcome)));
     }
 }
 
@@ -123,11 +117,11 @@ pub(super) fn partition(
     restore: Arc<dyn Restore>,
     node: Weak<Node>,
 ) -> (ChildSpec, PartitionHandle) {
-    let slot: Arc<RwLock<Option<ActorRef<RouterMessage>>>> = Arc::default();
+    let current: Arc<RwLock<Option<ActorRef<RouterMessage>>>> = Arc::default();
     let router = {
-        let slot = slot.clone();
+        let current = current.clone();
         ChildSpec::worker("router", move |context| {
-            let (slot, shared, restore) = (slot.clone(), shared.clone(), restore.clone());
+            let (current, shared, restore) = (current.clone(), shared.clone(), restore.clone());
             async move {
                 let start = RouterStart {
                     partition,
@@ -135,7 +129,7 @@ pub(super) fn partition(
                     restore,
                 };
                 let (actor, _) = Actor::spawn_linked(None, Router, start, context.supervisor).await?;
-                *slot.write() = Some(actor.clone());
+                *current.write() = Some(actor.clone());
                 Ok::<_, BoxError>(actor.get_cell())
             }
         })
@@ -170,7 +164,7 @@ pub(super) fn partition(
     .into_child()
     .on_give_up(give_up);
     let handle = PartitionHandle {
-        router: slot,
+        router: current,
         agents: handle,
         outcome_kib: Arc::new(Semaphore::new(OUTCOME_KIB)),
     };
@@ -206,20 +200,21 @@ pub(super) fn core(
 
 impl Node {
     /// The child specification of an agent, as its owner declared it.
-    pub(super) fn agent_child(self: &Arc<Self>, slot: &Arc<Slot>) -> ChildSpec {
-        let declared = &slot.spec.supervision;
+    pub(super) fn agent_child(self: &Arc<Self>, agent: &Arc<Agent>, version: &Arc<Version>) -> ChildSpec {
+        let declared = &version.spec.supervision;
         let give_up = {
-            let (node, slot) = (Arc::downgrade(self), slot.clone());
+            let (node, agent) = (Arc::downgrade(self), agent.clone());
             Arc::new(move |reason: &ExitReason| {
                 if let Some(node) = node.upgrade() {
-                    node.give_up(&slot, reason);
+                    node.give_up(&agent, reason);
                 }
             })
         };
-        let started = slot.clone();
-        let child = ChildSpec::worker(slot.name.as_str(), move |context| {
+        let (started, runs) = (agent.clone(), version.clone());
+        let child = ChildSpec::worker(agent.name.as_str(), move |context| {
             let start = InstanceStart {
-                slot: started.clone(),
+                agent: started.clone(),
+                version: runs.clone(),
                 incarnation: context.incarnation,
                 pulse: context.pulse.clone(),
             };
@@ -244,131 +239,32 @@ impl Node {
             reset_after: declared.period.0,
             ..(&declared.backoff).into()
         })
-        .start_timeout(slot.init_deadline() + AGENT_START)
+        .start_timeout(version.init_deadline() + AGENT_START)
         .on_give_up(give_up);
         match declared.heartbeat {
             None => child,
             Some(every) => child.heartbeat(Heartbeat {
                 every: every.0,
                 // A turn ends itself at its deadline; what outlives that by far is stuck in the host.
-                busy_for: TURNS_BUSY * slot.spec.resources.turn_deadline.0 + every.0,
+                busy_for: TURNS_BUSY * version.spec.resources.turn_deadline.0 + every.0,
                 grace: every.0,
             }),
         }
     }
 
     /// The supervisor gave an agent up: what it has will not be handled, and its senders are told.
-    pub(super) fn give_up(&self, slot: &Slot, reason: &ExitReason) {
-        let detail = reason.to_string();
-        let body = json!({"agent_id": slot.id, "name": slot.name, "reason": reason.label(), "detail": detail});
-        self.partition(slot.partition).cast(RouterMessage::GiveUp {
-            agent: slot.id,
-            reason: "failed",
-            detail,
-            records: vec![event("agent.failed", slot.id, &body, Timestamp::now())],
+    pub(super) fn give_up(&self, agent: &Agent, reason: &ExitReason) {
+        let change = Change::Life {
+            agent: agent.id,
+            command: Command::GiveUp {
+                reason: reason.label(),
+                why: reason.to_string(),
+            },
+            by: ClientName::anonymous(),
+        };
+        self.partition(agent.partition).cast(RouterMessage::Change {
+            change: Box::new(change),
             reply: None,
         });
-    }
-
-    pub(super) fn grants(&self, spec: &AgentSpec) -> Arc<dyn Grants> {
-        Arc::new(Granted {
-            directory: Arc::downgrade(&self.directory),
-            // A declaration is checked before it gets here; what cannot be compiled grants nothing.
-            message: spec.permissions.matchers().unwrap_or_default(),
-            permissions: spec.permissions.clone(),
-            environment: spec.environment.clone(),
-        })
-    }
-}
-
-/// An agent's permissions.
-struct Granted {
-    directory: Weak<Directory>,
-    /// The patterns of `permissions.message`, compiled.
-    message: Vec<(String, GlobMatcher)>,
-    permissions: Permissions,
-    environment: Environment,
-}
-
-impl Granted {
-    fn pattern_of(&self, prefix: &str, text: &str) -> bool {
-        self.message
-            .iter()
-            .any(|(pattern, glob)| pattern.starts_with(prefix) && glob.is_match(text))
-    }
-}
-
-impl Grants for Granted {
-    fn may_message(&self, receiver: &str) -> bool {
-        if self.message.iter().any(|(pattern, _)| pattern == "*") {
-            return true;
-        }
-        // Globs are over names alone: they must not reach ids, which all begin alike, nor capabilities and clients.
-        if receiver.starts_with("client:") {
-            return self.pattern_of("client:", receiver);
-        }
-        if let Some(capability) = receiver.strip_prefix("cap:").or_else(|| receiver.strip_prefix("all:")) {
-            return self.pattern_of("cap:", &format!("cap:{capability}"));
-        }
-        let known = self.directory.upgrade().and_then(|directory| directory.find(receiver));
-        known.is_some_and(|entry| {
-            let id = entry.id.to_string();
-            let named = |(pattern, glob): &(String, GlobMatcher)| *pattern == id || glob.is_match(entry.name.as_str());
-            self.message.iter().any(named)
-        })
-    }
-
-    fn state(&self) -> bool {
-        self.permissions.state
-    }
-
-    fn random(&self) -> bool {
-        self.permissions.random
-    }
-
-    fn timers(&self) -> bool {
-        self.permissions.timers
-    }
-
-    fn environment(&self) -> Option<&BTreeMap<String, String>> {
-        self.permissions.environment.then(|| self.environment.values())
-    }
-
-    fn directory(&self) -> Option<&dyn Search> {
-        self.permissions.directory.then_some(self as &dyn Search)
-    }
-}
-
-impl Search for Granted {
-    fn find(&self, capability: &str, most: usize) -> Vec<Found> {
-        let directory = self.directory.upgrade();
-        directory.map_or_else(Vec::new, |directory| Search::find(&*directory, capability, most))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn globs_are_over_names_and_reach_nothing_else() {
-        let granted = |patterns: &[&str], receiver: &str| {
-            let permissions = Permissions {
-                message: patterns.iter().map(ToString::to_string).collect(),
-                ..Permissions::default()
-            };
-            Granted {
-                directory: Weak::new(),
-                message: permissions.matchers().unwrap(),
-                permissions,
-                environment: Environment::default(),
-            }
-            .may_message(receiver)
-        };
-        assert!(granted(&["*"], "client:chief") && granted(&["*"], "cap:vault"));
-        assert!(!granted(&["c*"], "client:chief") && !granted(&["c*"], "cap:vault"));
-        assert!(granted(&["cap:v*"], "cap:vault") && granted(&["cap:v*"], "all:vault"));
-        assert!(granted(&["client:*"], "client:chief") && !granted(&["client:*"], "cap:vault"));
-        assert!(!granted(&["a*"], &crate::id::AgentId::new().to_string()));
     }
 }

@@ -1,16 +1,17 @@
-//! From a draft to a letter: stamped, its receivers found and its place in each mailbox taken.
+//! From a draft to a letter: stamped, its receivers found, and room for it reserved in each mailbox.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Receipt, ReceiverOutcome, Shared};
-use crate::directory::{Entry, Standing, Target};
+use crate::agent::{Agent, Standing};
+use crate::directory::{Directory, Target};
 use crate::error::Error;
 use crate::id::{AgentId, MessageId, Seq};
 use crate::journal::{Dispatch, Record};
-use crate::mailbox::{Delivery, Place, Question, Refusal, Ticket};
-use crate::message::{Address, ClientName, Draft, Message, limits};
+use crate::mailbox::{Delivery, Question, Refusal, ReplySlot, Reservation};
+use crate::message::{Address, ClientName, Draft, FailureReason, Message, limits};
 use crate::time::Timestamp;
 
 /// What the host knows of a draft's sender.
@@ -21,35 +22,39 @@ pub(super) struct Stamp<'a> {
     pub cause: Option<&'a Message>,
 }
 
-/// A message that has its places and waits for the journal.
+/// A message with its reservations, which waits for the journal.
 pub(super) struct Letter {
     pub message: Arc<Message>,
-    agents: Vec<(Arc<Entry>, Place)>,
+    agents: Vec<(Arc<Agent>, Reservation)>,
     clients: Vec<ClientName>,
     /// Why some receivers do not get it.
     undelivered: Option<String>,
     /// The sender's questions, one for each agent that will answer it.
-    asks: Vec<(Arc<Entry>, Question, Ticket)>,
+    asks: Vec<(Arc<Agent>, Question, ReplySlot)>,
 }
 
 /// A receiver that does not take a message.
 pub(super) struct Refused {
     pub receiver: String,
-    /// As `failure` tells agents.
-    pub reason: &'static str,
+    pub reason: FailureReason,
     pub error: Error,
     pub about: Arc<Message>,
-    /// The place of the answer that will not come.
-    pub ticket: Option<Ticket>,
+    /// The slot of the reply that will not come.
+    pub reply_slot: Option<ReplySlot>,
 }
 
 impl Letter {
-    /// A letter of the platform to one agent. Without a place it is only recorded.
-    pub(super) fn to_agent(message: Arc<Message>, entry: Arc<Entry>, place: Option<Place>) -> Self {
+    /// A letter of the platform to one agent. Without a reservation it is only recorded.
+    pub(super) fn to_agent(message: Arc<Message>, agent: Arc<Agent>, reservation: Option<Reservation>) -> Self {
         Self {
             message,
-            undelivered: place.is_none().then(|| "the mailbox is closed or full".to_owned()),
-            agents: place.map(|place| (entry, place)).into_iter().collect(),
+            undelivered: reservation
+                .is_none()
+                .then(|| "the mailbox is closed or full".to_owned()),
+            agents: reservation
+                .map(|reservation| (agent, reservation))
+                .into_iter()
+                .collect(),
             clients: Vec::new(),
             asks: Vec::new(),
         }
@@ -61,7 +66,7 @@ impl Letter {
             message: refusal.about.clone(),
             agents: Vec::new(),
             clients: Vec::new(),
-            undelivered: Some(refusal.reason.to_owned()),
+            undelivered: Some(refusal.reason.to_string()),
             asks: Vec::new(),
         }
     }
@@ -69,7 +74,7 @@ impl Letter {
     pub(super) fn record(&self) -> Record {
         Record::Message(Dispatch {
             message: self.message.clone(),
-            deliveries: self.agents.iter().map(|(entry, _)| entry.id).collect(),
+            deliveries: self.agents.iter().map(|(agent, _)| agent.id).collect(),
             undelivered: self.undelivered.clone(),
         })
     }
@@ -83,7 +88,7 @@ impl Letter {
             .into_iter()
             .map(|refusal| ReceiverOutcome {
                 receiver: refusal.receiver,
-                refused: Some((refusal.reason.into(), refusal.error.to_string())),
+                refused: Some((refusal.reason, refusal.error.to_string())),
             })
             .collect();
         Receipt {
@@ -98,107 +103,88 @@ impl Letter {
     }
 }
 
-impl Shared {
-    /// Stamps a draft, finds its receivers and takes a place in each mailbox. `tickets` are places for answers that the
-    /// sender has set aside already. None: no receiver takes it, and `Refused` says for each why.
-    pub(super) fn prepare(
-        &self,
-        stamp: Stamp<'_>,
-        draft: Draft,
-        mut tickets: Vec<Ticket>,
-    ) -> (Option<Letter>, Vec<Refused>) {
-        let mut targets: Vec<(String, Target)> = Vec::new();
+/// Whom the receivers of a draft mean.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    /// Each address once, with the receiver as it was written, in the order of the draft; at most [`limits::RECEIVERS`].
+    targets: Vec<(String, Target)>,
+    /// Receivers that mean nobody.
+    unknown: Vec<String>,
+    /// Receivers with addresses beyond the limit.
+    too_many: Vec<String>,
+}
+
+impl Resolved {
+    /// Looks each receiver up, once.
+    pub(super) fn of(receivers: &[String], directory: &Directory) -> Self {
+        let mut resolved = Self::default();
         let (mut asked, mut seen) = (HashSet::new(), HashSet::new());
-        let (mut unknown, mut too_many) = (Vec::new(), Vec::new());
-        for receiver in draft
-            .receivers
-            .iter()
-            .filter(|receiver| asked.insert(receiver.as_str()))
-        {
-            let found = self.directory.resolve(receiver);
+        for receiver in receivers.iter().filter(|receiver| asked.insert(receiver.as_str())) {
+            let found = directory.resolve(receiver);
             if found.is_empty() {
-                unknown.push(receiver.clone());
+                resolved.unknown.push(receiver.clone());
             }
             for target in found {
-                if targets.len() >= limits::RECEIVERS {
-                    too_many.push(receiver.clone());
+                if resolved.targets.len() >= limits::RECEIVERS {
+                    resolved.too_many.push(receiver.clone());
                     break;
                 }
                 if seen.insert(target.address()) {
-                    targets.push((receiver.clone(), target));
+                    resolved.targets.push((receiver.clone(), target));
                 }
             }
         }
-        let looping = stamp.cause.is_some_and(|cause| cause.hops >= limits::HOPS);
-        let sender = stamp.sender.agent().and_then(|id| self.directory.by_id(id));
-        let message = Arc::new(stamp.message(draft, &targets));
-        let refusal = |receiver: String, reason, error, ticket| Refused {
-            receiver,
-            reason,
-            error,
-            about: message.clone(),
-            ticket,
-        };
-        let mut refused = Vec::new();
-        for receiver in unknown {
+        resolved
+    }
+
+    /// Who is to have the message, and who is not, whatever the mailboxes say. `hops` is how many messages have caused one
+    /// another up to the one whose turn sends this.
+    fn judge(self, hops: Option<u32>) -> (Vec<(String, Target)>, Vec<Verdict>) {
+        let looping = hops.is_some_and(|hops| hops >= limits::HOPS);
+        let unknown = self.unknown.into_iter().map(|receiver| {
             let error = Error::AgentNotFound(receiver.clone());
-            refused.push(refusal(receiver, "unknown_receiver", error, tickets.pop()));
-        }
-        for receiver in too_many {
+            (receiver, FailureReason::UnknownReceiver, error)
+        });
+        let too_many = self.too_many.into_iter().map(|receiver| {
             let error = Error::LimitExceeded {
                 what: "the number of receivers of one message",
                 limit: limits::RECEIVERS as u64,
             };
-            refused.push(refusal(receiver, "over_limit", error, tickets.pop()));
+            (receiver, FailureReason::OverLimit, error)
+        });
+        let mut refused: Vec<Verdict> = unknown.chain(too_many).collect();
+        let mut accepted = self.targets;
+        if looping {
+            let agents = accepted.extract_if(.., |(_, target)| matches!(target, Target::Agent(_)));
+            refused.extend(agents.map(|(receiver, _)| {
+                let error = Error::DeliveryFailed {
+                    reason: format!("{} messages caused each other without end", limits::HOPS),
+                };
+                (receiver, FailureReason::Loop, error)
+            }));
         }
-        let mut letter = Letter {
-            message: message.clone(),
-            agents: Vec::new(),
-            clients: Vec::new(),
-            undelivered: None,
-            asks: Vec::new(),
-        };
-        for (written, target) in targets {
-            match target {
-                Target::Client(name) => letter.clients.push(name),
-                Target::Agent(_) if looping => refused.push(Refused {
-                    receiver: written,
-                    reason: "loop",
-                    error: Error::DeliveryFailed {
-                        reason: format!("{} messages caused each other without end", limits::HOPS),
-                    },
-                    about: message.clone(),
-                    ticket: tickets.pop(),
-                }),
-                Target::Agent(entry) => match entry.mailbox.admit(&message) {
-                    Ok(place) => {
-                        if let (Some(sender), Some(question)) = (&sender, question(&message, &entry)) {
-                            // A cfp to many needs as many places for answers; the first is the turn's own.
-                            if let Some(ticket) = tickets.pop().or_else(|| sender.mailbox.take_ticket()) {
-                                letter.asks.push((sender.clone(), question, ticket));
-                            }
-                        }
-                        letter.agents.push((entry, place));
-                    }
-                    Err(refusal) => refused.push(Refused {
-                        receiver: written,
-                        reason: reason(refusal),
-                        error: error(refusal, &entry),
-                        about: message.clone(),
-                        ticket: tickets.pop(),
-                    }),
-                },
-            }
-        }
-        if letter.agents.is_empty() && letter.clients.is_empty() {
-            return (None, refused);
-        }
-        let why: Vec<_> = refused
-            .iter()
-            .map(|refusal| format!("{}: {}", refusal.receiver, refusal.reason))
-            .collect();
-        letter.undelivered = (!why.is_empty()).then(|| why.join("; "));
-        (Some(letter), refused)
+        (accepted, refused)
+    }
+}
+
+/// A receiver as it was written, and why it does not get the message.
+type Verdict = (String, FailureReason, Error);
+
+impl Shared {
+    /// Stamps a draft, finds its receivers and reserves room in each mailbox. `reply_slots` are those that the sender has reserved
+    /// already. None: no receiver takes it, and `Refused` says for each why.
+    pub(super) fn prepare(
+        &self,
+        stamp: Stamp<'_>,
+        draft: Draft,
+        reply_slots: Vec<ReplySlot>,
+    ) -> (Option<Letter>, Vec<Refused>) {
+        let resolved = Resolved::of(&draft.receivers, &self.directory);
+        let hops = stamp.cause.map(|cause| cause.hops);
+        let sender = stamp.sender.agent().and_then(|id| self.directory.by_id(id));
+        let message = Arc::new(stamp.message(draft, &resolved.targets));
+        let (accepted, refused) = resolved.judge(hops);
+        admit(&message, sender.as_ref(), accepted, refused, reply_slots)
     }
 
     /// A failure from the platform to the sender of `about`, if it is one that may be told; `receiver` is who failed.
@@ -206,7 +192,7 @@ impl Shared {
         &self,
         about: &Message,
         receiver: AgentId,
-        reason: &str,
+        reason: FailureReason,
         detail: &str,
         now: Timestamp,
     ) -> Option<Letter> {
@@ -230,38 +216,96 @@ impl Shared {
                 asks: Vec::new(),
             }),
             Address::Agent(id) => {
-                let entry = self.directory.by_id(*id)?;
-                let place = entry.mailbox.admit_failure(&failure, &Address::Agent(receiver)).ok();
-                Some(Letter::to_agent(failure, entry, place))
+                let agent = self.directory.by_id(*id)?;
+                let reservation = agent.mailbox.admit_failure(&failure, &Address::Agent(receiver)).ok();
+                Some(Letter::to_agent(failure, agent, reservation))
             }
         }
     }
 
-    /// The batch up to `seq` has its place in the journal: its letters go to the mailboxes and to those who wait. Answers
+    /// The batch up to `seq` has its position in the journal: its letters go to the mailboxes and to those who wait. Answers
     /// with the agents whose mailbox closed between admission and now.
     #[must_use]
-    pub(super) fn hand_on(&self, letter: Letter, seq: Seq) -> Vec<(AgentId, Arc<Message>)> {
+    pub(super) fn hand_on(&self, letter: Letter, seq: Seq, now: Instant) -> Vec<(AgentId, Arc<Message>)> {
         let mut bounced = Vec::new();
-        for (sender, question, ticket) in letter.asks {
-            sender.mailbox.ask(question, letter.message.performative, ticket);
+        for (sender, question, reply_slot) in letter.asks {
+            sender.mailbox.ask(question, letter.message.performative, reply_slot);
         }
-        for (entry, place) in letter.agents {
+        for (agent, reservation) in letter.agents {
             let delivery = Delivery {
                 message: letter.message.clone(),
                 attempt: 1,
-                admitted: Instant::now(),
+                admitted: now,
                 seq,
-                place,
+                reservation,
             };
-            if let Err(delivery) = entry.mailbox.push(delivery) {
-                bounced.push((entry.id, delivery.message));
+            if let Err(delivery) = agent.mailbox.push(delivery) {
+                bounced.push((agent.id, delivery.message));
             }
         }
         for client in letter.clients {
-            self.waiters.answer(&client, &letter.message, seq);
+            self.waiters.deliver(&client, &letter.message, seq);
         }
         bounced
     }
+}
+
+/// Reserves room for the message in the mailbox of each agent that is to have it, and the slot of its reply in the sender's.
+/// The refusals are those of `refused` and of the mailboxes; each takes one of `reply_slots` as long as there are any.
+fn admit(
+    message: &Arc<Message>,
+    sender: Option<&Arc<Agent>>,
+    accepted: Vec<(String, Target)>,
+    refused: Vec<Verdict>,
+    mut reply_slots: Vec<ReplySlot>,
+) -> (Option<Letter>, Vec<Refused>) {
+    let refusal = |(receiver, reason, error): Verdict, reply_slot| Refused {
+        receiver,
+        reason,
+        error,
+        about: message.clone(),
+        reply_slot,
+    };
+    let mut refused: Vec<_> = refused
+        .into_iter()
+        .map(|verdict| refusal(verdict, reply_slots.pop()))
+        .collect();
+    let mut letter = Letter {
+        message: message.clone(),
+        agents: Vec::new(),
+        clients: Vec::new(),
+        undelivered: None,
+        asks: Vec::new(),
+    };
+    for (written, target) in accepted {
+        match target {
+            Target::Client(name) => letter.clients.push(name),
+            Target::Agent(agent) => match agent.mailbox.admit(message) {
+                Ok(reservation) => {
+                    if let (Some(sender), Some(question)) = (sender, question(message, &agent)) {
+                        // A cfp to many needs as many reply slots; the turn reserved the first.
+                        if let Some(reply_slot) = reply_slots.pop().or_else(|| sender.mailbox.reserve_reply()) {
+                            letter.asks.push((sender.clone(), question, reply_slot));
+                        }
+                    }
+                    letter.agents.push((agent, reservation));
+                }
+                Err(full) => {
+                    let verdict = (written, reason(full), error(full, &agent));
+                    refused.push(refusal(verdict, reply_slots.pop()));
+                }
+            },
+        }
+    }
+    if letter.agents.is_empty() && letter.clients.is_empty() {
+        return (None, refused);
+    }
+    let why: Vec<_> = refused
+        .iter()
+        .map(|refusal| format!("{}: {}", refusal.receiver, refusal.reason))
+        .collect();
+    letter.undelivered = (!why.is_empty()).then(|| why.join("; "));
+    (Some(letter), refused)
 }
 
 impl Stamp<'_> {
@@ -300,28 +344,28 @@ impl Stamp<'_> {
     }
 }
 
-/// What the sender asks `entry` with `message`, if it waits for an answer.
-fn question(message: &Message, entry: &Entry) -> Option<Question> {
+/// What the sender asks `agent` with `message`, if it waits for an answer.
+fn question(message: &Message, agent: &Agent) -> Option<Question> {
     message.performative.expects_reply().then(|| Question {
         conversation_id: message.conversation_id.clone(),
         reply_with: message
             .reply_with
             .clone()
             .expect("the stamp gives a question its reply_with"),
-        participant: Address::Agent(entry.id),
+        participant: Address::Agent(agent.id),
     })
 }
 
-const fn reason(refusal: Refusal) -> &'static str {
+const fn reason(refusal: Refusal) -> FailureReason {
     match refusal {
-        Refusal::Messages | Refusal::Bytes => "overloaded",
-        Refusal::Closed => "gone",
+        Refusal::Messages | Refusal::Bytes => FailureReason::Overloaded,
+        Refusal::Closed => FailureReason::Gone,
     }
 }
 
-fn error(refusal: Refusal, entry: &Entry) -> Error {
+fn error(refusal: Refusal, receiver: &Agent) -> Error {
     const RETRY_AFTER: Duration = Duration::from_secs(1);
-    let agent: AgentId = entry.id;
+    let agent = receiver.id;
     let full = |what| Error::MailboxFull {
         agent,
         what,
@@ -331,8 +375,8 @@ fn error(refusal: Refusal, entry: &Entry) -> Error {
         Refusal::Messages => full("messages"),
         Refusal::Bytes => full("bytes"),
         Refusal::Closed => {
-            let (state, mend) = match &*entry.standing.read() {
-                Standing::Loaded | Standing::Running | Standing::Suspended => ("starting", "try again"),
+            let (state, mend) = match &*receiver.standing.read() {
+                Standing::Loaded { .. } | Standing::Running | Standing::Suspended => ("starting", "try again"),
                 Standing::Draining { .. } => ("draining", "it takes no more messages; deploy it again"),
                 Standing::Stopped => ("stopped", "start it again"),
                 Standing::Failed { .. } => ("failed", "see its supervision tree, then start it again"),
@@ -341,3 +385,6 @@ fn error(refusal: Refusal, entry: &Entry) -> Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

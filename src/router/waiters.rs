@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use dashmap::DashMap;
-use tokio::sync::oneshot;
-
+use super::ReplyTo;
 use crate::fipa::Performative;
 use crate::id::Seq;
 use crate::message::{Address, ClientName, Message};
+use dashmap::DashMap;
 
 /// Someone who waits. Dropping the receiver ends the wait.
 #[derive(Debug)]
 pub struct Expected {
-    pub answer: oneshot::Sender<(Arc<Message>, Seq)>,
+    pub reply: ReplyTo<(Arc<Message>, Seq)>,
     /// Take the first answer of any kind, even one that does not end the session.
     pub first: bool,
 }
@@ -34,7 +33,7 @@ impl Waiters {
     /// `question` is about to be handed on; `expected` waits for its answer. False: somebody waits already for an answer of
     /// the same conversation and name, and which is whose could not be told.
     pub fn expect(&self, question: &Message, expected: Expected) -> bool {
-        self.waiting.retain(|_, (_, waiting)| !waiting.answer.is_closed());
+        self.waiting.retain(|_, (_, waiting)| !waiting.reply.is_abandoned());
         let (Address::Client(client), Some(reply_with)) = (&question.sender, &question.reply_with) else {
             return true;
         };
@@ -53,21 +52,22 @@ impl Waiters {
     }
 
     /// `answer` was appended up to `seq` for a client. The one who waits still has to see it durable.
-    pub(super) fn answer(&self, client: &ClientName, answer: &Arc<Message>, seq: Seq) {
-        let Some(reply_with) = answer.in_reply_to.clone() else {
+    pub(super) fn deliver(&self, client: &ClientName, reply: &Arc<Message>, seq: Seq) {
+        let Some(reply_with) = reply.in_reply_to.clone() else {
             return;
         };
         let key = Key {
             client: client.clone(),
-            conversation_id: answer.conversation_id.clone(),
+            conversation_id: reply.conversation_id.clone(),
             reply_with,
         };
-        let ends = |asked: Performative, first: bool| first || answer.performative.ends_wait_for(asked);
+        let ends = |asked: Performative, first: bool| first || reply.performative.ends_wait_for(asked);
         if let Some((_, (_, expected))) = self
             .waiting
             .remove_if(&key, |_, (asked, wait)| ends(*asked, wait.first))
         {
-            let _ = expected.answer.send((answer.clone(), seq)); // gone: the answer stays in the history
+            // A caller that has gone finds the reply in the history.
+            expected.reply.send((reply.clone(), seq));
         }
     }
 }

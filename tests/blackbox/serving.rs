@@ -1,4 +1,4 @@
-//! `caxton serve` as an operator sees it: addresses, health, and what it refuses.
+//! `caxton serve` for an operator: addresses, health, and refusals to start.
 
 use std::process::Output;
 
@@ -120,7 +120,7 @@ async fn the_supervision_tree_shows_the_whole_node_or_a_part() {
         .iter()
         .map(|child| child["name"].as_str().unwrap())
         .collect();
-    for name in ["core", "modules", "deployments", "events", "api"] {
+    for name in ["core", "modules", "operations", "events", "api"] {
         assert!(names.contains(&name), "{names:?}");
     }
     let agent = node.in_tree("echo").await.unwrap();

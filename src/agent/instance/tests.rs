@@ -4,17 +4,16 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::*;
-use crate::agent::Outbox;
-use crate::agent::meter::Meter;
+
 use crate::agent::spec::AgentSpec;
-use crate::id::{AgentId, Partition};
-use crate::mailbox::{Capacity, Mailbox};
+use crate::agent::{Document, Outbox, Outcome, Standing};
+use crate::id::{AgentId, DeploymentId};
 use crate::wasm::Grants;
 
 struct Posted(UnboundedSender<Outcome>);
 
 impl Outbox for Posted {
-    fn record(&self, outcome: Outcome) {
+    fn commit(&self, outcome: Outcome) {
         self.0.send(outcome).unwrap();
     }
 }
@@ -29,7 +28,7 @@ impl Grants for StateAlone {
 }
 
 /// An agent that stores something when it is shut down and then does `last`, its guest, and what it has recorded.
-async fn agent(last: &str) -> (Slot, wasm::Instance, UnboundedReceiver<Outcome>) {
+async fn agent_with(last: &str) -> (Agent, Version, wasm::Instance, UnboundedReceiver<Outcome>) {
     let wat = format!(
         r#"(module
             (import "caxton" "store_data" (func $store (param i32 i32 i32 i32) (result i32)))
@@ -43,39 +42,45 @@ async fn agent(last: &str) -> (Slot, wasm::Instance, UnboundedReceiver<Outcome>)
     let runtime = wasm::Runtime::new(&wasm::RuntimeConfig::default()).unwrap();
     let module = wat::parse_str(wat).unwrap().into();
     let (outbox, outcomes) = mpsc::unbounded_channel();
-    let slot = Slot {
-        id: AgentId::new(),
-        name: "guest".parse().unwrap(),
-        partition: Partition(0),
-        spec: AgentSpec::from_json(br#"{"name":"guest"}"#).unwrap(),
-        mailbox: Mailbox::new(Capacity {
-            messages: 1,
-            bytes: 1_024,
-        }),
-        state: Arc::default(),
-        timers: Arc::default(),
+    let spec = AgentSpec::from_json(br#"{"name":"guest"}"#).unwrap();
+    let version = Version {
+        spec: spec.clone(),
         program: runtime.compile(module, false).await.unwrap(),
         grants: Arc::new(StateAlone),
-        meter: Arc::new(Meter::new(Arc::default())),
-        outbox: Arc::new(Posted(outbox)),
-        outcome_kib: Arc::new(Semaphore::new(1)),
-        running: parking_lot::Mutex::default(),
     };
+    let id = AgentId::new();
+    let now = Timestamp::now();
+    let document = Document {
+        id,
+        spec,
+        version: semver::Version::new(1, 0, 0),
+        digest: version.program.digest(),
+        deployment_id: DeploymentId::new(),
+        created_at: now,
+        deployed_at: now,
+        deployed_by: "tester".to_owned(),
+        stopped_at: None,
+        suspended_at: None,
+        placement: None,
+    };
+    let outbox = Arc::new(Posted(outbox));
+    let agent = Agent::new(document, 1, outbox, Arc::new(Semaphore::new(1)), Arc::default());
+    agent.enter(Standing::Running);
     let host = wasm::Host {
-        agent: slot.id,
-        name: slot.name.clone(),
-        state: slot.state.clone(),
-        timers: slot.timers.clone(),
-        grants: slot.grants.clone(),
+        agent: agent.id,
+        name: agent.name.clone(),
+        state: agent.state.clone(),
+        timers: agent.timers.clone(),
+        grants: version.grants.clone(),
     };
-    let guest = slot.program.instantiate(host, slot.limits()).await.unwrap();
-    (slot, guest, outcomes)
+    let guest = version.program.instantiate(host, version.limits()).await.unwrap();
+    (agent, version, guest, outcomes)
 }
 
 #[tokio::test]
 async fn an_ordered_end_waits_for_the_record_of_the_last_turn() {
-    let (slot, mut guest, mut outcomes) = agent("").await;
-    let end = shut_down(&slot, &mut guest);
+    let (agent, version, mut guest, mut outcomes) = agent_with("").await;
+    let end = shut_down(&agent, &version, &mut guest);
     tokio::pin!(end);
     let outcome = tokio::select! {
         biased;
@@ -85,28 +90,28 @@ async fn an_ordered_end_waits_for_the_record_of_the_last_turn() {
     assert_eq!((outcome.writes.len(), outcome.message.is_none()), (1, true));
     outcome.recorded.unwrap().send(()).unwrap();
     end.await;
-    assert_eq!(slot.state.read().len(), 1);
+    assert_eq!(agent.state.read().len(), 1);
 }
 
 #[tokio::test]
 async fn an_ordered_end_waits_for_no_router_that_has_ended() {
-    let (slot, mut guest, mut outcomes) = agent("").await;
+    let (agent, version, mut guest, mut outcomes) = agent_with("").await;
     let router = async { drop(outcomes.recv().await) };
-    tokio::join!(shut_down(&slot, &mut guest), router);
+    tokio::join!(shut_down(&agent, &version, &mut guest), router);
 }
 
 #[tokio::test]
 async fn a_last_turn_that_crashes_is_reported_and_records_nothing() {
-    let (slot, mut guest, mut outcomes) = agent("(unreachable)").await;
-    shut_down(&slot, &mut guest).await;
-    assert!(outcomes.try_recv().is_err() && slot.state.read().is_empty());
-    assert_eq!(slot.meter.crashes()[0].kind, "trap");
+    let (agent, version, mut guest, mut outcomes) = agent_with("(unreachable)").await;
+    shut_down(&agent, &version, &mut guest).await;
+    assert!(outcomes.try_recv().is_err() && agent.state.read().is_empty());
+    assert_eq!(agent.meter.crashes()[0].kind, "trap");
 }
 
 #[tokio::test]
 async fn who_takes_no_turns_has_no_last_one() {
-    let (slot, mut guest, mut outcomes) = agent("").await;
-    slot.mailbox.suspend();
-    shut_down(&slot, &mut guest).await;
-    assert!(outcomes.try_recv().is_err() && slot.state.read().is_empty());
+    let (agent, version, mut guest, mut outcomes) = agent_with("").await;
+    agent.mailbox.suspend();
+    shut_down(&agent, &version, &mut guest).await;
+    assert!(outcomes.try_recv().is_err() && agent.state.read().is_empty());
 }

@@ -103,11 +103,13 @@ fn sent(receipt: Receipt) -> SendMessageResponse {
         } else {
             MessageStatus::Delivered
         };
-        let (reason, detail) = outcome.refused.unwrap_or_default();
+        let (reason, detail) = outcome
+            .refused
+            .map_or_else(Default::default, |(reason, detail)| (reason.to_string(), detail));
         ReceiverOutcome {
             receiver: outcome.receiver,
             status: status.into(),
-            reason: reason.into_owned(),
+            reason,
             detail,
         }
     });

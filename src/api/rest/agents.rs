@@ -27,7 +27,7 @@ use crate::time::Timestamp;
 
 /// Deploys an agent.
 ///
-/// The body is a form or a document; both have the module and its configuration.
+/// The body is a form or JSON, with the module and its configuration.
 #[utoipa::path(
     post,
     path = "/api/v1/agents",
@@ -36,11 +36,11 @@ use crate::time::Timestamp;
     request_body(content((DeployForm = "multipart/form-data"), (DeployDocument = "application/json"))),
     responses(
         (
-            status = 201, description = "It runs", body = DeployAnswer,
-            headers(("Location" = String, description = "Where the agent is"))
+            status = 201, description = "The agent runs", body = DeployAnswer,
+            headers(("Location" = String, description = "The path of the agent"))
         ),
         (status = 400, description = "`INVALID_WASM` with `details.findings`, or `INVALID_REQUEST`"),
-        (status = 404, description = "`SUPERVISOR_NOT_FOUND`: its group does not exist"),
+        (status = 404, description = "`SUPERVISOR_NOT_FOUND`: the group in `supervision.group`"),
         (status = 409, description = "`AGENT_ALREADY_EXISTS`, or `CONFLICT`"),
         (status = 429, description = "`RESOURCE_LIMIT_EXCEEDED`: the node has no room for another agent"),
         (status = 500, description = "`DEPLOYMENT_FAILED`: the agent did not start, or `INTERNAL_ERROR`"),
@@ -63,15 +63,15 @@ pub(super) async fn deploy_agent(
         .json(DeployAnswer::of(&deployed)))
 }
 
-/// Says all that a deploy would say of a module, and deploys nothing.
+/// Checks a module as a deploy does, and deploys nothing.
 ///
-/// The body is a deploy's; the configuration may be left out.
+/// The body is that of a deploy. The configuration is optional.
 #[utoipa::path(
     post,
     path = "/api/v1/agents/validate",
     tag = "agents",
     request_body(content((DeployForm = "multipart/form-data"), (DeployDocument = "application/json"))),
-    responses((status = 200, description = "What was found, whatever it is", body = ValidationView))
+    responses((status = 200, description = "The result, for invalid modules too", body = ValidationView))
 )]
 pub(super) async fn validate_agent(
     front: web::Data<Front>,
@@ -85,36 +85,36 @@ pub(super) async fn validate_agent(
     Ok(HttpResponse::Ok().json(ValidationView::of(&validation)))
 }
 
-/// Which agents a list shows.
+/// Which agents a list has.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Listed {
-    /// Those in this state of the lifecycle.
+    /// Only agents in this lifecycle state.
     #[param(inline)]
     status: Option<Lifecycle>,
     #[serde(default)]
     #[param(inline)]
     limit: PageSize,
-    /// How many of them to pass over.
+    /// How many agents to skip.
     #[serde(default)]
     offset: usize,
 }
 
-/// Lists the agents, oldest first, a page at a time.
+/// Lists the agents, oldest first.
 #[utoipa::path(
     get,
     path = "/api/v1/agents",
     tag = "agents",
     params(Listed),
-    responses((status = 200, description = "A page", body = AgentList))
+    responses((status = 200, description = "A page of agents", body = AgentList))
 )]
 pub(super) async fn list_agents(front: web::Data<Front>, Query(listed): Query<Listed>) -> HttpResponse {
     let page = front.node.agents(listed.status, listed.limit.0, listed.offset).await;
     HttpResponse::Ok().json(AgentList::of(&page))
 }
 
-/// Shows an agent: what it is, where it stands, and what it has used.
+/// Returns an agent: its declaration, state, metrics and use of resources.
 #[utoipa::path(
     get,
     path = "/api/v1/agents/{id}",
@@ -137,10 +137,10 @@ pub(super) async fn get_agent(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StopRequest {
-    /// How long queued messages may still be handled; 30 if left out.
+    /// How long queued messages may still be handled. Default: 30.
     #[schema(minimum = 0, maximum = 3_600)]
     grace_period_seconds: Option<f64>,
-    /// False: what is queued becomes dead letters at once. True if left out.
+    /// False: queued messages become dead letters at once. Default: true.
     drain_messages: Option<bool>,
 }
 
@@ -166,8 +166,8 @@ struct Ending {
 
 /// Stops an agent.
 ///
-/// It takes no more messages, handles what it has until the grace period is over, and stays stopped after a restart of the
-/// server.
+/// The agent accepts no more messages and handles the queued ones until the grace period ends. It stays stopped when the server
+/// restarts.
 #[utoipa::path(
     post,
     path = "/api/v1/agents/{id}/stop",
@@ -175,10 +175,10 @@ struct Ending {
     params(IdempotencyKey, ("id" = String, Path, description = "The id or the name of the agent")),
     request_body(content = Option<StopRequest>),
     responses(
-        (status = 200, description = "It was stopped already", body = Ending),
+        (status = 200, description = "The agent was stopped already", body = Ending),
         (
-            status = 202, description = "It drains", body = Ending,
-            headers(("Location" = String, description = "Where the agent is"))
+            status = 202, description = "The agent is draining", body = Ending,
+            headers(("Location" = String, description = "The path of the agent"))
         ),
         (status = 404, description = "`AGENT_NOT_FOUND`"),
         (status = 409, description = "`INVALID_STATE`, or `CONFLICT`"),
@@ -212,7 +212,7 @@ fn standing(agent: &AgentSummary) -> HttpResponse {
     HttpResponse::Ok().json(AgentStanding::of(agent))
 }
 
-/// Starts an agent that is stopped or has failed, with its state.
+/// Starts an agent that is stopped or failed. Its state is kept.
 #[utoipa::path(
     post,
     path = "/api/v1/agents/{id}/start",
@@ -220,7 +220,7 @@ fn standing(agent: &AgentSummary) -> HttpResponse {
     params(IdempotencyKey, ("id" = String, Path, description = "The id or the name of the agent")),
     request_body(content = Option<NoMembers>),
     responses(
-        (status = 200, description = "It is done", body = AgentStanding),
+        (status = 200, description = "Done", body = AgentStanding),
         (status = 404, description = "`AGENT_NOT_FOUND`"),
         (status = 409, description = "`INVALID_STATE`, or `CONFLICT`"),
         (status = 500, description = "`DEPLOYMENT_FAILED`: the agent did not start, or `INTERNAL_ERROR`"),
@@ -237,7 +237,7 @@ pub(super) async fn start_agent(
     Ok(standing(&agent))
 }
 
-/// Restarts an agent: an ordered stop of its instance and a start. Its queue and its state stay.
+/// Restarts an agent. Its queue and its state are kept.
 #[utoipa::path(
     post,
     path = "/api/v1/agents/{id}/restart",
@@ -245,7 +245,7 @@ pub(super) async fn start_agent(
     params(IdempotencyKey, ("id" = String, Path, description = "The id or the name of the agent")),
     request_body(content = Option<NoMembers>),
     responses(
-        (status = 200, description = "It is done", body = AgentStanding),
+        (status = 200, description = "Done", body = AgentStanding),
         (status = 404, description = "`AGENT_NOT_FOUND`"),
         (status = 409, description = "`INVALID_STATE`, or `CONFLICT`"),
         (status = 500, description = "`DEPLOYMENT_FAILED`: the agent did not start, or `INTERNAL_ERROR`"),
@@ -262,7 +262,7 @@ pub(super) async fn restart_agent(
     Ok(standing(&agent))
 }
 
-/// Suspends an agent: it takes messages and no turns until it is resumed.
+/// Suspends an agent: it accepts messages and handles none until it is resumed.
 #[utoipa::path(
     post,
     path = "/api/v1/agents/{id}/suspend",
@@ -270,7 +270,7 @@ pub(super) async fn restart_agent(
     params(IdempotencyKey, ("id" = String, Path, description = "The id or the name of the agent")),
     request_body(content = Option<NoMembers>),
     responses(
-        (status = 200, description = "It is done", body = AgentStanding),
+        (status = 200, description = "Done", body = AgentStanding),
         (status = 404, description = "`AGENT_NOT_FOUND`"),
         (status = 409, description = "`INVALID_STATE`, or `CONFLICT`"),
         (status = 500, description = "`DEPLOYMENT_FAILED`: the agent did not start, or `INTERNAL_ERROR`"),
@@ -287,7 +287,7 @@ pub(super) async fn suspend_agent(
     Ok(standing(&agent))
 }
 
-/// Resumes an agent that is suspended.
+/// Resumes a suspended agent.
 #[utoipa::path(
     post,
     path = "/api/v1/agents/{id}/resume",
@@ -295,7 +295,7 @@ pub(super) async fn suspend_agent(
     params(IdempotencyKey, ("id" = String, Path, description = "The id or the name of the agent")),
     request_body(content = Option<NoMembers>),
     responses(
-        (status = 200, description = "It is done", body = AgentStanding),
+        (status = 200, description = "Done", body = AgentStanding),
         (status = 404, description = "`AGENT_NOT_FOUND`"),
         (status = 409, description = "`INVALID_STATE`, or `CONFLICT`"),
         (status = 500, description = "`DEPLOYMENT_FAILED`: the agent did not start, or `INTERNAL_ERROR`"),
@@ -317,21 +317,21 @@ pub(super) async fn resume_agent(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Removal {
-    /// True: what is queued becomes dead letters at once.
+    /// True: queued messages become dead letters at once.
     #[serde(default)]
     force: bool,
 }
 
 /// Removes an agent, its state and its queue.
 ///
-/// What is queued is handled first, unless `force` says otherwise. Its messages stay in the history.
+/// Queued messages are handled first, unless `force` is true. The messages of the agent stay in the history.
 #[utoipa::path(
     delete,
     path = "/api/v1/agents/{id}",
     tag = "agents",
     params(("id" = String, Path, description = "The id or the name of the agent"), Removal),
     responses(
-        (status = 200, description = "It is removed", body = Ending),
+        (status = 200, description = "The agent is removed", body = Ending),
         (status = 404, description = "`AGENT_NOT_FOUND`"),
         (status = 409, description = "`INVALID_STATE`"),
     )

@@ -19,12 +19,12 @@ use crate::time::Timestamp;
 
 const MEGABYTE: u64 = 1_000_000;
 
-/// Measures of the server in the text format of Prometheus.
+/// Returns the metrics of the server in the text format of Prometheus.
 #[utoipa::path(
     get,
     path = "/metrics",
     tag = "system",
-    responses((status = 200, description = "Measures", body = String, content_type = "text/plain"))
+    responses((status = 200, description = "Metrics", body = String, content_type = "text/plain"))
 )]
 pub(super) async fn prometheus_metrics(front: web::Data<Front>) -> HttpResponse {
     HttpResponse::Ok()
@@ -32,35 +32,35 @@ pub(super) async fn prometheus_metrics(front: web::Data<Front>) -> HttpResponse 
         .body(front.node.prometheus())
 }
 
-/// AgentFigures of the whole server.
+/// Returns metrics of the whole server.
 #[utoipa::path(
     get,
     path = "/api/v1/metrics/system",
     tag = "metrics",
-    responses((status = 200, description = "AgentFigures of now and since the start", body = SystemReport))
+    responses((status = 200, description = "Current metrics, and totals since the start", body = SystemReport))
 )]
 pub(super) async fn system_metrics(front: web::Data<Front>, _: Query<NoParameters>) -> HttpResponse {
     HttpResponse::Ok().json(SystemReport::of(&front.node.system_metrics().await, Timestamp::now()))
 }
 
-/// Over what time an agent is measured.
+/// The period of the metrics.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Period {
-    /// 1 minute to 24 hours, such as `30m`; 1 hour if left out.
+    /// 1 minute to 24 hours, such as `30m`. Default: 1 hour.
     #[param(inline)]
     period: Option<Span>,
 }
 
-/// AgentFigures of an agent over the last time.
+/// Returns metrics of an agent over a period that ends now.
 #[utoipa::path(
     get,
     path = "/api/v1/metrics/agents/{id}",
     tag = "metrics",
     params(("id" = String, Path, description = "The id or the name of the agent"), Period),
     responses(
-        (status = 200, description = "AgentFigures", body = AgentReport),
+        (status = 200, description = "The metrics", body = AgentReport),
         (status = 404, description = "`AGENT_NOT_FOUND`"),
     )
 )]

@@ -1,4 +1,4 @@
-//! What the OpenAPI document says beside the operations: bodies that no struct of serde reads, errors, and rules for all.
+//! The parts of the OpenAPI document that no handler has: bodies that serde does not read, errors, and what all operations share.
 
 use actix_web::{HttpResponse, web};
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use crate::api::schema::text_or_texts;
 use crate::group::GroupSpec;
 use crate::time::Timestamp;
 
-/// The document as it is served.
+/// The OpenAPI document, serialised once.
 pub(super) struct Document(Bytes);
 
 impl Document {
@@ -26,7 +26,7 @@ impl Document {
     }
 }
 
-/// Describes this API as OpenAPI 3.1.
+/// Returns this document.
 #[utoipa::path(
     get,
     path = "/openapi.json",
@@ -39,70 +39,72 @@ pub(super) async fn get_document(document: web::Data<Document>) -> HttpResponse 
         .body(document.0.clone())
 }
 
-/// A request with a key may be sent again: it takes effect once, and has its first answer each time.
+/// The header that makes a `POST` idempotent.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "the shape of a header that `Credentials` reads")]
+#[expect(dead_code, reason = "describes a header that `Credentials` reads")]
 pub(super) struct IdempotencyKey {
-    /// 1 to 255 visible ASCII characters without quotes, such as a UUID. Remembered for a day.
+    /// Makes it safe to send the request again: it takes effect once, and every repetition gets the first response. 1 to 255
+    /// visible ASCII characters without quotes, such as a UUID. The server remembers it for a day.
     #[param(rename = "Idempotency-Key", max_length = 257)]
     key: Option<String>,
 }
 
-/// A deploy as a form.
+/// A module and its configuration as a form.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "the shape of a form that is read part by part")]
+#[expect(dead_code, reason = "describes a form that is read part by part")]
 pub(super) struct DeployForm {
     /// The module.
     #[schema(value_type = String, content_media_type = "application/wasm")]
     wasm: Vec<u8>,
-    /// What the agent is and may do. Only a validation may leave it out.
+    /// The declaration of the agent. Required for a deploy, optional for a validation.
     config: Option<AgentSpec>,
 }
 
-/// A deploy in JSON.
+/// A module and its configuration in JSON.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "the shape of a document whose module is decoded on its way")]
+#[expect(dead_code, reason = "describes a document that is read without a copy of its module")]
 pub(super) struct DeployDocument {
     /// The module in base64.
     #[schema(content_encoding = "base64")]
     wasm_module: String,
-    /// What the agent is and may do. Only a validation may leave it out.
+    /// The declaration of the agent. Required for a deploy, optional for a validation.
     config: Option<AgentSpec>,
 }
 
-/// A message of a client. It may have members beside these, whose names begin with `x_`.
+/// A message to send. Extension members have names that begin with `x_`.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "the shape of what `Draft` reads by hand")]
+#[expect(dead_code, reason = "describes what `Draft` parses")]
 pub(super) struct MessageDocument {
-    /// One of FIPA's acts, such as `request`; upper case and `_` for `-` do as well.
+    /// A FIPA communicative act, such as `request`, in upper or lower case.
     performative: String,
-    /// The name of a client; `anonymous` if left out.
+    /// The name of a client. Default: `anonymous`.
     sender: Option<String>,
-    /// Agent ids or names, `cap:<capability>` (one that has it), `all:<capability>`, `client:<name>`; an array of several.
+    /// One receiver, or an array of them: an agent's id or name, `cap:<capability>` for one agent with that capability,
+    /// `all:<capability>` for all of them, or `client:<name>`.
     #[schema(schema_with = text_or_texts)]
     receiver: String,
-    /// Any JSON; with `encoding` a text in base64.
+    /// Any JSON. With `encoding`, bytes in base64.
     content: Option<Value>,
-    /// `base64`, where the content is bytes.
+    /// `base64` if the content is bytes.
     encoding: Option<String>,
-    /// The media type of bytes.
+    /// The media type of the bytes.
     content_type: Option<String>,
     conversation_id: Option<String>,
     reply_with: Option<String>,
     in_reply_to: Option<String>,
     reply_to: Option<String>,
-    /// A `cfp` must have it.
+    /// Required for a `cfp`.
     reply_by: Option<Timestamp>,
     protocol: Option<String>,
     language: Option<String>,
     ontology: Option<String>,
-    /// `durable`, or `memory`: to be acknowledged before the disk has it.
+    /// `durable`, the default, or `memory`: the message is acknowledged before it is on the disk.
     durability: Option<String>,
 }
 
-/// Members of a group's declaration that are to change.
+/// The members of a group's declaration to change. Absent members stay as they are.
 pub(super) struct GroupChanges;
 
 impl PartialSchema for GroupChanges {
@@ -121,31 +123,31 @@ impl ToSchema for GroupChanges {
     }
 }
 
-/// Every answer with a status of 400 or more.
+/// The body of every response with a status of 400 or more.
 #[derive(ToSchema)]
 #[schema(as = Error)]
-#[expect(dead_code, reason = "the shape of what `Envelope` borrows")]
+#[expect(dead_code, reason = "describes `Envelope`, which borrows its texts")]
 pub(super) struct ErrorDocument {
     error: ErrorBody,
 }
 
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "the shape of what `Envelope` borrows")]
+#[expect(dead_code, reason = "describes `Envelope`, which borrows its texts")]
 struct ErrorBody {
-    /// For programs, such as `AGENT_NOT_FOUND`.
+    /// A constant for programs, such as `AGENT_NOT_FOUND`.
     code: String,
-    /// For people.
+    /// A sentence for people.
     message: String,
-    /// What a program can act on, such as `field`, the member or parameter that is wrong.
+    /// Values for programs. For `INVALID_REQUEST`, `field` is the wrong member or parameter.
     #[schema(value_type = Object)]
     details: Value,
-    /// 32 hex digits, by which the log tells of the request.
+    /// 32 hex digits. The log lines of the request have the same id.
     trace_id: String,
 }
 
-/// An error for who accepts `application/problem+json` (RFC 9457).
+/// The body of an error for clients that accept `application/problem+json` (RFC 9457).
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "the shape of what `Failure` writes by hand")]
+#[expect(dead_code, reason = "describes what `Failure` serialises")]
 pub(super) struct Problem {
     r#type: String,
     title: String,
@@ -157,35 +159,41 @@ pub(super) struct Problem {
     trace_id: String,
 }
 
-/// What holds for every operation: the errors that any request can have, and the form of errors.
+/// Completes every operation: adds the errors that any request can get, and the schemas of errors.
 pub(super) struct ForAll;
 
-/// Errors of any request.
+/// Errors that any request can get.
 const ANY: &[(&str, &str)] = &[
-    ("400", "`INVALID_REQUEST`: `details.field` names what is wrong"),
+    (
+        "400",
+        "`INVALID_REQUEST`: `details.field` is the wrong member or parameter",
+    ),
     (
         "403",
-        "`FORBIDDEN`: for web pages of other machines, and for host names other than localhost",
+        "`FORBIDDEN`: the request comes from a web page of another machine, or its `Host` is a name other than localhost",
     ),
     ("500", "`INTERNAL_ERROR`"),
 ];
-/// Errors of a request with a body.
+/// Errors that a request with a body can get.
 const BODY: &[(&str, &str)] = &[
     ("408", "`INVALID_REQUEST`: the body did not arrive in time"),
     ("413", "`PAYLOAD_TOO_LARGE`"),
 ];
-/// Errors of a request that writes.
+/// Errors that a request that writes can get.
 const WRITE: &[(&str, &str)] = &[(
     "503",
-    "`UNAVAILABLE`: full disk or overload; `Retry-After` says when to try again",
+    "`UNAVAILABLE`: the disk is full, or the server is overloaded; try again after `Retry-After`",
 )];
-/// Errors of a request that may have a key.
+/// Errors that a request with an `Idempotency-Key` can get.
 const KEY: &[(&str, &str)] = &[
     (
         "409",
-        "`CONFLICT`: a request with this Idempotency-Key is being answered",
+        "`CONFLICT`: a request with the same `Idempotency-Key` is in progress",
     ),
-    ("422", "`IDEMPOTENCY_KEY_REUSED`: the key was given to another request"),
+    (
+        "422",
+        "`IDEMPOTENCY_KEY_REUSED`: the `Idempotency-Key` belongs to another request",
+    ),
 ];
 
 impl Modify for ForAll {

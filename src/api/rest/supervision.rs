@@ -15,16 +15,16 @@ use crate::api::tree::TreeView;
 use crate::node::Verb;
 use crate::time::Timestamp;
 
-/// Which part of the tree is wanted.
+/// Which part of the tree to return.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Part {
-    /// A path of the tree, such as `node/core`; the whole tree if left out.
+    /// A path of the tree, such as `node/core`. Default: the whole tree.
     path: Option<String>,
 }
 
-/// Shows the supervision tree: who runs, how often each was restarted, and why.
+/// Returns the supervision tree: each child with its state, restarts and last exit.
 #[utoipa::path(
     get,
     path = "/api/v1/supervision/tree",
@@ -32,7 +32,7 @@ pub(super) struct Part {
     params(Part),
     responses(
         (status = 200, description = "The tree, or a part of it", body = TreeView),
-        (status = 404, description = "`SUPERVISOR_NOT_FOUND`: nothing is at this path"),
+        (status = 404, description = "`SUPERVISOR_NOT_FOUND`: no child has this path"),
     )
 )]
 pub(super) async fn supervision_tree(
@@ -43,28 +43,28 @@ pub(super) async fn supervision_tree(
     Ok(HttpResponse::Ok().json(TreeView::of(tree)))
 }
 
-/// Which events of supervisors are wanted.
+/// Which events of supervisors to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Events {
-    /// `next_seq` of the page before; from the first event on if left out.
+    /// `next_seq` of the previous page. Default: from the first event on.
     #[serde(default)]
     since_seq: u64,
     #[serde(default)]
     #[param(inline)]
     limit: PageSize,
-    /// Those at this path of the tree and below it.
+    /// Only events at this path of the tree and below it.
     path: Option<String>,
 }
 
-/// Lists events of supervisors, oldest first.
+/// Lists the events of supervisors, oldest first.
 #[utoipa::path(
     get,
     path = "/api/v1/supervision/events",
     tag = "supervision",
     params(Events),
-    responses((status = 200, description = "A page", body = EventsView))
+    responses((status = 200, description = "A page of events", body = EventsView))
 )]
 pub(super) async fn supervision_events(
     front: web::Data<Front>,
@@ -75,7 +75,7 @@ pub(super) async fn supervision_events(
     Ok(HttpResponse::Ok().json(EventsView::from(page)))
 }
 
-/// Figures of supervision since the server started.
+/// Returns metrics of supervision since the server started.
 #[utoipa::path(
     get,
     path = "/api/v1/metrics/supervision",
@@ -106,15 +106,15 @@ struct Done {
     status: &'static str,
 }
 
-/// Does a verb to an agent or a group.
+/// Performs an action on an agent or a group.
 #[utoipa::path(
     post,
     path = "/api/v1/supervision/actions",
     tag = "supervision",
     params(IdempotencyKey),
     responses(
-        (status = 200, description = "It is done", body = Done),
-        (status = 404, description = "`SUPERVISOR_NOT_FOUND`: nothing has this path, name or id"),
+        (status = 200, description = "Done", body = Done),
+        (status = 404, description = "`SUPERVISOR_NOT_FOUND`: no agent or group has this path, name or id"),
         (status = 409, description = "`INVALID_STATE`, or `CONFLICT`"),
         (status = 500, description = "`DEPLOYMENT_FAILED`: an agent did not start, or `INTERNAL_ERROR`"),
     )

@@ -24,9 +24,7 @@ struct SupervisorList {
     supervisors: Vec<SupervisorView>,
 }
 
-/// Declares a supervision group.
-///
-/// Answers once the group is there, empty, and durable.
+/// Creates a supervision group without members.
 #[utoipa::path(
     post,
     path = "/api/v1/supervisors",
@@ -34,12 +32,12 @@ struct SupervisorList {
     params(IdempotencyKey),
     responses(
         (
-            status = 201, description = "It is there", body = SupervisorView,
-            headers(("Location" = String, description = "Where the group is"))
+            status = 201, description = "The group is created", body = SupervisorView,
+            headers(("Location" = String, description = "The path of the group"))
         ),
-        (status = 404, description = "`SUPERVISOR_NOT_FOUND`: its parent does not exist"),
+        (status = 404, description = "`SUPERVISOR_NOT_FOUND`: the group in `parent`"),
         (status = 409, description = "`AGENT_ALREADY_EXISTS`, or `CONFLICT`"),
-        (status = 429, description = "`RESOURCE_LIMIT_EXCEEDED`: there are 1,000 groups"),
+        (status = 429, description = "`RESOURCE_LIMIT_EXCEEDED`: a node has at most 1,000 groups"),
     )
 )]
 pub(super) async fn create_supervisor(
@@ -60,7 +58,7 @@ pub(super) async fn create_supervisor(
     get,
     path = "/api/v1/supervisors",
     tag = "supervisors",
-    responses((status = 200, description = "All of them", body = SupervisorList))
+    responses((status = 200, description = "All groups", body = SupervisorList))
 )]
 pub(super) async fn list_supervisors(front: web::Data<Front>, _: Query<NoParameters>) -> HttpResponse {
     let supervisors: Vec<_> = front.node.groups().into_iter().map(SupervisorView::from).collect();
@@ -70,7 +68,7 @@ pub(super) async fn list_supervisors(front: web::Data<Front>, _: Query<NoParamet
     })
 }
 
-/// Shows a supervision group and its members.
+/// Returns a supervision group and its members.
 #[utoipa::path(
     get,
     path = "/api/v1/supervisors/{name}",
@@ -89,9 +87,7 @@ pub(super) async fn get_supervisor(
     Ok(HttpResponse::Ok().json(SupervisorView::from(front.node.group(&name)?)))
 }
 
-/// Changes the declaration of a supervision group, and restarts nothing.
-///
-/// The members that are given replace those that there are.
+/// Changes the declaration of a supervision group. Restarts nothing.
 #[utoipa::path(
     put,
     path = "/api/v1/supervisors/{name}",
@@ -99,7 +95,7 @@ pub(super) async fn get_supervisor(
     params(("name" = String, Path, description = "The name of the group")),
     request_body = GroupChanges,
     responses(
-        (status = 200, description = "The group as it is now", body = SupervisorView),
+        (status = 200, description = "The changed group", body = SupervisorView),
         (status = 404, description = "`SUPERVISOR_NOT_FOUND`"),
         (status = 409, description = "`CONFLICT`"),
     )
@@ -129,9 +125,9 @@ struct RemovedSupervisor<'a> {
     tag = "supervisors",
     params(("name" = String, Path, description = "The name of the group")),
     responses(
-        (status = 200, description = "It is removed", body = RemovedSupervisor),
+        (status = 200, description = "The group is removed", body = RemovedSupervisor),
         (status = 404, description = "`SUPERVISOR_NOT_FOUND`"),
-        (status = 409, description = "`CONFLICT`: it has members"),
+        (status = 409, description = "`CONFLICT`: the group has members"),
     )
 )]
 pub(super) async fn remove_supervisor(

@@ -15,31 +15,31 @@ use crate::api::http::failure::Failure;
 use crate::id::Seq;
 use crate::time::Timestamp;
 
-/// How the server is.
+/// The state of the server: `ok`, or `ready`.
 #[derive(Debug, Serialize, ToSchema)]
 struct Health {
     status: &'static str,
 }
 
-/// Answers while the process does.
+/// Succeeds while the process responds.
 #[utoipa::path(
     get,
     path = "/healthz",
     tag = "system",
-    responses((status = 200, description = "`ok`", body = Health))
+    responses((status = 200, description = "The process responds", body = Health))
 )]
 pub(super) async fn health() -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "ok" })
 }
 
-/// Says whether the server takes work.
+/// Succeeds while the server accepts work.
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = "system",
     responses(
-        (status = 200, description = "`ready`", body = Health),
-        (status = 503, description = "`UNAVAILABLE`: it starts or stops, or the disk is full"),
+        (status = 200, description = "The server accepts work", body = Health),
+        (status = 503, description = "`UNAVAILABLE`: the server is starting or stopping, or the disk is full"),
     )
 )]
 pub(super) async fn ready(front: web::Data<Front>) -> Result<HttpResponse, Failure> {
@@ -55,28 +55,28 @@ pub(super) struct Backup {
     to: PathBuf,
 }
 
-/// What a backup answers.
+/// A complete backup.
 #[derive(Debug, Serialize, ToSchema)]
 struct BackedUp {
     #[schema(value_type = String)]
     to: PathBuf,
-    /// Everything up to this place in the journal is in it.
+    /// The backup has everything up to this sequence number.
     seq: Seq,
     created_at: Timestamp,
     files: usize,
     bytes: u64,
 }
 
-/// Copies all that is stored into a folder of the server's machine.
+/// Writes a backup into a folder on the server's machine.
 ///
-/// Answers once the backup is whole and on the disk.
+/// The response comes when the backup is complete and on the disk.
 #[utoipa::path(
     post,
     path = "/api/v1/system/backup",
     tag = "system",
     params(IdempotencyKey),
     responses(
-        (status = 200, description = "The backup is whole", body = BackedUp),
+        (status = 200, description = "The backup is complete", body = BackedUp),
         (status = 409, description = "`CONFLICT`"),
     )
 )]

@@ -1,4 +1,4 @@
-//! What a client may ask of the WebSocket, and which events a subscription wants.
+//! The messages of clients, and the filters of their subscriptions.
 
 use std::collections::{HashMap, HashSet};
 
@@ -50,7 +50,7 @@ impl Asked {
     }
 }
 
-/// A subscription as its client wrote it; agents are ids or names.
+/// A subscription as the client wrote it. Agents are ids or names.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
@@ -74,7 +74,7 @@ struct EventFilter {
 }
 
 impl Wanted {
-    /// Checks that each field that is given has values, and not too many: a field with none would match nothing.
+    /// Checks that each present field has values, and not too many. A field without values would match nothing.
     fn check(&self) -> Result<()> {
         let lengths = [
             (
@@ -105,18 +105,18 @@ impl Wanted {
         Ok(())
     }
 
-    /// The place after which events are wanted, if not those from now on.
+    /// The event after which the subscription begins. None: it begins with new events.
     pub(super) const fn since(&self) -> Option<Seq> {
         self.since_seq
     }
 
-    /// Finds the agents by `agent` and compiles the patterns. An agent that does not exist is an error of its field.
+    /// Finds the agents with `agent` and compiles the patterns. An unknown agent is an error of its field.
     pub(super) async fn resolve(self, agent: impl AsyncFn(&str) -> Result<AgentId>) -> Result<Filter> {
         let find = async |field: &'static str, keys: Option<Vec<String>>| -> Result<_> {
             let Some(keys) = keys else { return Ok(None) };
             let mut ids = HashSet::with_capacity(keys.len());
             for key in keys {
-                // An id names an agent that need not exist any more: what is told of its end has it.
+                // The agent of an id may be removed already. Its last events still have the id.
                 let id = match key.parse() {
                     Ok(id) => id,
                     Err(_) => agent(&key).await.map_err(|error| {
@@ -152,10 +152,10 @@ fn globs(patterns: &[String]) -> Result<GlobSet> {
     set.build().map_err(wrong)
 }
 
-/// Which events a subscription wants: fields are joined by AND, the values of a field by OR.
+/// Which events a subscription wants. Fields are combined by AND, the values of a field by OR.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
-    /// From `filter`, which is about messages: other events have no part in it.
+    /// The subscription has a `filter`, which only events of messages can match.
     messages_only: bool,
     ends: Option<HashSet<AgentId>>,
     performatives: Option<HashSet<Performative>>,
@@ -174,11 +174,14 @@ impl Filter {
             (Some(acts), Some(act)) => acts.contains(&act),
             (Some(_), None) => false,
         };
-        (!self.messages_only || event.kind.starts_with("message."))
+        (!self.messages_only || event.kind.is_about_message())
             && says
             && about(&self.ends)
             && about(&self.agents)
-            && self.kinds.as_ref().is_none_or(|kinds| kinds.is_match(&event.kind))
+            && self
+                .kinds
+                .as_ref()
+                .is_none_or(|kinds| kinds.is_match(event.kind.as_str()))
     }
 }
 
@@ -189,7 +192,7 @@ pub(super) struct Subscriptions(HashMap<SubscriptionId, Subscription>);
 #[derive(Debug)]
 struct Subscription {
     filter: Filter,
-    /// Events up to here are none of its: they were told, or came before it began.
+    /// The subscription does not get events up to this one: it got them already, or they were before it.
     after: Seq,
 }
 
@@ -215,7 +218,7 @@ impl Subscriptions {
             .ok_or_else(|| Error::invalid("subscription_id", "is no subscription of this connection"))
     }
 
-    /// All were told of all up to `seq`.
+    /// Records that all subscriptions have got the events up to `seq`.
     pub(super) fn told(&mut self, seq: Seq) {
         for subscription in self.0.values_mut() {
             subscription.after = subscription.after.max(seq);
@@ -242,12 +245,13 @@ impl Subscriptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::EventKind;
     use crate::time::Timestamp;
 
-    fn event(kind: &str, agents: &[AgentId], performative: Option<Performative>) -> Event {
+    fn event(kind: EventKind, agents: &[AgentId], performative: Option<Performative>) -> Event {
         Event {
             seq: Seq(1),
-            kind: kind.to_owned(),
+            kind,
             timestamp: Timestamp::now(),
             agents: agents.to_vec(),
             performative,
@@ -281,24 +285,32 @@ mod tests {
         let (cart, other) = (AgentId::new(), AgentId::new());
         let json = r#"{"type":"subscribe","filter":{"agents":["cart","cart"],"performatives":["inform","query-ref"]}}"#;
         let filter = subscribe(json, cart).await.unwrap();
-        assert!(filter.wants(&event("message.sent", &[other, cart], Some(Performative::Inform))));
-        assert!(filter.wants(&event("message.delivered", &[cart], Some(Performative::QueryRef))));
-        assert!(!filter.wants(&event("message.sent", &[other], Some(Performative::Inform))));
-        assert!(!filter.wants(&event("message.sent", &[cart], Some(Performative::Request))));
-        assert!(!filter.wants(&event("agent.deployed", &[cart], None)));
+        assert!(filter.wants(&event(
+            EventKind::MessageSent,
+            &[other, cart],
+            Some(Performative::Inform)
+        )));
+        assert!(filter.wants(&event(
+            EventKind::MessageProcessed,
+            &[cart],
+            Some(Performative::QueryRef)
+        )));
+        assert!(!filter.wants(&event(EventKind::MessageSent, &[other], Some(Performative::Inform))));
+        assert!(!filter.wants(&event(EventKind::MessageSent, &[cart], Some(Performative::Request))));
+        assert!(!filter.wants(&event(EventKind::AgentDeployed, &[cart], None)));
     }
 
     #[tokio::test]
     async fn event_globs_and_agents() {
         let (cart, other) = (AgentId::new(), AgentId::new());
         let json = format!(
-            r#"{{"type":"subscribe","events":["agent.*","task.completed"],"filters":{{"agent_ids":["{cart}"]}}}}"#
+            r#"{{"type":"subscribe","events":["agent.*","message.failed"],"filters":{{"agent_ids":["{cart}"]}}}}"#
         );
         let filter = subscribe(&json, cart).await.unwrap();
-        assert!(filter.wants(&event("agent.deployed", &[cart], None)));
-        assert!(filter.wants(&event("task.completed", &[cart], None)));
-        assert!(!filter.wants(&event("agent.deployed", &[other], None)));
-        assert!(!filter.wants(&event("task.created", &[cart], None)));
+        assert!(filter.wants(&event(EventKind::AgentDeployed, &[cart], None)));
+        assert!(filter.wants(&event(EventKind::MessageFailed, &[cart], None)));
+        assert!(!filter.wants(&event(EventKind::AgentDeployed, &[other], None)));
+        assert!(!filter.wants(&event(EventKind::MessageSent, &[cart], None)));
     }
 
     #[tokio::test]
@@ -306,17 +318,18 @@ mod tests {
         let all = subscribe(r#"{"type":"subscribe","filter":null}"#, AgentId::new())
             .await
             .unwrap();
-        assert!(all.wants(&event("system.alert", &[], None)));
+        assert!(all.wants(&event(EventKind::SystemAlert, &[], None)));
         let messages = subscribe(r#"{"type":"subscribe","filter":{}}"#, AgentId::new())
             .await
             .unwrap();
         assert!(
-            messages.wants(&event("message.sent", &[], None)) && !messages.wants(&event("system.alert", &[], None))
+            messages.wants(&event(EventKind::MessageSent, &[], None))
+                && !messages.wants(&event(EventKind::SystemAlert, &[], None))
         );
-        let json = r#"{"type":"subscribe","filter":{"performatives":["request"]},"events":["message.delivered"]}"#;
+        let json = r#"{"type":"subscribe","filter":{"performatives":["request"]},"events":["message.processed"]}"#;
         let both = subscribe(json, AgentId::new()).await.unwrap();
-        assert!(both.wants(&event("message.delivered", &[], Some(Performative::Request))));
-        assert!(!both.wants(&event("message.sent", &[], Some(Performative::Request))));
+        assert!(both.wants(&event(EventKind::MessageProcessed, &[], Some(Performative::Request))));
+        assert!(!both.wants(&event(EventKind::MessageSent, &[], Some(Performative::Request))));
     }
 
     #[tokio::test]
@@ -350,7 +363,7 @@ mod tests {
         let mut subscriptions = Subscriptions::default();
         let first = subscriptions.add(Filter::default(), Seq(0)).unwrap();
         let second = subscriptions.add(Filter::default(), Seq(0)).unwrap();
-        let happened = event("system.alert", &[], None);
+        let happened = event(EventKind::SystemAlert, &[], None);
         assert_eq!(
             subscriptions.matching(&happened),
             [first.to_string(), second.to_string()]
@@ -386,7 +399,7 @@ mod tests {
     #[test]
     fn a_subscription_hears_nothing_twice_and_nothing_of_before_it_began() {
         let mut subscriptions = Subscriptions::default();
-        let mut happened = event("system.alert", &[], None);
+        let mut happened = event(EventKind::SystemAlert, &[], None);
         happened.seq = Seq(5);
         let old = subscriptions.add(Filter::default(), Seq(4)).unwrap();
         subscriptions.add(Filter::default(), Seq(5)).unwrap();

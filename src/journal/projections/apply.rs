@@ -158,7 +158,7 @@ impl<'a> Step<'a> {
                     self.answers = answers::insert(self.connection, &row, self.answers, limits::KEPT)?;
                 }
                 Record::Event { kind, agent, body, at } => {
-                    events::insert(self.connection, seq, kind, *agent, body, *at)?;
+                    events::insert(self.connection, seq, kind.as_str(), *agent, body, *at)?;
                     self.events += 1;
                 }
             }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use rusqlite::types::Value;
+use rusqlite::types::{Type, Value};
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::apply::{Sql, cached, load_progress};
 use super::int;
 use super::query::{QueryError, limits};
+use crate::event::EventKind;
 use crate::id::{AgentId, Seq};
 use crate::time::Timestamp;
 
@@ -34,7 +35,7 @@ pub struct EventQuery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
     pub seq: Seq,
-    pub kind: String,
+    pub kind: EventKind,
     pub agent: Option<AgentId>,
     /// A JSON object, as it was written.
     pub body: String,
@@ -180,11 +181,19 @@ pub(super) fn events(connection: &mut Connection, query: &EventQuery) -> Result<
     Ok(EventPage { events, next_seq })
 }
 
+fn kind(row: &Row<'_>) -> Sql<EventKind> {
+    let name: String = row.get(1)?;
+    EventKind::parse(&name).ok_or_else(|| {
+        let unknown = format!("no event is of the kind {name}");
+        rusqlite::Error::FromSqlConversionFailure(1, Type::Text, unknown.into())
+    })
+}
+
 fn event(row: &Row<'_>) -> Sql<StoredEvent> {
     let agent: Option<[u8; 16]> = row.get(2)?;
     Ok(StoredEvent {
         seq: Seq(row.get::<_, i64>(0)?.unsigned_abs()),
-        kind: row.get(1)?,
+        kind: kind(row)?,
         agent: agent.map(|id| AgentId::from_uuid(Uuid::from_bytes(id))),
         body: row.get(3)?,
         at: Timestamp::from_micros(row.get(4)?),

@@ -42,13 +42,15 @@ fn an_extension_as_deep_as_the_door_allows_is_read_again() {
 fn the_encoding_is_frozen() {
     // What a released program wrote must be read by all later ones.
     let record = Record::Event {
-        kind: "k".to_owned(),
+        kind: EventKind::DeadLetter,
         agent: Some(AgentId::from_uuid(Uuid::from_u128(1))),
         body: "{}".to_owned(),
         at: Timestamp::from_micros(5),
     };
     let payload = encode_batch(&[(Partition(7), record)]);
-    let mut expected = vec![10, 31, 8, 7, 58, 27, 10, 1, b'k', 18, 16];
+    let mut expected = vec![10, 41, 8, 7, 58, 37, 10, 11];
+    expected.extend(b"dead_letter");
+    expected.extend([18, 16]);
     expected.extend([0; 15]);
     expected.extend([1, 26, 2, b'{', b'}', 32, 5]);
     assert_eq!(payload, expected);

@@ -89,7 +89,7 @@ pub(super) fn tree(node: TreeView) -> TreeNode {
 pub(super) fn event(event: EventView) -> SupervisionEvent {
     SupervisionEvent {
         seq: event.seq.0,
-        r#type: event.kind,
+        r#type: event.kind.to_string(),
         timestamp: Some(timestamp(event.timestamp)),
         path: event.body.path.unwrap_or_default(),
         agent_id: event.agent_id.map(|id| id.to_string()).unwrap_or_default(),
@@ -133,6 +133,7 @@ pub(super) fn metrics(figures: SupervisionFigures, now: Timestamp) -> Supervisio
 mod tests {
     use super::*;
     use crate::api::supervision::EventBody;
+    use crate::event::EventKind;
     use crate::group::GroupSpec;
     use crate::id::Seq;
 
@@ -162,7 +163,7 @@ mod tests {
         let shown = event(EventView {
             id: "evt_7".to_owned(),
             seq: Seq(7),
-            kind: "supervisor.backoff".to_owned(),
+            kind: EventKind::ChildBackoff,
             timestamp: Timestamp::from_micros(0),
             agent_id: None,
             body: EventBody {

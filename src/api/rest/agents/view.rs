@@ -16,7 +16,7 @@ use crate::node::{AgentDetails, AgentPage, AgentSummary, Consumption, Deployed, 
 use crate::quantity::{ByteSize, Cpu, Span};
 use crate::time::Timestamp;
 
-/// What a verb answers.
+/// An agent after a change of its state.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AgentStanding<'a> {
     agent_id: AgentId,
@@ -36,7 +36,7 @@ impl<'a> AgentStanding<'a> {
     }
 }
 
-/// What a deploy answers.
+/// A deployed agent.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DeployAnswer<'a> {
     agent_id: AgentId,
@@ -49,7 +49,7 @@ pub(super) struct DeployAnswer<'a> {
     lifecycle_state: Lifecycle,
     resource_limits: AgentLimits<'a>,
     digest: Digest,
-    /// What it will be denied when it runs; left out when that is nothing.
+    /// Imports that its permissions do not grant. Absent if there are none.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     warnings: &'a [Finding],
 }
@@ -72,7 +72,7 @@ impl<'a> DeployAnswer<'a> {
     }
 }
 
-/// Sizes as they were written, `memory` in bytes also; `cpu_fuel` only where fuel was given.
+/// Limits as they were declared. `memory_bytes` is `memory` in bytes; `cpu_fuel` is present if `cpu` is fuel.
 #[derive(Debug, Serialize, ToSchema)]
 struct AgentLimits<'a> {
     memory: &'a ByteSize,
@@ -114,7 +114,7 @@ impl<'a> AgentLimits<'a> {
     }
 }
 
-/// A page of the list. `next_offset` is null on the last one.
+/// A page of agents. `next_offset` is null on the last page.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AgentList<'a> {
     agents: Vec<ListedAgent<'a>>,
@@ -176,7 +176,7 @@ impl<'a> ListedAgent<'a> {
     }
 }
 
-/// Everything about one agent. `config` is its declaration with all defaults.
+/// One agent. `config` is its declaration with all defaults.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Agent<'a> {
     agent_id: AgentId,
@@ -193,12 +193,12 @@ pub(super) struct Agent<'a> {
     resources: AgentResources<'a>,
     metrics: AgentMetrics,
     supervision: AgentPosition<'a>,
-    /// How its instances broke, newest first.
+    /// The crashes of its instances, newest first.
     last_exits: Vec<ExitView>,
     config: &'a AgentSpec,
 }
 
-/// Where it stands in the supervision tree.
+/// The position of an agent in the supervision tree.
 #[derive(Debug, Serialize, ToSchema)]
 struct AgentPosition<'a> {
     path: &'a str,
@@ -220,7 +220,7 @@ struct AgentResources<'a> {
     usage: AgentUsage,
 }
 
-/// `cpu` is in thousandths of a core. The sums are since the server started.
+/// `cpu` is in thousandths of a core. The totals count from the start of the server.
 #[derive(Debug, Serialize, ToSchema)]
 struct AgentUsage {
     memory: String,

@@ -1,18 +1,19 @@
 //! Events: filters, pages, and how long they are kept.
 
 use super::*;
+use crate::event::EventKind;
 use crate::journal::Batch;
 
-fn event(kind: &str, agent: Option<AgentId>, body: &str) -> Record {
+fn event(kind: EventKind, agent: Option<AgentId>, body: &str) -> Record {
     Record::Event {
-        kind: kind.to_owned(),
+        kind,
         agent,
         body: body.to_owned(),
         at: Timestamp::from_micros(7),
     }
 }
 
-fn at_path(kind: &str, path: &str) -> Record {
+fn at_path(kind: EventKind, path: &str) -> Record {
     event(kind, None, &serde_json::json!({"n": [1], "path": path}).to_string())
 }
 
@@ -35,15 +36,15 @@ async fn events_are_found_by_kind_agent_and_path() {
     let [a, b] = agents(2)[..] else { unreachable!() };
     world
         .write(vec![
-            at_path("supervisor.restarted", "node/core"),
-            at_path("supervisor.failed", "node/core/journal"),
+            at_path(EventKind::ChildRestarted, "node/core"),
+            at_path(EventKind::ChildFailed, "node/core/journal"),
             dispatched(message(client(), vec![client()])),
-            event("agent.deployed", Some(a), r#"{"agent_id":"x"}"#),
-            event("supervisor.restarted", Some(b), r#"{"path":"node/core-2"}"#),
-            at_path("supervisors", "node/core!"),
-            event("supervisor.odd", Some(a), r#"{"path":7}"#),
-            event("supervisor.odd", Some(a), "no JSON"),
-            at_path("supervisor.\u{e4}", "node/\"core\""),
+            event(EventKind::AgentDeployed, Some(a), r#"{"agent_id":"x"}"#),
+            event(EventKind::ChildRestarted, Some(b), r#"{"path":"node/core-2"}"#),
+            at_path(EventKind::SystemAlert, "node/core!"),
+            event(EventKind::ChildZombie, Some(a), r#"{"path":7}"#),
+            event(EventKind::ChildZombie, Some(a), "no JSON"),
+            at_path(EventKind::SupervisorMeltdown, "node/\"core\""),
         ])
         .await;
     assert_eq!(seqs(&world, all()).await, [1, 2, 4, 5, 6, 7, 8, 9]);
@@ -69,7 +70,7 @@ async fn events_are_found_by_kind_agent_and_path() {
     assert_eq!(seqs(&world, agent).await, [7, 8]);
     let both = EventQuery {
         since: Seq(1),
-        ..kind("supervisor.f")
+        ..kind("supervisor.child_f")
     };
     let both = EventQuery {
         path_prefix: Some("node".to_owned()),
@@ -80,7 +81,7 @@ async fn events_are_found_by_kind_agent_and_path() {
     let page = world.projections.events(kind("agent.")).await.unwrap();
     let deployed = StoredEvent {
         seq: Seq(4),
-        kind: "agent.deployed".to_owned(),
+        kind: EventKind::AgentDeployed,
         agent: Some(a),
         body: r#"{"agent_id":"x"}"#.to_owned(),
         at: Timestamp::from_micros(7),
@@ -100,8 +101,8 @@ async fn pages_follow_on_one_another_however_much_lies_between() {
     let mut rare = Vec::new();
     for _ in 0..12 {
         let records = (0..1_000).map(|n| match n {
-            999 => event("rare.kind", Some(agent), r#"{"path":"a/b"}"#),
-            _ => event("common.kind", None, r#"{"path":"a"}"#),
+            999 => event(EventKind::SystemAlert, Some(agent), r#"{"path":"a/b"}"#),
+            _ => event(EventKind::ChildStarted, None, r#"{"path":"a"}"#),
         });
         let last = world.write(records.collect()).await;
         rare.push(last);
@@ -114,10 +115,10 @@ async fn pages_follow_on_one_another_however_much_lies_between() {
         ..EventQuery::default()
     };
     for mut query in [
-        of(Some("rare"), None, None),
+        of(Some("system"), None, None),
         of(None, Some("a/b"), None),
         of(None, None, Some(agent)),
-        of(Some("rare."), Some("a"), Some(agent)),
+        of(Some("system."), Some("a"), Some(agent)),
     ] {
         let (mut found, mut lengths) = (Vec::new(), Vec::new());
         while lengths.last().is_none_or(|length| *length == 5) {
@@ -137,7 +138,9 @@ async fn pages_follow_on_one_another_however_much_lies_between() {
 fn the_newest_are_kept_whatever_the_transactions() {
     let batches: Vec<Arc<Batch>> = (0..30)
         .map(|n| {
-            let records = (0..=n % 3).map(|_| (HOME, event("k", None, "{}"))).collect();
+            let records = (0..=n % 3)
+                .map(|_| (HOME, event(EventKind::SystemAlert, None, "{}")))
+                .collect();
             (n, records)
         })
         .scan(1, |next, (_, records): (u64, Vec<_>)| {

@@ -1,6 +1,7 @@
 //! Who waits for whom.
 
 use super::*;
+use crate::message::FailureReason;
 
 fn answer(from: AgentId, to: Address, act: Performative, in_reply_to: Option<&str>) -> Record {
     dispatched(Message {
@@ -77,7 +78,7 @@ async fn a_failure_ends_the_session_of_whom_it_is_about() {
     let world = World::new();
     let [a, b, c] = agents(3)[..] else { unreachable!() };
     let cfp = ask(Address::Agent(a), &[b, c], Some("r"));
-    let told = || dispatched(Message::failure(&cfp, "crashed", "", Timestamp::now()));
+    let told = || dispatched(Message::failure(&cfp, FailureReason::Crashed, "", Timestamp::now()));
     world.write(vec![dispatched(cfp.clone())]).await;
     world.write(vec![dead_letter(&cfp, b), told()]).await;
     assert_eq!(world.sessions(), [(Address::Agent(a), c)], "the other may still answer");
@@ -90,7 +91,7 @@ async fn a_failure_ends_the_session_of_whom_it_is_about() {
     world
         .write(vec![dispatched(Message::failure(
             &late,
-            "timeout",
+            FailureReason::Gone,
             "",
             Timestamp::now(),
         ))])
@@ -103,7 +104,12 @@ async fn a_failure_ends_the_session_of_whom_it_is_about() {
         deliveries: vec![b],
         undelivered: Some("full".into()),
     };
-    let about = dispatched(Message::failure(&partly, "full", "", Timestamp::now()));
+    let about = dispatched(Message::failure(
+        &partly,
+        FailureReason::Overloaded,
+        "",
+        Timestamp::now(),
+    ));
     world.write(vec![Record::Message(refused), about]).await;
     assert_eq!(world.sessions(), [(client(), b)]);
 }

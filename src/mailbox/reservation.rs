@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::Mailbox;
 
-/// A share of a mailbox.
+/// What a message occupies of a mailbox, from its admission until its turn has been recorded.
 #[derive(Debug)]
-pub enum Place {
+pub enum Reservation {
     Room(Room),
-    Ticket(Ticket),
+    ReplySlot(ReplySlot),
 }
 
+/// One message and its bytes of the mailbox's capacity.
 #[derive(Debug)]
 pub struct Room {
     pub(super) mailbox: Arc<Mailbox>,
@@ -25,14 +26,14 @@ impl Drop for Room {
     }
 }
 
-/// The right of one answer to enter. Held by the question until the answer comes.
+/// The right of one reply to enter, apart from the capacity. The question holds it until its reply comes.
 #[derive(Debug)]
-pub struct Ticket {
+pub struct ReplySlot {
     pub(super) mailbox: Arc<Mailbox>,
 }
 
-impl Drop for Ticket {
+impl Drop for ReplySlot {
     fn drop(&mut self) {
-        self.mailbox.inner.lock().tickets += 1;
+        self.mailbox.inner.lock().reply_slots += 1;
     }
 }

@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::agent::meter::Totals;
 use crate::agent::spec::AgentSpec;
+use crate::agent::{Agent, Standing};
 use crate::error::Finding;
 use crate::group::GroupSpec;
 use crate::id::{AgentId, AgentName, DeploymentId, Digest};
 use crate::idempotency::Attempt;
 use crate::message::{ClientName, Message};
+use crate::quantity::Cpu;
 use crate::time::Timestamp;
 
+pub use crate::agent::Lifecycle;
 pub use crate::router::{Receipt, ReceiverOutcome};
 
 /// Who calls. Without tokens everybody is anonymous, may be any client, and is never an agent.
@@ -27,44 +31,6 @@ impl Caller {
         Self {
             principal: ClientName::anonymous(),
             attempt: None,
-        }
-    }
-}
-
-/// Where an agent stands in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Lifecycle {
-    /// Not present in the system.
-    Unloaded,
-    /// Its module is loaded; it does not run yet.
-    Loaded,
-    Running,
-    /// It finishes what it has and takes no more.
-    Draining,
-    Stopped,
-    /// Its supervisor gave it up.
-    Failed,
-}
-
-impl Lifecycle {
-    pub const ALL: &[Self] = &[
-        Self::Unloaded,
-        Self::Loaded,
-        Self::Running,
-        Self::Draining,
-        Self::Stopped,
-        Self::Failed,
-    ];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unloaded => "unloaded",
-            Self::Loaded => "loaded",
-            Self::Running => "running",
-            Self::Draining => "draining",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
         }
     }
 }
@@ -93,6 +59,30 @@ pub struct AgentSummary {
     pub usage: Usage,
 }
 
+impl AgentSummary {
+    pub(super) fn of(agent: &Agent) -> Self {
+        const LAST: Duration = Duration::from_secs(60);
+        let document = agent.document.read().clone();
+        let usage = Usage {
+            memory_bytes: agent.meter.memory(),
+            cpu: agent.meter.read(LAST).cpu_average,
+        };
+        Self {
+            id: agent.id,
+            lifecycle: agent.standing.read().lifecycle(),
+            suspended: *agent.standing.read() == Standing::Suspended,
+            version: document.version,
+            digest: document.digest,
+            deployment_id: document.deployment_id,
+            created_at: document.created_at,
+            deployed_at: document.deployed_at,
+            deployed_by: document.deployed_by,
+            spec: document.spec,
+            usage,
+        }
+    }
+}
+
 /// What an agent has used since the server started, all its instances together, and what it has now.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Consumption {
@@ -114,6 +104,26 @@ pub struct Consumption {
     pub state_keys: usize,
     /// Timers that live.
     pub timers: usize,
+}
+
+impl Consumption {
+    pub(super) fn of(agent: &Agent, totals: &Totals) -> Self {
+        let metered = matches!(agent.document.read().spec.resources.cpu, Some(Cpu::Fuel(_)));
+        let state = agent.state.read();
+        let state_bytes: usize = state.iter().map(|(key, value)| key.len() + value.len()).sum();
+        Self {
+            memory_peak_bytes: agent.meter.memory_peak(),
+            guest_time: totals.guest,
+            fuel: metered.then_some(totals.fuel),
+            turns: totals.processed + totals.failed,
+            crashes: totals.crashed,
+            messages_in: totals.received,
+            messages_out: totals.sent,
+            state_bytes: state_bytes as u64,
+            state_keys: state.len(),
+            timers: agent.timers.len(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,110 @@
+//! Idempotency keys whose first request is still being answered.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::idempotency::{Attempt, Key};
+use crate::journal::Record;
+use crate::message::ClientName;
+use crate::time::Timestamp;
+
+/// Bounded by the callers: each entry is a request that is being answered, and leaves with it.
+#[derive(Debug, Default)]
+pub struct KeyLocks {
+    held: Mutex<HashSet<(ClientName, Key)>>,
+}
+
+impl KeyLocks {
+    /// Locks the key of a request. None: the request is being answered already.
+    pub fn lock(self: &Arc<Self>, principal: &ClientName, attempt: &Attempt) -> Option<KeyLock> {
+        let new = self.held.lock().insert((principal.clone(), attempt.key.clone()));
+        new.then(|| KeyLock {
+            locks: self.clone(),
+            principal: principal.clone(),
+            attempt: attempt.clone(),
+        })
+    }
+}
+
+/// The right to answer the request of one key. Whoever holds it either records the answer in one batch with the effect, or drops
+/// it with none recorded, and the request may come again.
+#[derive(Debug)]
+pub struct KeyLock {
+    locks: Arc<KeyLocks>,
+    principal: ClientName,
+    attempt: Attempt,
+}
+
+impl KeyLock {
+    /// The record of the answer, for the batch of the effect that it tells of.
+    pub fn record(&self, answer: &impl Serialize, at: Timestamp) -> Record {
+        self.record_of(json(answer), at)
+    }
+
+    /// The answer, which keeps the lock until it is recorded.
+    pub fn answered(self, answer: &impl Serialize) -> Answer {
+        Answer {
+            json: json(answer),
+            lock: self,
+        }
+    }
+
+    fn record_of(&self, answer: String, at: Timestamp) -> Record {
+        Record::Answer {
+            principal: self.principal.as_str().to_owned(),
+            key: self.attempt.key.as_str().to_owned(),
+            fingerprint: self.attempt.fingerprint,
+            answer,
+            at,
+        }
+    }
+
+    pub fn principal(&self) -> &ClientName {
+        &self.principal
+    }
+}
+
+fn json(answer: &impl Serialize) -> String {
+    serde_json::to_string(answer).expect("an answer is serialisable: its keys are strings")
+}
+
+/// What a request under an idempotency key was answered, before it is recorded.
+#[derive(Debug)]
+pub struct Answer {
+    json: String,
+    lock: KeyLock,
+}
+
+impl Answer {
+    pub fn record(&self, at: Timestamp) -> Record {
+        self.lock.record_of(self.json.clone(), at)
+    }
+}
+
+impl Drop for KeyLock {
+    fn drop(&mut self) {
+        let entry = (self.principal.clone(), self.attempt.key.clone());
+        self.locks.held.lock().remove(&entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_answered_by_one_at_a_time() {
+        let locks = Arc::new(KeyLocks::default());
+        let ann = ClientName::anonymous();
+        let attempt = Attempt::new(Key::parse("k").unwrap(), "send", &[]);
+        let lock = locks.lock(&ann, &attempt).unwrap();
+        assert!(locks.lock(&ann, &attempt).is_none());
+        let bob: ClientName = "bob".parse().unwrap();
+        assert!(locks.lock(&bob, &attempt).is_some(), "keys are each client's own");
+        drop(lock);
+        assert!(locks.lock(&ann, &attempt).is_some());
+    }
+}
