@@ -208,6 +208,7 @@ impl Incarnation {
         self.next_turn = self.next_turn.max(now + self.sending.debt(now));
         let permit = permit(agent, &turn.effects).await;
         // From here to the record there is no await, so a kill cannot come between.
+        let _in_order = agent.hand_over.lock();
         let wasm::End::Crash(crash) = &turn.end else {
             if let Some(delivery) = lease.finish() {
                 commit(agent, Some(delivery), attempt, turn, permit, None);

@@ -39,6 +39,7 @@ impl Node {
             outcome_kib: owner.outcome_kib.clone(),
             version: RwLock::new(None),
             running: Mutex::default(),
+            hand_over: Mutex::default(),
             operation: tokio::sync::Mutex::default(),
         })
     }

@@ -1,5 +1,7 @@
 //! The end of an instance, with a test in the place of the router.
 
+mod several;
+
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
@@ -31,7 +33,7 @@ impl Grants for StateAlone {
 }
 
 /// An agent that stores something when it is shut down and then does `last`, its guest, and what it has recorded.
-async fn agent_with(last: &str) -> (Agent, Version, wasm::Instance, UnboundedReceiver<Outcome>) {
+async fn agent_with(last: &str) -> (Arc<Agent>, Arc<Version>, wasm::Instance, UnboundedReceiver<Outcome>) {
     let wat = format!(
         r#"(module
             (import "caxton" "store_data" (func $store (param i32 i32 i32 i32) (result i32)))
@@ -42,18 +44,32 @@ async fn agent_with(last: &str) -> (Agent, Version, wasm::Instance, UnboundedRec
               (drop (call $store (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 1)))
               {last}))"#
     );
+    let (agent, version, outcomes) = agent(&wat, Arc::new(StateAlone)).await;
+    let host = wasm::Host {
+        agent: agent.id,
+        name: agent.name.clone(),
+        state: agent.state.clone(),
+        timers: agent.timers.clone(),
+        grants: version.grants.clone(),
+    };
+    let guest = version.program.instantiate(host, version.limits()).await.unwrap();
+    (agent, version, guest, outcomes)
+}
+
+/// An agent of which nothing runs, and what is recorded of it.
+async fn agent(wat: &str, grants: Arc<dyn Grants>) -> (Arc<Agent>, Arc<Version>, UnboundedReceiver<Outcome>) {
     let runtime = wasm::Runtime::new(&wasm::RuntimeConfig::default()).unwrap();
     let module = wat::parse_str(wat).unwrap().into();
     let (outbox, outcomes) = mpsc::unbounded_channel();
     let spec = AgentSpec::from_json(br#"{"name":"guest"}"#).unwrap();
-    let version = Version {
+    let version = Arc::new(Version {
         spec: spec.clone(),
         program: runtime.compile(module, false).await.unwrap(),
-        grants: Arc::new(StateAlone),
-    };
+        grants,
+    });
     let id = AgentId::new();
     let now = Timestamp::now();
-    let agent = Agent {
+    let agent = Arc::new(Agent {
         id,
         name: spec.name.clone(),
         partition: Partition(0),
@@ -72,27 +88,20 @@ async fn agent_with(last: &str) -> (Agent, Version, wasm::Instance, UnboundedRec
         }),
         standing: RwLock::new(Standing::Running),
         mailbox: Mailbox::new(Capacity {
-            messages: 1,
-            bytes: 1_024,
+            messages: 1_000,
+            bytes: 1 << 20,
         }),
         state: Arc::default(),
         timers: Arc::default(),
         meter: Meter::new(Arc::default()),
         outbox: Arc::new(Posted(outbox)),
-        outcome_kib: Arc::new(Semaphore::new(1)),
+        outcome_kib: Arc::new(Semaphore::new(OUTCOME_KIB)),
         version: RwLock::default(),
         running: Mutex::default(),
+        hand_over: Mutex::default(),
         operation: tokio::sync::Mutex::default(),
-    };
-    let host = wasm::Host {
-        agent: agent.id,
-        name: agent.name.clone(),
-        state: agent.state.clone(),
-        timers: agent.timers.clone(),
-        grants: version.grants.clone(),
-    };
-    let guest = version.program.instantiate(host, version.limits()).await.unwrap();
-    (agent, version, guest, outcomes)
+    });
+    (agent, version, outcomes)
 }
 
 #[tokio::test]
