@@ -6,13 +6,10 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::*;
-use parking_lot::{Mutex, RwLock};
 
-use crate::agent::meter::Meter;
 use crate::agent::spec::AgentSpec;
 use crate::agent::{Document, Outbox, Standing};
-use crate::id::{AgentId, DeploymentId, Partition};
-use crate::mailbox::{Capacity, Mailbox};
+use crate::id::{AgentId, DeploymentId};
 use crate::wasm::Grants;
 
 struct Posted(UnboundedSender<Outcome>);
@@ -69,38 +66,23 @@ async fn agent(wat: &str, grants: Arc<dyn Grants>) -> (Arc<Agent>, Arc<Version>,
     });
     let id = AgentId::new();
     let now = Timestamp::now();
-    let agent = Arc::new(Agent {
+    let document = Document {
         id,
-        name: spec.name.clone(),
-        partition: Partition(0),
-        document: RwLock::new(Document {
-            id,
-            spec,
-            version: semver::Version::new(1, 0, 0),
-            digest: version.program.digest(),
-            deployment_id: DeploymentId::new(),
-            created_at: now,
-            deployed_at: now,
-            deployed_by: "tester".to_owned(),
-            stopped_at: None,
-            suspended_at: None,
-            placement: None,
-        }),
-        standing: RwLock::new(Standing::Running),
-        mailbox: Mailbox::new(Capacity {
-            messages: 1_000,
-            bytes: 1 << 20,
-        }),
-        state: Arc::default(),
-        timers: Arc::default(),
-        meter: Meter::new(Arc::default()),
-        outbox: Arc::new(Posted(outbox)),
-        outcome_kib: Arc::new(Semaphore::new(OUTCOME_KIB)),
-        version: RwLock::default(),
-        running: Mutex::default(),
-        hand_over: Mutex::default(),
-        operation: tokio::sync::Mutex::default(),
-    });
+        spec,
+        version: semver::Version::new(1, 0, 0),
+        digest: version.program.digest(),
+        deployment_id: DeploymentId::new(),
+        created_at: now,
+        deployed_at: now,
+        deployed_by: "tester".to_owned(),
+        stopped_at: None,
+        suspended_at: None,
+        placement: None,
+    };
+    let outbox = Arc::new(Posted(outbox));
+    let permits = Arc::new(Semaphore::new(OUTCOME_KIB));
+    let agent = Arc::new(Agent::new(document, 1, outbox, permits, Arc::default()));
+    agent.enter(Standing::Running);
     (agent, version, outcomes)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use parking_lot::Condvar;
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::mpsc::error::TryRecvError;
 
 use super::*;
