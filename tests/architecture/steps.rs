@@ -7,6 +7,7 @@ use super::source::{Kind, Token, shipped, texts};
 /// Files that decide.
 const STEPS: &[&str] = &[
     "agent/standing.rs",
+    "agent/turn.rs",
     "mailbox.rs",
     "mailbox/consumer.rs",
     "mailbox/gauge.rs",
