@@ -8,7 +8,8 @@ use tokio::sync::mpsc::error::TryRecvError;
 use super::*;
 use crate::fipa::Performative;
 use crate::id::Seq;
-use crate::mailbox::Order;
+use crate::journal::TurnEnd;
+use crate::mailbox::{Delivery, Order};
 use crate::message::{Address, Content, Message};
 
 /// A guest that says when it enters and leaves a turn, by whom it may message, and sleeps and counts in between. It traps where it

@@ -1,0 +1,60 @@
+//! Clients: they send, and hear what was answered.
+
+use rand::Rng as _;
+use tokio::sync::oneshot;
+
+use super::super::guest::draft;
+use super::{Acknowledged, World};
+use crate::fipa::Performative;
+use crate::id::Partition;
+use crate::message::Address;
+use crate::router::{ReplyTo, RouterMessage};
+
+impl World {
+    pub(super) fn send(&mut self) -> Result<(), String> {
+        let client = self.clients[self.random.random_range(0..self.clients.len())].clone();
+        let receiver = self.staged[self.random.random_range(0..self.staged.len())]
+            .agent
+            .name
+            .clone();
+        let acts = [Performative::Request, Performative::Inform, Performative::QueryRef];
+        let act = acts[self.random.random_range(0..acts.len())];
+        let conversation = format!("{}-{}", client.as_str(), self.random.random_range(0..3));
+        let mut draft = draft(act, receiver.as_str(), &self.random.random_range(0..1_000));
+        draft.conversation_id = Some(conversation);
+        let (reply, answered) = ReplyTo::channel();
+        let sender = Address::Client(client.clone());
+        let partitions = u16::try_from(self.owned.len()).expect("partitions are numbered by u16");
+        let partition = Partition::of(&sender.to_string(), partitions);
+        self.note(format!("{} sends {act} to {receiver}", client.as_str()));
+        self.waiting.push(answered);
+        self.tell(
+            partition,
+            RouterMessage::Send {
+                sender,
+                draft: Box::new(draft),
+                expected: None,
+                key: None,
+                in_flight: None,
+                reply,
+            },
+        );
+        Ok(())
+    }
+
+    /// Clients hear what was answered.
+    pub(super) fn hear(&mut self) {
+        let acknowledged = &mut self.acknowledged;
+        self.waiting.retain_mut(|answered| match answered.try_recv() {
+            Ok(Ok((receipt, seq))) => {
+                acknowledged.push(Acknowledged {
+                    message: receipt.message_id,
+                    seq,
+                });
+                false
+            }
+            Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => false,
+            Err(oneshot::error::TryRecvError::Empty) => true,
+        });
+    }
+}

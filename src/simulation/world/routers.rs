@@ -1,0 +1,100 @@
+//! Routers: they decide, and what they decided gets its position in the log.
+
+use futures_util::FutureExt as _;
+use rand::Rng as _;
+
+use super::World;
+use crate::id::{Fence, Partition, Seq};
+use crate::journal::memory::MemoryJournal;
+use crate::journal::{Journal as _, JournalError, Record};
+use crate::router::{Batch, RouterMessage};
+
+impl World {
+    pub(super) fn decide_somewhere(&mut self) -> Result<(), String> {
+        let at = self.random.random_range(0..self.owned.len());
+        self.decide(at);
+        Ok(())
+    }
+
+    /// A router decides its next input, when all that it decided before has its position.
+    pub(super) fn decide(&mut self, at: usize) -> bool {
+        let now = self.now();
+        let owned = &mut self.owned[at];
+        if !owned.appending.is_empty() {
+            return false;
+        }
+        let due = owned.core.next_timer().is_some_and(|next| next <= now.wall);
+        let input = if due {
+            Some(RouterMessage::Alarm)
+        } else {
+            owned.inbox.0.lock().pop_front()
+        };
+        let Some(input) = input else { return false };
+        owned.appending.extend(owned.core.decide(input, now));
+        true
+    }
+
+    pub(super) fn append_somewhere(&mut self) -> Result<(), String> {
+        let at = self.random.random_range(0..self.owned.len());
+        self.append(at).map(|_| ())
+    }
+
+    /// A batch gets its position in the log, and what follows from it is done: nothing comes between the two in a node either.
+    pub(super) fn append(&mut self, at: usize) -> Result<bool, String> {
+        let now = self.now();
+        let owned = &mut self.owned[at];
+        if let Some((fence, batch)) = owned.late.pop() {
+            return match record(&self.journal, owned.core.partition(), fence, batch) {
+                Err(JournalError::Fenced(_)) => Ok(true),
+                other => Err(format!(
+                    "an owner that was replaced could append: {:?}",
+                    other.map(|(seq, _)| seq)
+                )),
+            };
+        }
+        let Some(batch) = owned.appending.pop_front() else {
+            return Ok(false);
+        };
+        let (seq, batch) = record(&self.journal, owned.core.partition(), owned.fence, batch)
+            .map_err(|error| format!("the owner of a partition could not append: {error}"))?;
+        for more in owned.core.placed(batch, seq, now).into_iter().rev() {
+            owned.appending.push_front(more);
+        }
+        self.hear();
+        self.read()?;
+        Ok(true)
+    }
+
+    /// Reads what the log has got, and holds it to what a log can say.
+    pub(super) fn read(&mut self) -> Result<(), String> {
+        for batch in self
+            .journal
+            .read_after(self.said.last, usize::MAX)
+            .map_err(|error| error.to_string())?
+        {
+            self.said.batch(&batch);
+        }
+        self.said
+            .contradictions
+            .first()
+            .map_or(Ok(()), |first| Err(first.clone()))
+    }
+}
+
+/// Appends a batch to the journal in memory, which never waits.
+pub(super) fn record(
+    journal: &MemoryJournal,
+    partition: Partition,
+    fence: Fence,
+    mut batch: Batch,
+) -> Result<(Seq, Batch), JournalError> {
+    let records: Vec<(Partition, Record)> = batch
+        .take_records()
+        .into_iter()
+        .map(|record| (partition, record))
+        .collect();
+    let appended = journal.append(partition, fence, records).now_or_never();
+    appended
+        .expect("an append to memory does not wait")
+        .map(|seq| (seq, batch))
+}
