@@ -33,8 +33,8 @@ use crate::{timer, wasm};
 
 /// Steps that are told of a broken run.
 const TRACED: usize = 60;
-/// Steps after which a run that does not become quiet is broken.
-const PATIENCE: usize = 200_000;
+/// Rounds, each of all routers and instances, after which a run that does not become quiet is broken.
+const PATIENCE: usize = 5_000;
 
 /// Where outcomes of turns wait for the router of a partition.
 #[derive(Default)]
@@ -106,6 +106,8 @@ pub(super) struct World {
     waiting: Vec<Waiting>,
     pub(super) acknowledged: Vec<Acknowledged>,
     pub(super) kills: u64,
+    /// What the log says so far.
+    said: Fold,
     trace: VecDeque<String>,
 }
 
@@ -130,6 +132,7 @@ impl World {
             waiting: Vec::new(),
             acknowledged: Vec::new(),
             kills: 0,
+            said: Fold::default(),
             trace: VecDeque::new(),
             durable: Seq(0),
             shared,
@@ -269,12 +272,11 @@ impl World {
     /// Does all that can be done without a new cause. False: there was nothing.
     fn drain(&mut self) -> Result<bool, String> {
         let mut any = false;
-        loop {
+        for _ in 0..PATIENCE {
             let mut more = false;
             for at in 0..self.owned.len() {
-                while self.decide(at) || self.append(at)? {
-                    more = true;
-                }
+                more |= self.decide(at);
+                more |= self.append(at)?;
             }
             for at in 0..self.staged.len() {
                 self.staff(at);
@@ -291,6 +293,7 @@ impl World {
             }
             any = true;
         }
+        Err("it never becomes quiet".to_owned())
     }
 
     fn note(&mut self, what: String) {
@@ -420,7 +423,23 @@ impl World {
             owned.appending.push_front(more);
         }
         self.hear();
+        self.read()?;
         Ok(true)
+    }
+
+    /// Reads what the log has got, and holds it to what a log can say.
+    fn read(&mut self) -> Result<(), String> {
+        for batch in self
+            .journal
+            .read_after(self.said.last, usize::MAX)
+            .map_err(|error| error.to_string())?
+        {
+            self.said.batch(&batch);
+        }
+        self.said
+            .contradictions
+            .first()
+            .map_or(Ok(()), |first| Err(first.clone()))
     }
 
     fn begin_a_turn(&mut self) -> Result<(), String> {
@@ -473,11 +492,7 @@ impl World {
                 ));
             }
         }
-        let is_logged = self
-            .journal
-            .read_after(Seq(0), usize::MAX)
-            .is_ok_and(|log| Fold::of(&log).known.contains_key(&message.id));
-        if !is_logged {
+        if !self.said.known.contains_key(&message.id) {
             return Err(format!(
                 "{} handles {}, which the log does not have",
                 staged.agent.name, message.id
@@ -612,6 +627,8 @@ impl World {
                 .map_err(|error| error.to_string())?;
         }
         self.journal = journal;
+        self.said = Fold::default();
+        self.read()?;
         self.durable = self.journal.appended();
         self.hear();
         self.waiting.clear();
