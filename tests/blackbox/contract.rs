@@ -1,5 +1,5 @@
-//! The server's OpenAPI document, to which the suite holds it: each request that it accepts and each answer that it gives must
-//! be as the document says. Every [`Client`](crate::client::Client) checks all that it sends.
+//! Checks the server against its OpenAPI document: each request that the server accepts, and each of its answers, must be as the
+//! document says. Every [`Client`](crate::client::Client) checks all its requests.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -20,15 +20,15 @@ pub(crate) struct Contract {
 /// The document, which is the same in every server of the suite.
 static CONTRACT: OnceCell<Contract> = OnceCell::const_new();
 
-/// A request as it was sent. None of a body: it was a stream, such as a form.
+/// A request as it was sent.
 #[derive(Debug)]
 pub(crate) struct Sent {
     method: String,
     url: Url,
     media: Option<String>,
     has_key: bool,
+    /// None: the body is a stream, such as a form.
     body: Option<Vec<u8>>,
-    has_body: bool,
 }
 
 impl Sent {
@@ -39,8 +39,10 @@ impl Sent {
             url: request.url().clone(),
             media: media.map(|media| essence(media.to_str().unwrap())),
             has_key: request.headers().contains_key("idempotency-key"),
-            body: request.body().and_then(|body| body.as_bytes()).map(<[u8]>::to_vec),
-            has_body: request.body().is_some(),
+            body: match request.body() {
+                None => Some(Vec::new()),
+                Some(body) => body.as_bytes().map(<[u8]>::to_vec),
+            },
         }
     }
 }
@@ -127,7 +129,7 @@ impl Contract {
 
     fn check_body(&self, pointer: &str, operation: &Value, sent: &Sent, place: &str) {
         let documented = &operation["requestBody"];
-        if !sent.has_body {
+        if sent.body.as_deref().is_some_and(<[u8]>::is_empty) {
             assert_ne!(documented["required"], true, "{place}: it has no body");
             return;
         }
@@ -137,11 +139,9 @@ impl Contract {
             content.is_some_and(|content| content.contains_key(media)),
             "{place}: no body of {media} is documented"
         );
-        let bytes = sent
-            .body
-            .as_deref()
-            .filter(|bytes| media == "application/json" && !bytes.is_empty());
-        let Some(bytes) = bytes else { return };
+        let Some(bytes) = sent.body.as_deref().filter(|_| media == "application/json") else {
+            return;
+        };
         let mut body = serde_json::from_slice(bytes).unwrap();
         if let Value::Object(members) = &mut body {
             null_is_absent(members);

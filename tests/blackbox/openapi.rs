@@ -1,5 +1,5 @@
-//! The OpenAPI document and the server agree. Each client of the suite checks what it sends and hears (`contract.rs`); here is a
-//! round through everything that the document has.
+//! The OpenAPI document describes the server. Each client of the suite checks its requests and their answers (`contract.rs`). The
+//! test here sends at least one request to each operation.
 
 use std::collections::BTreeSet;
 
@@ -14,12 +14,12 @@ use crate::guests;
 use crate::harness::TestNode;
 use crate::socket::Socket;
 
-/// What was asked, by the names of the operations.
+/// The operations that got a request.
 #[derive(Default)]
 struct Round(BTreeSet<String>);
 
 impl Round {
-    /// Takes note of an answer, which must be good.
+    /// Records the operation of an answer, which must be a good one.
     #[track_caller]
     fn good(&mut self, answer: Answer) -> Value {
         self.0.extend(answer.operation.clone());
