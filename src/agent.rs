@@ -27,6 +27,7 @@ mod instance;
 pub mod meter;
 pub mod spec;
 mod standing;
+pub mod turn;
 pub mod validation;
 
 pub use document::Document;

@@ -28,6 +28,7 @@ pub mod directory;
 pub mod grants;
 pub mod group;
 pub mod router;
+pub mod simulation;
 
 // Events for subscribers, and operations that outlive their request.
 pub mod events;

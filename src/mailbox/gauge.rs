@@ -17,6 +17,12 @@ impl Mailbox {
         self.inner.lock().lanes.has_any_of(sender, seq)
     }
 
+    /// Messages and bytes of the capacity that are occupied: by what is queued or leased, and by turns on their way to the journal.
+    pub fn occupied(&self) -> (u32, u64) {
+        let inner = self.inner.lock();
+        (inner.used_messages, inner.used_bytes)
+    }
+
     /// How long the oldest queued message has waited.
     pub fn oldest(&self, now: Instant) -> Duration {
         let inner = self.inner.lock();

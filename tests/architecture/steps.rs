@@ -7,6 +7,8 @@ use super::source::{Kind, Token, shipped, texts};
 /// Files that decide.
 const STEPS: &[&str] = &[
     "agent/standing.rs",
+    "agent/turn.rs",
+    "mailbox/lanes.rs",
     "router/agenda.rs",
     "router/burial.rs",
     "router/catalog.rs",

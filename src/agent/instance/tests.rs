@@ -6,7 +6,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use super::*;
 
 use crate::agent::spec::AgentSpec;
-use crate::agent::{Document, Outbox, Standing};
+use crate::agent::{Document, Outbox, Outcome, Standing};
 use crate::id::{AgentId, DeploymentId};
 use crate::wasm::Grants;
 
