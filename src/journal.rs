@@ -70,6 +70,12 @@ pub fn reread(payload: Bytes) -> Option<Vec<u8>> {
     Some(wire::encode_batch(&records))
 }
 
+/// The payload of a frame with these records, for the bench that counts instructions.
+#[doc(hidden)]
+pub fn written(records: &[(Partition, Record)]) -> Vec<u8> {
+    wire::encode_batch(records)
+}
+
 /// A fact. Each record has a sequence number of its own; the records of a batch are consecutive.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {

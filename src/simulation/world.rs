@@ -1,7 +1,7 @@
 //! The world of a run: what carries decisions out, and the scheduler that chooses what happens next.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,8 +33,8 @@ use crate::{timer, wasm};
 
 /// Steps that are told of a broken run.
 const TRACED: usize = 60;
-/// Steps after which a run that does not become quiet is broken.
-const PATIENCE: usize = 200_000;
+/// Times that the clock may be moved on to the next timer before a run that does not become quiet is broken.
+const PATIENCE: usize = 10_000;
 
 /// Where outcomes of turns wait for the router of a partition.
 #[derive(Default)]
@@ -81,6 +81,27 @@ struct Staged {
     wanted: usize,
 }
 
+/// The messages that a log has, read as it grows.
+#[derive(Default)]
+struct Logged {
+    upto: Seq,
+    messages: HashSet<MessageId>,
+}
+
+impl Logged {
+    fn has(&mut self, journal: &MemoryJournal, message: MessageId) -> bool {
+        for batch in journal.read_after(self.upto, usize::MAX).unwrap_or_default() {
+            self.upto = batch.last();
+            for (_, record) in &batch.records {
+                if let Record::Message(dispatch) = record {
+                    self.messages.insert(dispatch.message.id);
+                }
+            }
+        }
+        self.messages.contains(&message)
+    }
+}
+
 /// A message of a client whose sending was answered.
 pub(super) struct Acknowledged {
     pub(super) message: MessageId,
@@ -106,6 +127,7 @@ pub(super) struct World {
     waiting: Vec<Waiting>,
     pub(super) acknowledged: Vec<Acknowledged>,
     pub(super) kills: u64,
+    logged: Logged,
     trace: VecDeque<String>,
 }
 
@@ -130,6 +152,7 @@ impl World {
             waiting: Vec::new(),
             acknowledged: Vec::new(),
             kills: 0,
+            logged: Logged::default(),
             trace: VecDeque::new(),
             durable: Seq(0),
             shared,
@@ -473,10 +496,7 @@ impl World {
                 ));
             }
         }
-        let is_logged = self
-            .journal
-            .read_after(Seq(0), usize::MAX)
-            .is_ok_and(|log| Fold::of(&log).known.contains_key(&message.id));
+        let is_logged = self.logged.has(&self.journal, message.id);
         if !is_logged {
             return Err(format!(
                 "{} handles {}, which the log does not have",
@@ -612,6 +632,7 @@ impl World {
                 .map_err(|error| error.to_string())?;
         }
         self.journal = journal;
+        self.logged = Logged::default();
         self.durable = self.journal.appended();
         self.hear();
         self.waiting.clear();

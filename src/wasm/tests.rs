@@ -1,4 +1,4 @@
-//! Guests in the text format, one behaviour or fault each.
+//! Tests with guests in the text format of WebAssembly. Each guest has one behaviour or fault.
 
 mod capacity;
 mod components;
@@ -35,7 +35,7 @@ struct Granted {
     random: bool,
     timers: bool,
     environment: Option<BTreeMap<String, String>>,
-    /// Of each, all its capabilities. They are found by the first.
+    /// The agents in the directory. A search finds an agent by the first of its capabilities.
     directory: Option<Vec<Found>>,
 }
 
@@ -128,12 +128,12 @@ async fn start_within(limits: Limits, host: Host, wat: &str) -> Instance {
     program.instantiate(host, limits).await.unwrap()
 }
 
-/// An instance that was granted everything.
+/// An instance with all permissions.
 async fn start(wat: &str) -> Instance {
     start_with(host(&ALL), wat).await
 }
 
-/// A guest of the core ABI that does `body` with each message, beside `rest`. Messages lie at 4096.
+/// A guest of the core ABI that executes `body` for each message, which is at 4096. `rest` are the other items of its module.
 fn guest(rest: &str, body: &str) -> String {
     format!(
         r#"(module
@@ -153,7 +153,7 @@ fn guest(rest: &str, body: &str) -> String {
     )
 }
 
-/// A guest that sends `draft` and returns what the host said to it.
+/// A guest that sends `draft` and returns the code that it got from the host.
 fn sender(draft: &str) -> String {
     let data = draft.replace('"', "\\22");
     guest(

@@ -35,6 +35,13 @@ struct Beats {
 #[derive(Debug)]
 pub struct Busy(Arc<Beats>);
 
+/// A pulse that nobody watches, for a child that is started without a supervisor.
+impl Default for Pulse {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Pulse {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Beats {

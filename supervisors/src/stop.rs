@@ -154,7 +154,10 @@ impl Position {
     pub(crate) async fn end_remains(&self) {
         let ended = tokio::time::timeout(REMAINS_WAIT, self.end_all_remains()).await;
         if ended.is_err() {
-            tracing::error!(supervisor = %self.plan.name, "children of a killed supervisor are still running; its next incarnation starts anyway");
+            tracing::error!(
+                supervisor = %self.plan.name,
+                "children of a killed supervisor are still running; its next incarnation starts anyway"
+            );
         }
     }
 

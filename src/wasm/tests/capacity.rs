@@ -1,11 +1,11 @@
-//! Slots, and what does not fit in them.
+//! The pool of instances, and what does not fit in its slots.
 
 use super::*;
 
 #[tokio::test]
 async fn without_address_space_for_a_pool_instances_are_made_on_demand() {
     let runtime = Runtime::new(&RuntimeConfig {
-        // 47 bits have not that many memories of 4 GiB.
+        // An address space of 47 bits has no room for so many memories of 4 GiB.
         instances: 50_000,
         ..RuntimeConfig::default()
     });
@@ -27,7 +27,7 @@ async fn a_table_that_fits_no_slot_is_found_and_one_cannot_grow_beyond() {
     assert_eq!(handle(&mut instance).await.end, returned(9), "table.grow says -1");
 }
 
-/// A slot is used again by whoever comes next.
+/// Each new instance reuses the slot of the last one.
 #[tokio::test]
 async fn a_new_instance_finds_nothing_of_the_last_one_in_its_slot() {
     let runtime = Runtime::new(&RuntimeConfig {
@@ -35,7 +35,8 @@ async fn a_new_instance_finds_nothing_of_the_last_one_in_its_slot() {
         ..RuntimeConfig::default()
     })
     .unwrap();
-    // Adds one to numbers in its memory, in a page of its image, in one beyond, and in a grown one; and answers with their sum.
+    // Increments three numbers in its memory and returns their sum. They are in a page of the memory's image, in a page after the
+    // image, and in a page that the memory has grown by.
     let count = |at: &str| format!("(i32.store (i32.const {at}) (i32.add (i32.const 1) (i32.load (i32.const {at}))))");
     let sum = |at: &str| format!("(i32.load (i32.const {at}))");
     let body = format!(

@@ -1,5 +1,5 @@
-//! The component door. The guests are core modules with the layouts of the canonical ABI written out, made components by
-//! the same encoder that authors' tools use.
+//! Components. The guests are core modules in which the layouts of the canonical ABI are written by hand. The encoder that the
+//! tools of authors use makes components of them.
 
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
@@ -9,7 +9,7 @@ use super::*;
 pub(super) const WORLD: &str = include_str!("../../../proto/wit/agent.wit");
 const SPIN: &str = "(loop $for_ever (br $for_ever)) (unreachable)";
 
-/// A core module with the world in a section, as `cargo build` leaves one that uses wit-bindgen.
+/// A core module with the world embedded in a custom section, like the output of `cargo build` for a crate that uses wit-bindgen.
 pub(super) fn embedded(wat: &str, wit: &str, world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let package = resolve.push_str("agent.wit", wit).unwrap();
@@ -23,7 +23,7 @@ fn encoded(module: &[u8]) -> Vec<u8> {
     ComponentEncoder::default().module(module).unwrap().encode().unwrap()
 }
 
-/// A module that imports everything of a world of ours and exports what it asks for.
+/// A module that has all imports and all exports of a world.
 fn whole(world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let package = resolve.push_str("agent.wit", WORLD).unwrap();
@@ -45,9 +45,9 @@ async fn every_import_is_linked_whatever_is_granted_and_every_export_is_found() 
     }
 }
 
-/// A guest of a world of ours that does `body` with the message at `$m`, and returns where its result lies: zeros at 16 are
-/// `ok`, at 32 lies an `err` with the text at 48, and what a host call returned lies at 64. `rest` are its other exports and
-/// data, from 256 on.
+/// A guest of one of our worlds that executes `body` for the message at `$m`. The body returns the address of the result: at 16 are
+/// zeros, which mean `ok`, and at 32 is an `err` with the text at 48. Calls of the host write their result to 64. `rest` are
+/// further exports, and data from 256 on.
 pub(super) fn component(world: &str, imports: &str, init: &str, body: &str, rest: &str) -> Vec<u8> {
     let wat = format!(
         r#"(module
@@ -133,7 +133,8 @@ async fn an_err_is_an_error_with_its_reason() {
 async fn there_is_nothing_to_reply_to_in_init() {
     let reply = "(call $reply (i32.const 7) (i32.const 0) (i32.const 48) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 64)) (call $said)";
     let mut instance = start(guest(reply, reply), &ALL).await;
-    // malformed, the first of the errors: here for want of a message, there because an empty text is no JSON.
+    // Both calls return `malformed`, the error with the number 0: in `init` there is no message, and later the empty text is not
+    // JSON.
     assert_eq!(instance.init(BUDGET).await.end, End::Error("no0".to_owned()));
     assert_eq!(handle(&mut instance).await.end, End::Error("no0".to_owned()));
 }
@@ -212,7 +213,7 @@ async fn components_crash_like_modules() {
         .await;
     assert_eq!(crash(&turn).kind, CrashKind::Deadline);
     assert_eq!(crash(&handle(&mut spinner).await).kind, CrashKind::Deadline);
-    // A text from beyond the memory.
+    // A text that is outside the memory.
     let outside = "(call $log (i32.const 2) (i32.const 524288) (i32.const 8)) (i32.const 16)";
     let turn = handle(&mut start(guest(OK, outside), &ALL).await).await;
     assert_eq!(crash(&turn).kind, CrashKind::BadPointer, "{:?}", turn.end);
@@ -260,9 +261,9 @@ async fn a_component_with_the_names_but_not_the_types_is_refused() {
     assert_eq!(found[0].rule, "component-type");
 }
 
-/// A guest that broadcasts `[1]` to those who have a capability of this name.
+/// A guest that broadcasts `[1]` to the agents with a capability.
 fn announcer(capability: &str) -> Vec<u8> {
-    // Capability, act, content; what follows, up to 392, is absent.
+    // The capability, the communicative act and the content. The fields after them, up to 392, are absent.
     let draft = format!(
         r#"(data (i32.const 256) "\90\01\00\00\{:02x}\00\00\00\07\00\00\00\00\00\00\00\b0\01\00\00\03\00\00\00")
            (data (i32.const 400) "{capability}")

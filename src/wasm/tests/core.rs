@@ -1,4 +1,4 @@
-//! The calls of the core ABI.
+//! The functions of the core ABI.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::*;
 
 #[tokio::test]
 async fn the_guest_reads_the_message_and_the_attempt() {
-    // Stores what it is handed under "m", and the draft of an answer under nothing: returns the length stored.
+    // Stores the message under the key "m".
     let mut instance = start(&guest(
         r#"(data (i32.const 0) "m")"#,
         "(call $store (i32.const 0) (i32.const 1) (local.get $ptr) (local.get $len))",
@@ -26,7 +26,7 @@ async fn the_guest_reads_the_message_and_the_attempt() {
 
 #[tokio::test]
 async fn an_inbox_is_asked_for_once_while_messages_fit() {
-    // The inbox counts its calls, and the turn returns the count.
+    // `caxton_inbox` counts its calls, and the turn returns the count.
     let mut instance = start(&guest(
         r#"(global $asked (mut i32) (i32.const 0))
            (func (export "caxton_inbox") (param i32) (result i32)
@@ -89,7 +89,7 @@ async fn init_and_shutdown_have_effects_like_any_turn() {
 
 #[tokio::test]
 async fn time_is_in_microseconds() {
-    // 0 when the clock is past 2020 and before 2100.
+    // Returns 0 if the clock is between 2020 and 2100.
     let mut instance = start(&guest(
         "",
         "(i32.or (i64.lt_s (call $now) (i64.const 1577836800000000)) (i64.gt_s (call $now) (i64.const 4102444800000000)))",
@@ -102,7 +102,7 @@ async fn time_is_in_microseconds() {
 async fn random_numbers_differ_and_need_a_grant() {
     let wat = guest("", "(i32.eq (call $random) (call $random))");
     let mut granted = start(&wat).await;
-    // Three draws of 32 bits that are all equal are no random numbers.
+    // Three equal draws of 32 bits would not be random numbers.
     let mut equal = 0;
     for _ in 0..3 {
         equal += usize::from(handle(&mut granted).await.end != End::Ok);
@@ -128,7 +128,7 @@ async fn a_turn_reads_what_it_wrote_over_what_is_committed() {
            (call $load (i32.const 1) (i32.const 1) (i32.const 64) (i32.const 2)))",
     ))
     .await;
-    // "a" is absent: -1 bytes to store is a pointer to beyond the memory.
+    // "a" is absent, so `load` returns -1. As a length for `store`, that reaches outside the memory.
     let turn = handle(&mut instance).await;
     assert_eq!(crash(&turn).kind, CrashKind::BadPointer);
 
@@ -144,7 +144,7 @@ async fn a_turn_reads_what_it_wrote_over_what_is_committed() {
              (if (call $delete (i32.const 0) (i32.const 1)) (then (unreachable)))
              (if (i32.ne (call $delete (i32.const 0) (i32.const 1)) (i32.const -1)) (then (unreachable)))
              (if (i32.ne (call $load (i32.const 0) (i32.const 1) (i32.const 64) (i32.const 64)) (i32.const -1)) (then (unreachable)))
-             ;; Two bytes of room: the length is still told whole.
+             ;; The buffer has two bytes, and the returned length is still that of the whole value.
              (if (i32.ne (call $load (i32.const 1) (i32.const 1) (i32.const 80) (i32.const 2)) (i32.const 5)) (then (unreachable)))
              (i32.ne (i32.load (i32.const 80)) (i32.const 0x6176))",
         ),

@@ -1,4 +1,4 @@
-//! Each way in which a guest breaks.
+//! The ways in which a guest crashes.
 
 use super::super::caps;
 use super::*;
@@ -60,7 +60,7 @@ async fn deep_recursion_is_a_trap() {
     assert_eq!(crash(&turn).backtrace.len(), 32);
 }
 
-/// The host's part of the stack holds its deepest call wherever the guest is when it calls.
+/// The host's part of the stack is enough for the deepest host call, even if the guest has used up its own part.
 #[tokio::test]
 async fn a_host_call_at_the_bottom_of_the_stack_finds_room() {
     let nested = |depth| format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
@@ -196,7 +196,7 @@ async fn a_guest_that_grows_until_it_may_not_and_traps_is_out_of_memory() {
         "{}",
         crash(&turn).detail
     );
-    // One that takes no for an answer goes on, and a later trap of another turn is only a trap.
+    // A guest can go on after a denied growth. A trap in a later turn then has nothing to do with memory.
     let mut calm = start(&guest(
         "(global $turns (mut i32) (i32.const 0))",
         &format!(
@@ -262,7 +262,7 @@ async fn pointers_outside_memory_are_told_apart_from_other_traps() {
             crash(&turn).detail
         );
     }
-    // The end of memory is within it.
+    // An empty range at the end of the memory is not outside it.
     let edge = "(call $log (i32.const 2) (i32.const 65536) (i32.const 0)) (i32.const 0)";
     assert_eq!(handle(&mut start(&guest("", edge)).await).await.end, End::Ok);
 }

@@ -1,4 +1,4 @@
-//! What a turn sends, and what becomes of it.
+//! The effects of a turn: messages and state, and the log.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -118,7 +118,7 @@ async fn an_answer_that_names_the_conversation_gets_the_rest() {
         (draft.protocol.as_deref(), draft.in_reply_to.as_deref()),
         (Some("mine"), Some("r1"))
     );
-    // A question to a third party within the conversation is no answer.
+    // A question to a third party in the same conversation is not a reply.
     let draft = send(r#"{"performative":"query_ref","receiver":"friend","conversation_id":"talk"}"#)
         .await
         .unwrap();
@@ -148,7 +148,7 @@ async fn sends_are_counted() {
 
 #[tokio::test]
 async fn sends_are_weighed() {
-    // A megabyte of content, 20 times: beyond what one turn may cost the host.
+    // 20 times a megabyte of content is more than one turn may cost the host.
     let wat = guest(
         r#"(data (i32.const 0) "{\22performative\22:\22inform\22,\22receiver\22:\22friend\22,\22content\22:\22")"#,
         "(local $n i32)
@@ -185,14 +185,14 @@ async fn an_error_and_a_crash_have_no_effects() {
         let turn = handle(&mut instance).await;
         assert!(turn.effects.sends.is_empty() && turn.effects.writes.is_empty());
         assert_eq!(matches!(turn.end, End::Crash(_)), rest == "crash", "{:?}", turn.end);
-        // The next turn of one that said no starts afresh.
+        // After an error the next turn starts afresh.
         if rest == "error" {
             assert_eq!(handle(&mut instance).await.end, returned(5));
         }
     }
 }
 
-/// Lines of the log, as the text format prints them.
+/// Collects the lines of the log, in its text format.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -212,7 +212,7 @@ pub(super) async fn logged(wat: &str) -> Vec<String> {
     logged_by(&mut instance).await
 }
 
-/// What one turn logs.
+/// The lines that one turn logs.
 async fn logged_by(instance: &mut Instance) -> Vec<String> {
     let lines = Lines::default();
     let writer = lines.clone();
@@ -223,7 +223,7 @@ async fn logged_by(instance: &mut Instance) -> Vec<String> {
         .with_writer(move || writer.clone())
         .finish();
     {
-        // Of this thread, which runs the guest too: the test's runtime has no other.
+        // The subscriber is set for this thread only. The guest runs on it too, because the runtime of a test has no other.
         let _subscriber = tracing::subscriber::set_default(subscriber);
         handle(instance).await;
     }
@@ -297,7 +297,7 @@ async fn an_agent_logs_so_much_a_second_and_hears_what_was_dropped() {
             break lines;
         }
     };
-    // The turn that was heard again may have lost lines before the first that was not dropped.
+    // The first turn with lines again may still have lost some lines before the first one that was logged.
     let lost_before = 4_000 + (turns - 2) * 3 * 4_000;
     let word = |lost: usize| format!("dropped {} bytes", lost_before + lost);
     let words = [word(0), word(4_000), word(8_000)];

@@ -1,4 +1,4 @@
-//! The example agents, as their authors' tools left them.
+//! The example agents, as built by the tools of their languages.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ async fn first_turn(module: Vec<u8>) -> Turn {
         ..LIMITS
     };
     let mut instance = program.instantiate(host(&ALL), limits).await.unwrap();
-    // Long enough for any machine where a guest means to answer.
+    // Long enough on any machine for a guest that replies at all.
     let deadline = Duration::from_secs(20);
     let init = instance
         .init(Budget {

@@ -1,4 +1,4 @@
-//! What is no agent, and how that is told.
+//! Bytes that are not an agent, and the findings about them.
 
 use proptest::prelude::*;
 
@@ -66,7 +66,7 @@ async fn every_fault_of_a_module_is_found() {
 async fn proposals_that_are_not_offered_are_refused() {
     for memory in ["i64 1", "1 2 shared"] {
         let wat = guest("", "(i32.const 0)").replace("(export \"memory\") 1", &format!("(export \"memory\") {memory}"));
-        // What the shim around it does with a 64-bit memory is beside the point: validation stops at the memory.
+        // The functions of this guest do not fit a 64-bit memory. That does not matter, because validation stops at the memory.
         let findings = findings(binary(&wat)).await;
         assert_eq!(findings[0].rule, "valid-wasm", "{memory}: {findings:?}");
     }
@@ -89,7 +89,7 @@ async fn findings_are_few_and_short_however_many_there_are() {
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 const MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
-/// `bytes` as a section of this number.
+/// `bytes` as the section with the number `id`.
 fn section(id: u8, bytes: &[u8]) -> Vec<u8> {
     let mut section = vec![id];
     let mut size = bytes.len();
@@ -118,7 +118,7 @@ async fn what_nests_is_counted_before_it_costs_memory() {
     assert_eq!(rules(&findings(few).await), ["missing-export"]);
 }
 
-/// Their readers call themselves, on a stack that ends.
+/// The readers of types are recursive and could overflow the stack.
 #[tokio::test]
 async fn types_within_types_are_counted_before_they_are_read() {
     let types = |depth| section(7, &[&[1][..], &[0x42, 1, 1].repeat(depth), &[0x42, 0]].concat());
@@ -140,7 +140,8 @@ async fn types_within_types_are_counted_before_they_are_read() {
 
 #[tokio::test]
 async fn a_name_that_many_imports_share_is_not_copied_for_each() {
-    // The compact form of imports, which is not offered: one module's name for all. A hundred times its length is 400 MB.
+    // The compact form of imports, in which all imports share one name of a module. It is not a feature of ours. A copy of the name
+    // for each import would take 400 MB.
     let name = [&[0xa0, 0x8d, 0x06][..], &vec![b'm'; 100_000]].concat();
     let imports = [&[0x80, 0x20][..], &b"\x01f\0\0".repeat(4_096)].concat();
     let group = [&[1][..], &name, &[0, 0x7f], &imports].concat();
@@ -235,7 +236,7 @@ proptest! {
     }
 }
 
-/// The engine could, for what it puts between components; a guest may not.
+/// The engines accept a second memory, because they need it for calls between components. Validation refuses it.
 #[tokio::test]
 async fn a_second_memory_is_refused_in_a_module_and_in_one_of_a_component() {
     for wat in [

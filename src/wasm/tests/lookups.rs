@@ -1,10 +1,10 @@
-//! What a guest looks up: its own variables, and who is there.
+//! What a guest looks up: its environment variables and the directory.
 
 use super::components::{OK, component, start};
 use super::*;
 use crate::wasm::caps;
 
-/// Ends in the error of a call that was refused, as `components` has it.
+/// Ends the turn with the error of a call that was refused. Results are where [`component`] puts them.
 const REFUSED: &str = "(if (i32.load8_u (i32.const 64)) (then (return (call $said))))";
 
 fn granted(variables: &[(&str, &str)]) -> Granted {
@@ -15,7 +15,7 @@ fn granted(variables: &[(&str, &str)]) -> Granted {
     }
 }
 
-/// A guest that says the value of `TOKEN`, or is ok when there is none.
+/// A guest that fails with the value of the variable `TOKEN` as its reason, or ends well if there is none.
 fn reader() -> Vec<u8> {
     component(
         "agent",
@@ -60,7 +60,7 @@ async fn variables_need_a_grant() {
     assert_eq!(end(reader(), &Granted::default()).await, End::Error("no0".to_owned()));
 }
 
-/// A guest that looks for `tailor` `times` times and says the second capability of the last that was found.
+/// A guest that searches for `tailor` `times` times. It fails with the second capability of the last agent found as its reason.
 fn searcher(times: u32) -> Vec<u8> {
     component(
         "agent",
@@ -71,7 +71,7 @@ fn searcher(times: u32) -> Vec<u8> {
              (loop $next
                (call $find (i32.const 256) (i32.const 6) (i32.const 64)) {REFUSED}
                (br_if $next (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const {times}))))
-             ;; At 68 the list and at 72 its length; 24 bytes each, of which the last 8 are the capabilities.
+             ;; The pointer of the list is at 68 and its length at 72. An element has 24 bytes, and its capabilities are the last 8.
              (if (i32.eqz (i32.load (i32.const 72))) (then (return (i32.const 16))))
              (local.set $last (i32.add (i32.load (i32.const 68))
                (i32.mul (i32.const 24) (i32.sub (i32.load (i32.const 72)) (i32.const 1)))))

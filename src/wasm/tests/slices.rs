@@ -1,4 +1,4 @@
-//! Busy guests and their neighbours, all on one thread.
+//! Time slices: busy guests and their neighbours on one thread.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -76,7 +76,7 @@ async fn spinners_wait_for_each_other_and_their_waits_are_not_their_time() {
 
 #[tokio::test]
 async fn a_turn_that_outlives_its_slice_goes_on_where_it_was() {
-    // Some tens of milliseconds of counting; the sum is right only if nothing was lost between the slices.
+    // Counts for some tens of milliseconds. The sum is right only if nothing is lost between the slices.
     let body = "(local $n i64)
         (loop $next (br_if $next (i64.lt_s (local.tee $n (i64.add (local.get $n) (i64.const 1))) (i64.const 60000000))))
         (i64.ne (local.get $n) (i64.const 60000000))";
@@ -100,7 +100,7 @@ async fn the_slow_lane_is_free_again_after_a_turn_that_was_dropped() {
             .await
             .is_err()
     );
-    // The spinner still exists, and holds no permit.
+    // The spinner still exists, but holds no permit.
     assert_eq!(handle(&mut slow).await.end, End::Ok);
     drop(spinner);
 }

@@ -1,4 +1,4 @@
-//! Timers at both doors: what a turn sets and cancels, and where a guest is told that one fired.
+//! Timers in both interfaces: what a turn sets and cancels, and which function gets a timer that fired. And the end of a guest.
 
 use super::components::embedded;
 use super::*;
@@ -101,7 +101,7 @@ async fn timers_need_a_grant_and_are_limited_in_number_and_time() {
     }
     assert_eq!(handle(&mut start(&set(longest)).await).await.end, returned(1));
 
-    // Three live at a time: two are committed, and a place comes back with a cancellation.
+    // Three timers may be set at one time. Two are committed, and a cancellation makes room for another one.
     let body = "(if (i32.ne (call $set_timer (i64.const 9)) (i32.const 3)) (then (unreachable)))
         (if (i32.ne (call $set_timer (i64.const 9)) (i32.const -3)) (then (unreachable)))
         (if (call $cancel_timer (i32.const 1)) (then (unreachable)))
@@ -139,7 +139,8 @@ async fn an_entry_for_timers_of_another_type_is_refused() {
     assert_eq!(found[0].rule, "export-type");
 }
 
-/// A component that does `body` at each message and `timer` at each timer, `$id`. Results lie as in `components`.
+/// A component that executes `body` for each message and `timer` for each timer, whose id is `$id`. Results are where [`component`]
+/// of `components` puts them.
 fn component(body: &str, timer: &str) -> Vec<u8> {
     const IMPORTS: &str = r#"
         (import "caxton:agent/timer@1.0.0" "set-once" (func $once (param i64 i32)))
@@ -205,7 +206,7 @@ async fn a_component_is_told_at_its_entry_for_timers() {
     assert_eq!(crash(&turn).kind, CrashKind::Trap, "a message is no timer");
 }
 
-/// A component with one function of the lifecycle, as those have it that were built when there was no other.
+/// A component with one function of the interface `lifecycle`, like those that were built when it had no other.
 fn part(name: &str, kind: &str, func: &str) -> Vec<u8> {
     let begin = components::WORLD.find("interface lifecycle {").unwrap();
     let end = begin + components::WORLD[begin..].find("\n}").unwrap();

@@ -1,4 +1,4 @@
-//! What one version of an agent hands over to the next.
+//! The state that an instance hands over to an instance of the next version.
 
 use super::components::{self, WORLD, component, embedded};
 use super::*;
@@ -6,7 +6,8 @@ use crate::wasm::{Handover, caps};
 
 const SET: &str = "(call $set (i32.const 256) (i32.const 1) (i32.const 256) (i32.const 2) (i32.const 64))";
 
-/// A component that does `export` and `change`. Results lie as in `components`; at 320 there is an `ok` with the text `kv`.
+/// A component that executes `export` and `change` when it is asked to export or take over state. Results are where [`component`]
+/// puts them, and at 320 is an `ok` with the text `kv`.
 fn upgradable(export: &str, change: &str) -> Vec<u8> {
     let rest = format!(
         r#"(data (i32.const 256) "kv")
@@ -53,7 +54,7 @@ async fn an_export_that_errs_or_crashes_or_is_too_large_hands_nothing_over() {
     assert_eq!((refused.turn.end, refused.state), (End::Error("no!".to_owned()), None));
     let crashed = export(upgradable("(unreachable)", components::OK)).await;
     assert_eq!((crash(&crashed.turn).kind, crashed.state), (CrashKind::Trap, None));
-    // All of a memory that has grown to just above what may be handed over.
+    // Exports one byte more than may be handed over, from a memory that has grown for it.
     let pages = caps::HANDOVER_BYTES / 65_536;
     let large = format!(
         "(if (i32.lt_s (memory.grow (i32.const {pages})) (i32.const 0)) (then (unreachable)))
@@ -78,7 +79,7 @@ async fn an_export_that_errs_or_crashes_or_is_too_large_hands_nothing_over() {
 
 #[tokio::test]
 async fn a_later_version_takes_over_in_a_turn() {
-    // What it is told, as the reason of an error.
+    // The guest fails with its arguments as the reason.
     let from = "(call $say (local.get $from) (local.get $from_length))";
     let state = "(call $say (local.get $state) (local.get $length))";
     for (change, told) in [(from, "1.2.3"), (state, "known")] {

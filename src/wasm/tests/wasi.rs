@@ -1,4 +1,4 @@
-//! WASI preview 1, as runtimes of compiled languages call it.
+//! WASI preview 1, as the runtimes of compiled languages call it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,7 +6,7 @@ use super::effects::logged;
 use super::*;
 use crate::wasm::{caps, wasi};
 
-/// A guest as [`guest`] makes them, with some calls of WASI. Texts lie at 16, and what WASI answers at 64.
+/// A guest like those of [`guest`] that also imports some functions of WASI. Texts are at 16, and results of WASI at 64.
 fn wasi_guest(rest: &str, body: &str) -> String {
     const IMPORTS: &str = r#"(module
         (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
@@ -28,7 +28,7 @@ fn wasi_guest(rest: &str, body: &str) -> String {
     guest(rest, body).replacen("(module", IMPORTS, 1)
 }
 
-/// A check: the guest traps unless `call` answers `code`.
+/// A check: the guest traps unless `call` returns `code`.
 fn expect(call: &str, code: i32) -> String {
     format!("(if (i32.ne ({call}) (i32.const {code})) (then (unreachable)))")
 }
@@ -56,7 +56,7 @@ async fn what_a_guest_prints_are_lines_of_its_log() {
             0,
         ) + &expect("i32.load (i32.const 64)", length)
     };
-    // "one\r\ntwo" and then "\nthree"; on the other stream "no end".
+    // Prints "one\r\ntwo", then "\nthree", and on the other stream "no end".
     let body = [
         print(1, 16, 8),
         print(2, 30, 6),
@@ -88,7 +88,7 @@ async fn what_a_guest_prints_are_lines_of_its_log() {
 
 #[tokio::test]
 async fn a_guest_prints_no_more_than_it_may_log() {
-    // A buffer of 60,000 bytes without an end of a line, named 1,200 times: so many are taken of the list, and so many bytes.
+    // The list has one buffer 1,200 times: 50,000 bytes without the end of a line. One write accepts only a part of that.
     let body = format!(
         "(local $n i32)
          (memory.fill (i32.const 0) (i32.const 120) (i32.const 60000))
@@ -140,7 +140,7 @@ async fn there_is_no_file_no_network_no_argument_and_no_variable() {
             "call $fd_write (i32.const 3) (i32.const 0) (i32.const 1) (i32.const 64)",
             BADF,
         ),
-        // Standard input is at its end; the others are devices to which lines are written.
+        // Standard input is at its end. The other streams are devices, to which runtimes write line by line.
         "(i32.store (i32.const 64) (i32.const 7))".to_owned(),
         expect(
             "call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 64)",
@@ -179,7 +179,7 @@ async fn a_runtime_has_its_clocks_and_its_entropy_without_a_grant() {
     ];
     let mut instance = start_with(host(&Granted::default()), &wasi_guest("", &body.concat())).await;
     assert_eq!(handle(&mut instance).await.end, End::Ok);
-    // In pieces of 64,000 bytes, until the turn has had its share.
+    // Draws 64,000 bytes at a time, until the turn has drawn all that it may.
     let body = "(loop $next (br_if $next (i32.eqz (call $random_get (i32.const 0) (i32.const 64000))))) (i32.const 0)";
     let turn = handle(&mut start(&wasi_guest("", body)).await).await;
     assert_eq!(crash(&turn).detail, "over-limit: random_get");
@@ -214,7 +214,7 @@ async fn a_place_outside_the_memory_is_a_crash() {
     }
 }
 
-/// A guest that does `before` and then sleeps by one subscription, with the number 7, to the monotonic clock.
+/// A guest that executes `before` and then sleeps, with one subscription to the monotonic clock whose user data is 7.
 fn sleeper(before: &str, nanos: i64) -> String {
     let body = format!(
         "{before}
@@ -250,7 +250,7 @@ async fn a_sleep_is_time_of_the_turn_and_no_work() {
 
 #[tokio::test]
 async fn who_sleeps_has_no_place_in_the_slow_lane() {
-    // Work of some slices, so that the turn is in the lane, which has one place.
+    // Works for some slices, so that the turn enters the slow lane, which has one permit.
     let work = |body: &str| {
         format!(
             "(local $n i64)
@@ -274,7 +274,7 @@ async fn who_sleeps_has_no_place_in_the_slow_lane() {
         turn
     };
     let at_work = async {
-        // Turn after turn while the other sleeps: each passes through the lane.
+        // Turn after turn gets the permit while the other guest sleeps.
         for _ in 0..3 {
             assert_eq!(worker.handle(&message, 1, BUDGET).await.end, End::Ok);
         }
@@ -286,7 +286,7 @@ async fn who_sleeps_has_no_place_in_the_slow_lane() {
 
 #[tokio::test]
 async fn what_is_ready_is_told_at_once_and_what_is_wrong_too() {
-    // Standard output to write to, descriptor 5 to read from, and an hour of sleep.
+    // Waits for standard output, for input from the file descriptor 5, and for an hour to pass.
     let subscription = |at: i32, userdata: i32, kind: i32, subject: i32, nanos: i64| {
         format!(
             "(i64.store (i32.const {at}) (i64.const {userdata})) (i32.store8 (i32.const {}) (i32.const {kind}))

@@ -87,7 +87,8 @@ impl Core {
                 self.phase = Phase::Closed;
                 self.out.push(Action::Exit(Exit::StartFailed(reason)));
             }
-            // In a group restart by `rest_for_one`, the next attempt begins with this child. Those before it have started and stay.
+            // In a group restart by `rest_for_one`, the next attempt begins with this child. The children before it have started
+            // and go on running.
             (Phase::Init | Phase::Running | Phase::Group(_), _) => self.decide(id, now),
         }
         self.proceed(now);

@@ -1,0 +1,369 @@
+//! How many instructions routing, mailboxes, encoding and the host's part of a turn take.
+//!
+//! `scripts/instructions` runs each case under callgrind, which counts what happens inside [`counted`] and nothing else.
+//! `cargo bench --bench instructions` runs each case once, counts nothing, and prints the names of the cases.
+//!
+//! All cases are steps of one round, in which a client writes to a buyer, the buyer asks a seller, and the seller answers. So
+//! each step has its input from the step before it, and few types of the library are named here. The router and the
+//! instances are called without a supervision tree around them and on one thread: what is scheduled in between would differ
+//! from run to run.
+
+#![allow(
+    clippy::default_trait_access,
+    reason = "the fewer types are named, the less has to be changed with them"
+)]
+
+use std::hint::black_box;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use caxton::agent::spec::AgentSpec;
+use caxton::agent::{Agent, Instance, InstanceMessage, Outbox, Outcome, Standing, Start as InstanceStart, Version};
+use caxton::directory::Directory;
+use caxton::error::Result;
+use caxton::fipa::Performative;
+use caxton::id::{AgentId, Partition, Seq};
+use caxton::journal::memory::MemoryJournal;
+use caxton::journal::{self, Journal};
+use caxton::mailbox::{Capacity, Consumer, Delivery, Mailbox, Question};
+use caxton::message::{Address, ClientName, Draft, MessageView};
+use caxton::router::{InFlight, ReplyTo, Restore, Restored, Router, RouterMessage, Shared, Start};
+use caxton::wasm::{Grants, Runtime, RuntimeConfig};
+use parking_lot::Mutex;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+const CASES: &[&str] = &[
+    "json-read",
+    "json-write",
+    "send",
+    "send-to-16",
+    "turn",
+    "record-question",
+    "record-answer",
+    "mailbox",
+    "mailbox-answer",
+    "wire-write",
+    "wire-reread",
+];
+const HOME: Partition = Partition(0);
+const CLIENTS: &str = r#"{"performative": "inform", "receiver": "buyer", "conversation_id": "talk",
+    "content": {"action": "buy", "item": "widgets", "quantity": 100}}"#;
+const TO_ALL: &str = r#"{"performative": "inform", "receiver": "all:listen", "content": {"item": "widgets"}}"#;
+const QUESTION: &str = r#"{"performative":"request","receiver":"seller","conversation_id":"talk","reply_with":"price","content":{"item":"widgets","quantity":100}}"#;
+const ANSWER: &str = r#"{"performative":"inform","receiver":"buyer","conversation_id":"talk","in_reply_to":"price","content":{"item":"widgets","price":8.12}}"#;
+
+/// Callgrind counts while this function runs; its name is in `scripts/instructions`.
+#[inline(never)]
+fn counted<T>(work: impl FnOnce() -> T) -> T {
+    black_box(work())
+}
+
+fn step<T>(case: &str, name: &str, work: impl FnOnce() -> T) -> T {
+    if case == name { counted(work) } else { work() }
+}
+
+/// Stands where a router or an instance would, and takes what they send to themselves.
+struct Idle<M>(PhantomData<fn(M)>);
+
+impl<M: ractor::Message> Actor for Idle<M> {
+    type Msg = M;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<M>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}
+
+async fn idle<M: ractor::Message>() -> ActorRef<M> {
+    Actor::spawn(None, Idle(PhantomData), ()).await.expect("it starts").0
+}
+
+struct NothingToRestore;
+
+impl Restore for NothingToRestore {
+    fn restore(&self, _: Partition) -> Pin<Box<dyn Future<Output = Result<Restored>> + Send + '_>> {
+        Box::pin(async { Ok(Restored::default()) })
+    }
+}
+
+struct AllGrants;
+
+impl Grants for AllGrants {
+    fn may_message(&self, _: &str) -> bool {
+        true
+    }
+
+    fn state(&self) -> bool {
+        true
+    }
+}
+
+/// The last outcome.
+#[derive(Default)]
+struct Last(Mutex<Option<Outcome>>);
+
+impl Outbox for Last {
+    fn commit(&self, outcome: Outcome) {
+        *self.0.lock() = Some(outcome);
+    }
+}
+
+/// An agent of the directory.
+fn enter(directory: &Directory, name: &str, capabilities: &[&str], outbox: Arc<Last>) -> Arc<Agent> {
+    let document = json!({
+        "id": AgentId::new(),
+        "spec": {"name": name, "capabilities": capabilities},
+        "version": "1.0.0",
+        "digest": format!("sha256:{}", "0".repeat(64)),
+        "deployment_id": format!("deploy_{}", "0".repeat(32)),
+        "created_at": "2026-01-01T00:00:00Z",
+        "deployed_at": "2026-01-01T00:00:00Z",
+        "deployed_by": "bench",
+    });
+    let document = serde_json::from_value(document).expect("it is a document");
+    let agent = Agent::new(document, 1, outbox, Arc::new(Semaphore::new(1_024)), Arc::default());
+    agent.enter(Standing::Running);
+    let agent = Arc::new(agent);
+    directory.put(agent.clone());
+    agent
+}
+
+/// An agent with an instance. At each message it writes state and sends `draft`.
+struct Party {
+    agent: Arc<Agent>,
+    instance: <Instance as Actor>::State,
+    myself: ActorRef<InstanceMessage>,
+    outbox: Arc<Last>,
+}
+
+impl Party {
+    async fn start(directory: &Directory, name: &str, draft: &str, guests: &Runtime) -> Self {
+        // The first bytes of the draft are the key and the value, too.
+        let guest = format!(
+            r#"(module
+                (import "caxton" "send_message" (func $send (param i32 i32) (result i32)))
+                (import "caxton" "store_data" (func $store (param i32 i32 i32 i32) (result i32)))
+                (memory (export "memory") 1)
+                (data (i32.const 0) "{}")
+                (func (export "caxton_alloc") (param i32) (result i32) (i32.const 4096))
+                (func (export "handle_message") (param i32 i32) (result i32)
+                    (drop (call $store (i32.const 0) (i32.const 8) (i32.const 0) (i32.const 64)))
+                    (call $send (i32.const 0) (i32.const {}))))"#,
+            draft.replace('"', "\\22"),
+            draft.len()
+        );
+        let module = wat::parse_str(guest).expect("it is well-formed");
+        let outbox = Arc::new(Last::default());
+        let (agent, myself) = (enter(directory, name, &[], outbox.clone()), idle().await);
+        let start = InstanceStart {
+            agent: agent.clone(),
+            version: Arc::new(Version {
+                spec: AgentSpec::from_json(br#"{"name": "guest"}"#).expect("it is a declaration"),
+                program: guests.compile(module.into(), false).await.expect("it compiles"),
+                grants: Arc::new(AllGrants),
+            }),
+            incarnation: 1,
+            pulse: Default::default(),
+        };
+        let instance = Instance.pre_start(myself.clone(), start).await.expect("it starts");
+        Self {
+            agent,
+            instance,
+            myself,
+            outbox,
+        }
+    }
+
+    async fn turn(&mut self) {
+        let turn = Instance.handle(self.myself.clone(), InstanceMessage::Wake, &mut self.instance);
+        turn.await.expect("the guest does not crash");
+    }
+
+    fn outcome(&self) -> RouterMessage {
+        let outcome = self.outbox.0.lock().take();
+        RouterMessage::Commit(Box::new(outcome.expect("it had a turn")))
+    }
+}
+
+struct Bench {
+    journal: Arc<MemoryJournal>,
+    router: <Router as Actor>::State,
+    myself: ActorRef<RouterMessage>,
+    permits: Arc<Semaphore>,
+    buyer: Party,
+    seller: Party,
+    listeners: Vec<Arc<Agent>>,
+    /// A mailbox of no agent, and who takes messages from it.
+    mailbox: (Arc<Mailbox>, Consumer),
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Bench {
+    fn new(guests: &Runtime) -> Self {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().build().expect("a runtime");
+        let (directory, journal) = (Arc::new(Directory::default()), MemoryJournal::new());
+        let listeners = (0..16).map(|n| enter(&directory, &format!("listener-{n}"), &["listen"], Arc::default()));
+        let listeners = listeners.collect();
+        let mailbox = Mailbox::new(Capacity {
+            messages: 100,
+            bytes: 1 << 20,
+        });
+        let start = Start {
+            partition: HOME,
+            restore: Arc::new(NothingToRestore),
+            shared: Arc::new(Shared {
+                journal: journal.clone(),
+                directory: directory.clone(),
+                waiters: Default::default(),
+                key_locks: Default::default(),
+                turns: Default::default(),
+                spawns: Default::default(),
+                recoveries: Default::default(),
+            }),
+        };
+        let (myself, router, buyer, seller) = runtime.block_on(async {
+            let myself = idle().await;
+            let router = Router.pre_start(myself.clone(), start).await.expect("it starts");
+            let buyer = Party::start(&directory, "buyer", QUESTION, guests).await;
+            let seller = Party::start(&directory, "seller", ANSWER, guests).await;
+            (myself, router, buyer, seller)
+        });
+        Self {
+            journal,
+            router,
+            myself,
+            permits: Arc::new(Semaphore::new(2)),
+            buyer,
+            seller,
+            listeners,
+            mailbox: (mailbox.clone(), consumer(&mailbox)),
+            runtime,
+        }
+    }
+
+    fn route(&mut self, message: RouterMessage) {
+        let routed = Router.handle(self.myself.clone(), message, &mut self.router);
+        self.runtime.block_on(routed).expect("the journal takes it");
+    }
+
+    /// A client sends `draft`. It is answered after the count.
+    fn send(&mut self, case: &str, name: &str, draft: Draft) {
+        let permit = || self.permits.clone().try_acquire_owned().expect("there are two");
+        let (reply, mut answer) = ReplyTo::channel();
+        let message = RouterMessage::Send {
+            sender: Address::Client(ClientName::anonymous()),
+            draft: Box::new(draft),
+            expected: None,
+            key: None,
+            in_flight: Some(InFlight {
+                message: permit(),
+                kib: permit(),
+            }),
+            reply,
+        };
+        step(case, name, || self.route(message));
+        answer.try_recv().expect("it is answered").expect("it is taken");
+    }
+
+    fn round(&mut self, case: &str) {
+        let read = |json: &str| Draft::from_json(json.as_bytes()).and_then(Draft::check);
+        let draft = step(case, "json-read", || read(CLIENTS));
+        self.send(case, "send", draft.expect("it is a message"));
+        self.send(case, "send-to-16", read(TO_ALL).expect("it is a message"));
+        for listener in &self.listeners {
+            take(&consumer(&listener.mailbox));
+        }
+
+        step(case, "turn", || self.runtime.block_on(self.buyer.turn()));
+        let question = self.buyer.outcome();
+        step(case, "record-question", || self.route(question));
+        let last = Seq(self.journal.appended().0 - 1);
+        let batch = self.journal.read_after(last, 1).expect("it is kept").remove(0);
+        let payload = step(case, "wire-write", || journal::written(&batch.records));
+        step(case, "wire-reread", || journal::reread(payload.into())).expect("it was just written");
+
+        self.runtime.block_on(self.seller.turn());
+        let answer = self.seller.outcome();
+        step(case, "record-answer", || self.route(answer));
+        let delivery = take(&consumer(&self.buyer.agent.mailbox));
+        self.runtime.block_on(self.buyer.turn()); // it was woken and finds nothing
+        let message = delivery.message.clone();
+        step(case, "json-write", || MessageView::of(&message).to_json());
+
+        let (mailbox, consumer) = &self.mailbox;
+        let delivery = step(case, "mailbox", || pass(mailbox, consumer, delivery));
+        let question = Question {
+            conversation_id: message.conversation_id.clone(),
+            reply_with: message.in_reply_to.clone().expect("it is an answer"),
+            participant: message.sender.clone(),
+        };
+        step(case, "mailbox-answer", || {
+            let slot = mailbox.reserve_reply().expect("there are some");
+            mailbox.ask(question, Performative::Request, slot);
+            pass(mailbox, consumer, delivery)
+        });
+    }
+}
+
+/// A message goes through a mailbox, from its admission to the end of its turn.
+fn pass(mailbox: &Arc<Mailbox>, consumer: &Consumer, mut delivery: Delivery) -> Delivery {
+    delivery.reservation = mailbox.admit(&delivery.message).expect("there is room");
+    mailbox.push(delivery).expect("it is open");
+    take(consumer)
+}
+
+fn consumer(mailbox: &Arc<Mailbox>) -> Consumer {
+    mailbox.attach(Arc::new(|| ()))
+}
+
+/// Takes the only message of a mailbox.
+fn take(consumer: &Consumer) -> Delivery {
+    let lease = consumer.lease().expect("there is a message");
+    let delivery = lease.finish().expect("it was not closed");
+    assert!(consumer.lease().is_none());
+    delivery
+}
+
+/// `instructions CASE ROUNDS` counts one case in each of so many rounds; for what it does without arguments see the top of this
+/// file.
+fn main() {
+    /// Where a hash table has a key is up to chance, and so is what finding it costs: new tables every so many rounds. The old
+    /// ones stay, because the order in which they are freed would change what later allocations cost.
+    const ROUNDS_EACH: usize = 10;
+    let arguments: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    // Valgrind has no room for a pool of slots of 4 GiB.
+    let guests = Runtime::new(&RuntimeConfig {
+        pooled: false,
+        memory_reservation: 16 << 20,
+        ..RuntimeConfig::default()
+    });
+    let guests = guests.expect("engines");
+    let bench = || {
+        let mut bench = Bench::new(&guests);
+        bench.round(""); // what is made once is made here
+        bench
+    };
+    let mut benches = vec![bench()];
+    match arguments.as_slice() {
+        [case, rounds] => {
+            let rounds: usize = rounds.parse().expect("a number of rounds");
+            for _ in 0..rounds / ROUNDS_EACH {
+                let mut bench = bench();
+                (0..ROUNDS_EACH).for_each(|_| bench.round(case));
+                benches.push(bench);
+            }
+        }
+        _ => CASES.iter().for_each(|case| {
+            benches[0].round(case);
+            println!("{case}");
+        }),
+    }
+}
