@@ -60,6 +60,9 @@ pub struct Agent {
     pub version: RwLock<Option<Arc<Version>>>,
     /// The last instance to have started, for the operator's eyes.
     pub running: Mutex<Option<Running>>,
+    /// Held while a turn ends and its outcome is handed over. An instance may lease the next message of a lane when the turn of
+    /// the one before has ended, so without it the later outcome could be recorded first.
+    pub hand_over: Mutex<()>,
     /// Held while an instance is started or ended by command, so that the end of a stop does not end what a start began.
     pub operation: tokio::sync::Mutex<()>,
 }
@@ -123,6 +126,7 @@ impl Agent {
             outcome_kib,
             version: RwLock::new(None),
             running: Mutex::default(),
+            hand_over: Mutex::default(),
             operation: tokio::sync::Mutex::default(),
         }
     }

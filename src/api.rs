@@ -13,6 +13,7 @@ mod invalid;
 mod json;
 pub mod limits;
 pub mod rest;
+mod schema;
 mod supervision;
 #[cfg(test)]
 mod testing;

@@ -3,6 +3,7 @@
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use supervisors::{AutoShutdown, Intensity, Strategy, SupervisorHandle};
+use utoipa::ToSchema;
 
 use crate::agent::spec::Backoff;
 use crate::error::{Error, Result};
@@ -19,7 +20,7 @@ pub mod limits {
 }
 
 /// The declaration of a group. Unknown keys are refused by name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GroupSpec {
     /// Agents and groups share one space of names.
@@ -28,6 +29,7 @@ pub struct GroupSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<AgentName>,
     #[serde(default = "one_for_one")]
+    #[schema(value_type = String, pattern = "^(one_for_one|one_for_all|rest_for_one)$")]
     pub strategy: Strategy,
     /// Restart intensity: how many restarts the whole group may make within `period`. At one more the group gives up, and its
     /// parent decides what happens.
@@ -39,6 +41,7 @@ pub struct GroupSpec {
     #[serde(default)]
     pub backoff: Backoff,
     #[serde(default = "never")]
+    #[schema(value_type = String, pattern = "^(never|any_significant|all_significant)$")]
     pub auto_shutdown: AutoShutdown,
 }
 

@@ -1,11 +1,11 @@
-//! The queue of an agent. It belongs to the agent, not to an instance, so it outlives crashes and restarts.
+//! The mailbox of an agent. It belongs to the agent and not to an instance, so it outlives crashes and restarts.
 //!
-//! Bounded in messages and bytes: it says no instead of growing. Two accounts pay for what is in it. Ordinary messages take
-//! *room*. Replies take a *reply slot* that their receiver reserved when it asked, so a reply or a failure always finds room.
-//! Both stand in the same lanes, so that nothing overtakes an earlier message of the same sender.
+//! It is bounded in messages and bytes, and refuses a message instead of growing. Each message holds a reservation. An ordinary
+//! message takes *room*. A reply takes a *reply slot*, which its receiver reserved when it asked, so a reply or a failure always
+//! finds one. Both are in the same lanes, so that nothing overtakes an earlier message of the same sender.
 //!
-//! Instances lease messages. Room, reply slots, consumers and leases are values: dropping one gives back what it stands for.
-//! Nothing here reads a clock or needs a runtime: the time is handed in, and who waits is woken.
+//! Instances lease messages. Room, reply slots, consumers and leases are values: each gives back what it holds when it is
+//! dropped. Nothing here reads a clock or needs a runtime: the caller hands the time in, and wakers tell those who wait.
 
 mod consumer;
 mod gauge;
@@ -49,7 +49,7 @@ pub struct Capacity {
 pub enum Refusal {
     Messages,
     Bytes,
-    /// The agent takes no more: it is stopping, stopped, failed or gone.
+    /// The agent takes no more messages: it is stopping, stopped, failed or removed.
     Closed,
 }
 
@@ -57,7 +57,7 @@ pub enum Refusal {
 #[derive(Debug)]
 pub struct Delivery {
     pub message: Arc<Message>,
-    /// Which try this is, from 1.
+    /// The number of this try, from 1. Only a crash in the message's own turn makes a further try.
     pub attempt: u32,
     pub admitted: Instant,
     /// The end of the batch that brought the message.
@@ -69,12 +69,12 @@ pub struct Delivery {
 /// Tells a consumer that there may be messages.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
-/// Messages come in and none goes out, while one of these holds.
+/// Why messages are admitted and none is leased. It goes on while one of the reasons holds.
 #[derive(Default)]
 struct Paused {
-    /// By an operator.
+    /// An operator has suspended the agent.
     suspended: bool,
-    /// By the node, while the disk is full.
+    /// The disk of the node is full.
     held: bool,
 }
 
@@ -90,15 +90,15 @@ struct Inner {
     consumers: Consumers,
     used_messages: u32,
     used_bytes: u64,
-    /// Below zero when turns overdrew it: they take what they were promised, and the router may have been quicker.
+    /// Free slots. Below zero when turns have overdrawn them; see [`Mailbox::reserve_promised_reply`].
     reply_slots: i64,
-    /// Open questions in the order they were asked.
+    /// Open questions, in the order in which they were asked.
     questions: IndexMap<Question, (Performative, ReplySlot)>,
     open: bool,
     paused: Paused,
-    /// What came up to here is in the lanes, or was handled: it was restored from the journal.
+    /// The mailbox was restored from the journal up to this record: what came by then is in the lanes or was handled.
     restored: Seq,
-    /// Those who wait until there is no message.
+    /// The tasks that wait until there is no message.
     idle: Vec<task::Waker>,
 }
 
@@ -127,12 +127,12 @@ impl Mailbox {
         })
     }
 
-    /// Reserves what `message` will occupy: the reply slot of the question that it answers, else room.
+    /// Reserves what `message` will occupy: the reply slot of the question that it answers, or else room.
     pub fn admit(self: &Arc<Self>, message: &Message) -> Result<Reservation, Refusal> {
         self.admit_failure(message, &message.sender)
     }
 
-    /// As [`Self::admit`], for the platform's `failure` in the place of a reply from `participant`.
+    /// As [`Self::admit`], for a `failure` that the platform sends in place of a reply from `participant`.
     pub fn admit_failure(self: &Arc<Self>, message: &Message, participant: &Address) -> Result<Reservation, Refusal> {
         let mut inner = self.inner.lock();
         if !inner.open {
@@ -249,13 +249,13 @@ impl Mailbox {
         self.rouse();
     }
 
-    /// As [`Self::suspend`] and [`Self::resume`], apart from them.
+    /// Does the same as [`Self::suspend`] and [`Self::resume`] while the disk is full. The two do not undo each other.
     pub fn hold(&self, hold: bool) {
         self.inner.lock().paused.held = hold;
         self.rouse();
     }
 
-    /// Whether it leases no messages for now.
+    /// Whether it leases no messages at present.
     pub fn is_paused(&self) -> bool {
         self.inner.lock().paused.is()
     }
@@ -275,7 +275,7 @@ impl Mailbox {
     }
 
     /// Waits until nothing is queued or leased.
-    pub async fn until_idle(&self) {
+    pub fn until_idle(&self) -> impl Future<Output = ()> + Send {
         poll_fn(|context| {
             let mut inner = self.inner.lock();
             if inner.lanes.len() == 0 {
@@ -286,7 +286,6 @@ impl Mailbox {
             }
             Poll::Pending
         })
-        .await;
     }
 
     /// Closes for good and hands out what will never be handled: what is leased, and then what is queued, both in the order in
@@ -329,7 +328,7 @@ impl Inner {
         self.consumers.next_to_wake(self.lanes.available())
     }
 
-    /// Those who wait until there is no message, if there is none.
+    /// The tasks that wait until there is no message, if there is none.
     fn idle(&mut self) -> Vec<task::Waker> {
         if self.lanes.len() == 0 {
             std::mem::take(&mut self.idle)

@@ -49,6 +49,7 @@ const WRAPPERS: &[(&str, &[&str])] = &[
     ("actix_web", &["api/http", "api/rest", "api/ws"]),
     ("actix_web_actors", &["api/ws"]),
     ("actix_multipart", &["api/rest"]),
+    ("utoipa", &["api", "agent/spec", "group"]),
     ("tonic", &["api/grpc"]),
     ("tonic_types", &["api/grpc"]),
     ("prost", &["api/grpc", "journal/wire"]),

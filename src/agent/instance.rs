@@ -209,6 +209,7 @@ impl Incarnation {
         self.next_turn = self.next_turn.max(now + self.sending.debt(now));
         let permit = permit(agent, &turn.effects).await;
         // From here to the record there is no await, so a kill cannot come between.
+        let _in_order = agent.hand_over.lock();
         let broken = match &turn.end {
             wasm::End::Crash(crash) => {
                 report(agent, crash, Some(lease.message().id), lease.attempt());

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::ToSchema;
 
 use crate::error::{Error, Result};
 use crate::id::AgentName;
@@ -32,12 +33,13 @@ pub mod limits {
 }
 
 /// The declaration of an agent. Unknown keys are refused by name.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentSpec {
     pub name: AgentName,
     /// Default: what the module says of itself, else 1.0.0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub version: Option<semver::Version>,
     /// How later versions replace this one, unless they say otherwise.
     #[serde(default)]
@@ -58,7 +60,7 @@ pub struct AgentSpec {
     pub delivery: Delivery,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     #[default]
@@ -69,7 +71,7 @@ pub enum Strategy {
 }
 
 /// What the agent may do beyond answering: nothing, unless granted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 #[allow(
     clippy::struct_excessive_bools,
@@ -89,7 +91,7 @@ pub struct Permissions {
 }
 
 /// How its supervisor treats the agent (OTP's child specification).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Supervision {
     /// The supervision group that the agent is a member of. None: a budget of its own, and no siblings.
@@ -124,7 +126,7 @@ impl Default for Supervision {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Restart {
     #[default]
@@ -165,7 +167,7 @@ impl<'de> Deserialize<'de> for Shutdown {
 }
 
 /// The wait before the second and later restarts: `min * factor^n`, at most `max`, varied by `jitter`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Backoff {
     pub min: Span,
@@ -210,7 +212,7 @@ impl From<&Backoff> for supervisors::Backoff {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Delivery {
     /// Tries of a message whose turn crashes, the first one included; then it is a dead letter.

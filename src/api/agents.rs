@@ -1,16 +1,18 @@
-//! What both edges say of an agent, and ask of one, in the same words.
+//! What REST and gRPC share about agents: status, cpu, and the options of a stop.
 
 use std::time::Duration;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::agent::spec::Resources;
 use crate::error::{Error, Result};
 use crate::node::{AgentSummary, Lifecycle, StopOptions};
 
-/// What an agent is doing: its lifecycle state, or that it is suspended, which is no state of the lifecycle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// The status of an agent as clients see it: its lifecycle state, or `suspended`, which is no lifecycle state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = AgentStatus)]
 pub(super) enum Status {
     Unloaded,
     Loaded,
@@ -18,7 +20,7 @@ pub(super) enum Status {
     Draining,
     Stopped,
     Failed,
-    /// It takes messages and no turns.
+    /// The agent accepts messages and handles none.
     Suspended,
     Removed,
 }
@@ -44,13 +46,12 @@ impl Status {
     }
 }
 
-/// The `cpu` of an agent as it was declared. An agent handles one message at a time, so that one core is its ceiling when
-/// none is declared.
+/// The declared `cpu` of an agent. Without a declaration it is one core, because an agent handles one message at a time.
 pub(super) fn cpu(resources: &Resources) -> String {
     resources.cpu.map_or_else(|| "1000m".to_owned(), |cpu| cpu.to_string())
 }
 
-/// How to stop an agent, with defaults for what is not said. `field` is the name of `grace` in the request.
+/// The options of a stop, with defaults for absent ones. `field` is the name of `grace` in the request.
 pub(super) fn stop_options(field: &str, grace: Option<Duration>, drain: Option<bool>) -> Result<StopOptions> {
     let default = StopOptions::default();
     if grace.is_some_and(|grace| grace > StopOptions::MAX_GRACE) {

@@ -1,4 +1,4 @@
-//! How an error looks in JSON, on REST and on the WebSocket.
+//! The JSON of an error, for REST and the WebSocket.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -33,7 +33,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// An error with its sources, for the log. Only [`Error::Internal`](crate::error::Error::Internal) has any that a caller
+/// An error with its sources, for the log. Only [`Error::Internal`](crate::error::Error::Internal) has sources that a caller
 /// must not see.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

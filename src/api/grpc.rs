@@ -1,7 +1,7 @@
 //! The gRPC API, `caxton.v1`, with reflection (v1) and `grpc.health.v1`.
 //!
 //! Purpose: the use cases of the REST API in protobuf. Owner: the `api` branch of the tree, through [`Server`]. Invariant:
-//! an error of the node has a `google.rpc.ErrorInfo` whose `reason` is the published code; both fronts call the same method.
+//! an error of the node has a `google.rpc.ErrorInfo` whose `reason` is the published code; REST calls the same methods of the node.
 
 mod agents;
 mod convert;
@@ -32,16 +32,16 @@ use self::supervision::Supervision;
 use super::limits;
 use crate::node::Node;
 
-/// Calls of one connection at a time.
+/// Concurrent calls of one connection.
 const STREAMS: u32 = 256;
-/// Flow-control windows, so that a module of tens of megabytes need not wait for a round trip each 64 KiB.
+/// Flow-control windows. With the default, a module of tens of megabytes would wait for a round trip every 64 KiB.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-/// How often an idle connection is pinged, and how long it may take to answer.
+/// How often an idle connection is pinged, and the timeout of the ping.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
 
-/// A bound listener that does not answer yet: connections wait until [`Server::run`].
+/// A bound listener that does not serve yet: connections wait until [`Server::run`].
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -61,7 +61,7 @@ impl Server {
         Ok(Self { listener })
     }
 
-    /// Another server on the same socket, so that a restart loses no connection that waits.
+    /// Another server on the same socket, so that a restart loses no waiting connection.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             listener: self.listener.try_clone()?,
@@ -80,7 +80,7 @@ impl Server {
 }
 
 impl Handle {
-    /// Takes no more calls, and waits [`limits::DRAIN`] for those in flight. The future of [`Server::run`] resolves then.
+    /// Accepts no more calls, and waits [`limits::DRAIN`] for calls in flight. Then the future of [`Server::run`] resolves.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
     }
@@ -126,7 +126,8 @@ async fn serve(listener: TcpListener, node: Arc<Node>, stopping: watch::Receiver
     }
 }
 
-/// Keeps `grpc.health.v1` true, as `/readyz`: not serving while the disk is full, and from the stop on, with which it resolves.
+/// Keeps `grpc.health.v1` equal to `/readyz`: not serving while the disk is full. Resolves when the server stops, and then it is
+/// not serving either.
 async fn report(node: Arc<Node>, stopping: watch::Receiver<bool>, health: HealthReporter) {
     let mut full = node.full();
     let stop = until(stopping);
@@ -147,7 +148,7 @@ async fn set(health: &HealthReporter, serves: bool) {
     } else {
         ServingStatus::NotServing
     };
-    // The empty name is the server as a whole.
+    // The empty name stands for the whole server.
     let services = [
         "",
         AgentServiceServer::<Agents>::NAME,
@@ -159,7 +160,7 @@ async fn set(health: &HealthReporter, serves: bool) {
     }
 }
 
-/// Resolves when the handle says stop, or is gone.
+/// Resolves when the handle stops the server or is dropped.
 async fn until(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }

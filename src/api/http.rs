@@ -1,7 +1,7 @@
-//! The HTTP listener, and what REST and the WebSocket share on it.
+//! The HTTP listener, and what REST and the WebSocket share.
 //!
-//! Purpose: HTTP/1.1 for whatever is mounted on it. Owner: the `api` branch of the tree, through [`Server`]. Invariant: every
-//! answer that is an error has the published envelope, whoever found the error. Nothing here knows a route.
+//! Purpose: HTTP/1.1 for the routes that are mounted on it. Owner: the `api` branch of the tree, through [`Server`]. Invariants:
+//! every error response has the published envelope, wherever the error was found; nothing here knows a route.
 
 pub(super) mod caller;
 pub(super) mod edge;
@@ -27,13 +27,13 @@ use crate::node::Node;
 /// What the handlers of one server share.
 pub(super) struct Front {
     pub(super) node: Arc<Node>,
-    /// Permits for bodies of deploys that are in memory.
+    /// A permit for each deploy whose body is in memory.
     pub(super) uploads: Arc<Semaphore>,
     /// True once the server is stopping.
     pub(super) stopping: watch::Receiver<bool>,
 }
 
-/// A bound listener that does not answer yet: connections wait until [`Server::run`].
+/// A bound listener that does not serve yet: connections wait until [`Server::run`].
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -48,7 +48,7 @@ pub struct Handle {
 }
 
 impl Server {
-    /// Threads that serve, unless [`Server::workers`] says otherwise. Handlers only decode and encode: few do.
+    /// The default number of worker threads. Few are enough, because handlers only decode and encode.
     pub const DEFAULT_WORKERS: usize = 2;
 
     /// Binds the address; port 0 takes a free one.
@@ -59,7 +59,7 @@ impl Server {
         })
     }
 
-    /// Sets the number of threads that serve, at least 1.
+    /// Sets the number of worker threads, at least 1.
     #[must_use]
     pub fn workers(self, workers: usize) -> Self {
         Self {
@@ -68,7 +68,7 @@ impl Server {
         }
     }
 
-    /// Another server on the same socket, so that a restart loses no connection that waits.
+    /// Another server on the same socket, so that a restart loses no waiting connection.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             listener: self.listener.try_clone()?,
@@ -80,8 +80,9 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves what `mount` puts on it until the handle stops it. The future must be polled on a tokio runtime; it starts the workers, threads with
-    /// runtimes of their own, and resolves when they are gone. Dropping it leaves them running: stop first.
+    /// Serves what `mount` puts on it until the handle stops it. The future must be polled on a tokio runtime; it starts the
+    /// workers, which are threads with runtimes of their own, and resolves when they have ended. Dropping it does not stop them:
+    /// stop the server first.
     pub fn run(
         self,
         node: Arc<Node>,
@@ -121,23 +122,23 @@ impl Server {
 }
 
 impl Handle {
-    /// Takes no more connections, closes each `WebSocket` with 1001, and waits [`limits::DRAIN`] for requests in flight; what
-    /// then remains is cut off. The future of [`Server::run`] resolves then.
+    /// Accepts no more connections, closes each `WebSocket` with 1001, and waits [`limits::DRAIN`] for requests in flight; the
+    /// rest is cut off. Then the future of [`Server::run`] resolves.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
-        // The command is sent now; what it returns only waits for its end, which the future of `run` tells as well.
+        // The command is sent now. The future that it returns only waits for the end, as the future of `run` does.
         drop(self.server.stop(true));
     }
 }
 
-/// A server that nobody can stop any more would hold its socket for ever.
+/// A server that nobody can stop would hold its socket forever.
 impl Drop for Handle {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
-/// Has the kernel cut the connection when its client reads nothing for [`limits::STALL`]. Nothing above could: a
+/// Makes the kernel cut the connection when its client reads nothing for [`limits::STALL`]. Nothing above the kernel could: a
 /// WebSocket's actor is not even polled while the socket is full.
 fn cut_when_stalled(connection: &dyn Any) {
     #[cfg(target_os = "linux")]

@@ -1,12 +1,12 @@
-//! The key by which a request may come again: the header `Idempotency-Key` over HTTP, metadata of the same name in gRPC.
+//! Reads the idempotency key of a request: the header `Idempotency-Key` in HTTP, the metadata `idempotency-key` in gRPC.
 
 use crate::error::{Error, Result};
 use crate::idempotency::Key;
 
-/// The header, and the metadata, in the case in which both are compared.
+/// The name of the header and of the metadata, in lower case.
 pub(super) const NAME: &str = "idempotency-key";
 
-/// Reads the key from all values that the request has for it.
+/// Reads the key from all values of the header or metadata.
 pub(super) fn key<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<Key>> {
     let mut values = values.into_iter();
     match (values.next(), values.next()) {

@@ -1,7 +1,7 @@
-//! What serde finds wrong with a request, kept as data until the member that is wrong is known.
+//! Errors of deserialisation that keep the name of a missing or repeated member as data.
 //!
-//! serde's own errors are English sentences about Rust types. Here the name of a missing member stays a name, and the sentence
-//! says what was given and what is expected in the words of JSON. Texts that were given are not repeated: they may be secrets.
+//! serde's own errors are only sentences, about Rust types. These errors name the wrong member, and say in the words of JSON what
+//! was given and what is expected. They do not repeat a given text, because it may be a secret.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::de::{Expected, Unexpected};
 
 use crate::error::Error;
 
-/// What is wrong with a member. Of what is missing or repeated beneath the member, the name is given.
+/// What is wrong with the member that was read last. `Missing` and `Repeated` are about a member of it, and have its name.
 #[derive(Debug)]
 pub(super) enum Invalid {
     Missing(&'static str),
@@ -19,7 +19,7 @@ pub(super) enum Invalid {
 }
 
 impl Invalid {
-    /// The error of the member at `path`; `whole` is the name of what was read, where the path is empty.
+    /// The error for the member at `path`. `whole` is the name of the field if the path is empty.
     pub(super) fn at(self, path: &serde_path_to_error::Path, whole: &str) -> Error {
         let is_whole = path.iter().len() == 0;
         let field = match self {
@@ -76,7 +76,7 @@ impl serde::de::Error for Invalid {
     }
 }
 
-/// A name or word of the client's, for an error: not more than the client can find again.
+/// The beginning of a text of the client, for an error.
 pub(super) fn cut(text: &str) -> String {
     text.chars().take(64).collect()
 }
@@ -102,7 +102,7 @@ fn shown(given: Unexpected<'_>) -> String {
     }
 }
 
-/// Rust's names of the types that requests have, in the words of JSON.
+/// The expected type in the words of JSON. serde has the names of Rust.
 pub(super) fn wanted(expected: &dyn Expected) -> String {
     match expected.to_string().as_str() {
         "u8" => format!("a whole number from 0 to {}", u8::MAX),

@@ -1,4 +1,4 @@
-//! JSON that comes in: null means absent, unknown members are refused, and the error names the member.
+//! Reads JSON of requests: null means absent, and an error names the wrong member.
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{DeserializeOwned, Deserializer, Error as _, IntoDeserializer, Unexpected, Visitor};
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::invalid::Invalid;
 use crate::error::{Error, Result};
 
-/// Reads a small document (a few kilobytes; messages and modules have readers of their own).
+/// Reads a document of a few kilobytes. Messages and modules have their own readers.
 pub(super) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
     let value =
         serde_json::from_slice(json).map_err(|error| Error::invalid("body", format!("is not JSON: {error}")))?;
@@ -32,12 +32,12 @@ pub(super) fn drop_nulls(value: &mut Value) {
     }
 }
 
-/// JSON has no NaN: a mean over nothing is shown as 0.
+/// JSON has no NaN: the mean of no values is shown as 0.
 pub(super) fn finite(number: f64) -> f64 {
     if number.is_finite() { number } else { 0.0 }
 }
 
-/// A value that is read with [`Invalid`] as its error.
+/// A deserialiser of a value whose errors are [`Invalid`].
 struct Document(Value);
 
 impl Document {
@@ -93,7 +93,7 @@ impl<'de> Deserializer<'de> for Document {
         visitor.visit_newtype_struct(self)
     }
 
-    /// The enums of requests are words.
+    /// The enums of requests have only unit variants, written as texts.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,

@@ -1,8 +1,8 @@
-//! Limits of the edges, the same on each of them.
+//! Limits of REST and gRPC.
 
 use std::time::Duration;
 
-/// Bytes of a request that carries one message: its content at the most, in base64 or escaped, and its parameters.
+/// Bytes of a request with one message: the largest content in base64 or with escapes, and the parameters.
 pub const MESSAGE_BODY_BYTES: usize = 6 << 20;
 /// Bytes of a deploy's `config`.
 pub const CONFIG_BYTES: usize = 256 << 10;
@@ -10,23 +10,23 @@ pub const CONFIG_BYTES: usize = 256 << 10;
 pub const FRAMING_BYTES: usize = 64 << 10;
 /// Bytes of any other request.
 pub const SMALL_BODY_BYTES: usize = 64 << 10;
-/// Deploys whose bodies are in memory at once on one interface. Others wait before their bodies are read.
+/// Deploys of one interface whose bodies are in memory at a time. The bodies of others are not read until there is a permit.
 pub const UPLOADS: usize = 8;
 /// Time for a request's body to arrive.
 pub const BODY_TIME: Duration = Duration::from_mins(5);
 /// Connections of one REST worker.
 pub const CONNECTIONS: usize = 4_096;
-/// How long a client may leave what it was sent unread, before its connection is cut (on Linux).
+/// How long a client may leave sent bytes unread before its connection is cut (on Linux).
 pub const STALL: Duration = Duration::from_secs(45);
-/// How long a connection that is being closed waits for its client to do the same, so that the last answer is read.
+/// How long a closing connection waits for the client to close too, so that the client can read the last response.
 pub const LINGER: Duration = Duration::from_secs(2);
-/// How long a stopping server waits for the requests in flight.
+/// How long a stopping server waits for requests in flight.
 pub const DRAIN: Duration = Duration::from_secs(10);
-/// Agents or messages of one page.
+/// The most agents or messages of one page.
 pub const PAGE: usize = 1_000;
-/// Agents or messages of a page whose request names no limit.
+/// The most agents or messages of a page without a `limit` in its request.
 pub const DEFAULT_PAGE: usize = 50;
-/// How long a caller may wait for a reply.
+/// The longest time that a caller may wait for a reply.
 pub const REPLY_WAIT: Duration = Duration::from_mins(5);
-/// How long a caller waits who does not say.
+/// The time that a caller waits by default.
 pub const DEFAULT_REPLY_WAIT: Duration = Duration::from_secs(30);

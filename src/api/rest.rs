@@ -1,40 +1,49 @@
-//! The REST API, and the one table of everything that answers over HTTP.
+//! The REST API, and the list of all HTTP routes.
 //!
 //! Purpose: the use cases of the node as requests and answers in JSON. Owner: [`http::Server`](super::http::Server), on which
-//! [`routes`] are mounted. Invariant: a handler decodes, calls the node once, and encodes.
+//! [`routes`] are mounted. Invariants: a handler decodes, calls the node, and encodes; every route is in the OpenAPI
+//! document, because the routes are made from it.
 //!
 //! | request | answer |
 //! |---|---|
 //! | `POST /api/v1/agents` | 201 with `Location` |
-//! | `POST /api/v1/agents/validate` | 200, whatever is found |
+//! | `POST /api/v1/agents/validate` | 200, for invalid modules too |
 //! | `GET /api/v1/agents`, `GET /api/v1/agents/{id}` | 200 |
-//! | `POST /api/v1/agents/{id}/stop` | 202 while it drains, 200 when it has stopped already |
-//! | `POST /api/v1/agents/{id}/start`, `/restart`, `/suspend`, `/resume` | 200 once it is done |
+//! | `POST /api/v1/agents/{id}/stop` | 202 while the agent drains, 200 if it was stopped already |
+//! | `POST /api/v1/agents/{id}/start`, `/restart`, `/suspend`, `/resume` | 200 when done |
 //! | `DELETE /api/v1/agents/{id}` | 200 |
 //! | `POST /api/v1/messages`, `POST /api/v1/messages/wait` | 200 |
 //! | `GET /api/v1/messages`, `GET /api/v1/messages/{id}` | 200 |
 //! | `POST /api/v1/supervisors` | 201 with `Location` |
 //! | `GET /api/v1/supervisors`, `GET`, `PUT`, `DELETE /api/v1/supervisors/{name}` | 200 |
 //! | `GET /api/v1/supervision/tree`, `GET /api/v1/supervision/events` | 200 |
-//! | `POST /api/v1/supervision/actions` | 200 once it is done |
+//! | `POST /api/v1/supervision/actions` | 200 when done |
 //! | `GET /api/v1/metrics/system`, `/agents/{id}`, `/supervision` | 200 |
-//! | `POST /api/v1/system/backup` | 200 once it is whole |
+//! | `POST /api/v1/system/backup` | 200 when complete |
+//! | `GET /openapi.json` | 200 |
 //! | `GET /healthz`, `GET /metrics` | 200 |
 //! | `GET /readyz` | 200, or 503 `UNAVAILABLE` |
 //! | `GET /ws`, `GET /api/v1/ws` | 101 |
 //!
-//! A `POST` may have an `Idempotency-Key`: sent again with the same key it has its first answer again and no second effect; 422
-//! `IDEMPOTENCY_KEY_REUSED` for another request, 409 `CONFLICT` while the first is being answered. What was refused had no effect
-//! and is not remembered. See [`crate::idempotency`].
+//! A `POST` may have an `Idempotency-Key`. If the request is sent again with the same key, it has no second effect and gets the
+//! first response. Another request with the key gets 422 `IDEMPOTENCY_KEY_REUSED`, and a second request while the first is in
+//! progress gets 409 `CONFLICT`. A refused request had no effect, and its key is not remembered. See [`crate::idempotency`].
 //!
-//! Errors: the status of a [`Code`](crate::error::Code) is in `http/failure.rs`. A path that does not exist is 404 `NOT_FOUND`,
-//! another method 405 `INVALID_REQUEST` with `Allow`, a body that does not arrive 408 `INVALID_REQUEST`. Query parameters
-//! and JSON members that are unknown are refused by name.
+//! Errors: `http/failure.rs` has the status of each [`Code`](crate::error::Code). A path that does not exist is 404 `NOT_FOUND`, a
+//! wrong method is 405 `INVALID_REQUEST` with `Allow`, and a body that does not arrive in time is 408 `INVALID_REQUEST`. An unknown
+//! query parameter or JSON member is an error that names it.
+
+#![allow(
+    unused_qualifications,
+    reason = "the code that `utoipa::path` generates qualifies the types of a handler's parameters"
+)]
 
 mod agents;
 mod body;
+mod history;
 mod messages;
 mod metrics;
+mod openapi;
 mod query;
 mod supervision;
 mod supervisors;
@@ -42,143 +51,119 @@ mod system;
 
 use actix_web::http::{Method, Uri};
 use actix_web::{Resource, Route, guard, web};
+use utoipa::OpenApi;
+use utoipa::openapi::path::{Operation, PathItem};
 
+use self::openapi::ForAll;
 use super::http::failure::Failure;
-use super::ws;
+use super::ws::connection;
 
-/// Mounts every route, and the answer to what is none.
+/// Lists the handlers. From this one list come the OpenAPI document and the routes, so that they cannot differ.
+macro_rules! operations {
+    ($($module:ident::$handler:ident),+ $(,)?) => {
+        #[derive(OpenApi)]
+        #[openapi(
+            info(title = "Caxton", description = ABOUT),
+            paths($($module::$handler),+),
+            components(schemas(openapi::ErrorDocument, openapi::Problem)),
+            modifiers(&ForAll),
+        )]
+        struct Described;
+
+        /// The handler of each operation, by the operation's id.
+        const HANDLERS: &[(&str, fn(Route) -> Route)] = &[
+            $((stringify!($handler), |route| route.to($module::$handler))),+
+        ];
+    };
+}
+
+operations! {
+    system::health,
+    system::ready,
+    system::back_up,
+    openapi::get_document,
+    connection::connect,
+    connection::connect_versioned,
+    agents::deploy_agent,
+    agents::validate_agent,
+    agents::list_agents,
+    agents::get_agent,
+    agents::stop_agent,
+    agents::start_agent,
+    agents::restart_agent,
+    agents::suspend_agent,
+    agents::resume_agent,
+    agents::remove_agent,
+    messages::send_message,
+    messages::send_message_and_wait,
+    history::list_messages,
+    history::get_message,
+    supervisors::create_supervisor,
+    supervisors::list_supervisors,
+    supervisors::get_supervisor,
+    supervisors::update_supervisor,
+    supervisors::remove_supervisor,
+    supervision::supervision_tree,
+    supervision::supervision_events,
+    supervision::supervise,
+    metrics::prometheus_metrics,
+    metrics::system_metrics,
+    metrics::agent_metrics,
+    supervision::supervision_metrics,
+}
+
+const ABOUT: &str = "The REST API of Caxton, a server for multi-agent systems. In every request a member that is null counts as \
+    absent. An unknown member or query parameter is an error that names it. Every GET can also be sent as HEAD. All errors have \
+    the schema `Error`, or `Problem` (RFC 9457) for clients that accept `application/problem+json`.";
+
+/// Mounts every operation of the OpenAPI document, and the 404 for all other paths. Paths are matched in the document's order,
+/// which sorts them as texts: there a literal segment precedes a parameter (`validate` before `{id}`).
 pub fn routes(config: &mut web::ServiceConfig) {
+    let document = Described::openapi();
+    for (path, item) in &document.paths.paths {
+        config.service(resource(path, item));
+    }
     config
-        .service(resource("/healthz", "GET, HEAD", [get(system::health)]))
-        .service(resource("/readyz", "GET, HEAD", [get(system::ready)]))
-        .service(resource("/metrics", "GET, HEAD", [get(metrics::prometheus)]))
-        .service(resource("/ws", "GET", [web::get().to(ws::connect)]))
-        .service(resource("/api/v1/ws", "GET", [web::get().to(ws::connect)]))
-        .service(resource(
-            "/api/v1/agents",
-            "GET, HEAD, POST",
-            [get(agents::list), web::post().to(agents::deploy)],
-        ))
-        .service(resource(
-            "/api/v1/agents/validate",
-            "POST",
-            [web::post().to(agents::validate)],
-        ))
-        .service(resource(
-            "/api/v1/agents/{id}",
-            "GET, HEAD, DELETE",
-            [get(agents::details), web::delete().to(agents::remove)],
-        ))
-        .service(resource(
-            "/api/v1/agents/{id}/stop",
-            "POST",
-            [web::post().to(agents::stop)],
-        ))
-        .service(resource(
-            "/api/v1/agents/{id}/start",
-            "POST",
-            [web::post().to(agents::start)],
-        ))
-        .service(resource(
-            "/api/v1/agents/{id}/restart",
-            "POST",
-            [web::post().to(agents::restart)],
-        ))
-        .service(resource(
-            "/api/v1/agents/{id}/suspend",
-            "POST",
-            [web::post().to(agents::suspend)],
-        ))
-        .service(resource(
-            "/api/v1/agents/{id}/resume",
-            "POST",
-            [web::post().to(agents::resume)],
-        ))
-        .service(resource(
-            "/api/v1/messages",
-            "GET, HEAD, POST",
-            [get(messages::history), web::post().to(messages::send)],
-        ))
-        .service(resource(
-            "/api/v1/messages/wait",
-            "POST",
-            [web::post().to(messages::send_and_wait)],
-        ))
-        .service(resource("/api/v1/messages/{id}", "GET, HEAD", [get(messages::one)]))
-        .service(resource("/api/v1/metrics/system", "GET, HEAD", [get(metrics::system)]))
-        .service(resource(
-            "/api/v1/metrics/agents/{id}",
-            "GET, HEAD",
-            [get(metrics::agent)],
-        ))
-        .service(resource(
-            "/api/v1/system/backup",
-            "POST",
-            [web::post().to(system::backup)],
-        ))
-        .configure(supervised)
+        .app_data(web::Data::new(openapi::Document::of(&document)))
         .default_service(web::to(|uri: Uri| async move {
             Err::<&str, _>(Failure::no_route(uri.path()))
         }));
 }
 
-fn supervised(config: &mut web::ServiceConfig) {
-    config
-        .service(resource(
-            "/api/v1/supervisors",
-            "GET, HEAD, POST",
-            [get(supervisors::list), web::post().to(supervisors::create)],
-        ))
-        .service(resource(
-            "/api/v1/supervisors/{name}",
-            "GET, HEAD, PUT, DELETE",
-            [
-                get(supervisors::one),
-                web::put().to(supervisors::update),
-                web::delete().to(supervisors::remove),
-            ],
-        ))
-        .service(resource(
-            "/api/v1/supervision/tree",
-            "GET, HEAD",
-            [get(supervision::tree)],
-        ))
-        .service(resource(
-            "/api/v1/supervision/events",
-            "GET, HEAD",
-            [get(supervision::events)],
-        ))
-        .service(resource(
-            "/api/v1/supervision/actions",
-            "POST",
-            [web::post().to(supervision::act)],
-        ))
-        .service(resource(
-            "/api/v1/metrics/supervision",
-            "GET, HEAD",
-            [get(supervision::figures)],
-        ));
+/// A path with its operations. Other methods get 405 and the list of the allowed ones.
+fn resource(path: &str, item: &PathItem) -> Resource {
+    let operations = [
+        (Method::GET, &item.get),
+        (Method::POST, &item.post),
+        (Method::PUT, &item.put),
+        (Method::DELETE, &item.delete),
+    ];
+    let mut resource = web::resource(path);
+    let mut allow = Vec::new();
+    for (method, operation) in operations {
+        let Some(operation) = operation else { continue };
+        let mut guard = guard::Any(guard::Method(method.clone()));
+        allow.push(method.to_string());
+        // An upgrade to another protocol has no HEAD.
+        if method == Method::GET && !operation.responses.responses.contains_key("101") {
+            guard = guard.or(guard::Head());
+            allow.push(Method::HEAD.to_string());
+        }
+        resource = resource.route(handler(operation)(web::route().guard(guard)));
+    }
+    let allow = allow.join(", ");
+    resource.default_service(web::to(move |method: Method| {
+        let refused = Failure::wrong_method(method.as_str(), &allow);
+        async move { Err::<&str, _>(refused) }
+    }))
 }
 
-/// A path with its routes. Any other method is refused with what is allowed.
-fn resource<const N: usize>(path: &str, allow: &'static str, routes: [Route; N]) -> Resource {
-    let refuse = move |method: Method| async move { Err::<&str, _>(Failure::wrong_method(method.as_str(), allow)) };
-    routes
-        .into_iter()
-        .fold(web::resource(path), Resource::route)
-        .default_service(web::to(refuse))
-}
-
-/// A route for GET and for HEAD, which has the same answer without its body.
-fn get<F, Args>(handler: F) -> Route
-where
-    F: actix_web::Handler<Args>,
-    Args: actix_web::FromRequest + 'static,
-    F::Output: actix_web::Responder + 'static,
-{
-    web::route()
-        .guard(guard::Any(guard::Get()).or(guard::Head()))
-        .to(handler)
+fn handler(operation: &Operation) -> fn(Route) -> Route {
+    let id = operation.operation_id.as_deref();
+    let found = HANDLERS.iter().find(|(handler, _)| Some(*handler) == id);
+    found
+        .map(|(_, mount)| *mount)
+        .expect("the id of an operation is the name of its handler")
 }
 
 #[cfg(test)]
@@ -216,6 +201,47 @@ mod tests {
         let (status, allow, body) = answer(TestRequest::default().method(Method::PUT).uri("/api/v1/agents")).await;
         assert_eq!((status, allow.as_deref()), (405, Some("GET, HEAD, POST")));
         assert_eq!(body["error"]["code"], "INVALID_REQUEST");
+    }
+
+    #[actix_web::test]
+    async fn what_is_in_the_document_answers_and_nothing_else_does() {
+        let document = serde_json::to_value(Described::openapi()).unwrap();
+        let mut operations = 0;
+        for (path, item) in document["paths"].as_object().unwrap() {
+            let uri = path.replace(['{', '}'], "");
+            for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
+                let described = &item[method.as_str().to_lowercase()];
+                let (status, allow, body) = answer(TestRequest::default().method(method.clone()).uri(&uri)).await;
+                let place = format!("{method} {path}: {status} {body}");
+                assert!(!body.to_string().contains("nothing is at this path"), "{place}");
+                if described.is_null() {
+                    assert_eq!(status, 405, "{place}");
+                    assert!(!allow.unwrap().contains(method.as_str()), "{place}");
+                } else {
+                    assert_ne!(status, 405, "{place}");
+                    operations += 1;
+                }
+            }
+        }
+        assert_eq!(operations, HANDLERS.len(), "two handlers have one path and method");
+    }
+
+    #[test]
+    fn every_answer_and_every_operation_is_described() {
+        let document = serde_json::to_value(Described::openapi()).unwrap();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let place = format!("{method} {path}");
+                assert!(
+                    operation["summary"].as_str().is_some_and(|text| text.ends_with('.')),
+                    "{place}"
+                );
+                assert_eq!(operation["tags"].as_array().unwrap().len(), 1, "{place}");
+                for (status, response) in operation["responses"].as_object().unwrap() {
+                    assert!(response["description"].is_string(), "{place}: {status}");
+                }
+            }
+        }
     }
 
     #[actix_web::test]

@@ -1,12 +1,14 @@
-//! Groups, events and figures of supervision, the same on every edge.
+//! Groups, events and metrics of supervision, as REST and gRPC show them.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use supervisors::{AutoShutdown, Strategy};
+use utoipa::ToSchema;
 
-use super::json;
+use super::tree::IntensityView;
+use super::{json, schema};
 use crate::agent::spec::Backoff;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, REPORTED_BY_SUPERVISORS};
@@ -17,15 +19,18 @@ use crate::node::{GroupView, PathFigures, RecoveryMillis, SupervisionFigures};
 use crate::quantity::Span;
 use crate::time::Timestamp;
 
-/// A group as declared, and what is in it.
-#[derive(Debug, Serialize)]
+/// A supervision group: its declaration and its members.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Supervisor)]
 pub(super) struct SupervisorView {
     name: AgentName,
     parent: Option<AgentName>,
+    #[schema(schema_with = schema::strategy)]
     strategy: Strategy,
     intensity: u32,
     period: Span,
     backoff: Backoff,
+    #[schema(schema_with = schema::auto_shutdown)]
     auto_shutdown: AutoShutdown,
     path: String,
     agents: Vec<AgentName>,
@@ -51,7 +56,7 @@ impl From<GroupView> for SupervisorView {
     }
 }
 
-/// The present declaration with the members that are given put over it, in `backoff` too.
+/// The present declaration with the given members in place of its own, also within `backoff`.
 pub(super) fn merged(present: &GroupSpec, changes: Map<String, Value>) -> Result<GroupSpec> {
     let mut whole = serde_json::to_value(present).map_err(Error::internal)?;
     if let Some(members) = whole.as_object_mut() {
@@ -69,7 +74,7 @@ fn put_over(members: &mut Map<String, Value>, changes: Map<String, Value>) {
     }
 }
 
-/// The question for events of supervisors: at a path of the tree and below it, or everywhere.
+/// The query for events of supervisors at a path of the tree and below it, or in the whole tree.
 pub(super) fn events_asked(since: u64, limit: usize, path: Option<&str>) -> EventQuery {
     let path = path.map(|path| path.trim_matches('/')).filter(|path| !path.is_empty());
     EventQuery {
@@ -81,15 +86,17 @@ pub(super) fn events_asked(since: u64, limit: usize, path: Option<&str>) -> Even
     }
 }
 
-/// A page of events. `next_seq` is the next question's `since_seq`.
-#[derive(Debug, Serialize)]
+/// A page of events. `next_seq` is `since_seq` for the next page.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SupervisionEvents)]
 pub(super) struct EventsView {
     pub(super) events: Vec<EventView>,
     pub(super) next_seq: Seq,
 }
 
-/// An event of a supervisor, with the members that it has on the WebSocket.
-#[derive(Debug, Serialize)]
+/// An event of a supervisor, with the same members as on the WebSocket.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SupervisionEvent)]
 pub(super) struct EventView {
     pub(super) id: String,
     pub(super) seq: Seq,
@@ -101,9 +108,10 @@ pub(super) struct EventView {
     pub(super) body: EventBody,
 }
 
-/// What the event itself says. `dropped` is only in `supervisor.lagged`: events that were lost before they were written.
-#[derive(Debug, Default, Serialize, Deserialize)]
+/// The members of an event that depend on its type. Only `supervisor.lagged` has `dropped`, the number of lost events.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
+#[schema(as = SupervisionEventBody)]
 pub(super) struct EventBody {
     pub(super) path: Option<String>,
     pub(super) incarnation: Option<u64>,
@@ -125,7 +133,7 @@ impl From<StoredEvent> for EventView {
             kind: event.kind,
             timestamp: event.at,
             agent_id: event.agent,
-            // The chronicler wrote it: members that it did not write are absent.
+            // The chronicler wrote the body. Members that it did not write are absent.
             body: serde_json::from_str(&event.body).unwrap_or_default(),
         }
     }
@@ -140,18 +148,63 @@ impl From<EventPage> for EventsView {
     }
 }
 
-/// Figures of supervision since the node started.
-#[derive(Debug, Serialize)]
+/// Metrics of supervision since the node started.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SupervisionFigures)]
 pub(super) struct FiguresView {
     timestamp: Timestamp,
     totals: Totals,
     by_reason: BTreeMap<&'static str, u64>,
-    by_path: Vec<PathFigures>,
-    recovery_ms: RecoveryMillis,
+    by_path: Vec<PathView>,
+    recovery_ms: RecoveryView,
 }
 
-/// `failed` are children that were given up and are down.
-#[derive(Debug, Serialize)]
+/// Metrics of one path that was restarted, waits for a restart, or has failed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PathFigures)]
+struct PathView {
+    path: String,
+    state: &'static str,
+    restarts: u64,
+    by_reason: BTreeMap<&'static str, u64>,
+    intensity: Option<IntensityView>,
+    uptime_seconds: Option<f64>,
+    backoff_remaining_seconds: Option<f64>,
+}
+
+impl From<PathFigures> for PathView {
+    fn from(figures: PathFigures) -> Self {
+        Self {
+            path: figures.path,
+            state: figures.state,
+            restarts: figures.restarts,
+            by_reason: figures.by_reason,
+            intensity: figures.intensity.map(IntensityView::from),
+            uptime_seconds: figures.uptime_seconds,
+            backoff_remaining_seconds: figures.backoff_remaining_seconds,
+        }
+    }
+}
+
+/// Times from an exit until the child runs again, in milliseconds. All are 0 before the first restart.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RecoveryTimes)]
+struct RecoveryView {
+    count: u64,
+    p50: f64,
+    p99: f64,
+    max: f64,
+}
+
+impl From<RecoveryMillis> for RecoveryView {
+    fn from(RecoveryMillis { count, p50, p99, max }: RecoveryMillis) -> Self {
+        Self { count, p50, p99, max }
+    }
+}
+
+/// `failed` is the number of children that are down because their supervisors gave up.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SupervisionTotals)]
 struct Totals {
     restarts: u64,
     failed: u64,
@@ -166,8 +219,8 @@ impl FiguresView {
                 failed: figures.failed,
             },
             by_reason: figures.by_reason,
-            by_path: figures.by_path,
-            recovery_ms: figures.recovery_ms,
+            by_path: figures.by_path.into_iter().map(PathView::from).collect(),
+            recovery_ms: figures.recovery_ms.into(),
         }
     }
 }

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use supervisors::IntensityUse;
+use utoipa::ToSchema;
 
 use crate::agent::meter::CrashReport;
 use crate::id::{AgentId, MessageId};
 use crate::node::TreeNode;
 use crate::time::Timestamp;
 
-/// A node of the tree and all below it.
-#[derive(Debug, Serialize)]
+/// A child of the supervision tree, with its own children.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TreeNode)]
 pub(super) struct TreeView {
     pub(super) path: String,
     pub(super) kind: &'static str,
@@ -21,19 +23,40 @@ pub(super) struct TreeView {
     pub(super) incarnation: u64,
     pub(super) uptime_seconds: Option<f64>,
     pub(super) restarts: BTreeMap<&'static str, u64>,
-    pub(super) intensity: Option<IntensityUse>,
+    pub(super) intensity: Option<IntensityView>,
     pub(super) backoff_remaining_seconds: Option<f64>,
     pub(super) last_exit: Option<ExitView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) agent_id: Option<AgentId>,
-    /// An agent's crashes, newest first.
+    /// The crashes of an agent, newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) last_exits: Vec<ExitView>,
+    #[schema(no_recursion)]
     pub(super) children: Vec<TreeView>,
 }
 
-/// How an incarnation ended. Of an agent's crash: on which message, and where in the guest.
-#[derive(Debug, Serialize)]
+/// The restarts in the last `period_seconds`, and the limit for that time.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RestartIntensity)]
+pub(super) struct IntensityView {
+    pub(super) used: u32,
+    pub(super) limit: u32,
+    pub(super) period_seconds: f64,
+}
+
+impl From<IntensityUse> for IntensityView {
+    fn from(intensity: IntensityUse) -> Self {
+        Self {
+            used: intensity.used,
+            limit: intensity.limit,
+            period_seconds: intensity.period_seconds,
+        }
+    }
+}
+
+/// How an incarnation ended. For a crash of an agent, `message_id` is the message and `backtrace` the place in the guest.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Exit)]
 pub(super) struct ExitView {
     pub(super) reason: &'static str,
     pub(super) at: Timestamp,
@@ -84,7 +107,7 @@ impl TreeView {
             incarnation: node.snapshot.incarnation,
             uptime_seconds: node.snapshot.uptime_seconds,
             restarts: node.snapshot.restarts,
-            intensity: node.snapshot.intensity,
+            intensity: node.snapshot.intensity.map(IntensityView::from),
             backoff_remaining_seconds: node.snapshot.backoff_remaining_seconds,
             last_exit: last,
             agent_id: node.agent,

@@ -1,21 +1,24 @@
 //! The verdict on a module, as JSON.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::agent::validation::Validation;
 use crate::error::Finding;
 use crate::id::Digest;
 
-/// The `config` of who only wants to know of a module: an agent with all defaults.
+/// The `config` of a validation without one: an agent with all defaults.
 pub(crate) const UNNAMED: &[u8] = br#"{"name": "unnamed"}"#;
 
-/// `kind` is `component` or `core`, null of what is refused; `memory_bytes` is what an instance begins with at least.
-#[derive(Debug, Serialize)]
+/// `kind` is `component`, `core`, or null for an invalid module. `memory_bytes` is the least memory of an instance at its start.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Validation)]
 pub(crate) struct ValidationView<'a> {
     valid: bool,
     digest: Digest,
     size_bytes: usize,
     kind: Option<&'static str>,
+    #[schema(value_type = Option<String>)]
     version: Option<&'a semver::Version>,
     memory_bytes: u64,
     findings: &'a [Finding],

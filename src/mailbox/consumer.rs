@@ -1,8 +1,9 @@
-//! Those who lease messages, and who of them is woken.
+//! The consumers of a mailbox, and which of them is woken.
 //!
-//! A consumer is asleep from the moment in which a lease was refused to it until it is woken. One that is awake and leases
-//! nothing will ask for a message. So when a message becomes available, a consumer is woken only if there are fewer of those
-//! than messages: each message wakes one consumer at most, and none waits while a consumer sleeps.
+//! A consumer falls asleep when there is no message for it to lease, and stays asleep until it is woken. A consumer that is awake
+//! and has no lease will ask for a message. When a message becomes available, another consumer is woken only if there are
+//! fewer of those than available messages. So each message wakes at most one consumer, and no message waits while a consumer
+//! sleeps.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// A message whose turn it is. None: there is none for now, and the consumer will be woken when there is.
+    /// Leases a message. None: there is none to be leased, and the consumer will be woken when there is.
     pub fn lease(&self) -> Option<Lease> {
         let mut inner = self.mailbox.inner.lock();
         let inner = &mut *inner;
@@ -41,7 +42,7 @@ impl Consumer {
         })
     }
 
-    /// Ends its waking. Others are woken for the messages that it will not ask for now.
+    /// The consumer will ask for no more messages. It is woken no more, and others are woken in its stead.
     pub fn detach(&self) {
         let waker = {
             let mut inner = self.mailbox.inner.lock();
@@ -61,7 +62,7 @@ impl Drop for Consumer {
 }
 
 impl Mailbox {
-    /// A consumer comes, and is woken for the first time.
+    /// Adds a consumer, and wakes it for the first time.
     pub fn attach(self: &Arc<Self>, waker: Waker) -> Consumer {
         let id = self.inner.lock().consumers.sit(waker.clone());
         waker();
@@ -82,7 +83,7 @@ pub(super) struct Consumers {
 struct Seat {
     id: u64,
     waker: Waker,
-    /// It was woken since a lease was refused to it.
+    /// It was woken since it last found no message.
     awake: bool,
     leases: u32,
 }

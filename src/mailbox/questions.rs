@@ -1,4 +1,4 @@
-//! What an agent has asked, and the reply slots that it holds for the replies.
+//! The open questions of an agent, each with the reply slot that it holds for its reply.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use super::{Inner, Mailbox, ReplySlot};
 use crate::fipa::Performative;
 use crate::message::{Address, Message};
 
-/// Answers that one agent may wait for at a time. A send beyond it gets over-limit in the guest.
+/// The replies that one agent may wait for at a time. The guest gets `over-limit` for a send beyond it.
 pub const REPLY_SLOTS: u32 = 4_096;
 
-/// What an agent has asked and what answers it.
+/// A question that an agent has asked, by what its reply says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Question {
     pub conversation_id: String,
@@ -27,8 +27,8 @@ impl Mailbox {
         u32::try_from(left.max(0)).expect("there are no more reply slots than a u32 holds")
     }
 
-    /// Reserves the slot of a reply. When all are taken the oldest question gives its own up: a reply to it still
-    /// comes in, but needs room like any other message. None: all are on their way through the router.
+    /// Reserves the slot of a reply. When all are taken, the oldest question gives up its own: a reply to it still
+    /// comes in, but needs room like any other message. None: all slots belong to messages on their way through the router.
     pub fn reserve_reply(self: &Arc<Self>) -> Option<ReplySlot> {
         let mut inner = self.inner.lock();
         if inner.reply_slots <= 0 {
@@ -42,8 +42,8 @@ impl Mailbox {
         Some(ReplySlot { mailbox: self.clone() })
     }
 
-    /// As [`Self::reserve_reply`], for a send of a turn that was within its budget when it began. What the router took
-    /// meanwhile is overdrawn, by no more than one turn's sends.
+    /// As [`Self::reserve_reply`], for a send of a turn. The send was within the budget that the turn had when it began; what
+    /// the router has reserved since is overdrawn, by no more than one turn's sends.
     pub fn reserve_promised_reply(self: &Arc<Self>) -> ReplySlot {
         if let Some(reply_slot) = self.reserve_reply() {
             return reply_slot;
@@ -52,8 +52,8 @@ impl Mailbox {
         ReplySlot { mailbox: self.clone() }
     }
 
-    /// Remembers what the agent asked, so that the reply finds its slot. Each question holds a slot, so there are at most
-    /// [`REPLY_SLOTS`] of them.
+    /// Remembers a question of the agent, so that the reply finds its slot. Each question holds a slot, so there are at most
+    /// [`REPLY_SLOTS`] questions.
     pub fn ask(&self, question: Question, act: Performative, reply_slot: ReplySlot) {
         let replaced = self.inner.lock().questions.insert(question, (act, reply_slot));
         drop(replaced); // gives its reply slot back, which takes the lock
@@ -61,8 +61,8 @@ impl Mailbox {
 }
 
 impl Inner {
-    /// The reply slot of the question to `participant` that `message` answers for good. An answer that only goes on with a
-    /// conversation (`agree`, the first of many) takes room like any other message.
+    /// The reply slot of the question to `participant` whose wait `message` ends. A reply that only goes on with the
+    /// conversation, such as `agree` or the first of several, takes room like any other message.
     pub(super) fn answered_by(&mut self, message: &Message, participant: &Address) -> Option<ReplySlot> {
         let asked = Question {
             conversation_id: message.conversation_id.clone(),

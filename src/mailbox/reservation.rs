@@ -1,17 +1,17 @@
-//! Shares of a mailbox, as values: dropping one gives it back.
+//! Shares of a mailbox, as values. A share is given back when its value is dropped.
 
 use std::sync::Arc;
 
 use super::Mailbox;
 
-/// What a message occupies of a mailbox, from its admission until its turn has been recorded.
+/// What a message occupies in a mailbox, from its admission until its turn has been recorded.
 #[derive(Debug)]
 pub enum Reservation {
     Room(Room),
     ReplySlot(ReplySlot),
 }
 
-/// One message and its bytes of the mailbox's capacity.
+/// A message's share of the capacity: one message, and its bytes.
 #[derive(Debug)]
 pub struct Room {
     pub(super) mailbox: Arc<Mailbox>,
@@ -26,7 +26,7 @@ impl Drop for Room {
     }
 }
 
-/// The right of one reply to enter, apart from the capacity. The question holds it until its reply comes.
+/// The right of one reply to enter beside the capacity. A question holds it until its reply comes.
 #[derive(Debug)]
 pub struct ReplySlot {
     pub(super) mailbox: Arc<Mailbox>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use supervisors::Snapshot;
 
 use super::{AgentSummary, Caller, Node, StopOptions, unavailable};
@@ -56,7 +56,7 @@ pub struct TreeNode {
 }
 
 /// Figures of supervision since the node started.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct SupervisionFigures {
     pub restarts: u64,
     pub by_reason: BTreeMap<&'static str, u64>,
@@ -68,7 +68,7 @@ pub struct SupervisionFigures {
 }
 
 /// From the exit to running again, in milliseconds; 0 before the first.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct RecoveryMillis {
     pub count: u64,
     pub p50: f64,
@@ -89,7 +89,7 @@ impl From<RecoveryFigures> for RecoveryMillis {
 }
 
 /// Of one path that was restarted, waits for a restart, or has failed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct PathFigures {
     pub path: String,
     pub state: &'static str,

@@ -53,13 +53,15 @@ pub(super) struct Fold {
 impl Fold {
     pub(super) fn of(batches: &[Arc<Batch>]) -> Self {
         let mut fold = Self::default();
-        for batch in batches {
-            for (seq, (_, record)) in (batch.first.0..).zip(&batch.records) {
-                fold.record(Seq(seq), batch.last(), record);
-            }
-            fold.last = batch.last();
-        }
+        batches.iter().for_each(|batch| fold.batch(batch));
         fold
+    }
+
+    pub(super) fn batch(&mut self, batch: &Batch) {
+        for (seq, (_, record)) in (batch.first.0..).zip(&batch.records) {
+            self.record(Seq(seq), batch.last(), record);
+        }
+        self.last = batch.last();
     }
 
     fn record(&mut self, seq: Seq, batch: Seq, record: &Record) {

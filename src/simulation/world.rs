@@ -1,7 +1,7 @@
 //! The world of a run: what carries decisions out, and the scheduler that chooses what happens next.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,8 +33,8 @@ use crate::{timer, wasm};
 
 /// Steps that are told of a broken run.
 const TRACED: usize = 60;
-/// Times that the clock may be moved on to the next timer before a run that does not become quiet is broken.
-const PATIENCE: usize = 10_000;
+/// Rounds, each of all routers and instances, after which a run that does not become quiet is broken.
+const PATIENCE: usize = 5_000;
 
 /// Where outcomes of turns wait for the router of a partition.
 #[derive(Default)]
@@ -81,27 +81,6 @@ struct Staged {
     wanted: usize,
 }
 
-/// The messages that a log has, read as it grows.
-#[derive(Default)]
-struct Logged {
-    upto: Seq,
-    messages: HashSet<MessageId>,
-}
-
-impl Logged {
-    fn has(&mut self, journal: &MemoryJournal, message: MessageId) -> bool {
-        for batch in journal.read_after(self.upto, usize::MAX).unwrap_or_default() {
-            self.upto = batch.last();
-            for (_, record) in &batch.records {
-                if let Record::Message(dispatch) = record {
-                    self.messages.insert(dispatch.message.id);
-                }
-            }
-        }
-        self.messages.contains(&message)
-    }
-}
-
 /// A message of a client whose sending was answered.
 pub(super) struct Acknowledged {
     pub(super) message: MessageId,
@@ -127,7 +106,8 @@ pub(super) struct World {
     waiting: Vec<Waiting>,
     pub(super) acknowledged: Vec<Acknowledged>,
     pub(super) kills: u64,
-    logged: Logged,
+    /// What the log says so far.
+    said: Fold,
     trace: VecDeque<String>,
 }
 
@@ -152,7 +132,7 @@ impl World {
             waiting: Vec::new(),
             acknowledged: Vec::new(),
             kills: 0,
-            logged: Logged::default(),
+            said: Fold::default(),
             trace: VecDeque::new(),
             durable: Seq(0),
             shared,
@@ -292,12 +272,11 @@ impl World {
     /// Does all that can be done without a new cause. False: there was nothing.
     fn drain(&mut self) -> Result<bool, String> {
         let mut any = false;
-        loop {
+        for _ in 0..PATIENCE {
             let mut more = false;
             for at in 0..self.owned.len() {
-                while self.decide(at) || self.append(at)? {
-                    more = true;
-                }
+                more |= self.decide(at);
+                more |= self.append(at)?;
             }
             for at in 0..self.staged.len() {
                 self.staff(at);
@@ -314,6 +293,7 @@ impl World {
             }
             any = true;
         }
+        Err("it never becomes quiet".to_owned())
     }
 
     fn note(&mut self, what: String) {
@@ -443,7 +423,23 @@ impl World {
             owned.appending.push_front(more);
         }
         self.hear();
+        self.read()?;
         Ok(true)
+    }
+
+    /// Reads what the log has got, and holds it to what a log can say.
+    fn read(&mut self) -> Result<(), String> {
+        for batch in self
+            .journal
+            .read_after(self.said.last, usize::MAX)
+            .map_err(|error| error.to_string())?
+        {
+            self.said.batch(&batch);
+        }
+        self.said
+            .contradictions
+            .first()
+            .map_or(Ok(()), |first| Err(first.clone()))
     }
 
     fn begin_a_turn(&mut self) -> Result<(), String> {
@@ -496,8 +492,7 @@ impl World {
                 ));
             }
         }
-        let is_logged = self.logged.has(&self.journal, message.id);
-        if !is_logged {
+        if !self.said.known.contains_key(&message.id) {
             return Err(format!(
                 "{} handles {}, which the log does not have",
                 staged.agent.name, message.id
@@ -632,7 +627,8 @@ impl World {
                 .map_err(|error| error.to_string())?;
         }
         self.journal = journal;
-        self.logged = Logged::default();
+        self.said = Fold::default();
+        self.read()?;
         self.durable = self.journal.appended();
         self.hear();
         self.waiting.clear();

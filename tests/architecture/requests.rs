@@ -13,11 +13,18 @@ const PLACES: &[&str] = &["api/http", "api/rest", "api/ws"];
 const EXTRACTORS: &[&str] = &["from_request", "respond_to"];
 
 /// Other functions that may take the whole request: the place, the function, and the reason.
-const EXCUSED: &[(&str, &str, &str)] = &[(
-    "api/ws",
-    "connect",
-    "actix-web-actors makes the handshake of a WebSocket from the whole request",
-)];
+const EXCUSED: &[(&str, &str, &str)] = &[
+    (
+        "api/ws",
+        "connect",
+        "actix-web-actors makes the handshake of a WebSocket from the whole request",
+    ),
+    (
+        "api/ws",
+        "connect_versioned",
+        "it is `connect` under the path of this version of the API",
+    ),
+];
 
 /// The functions that name `HttpRequest` among their parameters or in their bodies, where a closure may take it.
 fn takers(tokens: &[Token]) -> BTreeSet<&str> {

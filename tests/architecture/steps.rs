@@ -8,7 +8,13 @@ use super::source::{Kind, Token, shipped, texts};
 const STEPS: &[&str] = &[
     "agent/standing.rs",
     "agent/turn.rs",
+    "mailbox.rs",
+    "mailbox/consumer.rs",
+    "mailbox/gauge.rs",
     "mailbox/lanes.rs",
+    "mailbox/lease.rs",
+    "mailbox/questions.rs",
+    "mailbox/reservation.rs",
     "router/agenda.rs",
     "router/burial.rs",
     "router/catalog.rs",

@@ -5,6 +5,7 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
+use crate::contract::{Contract, Sent};
 use crate::guests;
 use crate::harness::{PATIENCE, until};
 
@@ -20,6 +21,8 @@ pub(crate) struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Value,
+    /// Which operation of the document it was, such as `GET /api/v1/agents/{id}`.
+    pub operation: Option<String>,
 }
 
 impl Answer {
@@ -76,14 +79,26 @@ impl Client {
         self.http.request(method, format!("{}{path}", self.base))
     }
 
-    /// Sends a request. None: there is no server, or it ended meanwhile.
+    /// Sends a request, and checks it and its answer against the OpenAPI document. None: there is no server, or it ended
+    /// meanwhile.
     pub(crate) async fn try_answer(request: RequestBuilder) -> Option<Answer> {
-        let response = request.send().await.ok()?;
+        let (http, request) = request.build_split();
+        let request = request.unwrap();
+        let sent = Sent::of(&request);
+        let contract = Contract::of(&http, request.url()).await;
+        let response = http.execute(request).await.ok()?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.bytes().await.ok()?;
         let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());
         let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| text());
-        Some(Answer { status, headers, body })
+        let mut answer = Answer {
+            status,
+            headers,
+            body,
+            operation: None,
+        };
+        answer.operation = contract.and_then(|contract| contract.check(&sent, &answer));
+        Some(answer)
     }
 
     async fn answer(request: RequestBuilder) -> Answer {

@@ -4,6 +4,7 @@
 //! event, or check until a condition holds ([`until`](harness::until)).
 
 mod client;
+mod contract;
 mod faults;
 mod guests;
 mod harness;
@@ -29,6 +30,7 @@ mod hostile;
 mod idempotency;
 mod languages;
 mod lifecycle;
+mod openapi;
 mod operations;
 mod power;
 mod reference;

@@ -17,7 +17,11 @@ pub(crate) struct Socket {
 
 impl Socket {
     pub(crate) async fn open(client: &Client) -> Self {
-        let (stream, _) = connect_async(client.websocket_url("/ws")).await.unwrap();
+        Self::open_at(client, "/ws").await
+    }
+
+    pub(crate) async fn open_at(client: &Client, path: &str) -> Self {
+        let (stream, _) = connect_async(client.websocket_url(path)).await.unwrap();
         Self {
             stream,
             heard: Vec::new(),

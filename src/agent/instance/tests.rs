@@ -1,5 +1,7 @@
 //! The end of an instance, with a test in the place of the router.
 
+mod several;
+
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
@@ -28,7 +30,7 @@ impl Grants for StateAlone {
 }
 
 /// An agent that stores something when it is shut down and then does `last`, its guest, and what it has recorded.
-async fn agent_with(last: &str) -> (Agent, Version, wasm::Instance, UnboundedReceiver<Outcome>) {
+async fn agent_with(last: &str) -> (Arc<Agent>, Arc<Version>, wasm::Instance, UnboundedReceiver<Outcome>) {
     let wat = format!(
         r#"(module
             (import "caxton" "store_data" (func $store (param i32 i32 i32 i32) (result i32)))
@@ -39,15 +41,29 @@ async fn agent_with(last: &str) -> (Agent, Version, wasm::Instance, UnboundedRec
               (drop (call $store (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 1)))
               {last}))"#
     );
+    let (agent, version, outcomes) = agent(&wat, Arc::new(StateAlone)).await;
+    let host = wasm::Host {
+        agent: agent.id,
+        name: agent.name.clone(),
+        state: agent.state.clone(),
+        timers: agent.timers.clone(),
+        grants: version.grants.clone(),
+    };
+    let guest = version.program.instantiate(host, version.limits()).await.unwrap();
+    (agent, version, guest, outcomes)
+}
+
+/// An agent of which nothing runs, and what is recorded of it.
+async fn agent(wat: &str, grants: Arc<dyn Grants>) -> (Arc<Agent>, Arc<Version>, UnboundedReceiver<Outcome>) {
     let runtime = wasm::Runtime::new(&wasm::RuntimeConfig::default()).unwrap();
     let module = wat::parse_str(wat).unwrap().into();
     let (outbox, outcomes) = mpsc::unbounded_channel();
     let spec = AgentSpec::from_json(br#"{"name":"guest"}"#).unwrap();
-    let version = Version {
+    let version = Arc::new(Version {
         spec: spec.clone(),
         program: runtime.compile(module, false).await.unwrap(),
-        grants: Arc::new(StateAlone),
-    };
+        grants,
+    });
     let id = AgentId::new();
     let now = Timestamp::now();
     let document = Document {
@@ -64,17 +80,10 @@ async fn agent_with(last: &str) -> (Agent, Version, wasm::Instance, UnboundedRec
         placement: None,
     };
     let outbox = Arc::new(Posted(outbox));
-    let agent = Agent::new(document, 1, outbox, Arc::new(Semaphore::new(1)), Arc::default());
+    let permits = Arc::new(Semaphore::new(OUTCOME_KIB));
+    let agent = Arc::new(Agent::new(document, 1, outbox, permits, Arc::default()));
     agent.enter(Standing::Running);
-    let host = wasm::Host {
-        agent: agent.id,
-        name: agent.name.clone(),
-        state: agent.state.clone(),
-        timers: agent.timers.clone(),
-        grants: version.grants.clone(),
-    };
-    let guest = version.program.instantiate(host, version.limits()).await.unwrap();
-    (agent, version, guest, outcomes)
+    (agent, version, outcomes)
 }
 
 #[tokio::test]

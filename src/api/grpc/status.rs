@@ -20,7 +20,7 @@ use crate::node::Caller;
 const DOMAIN: &str = "caxton";
 /// Bytes of a text in a status. Statuses travel in HTTP/2 trailers, of which many clients take 8 KiB.
 const TEXT_BYTES: usize = 1_024;
-/// Members of the details that are told.
+/// The most members of the details in a status.
 const DETAILS: usize = 4;
 
 const TRACEPARENT: &str = "traceparent";

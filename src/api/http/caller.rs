@@ -1,4 +1,4 @@
-//! Who sends a request, and by what key it may be sent again: the header `Idempotency-Key`, of any `POST`.
+//! Who sends a request, and its `Idempotency-Key`, if it has one.
 
 use std::future::{Ready, ready};
 
@@ -11,16 +11,16 @@ use crate::api::idempotency;
 use crate::idempotency::{Attempt, Key};
 use crate::node::Caller;
 
-/// What the head of a request says of its sender.
+/// What the headers of a request say about its sender.
 #[derive(Debug)]
 pub(crate) struct Credentials {
     key: Option<Key>,
-    /// Method and path. The query is no part of it: it only says how to answer.
+    /// Method and path. The query only affects the response, so that it is not part of the operation.
     operation: String,
 }
 
 impl Credentials {
-    /// The caller, who asks for `parts` beside the path, such as the body.
+    /// The caller. `parts` are the content of the request, such as its body; with the operation they make its fingerprint.
     pub(crate) fn caller(self, parts: &[&[u8]]) -> Caller {
         let attempt = self.key.map(|key| Attempt::new(key, &self.operation, parts));
         Caller {

@@ -1,10 +1,10 @@
-//! What every request passes, in and out: the guard, the trace, and the form of errors.
+//! The middleware around every request: the guard, the trace, and the bodies of errors.
 
 use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage as _, HttpRequest};
+use actix_web::{Error, HttpMessage as _};
 use tracing::Instrument as _;
 
 use super::failure::{Failure, accepts_problem};
@@ -13,7 +13,7 @@ use crate::api::trace::Trace;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The outermost middleware. Handlers and extractors leave errors half done (see [`Failure`]); here they get their body.
+/// The outermost middleware. Errors of handlers and extractors have no body yet (see [`Failure`]) and get it here.
 pub(crate) async fn edge(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -41,7 +41,7 @@ pub(crate) async fn edge(
     Ok(response)
 }
 
-/// The trace of a request, which [`edge`] gave it.
-pub(crate) fn trace(request: &HttpRequest) -> Trace {
-    request.extensions().get::<Trace>().copied().unwrap_or_else(Trace::new)
+/// The trace of a request, which [`edge`] put among its extensions.
+pub(crate) fn trace(extensions: &Extensions) -> Trace {
+    extensions.get().copied().unwrap_or_else(Trace::new)
 }

@@ -1,6 +1,7 @@
-//! Every error of the REST API, and the one place where a code becomes a status.
+//! The errors of the HTTP interfaces. This is the only place where an error code becomes an HTTP status.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::BoxBody;
@@ -16,8 +17,8 @@ use crate::error::{Code, Error};
 /// The media type of RFC 9457.
 const PROBLEM_JSON: &str = "application/problem+json";
 
-/// An error on its way out. The middleware [`edge`](super::edge) gives it its body, because only that knows the trace and
-/// what the client accepts.
+/// An error without its body. The middleware [`edge`](super::edge) adds the body, because only the middleware knows the trace and
+/// which media types the client accepts.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     status: StatusCode,
@@ -25,7 +26,7 @@ pub(crate) struct Failure {
     message: String,
     details: Value,
     retry_after: Option<Duration>,
-    allow: Option<&'static str>,
+    allow: Option<Arc<str>>,
 }
 
 /// The HTTP status of each code.
@@ -58,7 +59,7 @@ impl Failure {
         }
     }
 
-    /// Nothing is at this path.
+    /// The path does not exist.
     pub(crate) fn no_route(path: &str) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
@@ -68,13 +69,13 @@ impl Failure {
         )
     }
 
-    /// The path takes other methods: `allow`, as its header lists them.
-    pub(crate) fn wrong_method(method: &str, allow: &'static str) -> Self {
+    /// The path has other methods. `allow` is the value of the `Allow` header.
+    pub(crate) fn wrong_method(method: &str, allow: &str) -> Self {
         let message = format!("{method} is not possible here; {allow} is");
         let details = json!({"method": method, "allow": allow});
         let failure = Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::InvalidRequest, message, details);
         Self {
-            allow: Some(allow),
+            allow: Some(allow.into()),
             ..failure
         }
     }
@@ -90,7 +91,7 @@ impl Failure {
         )
     }
 
-    /// What the framework itself refused, of which only the status is known.
+    /// An error of the framework, which has only a status.
     fn foreign(status: StatusCode) -> Self {
         let code = match status {
             StatusCode::NOT_FOUND => Code::NotFound,
@@ -105,21 +106,21 @@ impl Failure {
         Self::new(status, code, message, json!({}))
     }
 
-    /// The failure that `response` stands for, if it stands for one.
+    /// The failure behind `response`, if `response` is an error.
     pub(super) fn of<B>(response: &HttpResponse<B>) -> Option<Self> {
         let status = response.status();
         let own = response.extensions().get::<Self>().cloned();
         own.or_else(|| (status.is_client_error() || status.is_server_error()).then(|| Self::foreign(status)))
     }
 
-    /// The whole answer: the envelope, or a problem (RFC 9457) with `code`, `details` and `trace_id` as extensions.
+    /// The response with its body: the envelope, or a problem (RFC 9457) with `code`, `details` and `trace_id` as extensions.
     pub(super) fn render(&self, trace: Trace, as_problem: bool) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
         if let Some(wait) = self.retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.insert_header((header::RETRY_AFTER, seconds.max(1).to_string()));
         }
-        if let Some(allow) = self.allow {
+        if let Some(allow) = self.allow.as_deref() {
             response.insert_header((header::ALLOW, allow));
         }
         if as_problem {
@@ -143,7 +144,7 @@ impl Failure {
     }
 }
 
-/// Whether the client asks for problems in the form of RFC 9457.
+/// Whether the client accepts problems in the form of RFC 9457.
 pub(super) fn accepts_problem(headers: &HeaderMap) -> bool {
     let wanted = |range: &str| {
         let mut parts = range.split(';').map(str::trim);

@@ -1,7 +1,7 @@
-//! Keeps web pages out of a server that asks for no token.
+//! Refuses requests from web pages, as long as the server has no tokens.
 //!
-//! A page that the user of this machine visits can send requests to loopback addresses. Its browser tells on it: by `Origin`,
-//! or, when the page's own name was made to resolve to 127.0.0.1 (DNS rebinding), by that name in `Host`.
+//! A page that a user of this machine visits can send requests to loopback addresses. The browser then sends `Origin`, or, if the
+//! page's own name resolves to 127.0.0.1 (DNS rebinding), that name as `Host`.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 
 const CAXTON_TOKEN: HeaderName = HeaderName::from_static("x-caxton-token");
 
-/// Refuses a `Host` that is a name other than localhost, an `Origin` that is not on this machine (`null` included), and two
-/// tokens that differ. A request without these headers comes from no browser.
+/// Refuses a `Host` that is a name other than localhost, an `Origin` that is not on this machine (also `null`), and two
+/// different tokens. A request without `Origin` and `Host` does not come from a browser.
 pub(super) fn check(head: &RequestHead) -> Result<()> {
     let hosts = head.headers.get_all(header::HOST).map(HeaderValue::to_str);
     let target = head.uri.authority().map(|authority| Ok(authority.as_str()));
@@ -49,7 +49,7 @@ fn without_scheme(authorization: &[u8]) -> &[u8] {
     }
 }
 
-/// The host of `host[:port]`; brackets stay around an IPv6 address.
+/// The host of `host[:port]`. An IPv6 address keeps its brackets.
 fn host_of(authority: &str) -> Option<&str> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {

@@ -4,12 +4,15 @@ mod view;
 
 use std::time::Duration;
 
+use actix_web::HttpResponse;
 use actix_web::http::header;
-use actix_web::{HttpResponse, web};
+use actix_web::web::{self, Path};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use self::view::{DeployAnswer, Details, Page, Standing};
+use self::view::{Agent, AgentList, AgentStanding, DeployAnswer};
 use super::body::{NoMembers, OptionalJson, Upload};
+use super::openapi::{DeployDocument, DeployForm, IdempotencyKey};
 use super::query::{NoParameters, PageSize, Query};
 use crate::agent::spec::AgentSpec;
 use crate::api::agents::{Status, stop_options};
@@ -22,8 +25,28 @@ use crate::id::AgentId;
 use crate::node::{AgentSummary, Caller, Lifecycle, StopOptions};
 use crate::time::Timestamp;
 
-/// `POST /api/v1/agents`: the parts `wasm` and `config` of a form, or `{"wasm_module": "<base64>", "config": {…}}`.
-pub(super) async fn deploy(
+/// Deploys an agent.
+///
+/// The body is a form or JSON, with the module and its configuration.
+#[utoipa::path(
+    post,
+    path = "/api/v1/agents",
+    tag = "agents",
+    params(IdempotencyKey),
+    request_body(content((DeployForm = "multipart/form-data"), (DeployDocument = "application/json"))),
+    responses(
+        (
+            status = 201, description = "The agent runs", body = DeployAnswer,
+            headers(("Location" = String, description = "The path of the agent"))
+        ),
+        (status = 400, description = "`INVALID_WASM` with `details.findings`, or `INVALID_REQUEST`"),
+        (status = 404, description = "`SUPERVISOR_NOT_FOUND`: the group in `supervision.group`"),
+        (status = 409, description = "`AGENT_ALREADY_EXISTS`, or `CONFLICT`"),
+        (status = 429, description = "`RESOURCE_LIMIT_EXCEEDED`: the node has no room for another agent"),
+        (status = 500, description = "`DEPLOYMENT_FAILED`: the agent did not start, or `INTERNAL_ERROR`"),
+    )
+)]
+pub(super) async fn deploy_agent(
     front: web::Data<Front>,
     _: Query<NoParameters>,
     credentials: Credentials,
@@ -40,9 +63,17 @@ pub(super) async fn deploy(
         .json(DeployAnswer::of(&deployed)))
 }
 
-/// `POST /api/v1/agents/validate`: as a deploy, and the `config` may be left out. Answers with all that a deploy would say of the
-/// module, and deploys nothing. 200, whatever is found.
-pub(super) async fn validate(
+/// Checks a module as a deploy does, and deploys nothing.
+///
+/// The body is that of a deploy. The configuration is optional.
+#[utoipa::path(
+    post,
+    path = "/api/v1/agents/validate",
+    tag = "agents",
+    request_body(content((DeployForm = "multipart/form-data"), (DeployDocument = "application/json"))),
+    responses((status = 200, description = "The result, for invalid modules too", body = ValidationView))
+)]
+pub(super) async fn validate_agent(
     front: web::Data<Front>,
     _: Query<NoParameters>,
     upload: Upload,
@@ -54,41 +85,62 @@ pub(super) async fn validate(
     Ok(HttpResponse::Ok().json(ValidationView::of(&validation)))
 }
 
-/// Which agents a list shows.
-#[derive(Debug, Deserialize)]
+/// Which agents a list has.
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Listed {
-    /// Those in this state of the lifecycle.
+    /// Only agents in this lifecycle state.
+    #[param(inline)]
     status: Option<Lifecycle>,
     #[serde(default)]
+    #[param(inline)]
     limit: PageSize,
-    /// How many of them to pass over.
+    /// How many agents to skip.
     #[serde(default)]
     offset: usize,
 }
 
-/// `GET /api/v1/agents?status=&limit=&offset=`.
-pub(super) async fn list(front: web::Data<Front>, Query(listed): Query<Listed>) -> HttpResponse {
+/// Lists the agents, oldest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/agents",
+    tag = "agents",
+    params(Listed),
+    responses((status = 200, description = "A page of agents", body = AgentList))
+)]
+pub(super) async fn list_agents(front: web::Data<Front>, Query(listed): Query<Listed>) -> HttpResponse {
     let page = front.node.agents(listed.status, listed.limit.0, listed.offset).await;
-    HttpResponse::Ok().json(Page::of(&page))
+    HttpResponse::Ok().json(AgentList::of(&page))
 }
 
-/// `GET /api/v1/agents/{id or name}`.
-pub(super) async fn details(
+/// Returns an agent: its declaration, state, metrics and use of resources.
+#[utoipa::path(
+    get,
+    path = "/api/v1/agents/{id}",
+    tag = "agents",
+    params(("id" = String, Path, description = "The id or the name of the agent")),
+    responses(
+        (status = 200, description = "The agent", body = Agent),
+        (status = 404, description = "`AGENT_NOT_FOUND`"),
+    )
+)]
+pub(super) async fn get_agent(
     front: web::Data<Front>,
-    key: web::Path<String>,
+    key: Path<String>,
     _: Query<NoParameters>,
 ) -> Result<HttpResponse, Failure> {
-    Ok(HttpResponse::Ok().json(Details::of(&front.node.agent(&key).await?)))
+    Ok(HttpResponse::Ok().json(Agent::of(&front.node.agent(&key).await?)))
 }
 
 /// How to stop an agent.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StopRequest {
-    /// How long queued messages may still be handled: 0 to 3600, 30 if left out.
+    /// How long queued messages may still be handled. Default: 30.
+    #[schema(minimum = 0, maximum = 3_600)]
     grace_period_seconds: Option<f64>,
-    /// False: what is queued becomes dead letters at once. True if left out.
+    /// False: queued messages become dead letters at once. Default: true.
     drain_messages: Option<bool>,
 }
 
@@ -102,7 +154,7 @@ impl StopRequest {
 }
 
 /// What a stop or a removal answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Ending {
     agent_id: AgentId,
     status: Status,
@@ -112,10 +164,29 @@ struct Ending {
     removed_at: Option<Timestamp>,
 }
 
-/// `POST /api/v1/agents/{id or name}/stop`, with `{"grace_period_seconds": 30, "drain_messages": true}` or no body.
-pub(super) async fn stop(
+/// Stops an agent.
+///
+/// The agent accepts no more messages and handles the queued ones until the grace period ends. It stays stopped when the server
+/// restarts.
+#[utoipa::path(
+    post,
+    path = "/api/v1/agents/{id}/stop",
+    tag = "agents",
+    params(IdempotencyKey, ("id" = String, Path, description = "The id or the name of the agent")),
+    request_body(content = Option<StopRequest>),
+    responses(
+        (status = 200, description = "The agent was stopped already", body = Ending),
+        (
+            status = 202, description = "The agent is draining", body = Ending,
+            headers(("Location" = String, description = "The path of the agent"))
+        ),
+        (status = 404, description = "`AGENT_NOT_FOUND`"),
+        (status = 409, description = "`INVALID_STATE`, or `CONFLICT`"),
+    )
+)]
+pub(super) async fn stop_agent(
     front: web::Data<Front>,
-    key: web::Path<String>,
+    key: Path<String>,
     _: Query<NoParameters>,
     credentials: Credentials,
     OptionalJson(asked): OptionalJson<StopRequest>,
@@ -138,13 +209,26 @@ pub(super) async fn stop(
 }
 
 fn standing(agent: &AgentSummary) -> HttpResponse {
-    HttpResponse::Ok().json(Standing::of(agent))
+    HttpResponse::Ok().json(AgentStanding::of(agent))
 }
 
-/// `POST /api/v1/agents/{id or name}/start`: one that is stopped or has failed runs again, with its state.
-pub(super) async fn start(
+/// Starts an agent that is stopped or failed. Its state is kept.
+#[utoipa::path(
+    post,
+    path = "/api/v1/agents/{id}/start",
+    tag = "agents",
+    params(IdempotencyKey, ("id" = String, Path, description = "The id or the name of the agent")),
+    request_body(content = Option<NoMembers>),
+    responses(
+        (status = 200, description = "Done", body = AgentStanding),
+        (status = 404, description = "`AGENT_NOT_FOUND`"),
+        (status = 409, description = "`INVALID_STATE`, or `CONFLICT`"),
+        (status = 500, description = "`DEPLOYMENT_FAILED`: the agent did not start, or `INTERNAL_ERROR`"),
+    )
+)]
+pub(super) async fn start_agent(
     front: web::Data<Front>,
-    key: web::Path<String>,
+    key: Path<String>,
     _: Query<NoParameters>,
     credentials: Credentials,
     _: OptionalJson<NoMembers>,
@@ -153,10 +237,23 @@ pub(super) async fn start(
     Ok(standing(&agent))
 }
 
-/// `POST /api/v1/agents/{id or name}/restart`: an ordered stop of its instance and a start; its queue and its state stay.
-pub(super) async fn restart(
+/// Restarts an agent. Its queue and its state are kept.
+#[utoipa::path(
+    post,
+    path = "/api/v1/agents/{id}/restart",
+    tag = "agents",
+    params(IdempotencyKey, ("id" = String, Path, description = "The id or the name of the agent")),
+    request_body(content = Option<NoMembers>),
+    responses(
+        (status = 200, description = "Done", body = AgentStanding),
+        (status = 404, description = "`AGENT_NOT_FOUND`"),
+        (status = 409, description = "`INVALID_STATE`, or `CONFLICT`"),
+        (status = 500, description = "`DEPLOYMENT_FAILED`: the agent did not start, or `INTERNAL_ERROR`"),
+    )
+)]
+pub(super) async fn restart_agent(
     front: web::Data<Front>,
-    key: web::Path<String>,
+    key: Path<String>,
     _: Query<NoParameters>,
     credentials: Credentials,
     _: OptionalJson<NoMembers>,
@@ -165,10 +262,23 @@ pub(super) async fn restart(
     Ok(standing(&agent))
 }
 
-/// `POST /api/v1/agents/{id or name}/suspend`: it takes messages and no turns, until it is resumed.
-pub(super) async fn suspend(
+/// Suspends an agent: it accepts messages and handles none until it is resumed.
+#[utoipa::path(
+    post,
+    path = "/api/v1/agents/{id}/suspend",
+    tag = "agents",
+    params(IdempotencyKey, ("id" = String, Path, description = "The id or the name of the agent")),
+    request_body(content = Option<NoMembers>),
+    responses(
+        (status = 200, description = "Done", body = AgentStanding),
+        (status = 404, description = "`AGENT_NOT_FOUND`"),
+        (status = 409, description = "`INVALID_STATE`, or `CONFLICT`"),
+        (status = 500, description = "`DEPLOYMENT_FAILED`: the agent did not start, or `INTERNAL_ERROR`"),
+    )
+)]
+pub(super) async fn suspend_agent(
     front: web::Data<Front>,
-    key: web::Path<String>,
+    key: Path<String>,
     _: Query<NoParameters>,
     credentials: Credentials,
     _: OptionalJson<NoMembers>,
@@ -177,10 +287,23 @@ pub(super) async fn suspend(
     Ok(standing(&agent))
 }
 
-/// `POST /api/v1/agents/{id or name}/resume`.
-pub(super) async fn resume(
+/// Resumes a suspended agent.
+#[utoipa::path(
+    post,
+    path = "/api/v1/agents/{id}/resume",
+    tag = "agents",
+    params(IdempotencyKey, ("id" = String, Path, description = "The id or the name of the agent")),
+    request_body(content = Option<NoMembers>),
+    responses(
+        (status = 200, description = "Done", body = AgentStanding),
+        (status = 404, description = "`AGENT_NOT_FOUND`"),
+        (status = 409, description = "`INVALID_STATE`, or `CONFLICT`"),
+        (status = 500, description = "`DEPLOYMENT_FAILED`: the agent did not start, or `INTERNAL_ERROR`"),
+    )
+)]
+pub(super) async fn resume_agent(
     front: web::Data<Front>,
-    key: web::Path<String>,
+    key: Path<String>,
     _: Query<NoParameters>,
     credentials: Credentials,
     _: OptionalJson<NoMembers>,
@@ -190,18 +313,32 @@ pub(super) async fn resume(
 }
 
 /// How to remove an agent.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Removal {
-    /// True: what is queued becomes dead letters at once.
+    /// True: queued messages become dead letters at once.
     #[serde(default)]
     force: bool,
 }
 
-/// `DELETE /api/v1/agents/{id or name}?force=`: `true` does not wait for the queue to drain.
-pub(super) async fn remove(
+/// Removes an agent, its state and its queue.
+///
+/// Queued messages are handled first, unless `force` is true. The messages of the agent stay in the history.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/agents/{id}",
+    tag = "agents",
+    params(("id" = String, Path, description = "The id or the name of the agent"), Removal),
+    responses(
+        (status = 200, description = "The agent is removed", body = Ending),
+        (status = 404, description = "`AGENT_NOT_FOUND`"),
+        (status = 409, description = "`INVALID_STATE`"),
+    )
+)]
+pub(super) async fn remove_agent(
     front: web::Data<Front>,
-    key: web::Path<String>,
+    key: Path<String>,
     Query(removal): Query<Removal>,
 ) -> Result<HttpResponse, Failure> {
     let removed = front

@@ -1,4 +1,4 @@
-//! Bodies, read within limits of bytes and time, as what the handlers take; and the two forms of a deploy.
+//! Extractors that read bodies within limits of bytes and time, among them the two forms of a deploy.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -7,7 +7,7 @@ use actix_multipart::{Field, Multipart};
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
+use utoipa::ToSchema;
 
 use crate::api::http::Front;
 use crate::api::http::edge::trace;
@@ -25,7 +26,7 @@ use crate::api::{json, limits};
 use crate::error::{Error, Result};
 use crate::message::Draft;
 
-/// A deploy as it came in: the module, and the JSON of its `config`, which who only validates may leave out.
+/// A deploy or a validation: the module, and the JSON of its `config`, which a validation may leave out.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Deploy {
     pub(super) module: Bytes,
@@ -43,7 +44,7 @@ impl Deploy {
     }
 }
 
-/// A small document in JSON, and its bytes, by which a request that comes again is known.
+/// A small JSON document, with its bytes for the fingerprint of the request.
 #[derive(Debug)]
 pub(super) struct Json<T> {
     pub(super) value: T,
@@ -55,7 +56,7 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
     type Future = LocalBoxFuture<'static, Result<Self, Failure>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let body = read(request, payload, "body", limits::SMALL_BODY_BYTES);
+        let body = read(request.headers(), payload, "body", limits::SMALL_BODY_BYTES);
         Box::pin(async {
             let bytes = body.await?;
             let value = json::read(&bytes)?;
@@ -64,7 +65,7 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
     }
 }
 
-/// As [`Json`], where no body means an empty object.
+/// As [`Json`], and an empty body counts as an empty object.
 #[derive(Debug)]
 pub(super) struct OptionalJson<T>(pub(super) Json<T>);
 
@@ -73,7 +74,7 @@ impl<T: DeserializeOwned> FromRequest for OptionalJson<T> {
     type Future = LocalBoxFuture<'static, Result<Self, Failure>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let body = read(request, payload, "body", limits::SMALL_BODY_BYTES);
+        let body = read(request.headers(), payload, "body", limits::SMALL_BODY_BYTES);
         Box::pin(async {
             let bytes = body.await?;
             let document = if bytes.trim_ascii().is_empty() {
@@ -87,12 +88,12 @@ impl<T: DeserializeOwned> FromRequest for OptionalJson<T> {
     }
 }
 
-/// The body of a request that has nothing to say beside its path: none, or `{}`.
-#[derive(Debug, Deserialize)]
+/// The empty body of a request whose path says everything: no bytes, or `{}`.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NoMembers {}
 
-/// A message of a client, in the trace of its request.
+/// A message of a client, with the trace of its request.
 #[derive(Debug)]
 pub(super) struct Posted {
     pub(super) draft: Draft,
@@ -104,8 +105,8 @@ impl FromRequest for Posted {
     type Future = LocalBoxFuture<'static, Result<Self, Failure>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let trace = trace(request);
-        let body = read(request, payload, "message", limits::MESSAGE_BODY_BYTES);
+        let trace = trace(&request.extensions());
+        let body = read(request.headers(), payload, "message", limits::MESSAGE_BODY_BYTES);
         Box::pin(async move {
             let bytes = body.await?;
             let draft = Draft {
@@ -117,7 +118,7 @@ impl FromRequest for Posted {
     }
 }
 
-/// A deploy, and the permit to have it in memory, for which its body waits unread.
+/// A deploy, and its permit of [`Front::uploads`]. The body is not read until there is a permit.
 #[derive(Debug)]
 pub(super) struct Upload {
     pub(super) deploy: Deploy,
@@ -134,20 +135,20 @@ impl FromRequest for Upload {
             let front = request.app_data::<web::Data<Front>>();
             let front = front.ok_or_else(|| Error::internal("the listener has no front"))?;
             let permit = front.uploads.clone().acquire_owned().await.map_err(Error::internal)?;
-            let deploy = read_deploy(&request, &mut payload, front.node.limits().module_bytes).await?;
+            let deploy = read_deploy(request.headers(), &mut payload, front.node.limits().module_bytes).await?;
             Ok(Self { deploy, permit })
         })
     }
 }
 
-/// Reads a body of at most `limit` bytes. One that declares more is refused unread.
+/// Reads a body of at most `limit` bytes. A body that declares more is refused without reading it.
 fn read(
-    request: &HttpRequest,
+    headers: &HeaderMap,
     payload: &mut Payload,
     what: &'static str,
     limit: usize,
 ) -> impl Future<Output = Result<Bytes, Failure>> + use<> {
-    let declared = declared(request.headers(), what, limit);
+    let declared = declared(headers, what, limit);
     let payload = payload.take();
     async move {
         declared?;
@@ -155,26 +156,21 @@ fn read(
     }
 }
 
-/// Reads a deploy, as `multipart/form-data` or else as JSON, with a module of at most `module_bytes`.
-async fn read_deploy(request: &HttpRequest, payload: &mut Payload, module_bytes: usize) -> Result<Deploy, Failure> {
-    let media = request
-        .headers()
+/// Reads a deploy with a module of at most `module_bytes`: `multipart/form-data`, or JSON for all other content types.
+async fn read_deploy(headers: &HeaderMap, payload: &mut Payload, module_bytes: usize) -> Result<Deploy, Failure> {
+    let media = headers
         .get(header::CONTENT_TYPE)
         .map_or(&b""[..], |value| value.as_bytes());
     let is_multipart = media.len() >= 10 && media[..10].eq_ignore_ascii_case(b"multipart/");
     let envelope = limits::CONFIG_BYTES + limits::FRAMING_BYTES;
     if is_multipart {
-        declared(
-            request.headers(),
-            "form of a deploy",
-            module_bytes.saturating_add(envelope),
-        )?;
-        let parts = Multipart::new(request.headers(), payload.take());
+        declared(headers, "form of a deploy", module_bytes.saturating_add(envelope))?;
+        let parts = Multipart::new(headers, payload.take());
         return in_time(from_multipart(parts, module_bytes)).await;
     }
     let limit = module_bytes.div_ceil(3).saturating_mul(4).saturating_add(envelope);
-    let body = read(request, payload, "JSON of a deploy", limit).await?;
-    // Tens of megabytes of base64 would hold up the other requests of this thread.
+    let body = read(headers, payload, "JSON of a deploy", limit).await?;
+    // To decode tens of megabytes of base64 here would delay the other requests of this thread.
     let deploy = web::block(move || from_json(&body, module_bytes))
         .await
         .map_err(Error::internal)??;
@@ -324,7 +320,7 @@ mod tests {
             header::CONTENT_TYPE,
             "multipart/form-data; boundary=XX".parse().unwrap(),
         );
-        // One byte at a time: no boundary may depend on how the network cuts.
+        // One byte at a time, because the result must not depend on how the network splits the body.
         let bytes: Vec<_> = body.bytes().map(|byte| Ok(Bytes::copy_from_slice(&[byte]))).collect();
         from_multipart(Multipart::new(&headers, stream::iter(bytes)), limit).await
     }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpResponse, web};
+use actix_web::HttpResponse;
+use actix_web::web::{self, Path};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::query::{NoParameters, Query};
 use crate::api::http::Front;
@@ -17,30 +19,54 @@ use crate::time::Timestamp;
 
 const MEGABYTE: u64 = 1_000_000;
 
-/// `GET /metrics`: the text format of Prometheus.
-pub(super) async fn prometheus(front: web::Data<Front>) -> HttpResponse {
+/// Returns the metrics of the server in the text format of Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "system",
+    responses((status = 200, description = "Metrics", body = String, content_type = "text/plain"))
+)]
+pub(super) async fn prometheus_metrics(front: web::Data<Front>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
         .body(front.node.prometheus())
 }
 
-/// `GET /api/v1/metrics/system`.
-pub(super) async fn system(front: web::Data<Front>, _: Query<NoParameters>) -> HttpResponse {
-    HttpResponse::Ok().json(SystemView::of(&front.node.system_metrics().await, Timestamp::now()))
+/// Returns metrics of the whole server.
+#[utoipa::path(
+    get,
+    path = "/api/v1/metrics/system",
+    tag = "metrics",
+    responses((status = 200, description = "Current metrics, and totals since the start", body = SystemReport))
+)]
+pub(super) async fn system_metrics(front: web::Data<Front>, _: Query<NoParameters>) -> HttpResponse {
+    HttpResponse::Ok().json(SystemReport::of(&front.node.system_metrics().await, Timestamp::now()))
 }
 
-/// Over what time an agent is measured.
-#[derive(Debug, Deserialize)]
+/// The period of the metrics.
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Period {
-    /// 1 minute to 24 hours, such as `30m`; 1 hour if left out.
+    /// 1 minute to 24 hours, such as `30m`. Default: 1 hour.
+    #[param(inline)]
     period: Option<Span>,
 }
 
-/// `GET /api/v1/metrics/agents/{id or name}?period=1h`: over the last `period`, 1 minute to 24 hours, 1 hour by default.
-pub(super) async fn agent(
+/// Returns metrics of an agent over a period that ends now.
+#[utoipa::path(
+    get,
+    path = "/api/v1/metrics/agents/{id}",
+    tag = "metrics",
+    params(("id" = String, Path, description = "The id or the name of the agent"), Period),
+    responses(
+        (status = 200, description = "The metrics", body = AgentReport),
+        (status = 404, description = "`AGENT_NOT_FOUND`"),
+    )
+)]
+pub(super) async fn agent_metrics(
     front: web::Data<Front>,
-    key: web::Path<String>,
+    key: Path<String>,
     Query(asked): Query<Period>,
 ) -> Result<HttpResponse, Failure> {
     let period = asked.period.unwrap_or(Span(Duration::from_hours(1)));
@@ -48,7 +74,7 @@ pub(super) async fn agent(
         return Err(Error::invalid("period", format!("is {period}, and must be 1m to 24h")).into());
     }
     let metrics = front.node.agent_metrics(&key, period.0).await?;
-    Ok(HttpResponse::Ok().json(AgentView::of(period, metrics)))
+    Ok(HttpResponse::Ok().json(AgentReport::of(period, metrics)))
 }
 
 /// Whole megabytes (10^6), rounded.
@@ -57,67 +83,67 @@ const fn megabytes(bytes: u64) -> u64 {
 }
 
 /// Latencies and spawn time are in milliseconds, `mb` and `gb` are decimal.
-#[derive(Debug, Serialize)]
-struct SystemView {
+#[derive(Debug, Serialize, ToSchema)]
+struct SystemReport {
     timestamp: Timestamp,
-    agents: Agents,
-    messages: Messages,
-    resources: Resources,
-    performance: Performance,
+    agents: AgentCounts,
+    messages: MessageCounts,
+    resources: ServerUsage,
+    performance: Latencies,
 }
 
-#[derive(Debug, Serialize)]
-struct Agents {
+#[derive(Debug, Serialize, ToSchema)]
+struct AgentCounts {
     total: usize,
     running: usize,
     failed: usize,
 }
 
-#[derive(Debug, Serialize)]
-struct Messages {
+#[derive(Debug, Serialize, ToSchema)]
+struct MessageCounts {
     total_processed: u64,
     rate_per_second: f64,
     queue_size: u64,
     dead_letters: u64,
 }
 
-#[derive(Debug, Serialize)]
-struct Resources {
+#[derive(Debug, Serialize, ToSchema)]
+struct ServerUsage {
     cpu_usage_percent: f64,
     memory_used_mb: u64,
     memory_available_mb: u64,
     disk_used_gb: f64,
 }
 
-#[derive(Debug, Serialize)]
-struct Performance {
+#[derive(Debug, Serialize, ToSchema)]
+struct Latencies {
     message_latency_p50: f64,
     message_latency_p99: f64,
     agent_spawn_time_ms: f64,
 }
 
-impl SystemView {
+impl SystemReport {
     fn of(metrics: &SystemMetrics, timestamp: Timestamp) -> Self {
         Self {
             timestamp,
-            agents: Agents {
+            agents: AgentCounts {
                 total: metrics.agents_total,
                 running: metrics.agents_running,
                 failed: metrics.agents_failed,
             },
-            messages: Messages {
+            messages: MessageCounts {
                 total_processed: metrics.messages_processed,
                 rate_per_second: finite(metrics.messages_per_second),
                 queue_size: metrics.messages_queued,
                 dead_letters: metrics.dead_letters,
             },
-            resources: Resources {
+            resources: ServerUsage {
                 cpu_usage_percent: finite(metrics.cpu_usage_percent),
                 memory_used_mb: megabytes(metrics.memory_used_bytes),
                 memory_available_mb: megabytes(metrics.memory_available_bytes),
                 disk_used_gb: metrics.disk_used_bytes as f64 / 1e9,
             },
-            performance: Performance {
+            performance: Latencies {
                 message_latency_p50: finite(metrics.latency_p50_ms),
                 message_latency_p99: finite(metrics.latency_p99_ms),
                 agent_spawn_time_ms: finite(metrics.agent_spawn_ms),
@@ -126,31 +152,31 @@ impl SystemView {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct AgentView {
+#[derive(Debug, Serialize, ToSchema)]
+struct AgentReport {
     agent_id: AgentId,
     period: Span,
-    metrics: Figures,
+    metrics: AgentFigures,
 }
 
 /// `cpu_usage` is a fraction of one core.
-#[derive(Debug, Serialize)]
-struct Figures {
+#[derive(Debug, Serialize, ToSchema)]
+struct AgentFigures {
     messages_processed: u64,
     messages_failed: u64,
     average_latency_ms: f64,
     cpu_usage: CpuUsage,
     memory_usage: MemoryUsage,
-    errors: Vec<Errors>,
+    errors: Vec<ErrorCount>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct CpuUsage {
     average: f64,
     peak: f64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct MemoryUsage {
     average_mb: u64,
     peak_mb: u64,
@@ -158,20 +184,20 @@ struct MemoryUsage {
     peak_bytes: u64,
 }
 
-#[derive(Debug, Serialize)]
-struct Errors {
+#[derive(Debug, Serialize, ToSchema)]
+struct ErrorCount {
     timestamp: Timestamp,
     error: String,
     count: u64,
 }
 
-impl AgentView {
+impl AgentReport {
     fn of(period: Span, metrics: AgentMetrics) -> Self {
         let errors = metrics.errors.into_iter();
         Self {
             agent_id: metrics.id,
             period,
-            metrics: Figures {
+            metrics: AgentFigures {
                 messages_processed: metrics.messages_processed,
                 messages_failed: metrics.messages_failed,
                 average_latency_ms: finite(metrics.average_latency_ms),
@@ -186,7 +212,7 @@ impl AgentView {
                     peak_bytes: metrics.memory_peak_bytes,
                 },
                 errors: errors
-                    .map(|e| Errors {
+                    .map(|e| ErrorCount {
                         timestamp: e.at,
                         error: e.kind,
                         count: e.count,
@@ -210,7 +236,7 @@ mod tests {
             memory_used_bytes: 2_048_400_000,
             ..SystemMetrics::default()
         };
-        let view = serde_json::to_value(SystemView::of(&system, Timestamp::now())).unwrap();
+        let view = serde_json::to_value(SystemReport::of(&system, Timestamp::now())).unwrap();
         assert!(view["timestamp"].is_string());
         assert_eq!(view["resources"]["memory_used_mb"], 2_048);
         assert!(view["resources"]["disk_used_gb"].is_f64());
@@ -227,7 +253,7 @@ mod tests {
             memory_peak_bytes: 0,
             errors: Vec::new(),
         };
-        let view = AgentView::of(Span(Duration::from_hours(1)), quiet);
+        let view = AgentReport::of(Span(Duration::from_hours(1)), quiet);
         let view = serde_json::to_value(view).unwrap();
         assert_eq!(view["period"], "1h");
         assert_eq!(view["metrics"]["cpu_usage"], json!({"average": 0.0, "peak": 0.0}));

@@ -1,4 +1,4 @@
-//! Query parameters: each is known, given once, and named in the error when it is wrong.
+//! Query parameters. Each is known and given once, and an error names the wrong one.
 
 use std::future::{Ready, ready};
 
@@ -7,22 +7,25 @@ use actix_web::{FromRequest, HttpRequest, web};
 use serde::Deserialize;
 use serde::de::value::MapDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::api::http::failure::Failure;
 use crate::api::invalid::{Invalid, cut, wanted};
 use crate::api::limits;
 use crate::error::{Error, Result};
 
-/// The query parameters of a request, as the members of `T` say.
+/// The query parameters of a request, read into the members of `T`.
 #[derive(Debug)]
 pub(super) struct Query<T>(pub(super) T);
 
-/// The parameters of a request that has none: all are refused.
+/// No query parameters.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NoParameters {}
 
-/// How many things a page has at most.
+/// The most entries of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "usize")]
 pub(super) struct PageSize(pub(super) usize);
@@ -32,6 +35,17 @@ impl Default for PageSize {
         Self(limits::DEFAULT_PAGE)
     }
 }
+
+impl PartialSchema for PageSize {
+    fn schema() -> RefOr<Schema> {
+        let size = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .default(Some(limits::DEFAULT_PAGE.into()));
+        size.minimum(Some(1)).maximum(Some(limits::PAGE)).into()
+    }
+}
+
+impl ToSchema for PageSize {}
 
 impl TryFrom<usize> for PageSize {
     type Error = String;
@@ -69,7 +83,7 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
     }
 }
 
-/// The text of one parameter, which is read as what its member is.
+/// A deserialiser of one parameter, which parses its text as the type of the member.
 struct Parameter(String);
 
 impl Parameter {
@@ -89,7 +103,7 @@ impl IntoDeserializer<'_, Invalid> for Parameter {
     }
 }
 
-/// Methods that parse the text, and say what it should have been if it does not parse.
+/// Methods that parse the text, with an error that says what is expected.
 macro_rules! parse {
     ($($method:ident: $visit:ident),+ $(,)?) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Invalid> {

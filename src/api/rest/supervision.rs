@@ -2,8 +2,10 @@
 
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::body::Json;
+use super::openapi::IdempotencyKey;
 use super::query::{NoParameters, PageSize, Query};
 use crate::api::http::Front;
 use crate::api::http::caller::Credentials;
@@ -13,47 +15,82 @@ use crate::api::tree::TreeView;
 use crate::node::Verb;
 use crate::time::Timestamp;
 
-/// Which part of the tree is wanted.
-#[derive(Debug, Deserialize)]
+/// Which part of the tree to return.
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Part {
-    /// A path of the tree, such as `node/core`; the whole tree if left out.
+    /// A path of the tree, such as `node/core`. Default: the whole tree.
     path: Option<String>,
 }
 
-/// `GET /api/v1/supervision/tree?path=`: the tree, or the part of it under `path`.
-pub(super) async fn tree(front: web::Data<Front>, Query(part): Query<Part>) -> Result<HttpResponse, Failure> {
+/// Returns the supervision tree: each child with its state, restarts and last exit.
+#[utoipa::path(
+    get,
+    path = "/api/v1/supervision/tree",
+    tag = "supervision",
+    params(Part),
+    responses(
+        (status = 200, description = "The tree, or a part of it", body = TreeView),
+        (status = 404, description = "`SUPERVISOR_NOT_FOUND`: no child has this path"),
+    )
+)]
+pub(super) async fn supervision_tree(
+    front: web::Data<Front>,
+    Query(part): Query<Part>,
+) -> Result<HttpResponse, Failure> {
     let tree = front.node.supervision_tree(part.path.as_deref()).await?;
     Ok(HttpResponse::Ok().json(TreeView::of(tree)))
 }
 
-/// Which events of supervisors are wanted.
-#[derive(Debug, Deserialize)]
+/// Which events of supervisors to list.
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Events {
-    /// `next_seq` of the page before; from the first event on if left out.
+    /// `next_seq` of the previous page. Default: from the first event on.
     #[serde(default)]
     since_seq: u64,
     #[serde(default)]
+    #[param(inline)]
     limit: PageSize,
-    /// Those at this path of the tree and below it.
+    /// Only events at this path of the tree and below it.
     path: Option<String>,
 }
 
-/// `GET /api/v1/supervision/events?since_seq=&limit=&path=`: those after `since_seq`, at `path` and below it.
-pub(super) async fn events(front: web::Data<Front>, Query(asked): Query<Events>) -> Result<HttpResponse, Failure> {
+/// Lists the events of supervisors, oldest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/supervision/events",
+    tag = "supervision",
+    params(Events),
+    responses((status = 200, description = "A page of events", body = EventsView))
+)]
+pub(super) async fn supervision_events(
+    front: web::Data<Front>,
+    Query(asked): Query<Events>,
+) -> Result<HttpResponse, Failure> {
     let query = events_asked(asked.since_seq, asked.limit.0, asked.path.as_deref());
     let page = front.node.supervision_events(query).await?;
     Ok(HttpResponse::Ok().json(EventsView::from(page)))
 }
 
-/// `GET /api/v1/metrics/supervision`.
-pub(super) async fn figures(front: web::Data<Front>, _: Query<NoParameters>) -> Result<HttpResponse, Failure> {
+/// Returns metrics of supervision since the server started.
+#[utoipa::path(
+    get,
+    path = "/api/v1/metrics/supervision",
+    tag = "metrics",
+    responses((status = 200, description = "Restarts by reason and by path", body = FiguresView))
+)]
+pub(super) async fn supervision_metrics(
+    front: web::Data<Front>,
+    _: Query<NoParameters>,
+) -> Result<HttpResponse, Failure> {
     let figures = front.node.supervision_figures().await?;
     Ok(HttpResponse::Ok().json(FiguresView::of(figures, Timestamp::now())))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Action {
     /// A path of the tree, or the name or id of an agent or a group.
@@ -62,16 +99,27 @@ pub(super) struct Action {
 }
 
 /// What an action answers once it is done.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Done {
     path: String,
     action: &'static str,
     status: &'static str,
 }
 
-/// `POST /api/v1/supervision/actions`: `{"path", "action"}`, where a path is one of the tree, or an agent's or a group's name
-/// or id. Answers once it is done.
-pub(super) async fn act(
+/// Performs an action on an agent or a group.
+#[utoipa::path(
+    post,
+    path = "/api/v1/supervision/actions",
+    tag = "supervision",
+    params(IdempotencyKey),
+    responses(
+        (status = 200, description = "Done", body = Done),
+        (status = 404, description = "`SUPERVISOR_NOT_FOUND`: no agent or group has this path, name or id"),
+        (status = 409, description = "`INVALID_STATE`, or `CONFLICT`"),
+        (status = 500, description = "`DEPLOYMENT_FAILED`: an agent did not start, or `INTERNAL_ERROR`"),
+    )
+)]
+pub(super) async fn supervise(
     front: web::Data<Front>,
     _: Query<NoParameters>,
     credentials: Credentials,

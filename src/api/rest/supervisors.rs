@@ -1,11 +1,14 @@
 //! `/api/v1/supervisors`: groups of agents that their users declare.
 
+use actix_web::HttpResponse;
 use actix_web::http::header;
-use actix_web::{HttpResponse, web};
+use actix_web::web::{self, Path};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::body::Json;
+use super::openapi::{GroupChanges, IdempotencyKey};
 use super::query::{NoParameters, Query};
 use crate::api::http::Front;
 use crate::api::http::caller::Credentials;
@@ -15,14 +18,29 @@ use crate::group::GroupSpec;
 use crate::node::Caller;
 
 /// All of them, oldest first; [`crate::group::limits::GROUPS`] at the most, so that one page holds them.
-#[derive(Debug, Serialize)]
-struct List {
+#[derive(Debug, Serialize, ToSchema)]
+struct SupervisorList {
     total: usize,
     supervisors: Vec<SupervisorView>,
 }
 
-/// `POST /api/v1/supervisors`: a declaration. Answers once the group is there, empty, and durable.
-pub(super) async fn create(
+/// Creates a supervision group without members.
+#[utoipa::path(
+    post,
+    path = "/api/v1/supervisors",
+    tag = "supervisors",
+    params(IdempotencyKey),
+    responses(
+        (
+            status = 201, description = "The group is created", body = SupervisorView,
+            headers(("Location" = String, description = "The path of the group"))
+        ),
+        (status = 404, description = "`SUPERVISOR_NOT_FOUND`: the group in `parent`"),
+        (status = 409, description = "`AGENT_ALREADY_EXISTS`, or `CONFLICT`"),
+        (status = 429, description = "`RESOURCE_LIMIT_EXCEEDED`: a node has at most 1,000 groups"),
+    )
+)]
+pub(super) async fn create_supervisor(
     front: web::Data<Front>,
     _: Query<NoParameters>,
     credentials: Credentials,
@@ -35,28 +53,56 @@ pub(super) async fn create(
         .json(SupervisorView::from(group)))
 }
 
-/// `GET /api/v1/supervisors`.
-pub(super) async fn list(front: web::Data<Front>, _: Query<NoParameters>) -> HttpResponse {
+/// Lists the supervision groups, oldest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/supervisors",
+    tag = "supervisors",
+    responses((status = 200, description = "All groups", body = SupervisorList))
+)]
+pub(super) async fn list_supervisors(front: web::Data<Front>, _: Query<NoParameters>) -> HttpResponse {
     let supervisors: Vec<_> = front.node.groups().into_iter().map(SupervisorView::from).collect();
-    HttpResponse::Ok().json(List {
+    HttpResponse::Ok().json(SupervisorList {
         total: supervisors.len(),
         supervisors,
     })
 }
 
-/// `GET /api/v1/supervisors/{name}`.
-pub(super) async fn one(
+/// Returns a supervision group and its members.
+#[utoipa::path(
+    get,
+    path = "/api/v1/supervisors/{name}",
+    tag = "supervisors",
+    params(("name" = String, Path, description = "The name of the group")),
+    responses(
+        (status = 200, description = "The group", body = SupervisorView),
+        (status = 404, description = "`SUPERVISOR_NOT_FOUND`"),
+    )
+)]
+pub(super) async fn get_supervisor(
     front: web::Data<Front>,
-    name: web::Path<String>,
+    name: Path<String>,
     _: Query<NoParameters>,
 ) -> Result<HttpResponse, Failure> {
     Ok(HttpResponse::Ok().json(SupervisorView::from(front.node.group(&name)?)))
 }
 
-/// `PUT /api/v1/supervisors/{name}`: the members that are given replace those that there are. Restarts nothing.
-pub(super) async fn update(
+/// Changes the declaration of a supervision group. Restarts nothing.
+#[utoipa::path(
+    put,
+    path = "/api/v1/supervisors/{name}",
+    tag = "supervisors",
+    params(("name" = String, Path, description = "The name of the group")),
+    request_body = GroupChanges,
+    responses(
+        (status = 200, description = "The changed group", body = SupervisorView),
+        (status = 404, description = "`SUPERVISOR_NOT_FOUND`"),
+        (status = 409, description = "`CONFLICT`"),
+    )
+)]
+pub(super) async fn update_supervisor(
     front: web::Data<Front>,
-    name: web::Path<String>,
+    name: Path<String>,
     _: Query<NoParameters>,
     changes: Json<Map<String, Value>>,
 ) -> Result<HttpResponse, Failure> {
@@ -66,20 +112,31 @@ pub(super) async fn update(
 }
 
 /// What the removal of a group answers.
-#[derive(Debug, Serialize)]
-struct Removed<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+struct RemovedSupervisor<'a> {
     name: &'a str,
     status: &'static str,
 }
 
-/// `DELETE /api/v1/supervisors/{name}`: of a group that has no members.
-pub(super) async fn remove(
+/// Removes a supervision group that has no members.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/supervisors/{name}",
+    tag = "supervisors",
+    params(("name" = String, Path, description = "The name of the group")),
+    responses(
+        (status = 200, description = "The group is removed", body = RemovedSupervisor),
+        (status = 404, description = "`SUPERVISOR_NOT_FOUND`"),
+        (status = 409, description = "`CONFLICT`: the group has members"),
+    )
+)]
+pub(super) async fn remove_supervisor(
     front: web::Data<Front>,
-    name: web::Path<String>,
+    name: Path<String>,
     _: Query<NoParameters>,
 ) -> Result<HttpResponse, Failure> {
     front.node.remove_group(&Caller::anonymous(), &name).await?;
-    Ok(HttpResponse::Ok().json(Removed {
+    Ok(HttpResponse::Ok().json(RemovedSupervisor {
         name: &name,
         status: "removed",
     }))

@@ -3,37 +3,84 @@
 use std::path::PathBuf;
 
 use actix_web::{HttpResponse, web};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::body::Json;
+use super::openapi::IdempotencyKey;
 use super::query::{NoParameters, Query};
 use crate::api::http::Front;
 use crate::api::http::caller::Credentials;
 use crate::api::http::failure::Failure;
+use crate::id::Seq;
+use crate::time::Timestamp;
 
-/// `GET /healthz`: the process answers. `{"status": "ok"}`.
-pub(super) async fn health() -> HttpResponse {
-    HttpResponse::Ok().json(json!({"status": "ok"}))
+/// The state of the server: `ok`, or `ready`.
+#[derive(Debug, Serialize, ToSchema)]
+struct Health {
+    status: &'static str,
 }
 
-/// `GET /readyz`: `{"status": "ready"}`, or 503 with the reason while the journal is read back, before everything has
-/// started, and while the disk is full.
+/// Succeeds while the process responds.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "system",
+    responses((status = 200, description = "The process responds", body = Health))
+)]
+pub(super) async fn health() -> HttpResponse {
+    HttpResponse::Ok().json(Health { status: "ok" })
+}
+
+/// Succeeds while the server accepts work.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "system",
+    responses(
+        (status = 200, description = "The server accepts work", body = Health),
+        (status = 503, description = "`UNAVAILABLE`: the server is starting or stopping, or the disk is full"),
+    )
+)]
 pub(super) async fn ready(front: web::Data<Front>) -> Result<HttpResponse, Failure> {
     front.node.ready()?;
-    Ok(HttpResponse::Ok().json(json!({"status": "ready"})))
+    Ok(HttpResponse::Ok().json(Health { status: "ready" }))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Backup {
     /// An absolute path on the server's machine, of a folder that does not exist or is empty.
+    #[schema(value_type = String)]
     to: PathBuf,
 }
 
-/// `POST /api/v1/system/backup`: `{"to": "/absolute/path"}`, a folder of the server's machine that does not exist or is empty.
-/// Answers once the backup is whole and on the disk: `{"to", "seq", "created_at", "files", "bytes"}`.
-pub(super) async fn backup(
+/// A complete backup.
+#[derive(Debug, Serialize, ToSchema)]
+struct BackedUp {
+    #[schema(value_type = String)]
+    to: PathBuf,
+    /// The backup has everything up to this sequence number.
+    seq: Seq,
+    created_at: Timestamp,
+    files: usize,
+    bytes: u64,
+}
+
+/// Writes a backup into a folder on the server's machine.
+///
+/// The response comes when the backup is complete and on the disk.
+#[utoipa::path(
+    post,
+    path = "/api/v1/system/backup",
+    tag = "system",
+    params(IdempotencyKey),
+    responses(
+        (status = 200, description = "The backup is complete", body = BackedUp),
+        (status = 409, description = "`CONFLICT`"),
+    )
+)]
+pub(super) async fn back_up(
     front: web::Data<Front>,
     _: Query<NoParameters>,
     credentials: Credentials,
@@ -43,11 +90,11 @@ pub(super) async fn backup(
     let Backup { to } = asked.value;
     let manifest = front.node.backup(&caller, to.clone()).await?;
     let bytes: u64 = manifest.files.iter().map(|file| file.size).sum();
-    Ok(HttpResponse::Ok().json(json!({
-        "to": to,
-        "seq": manifest.seq,
-        "created_at": manifest.created_at,
-        "files": manifest.files.len(),
-        "bytes": bytes,
-    })))
+    Ok(HttpResponse::Ok().json(BackedUp {
+        to,
+        seq: manifest.seq,
+        created_at: manifest.created_at,
+        files: manifest.files.len(),
+        bytes,
+    }))
 }

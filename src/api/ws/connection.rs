@@ -1,12 +1,12 @@
-//! One connection: an actor that lives and dies with it.
+//! The actor of one connection.
 //!
-//! Who resumes is sent events that the journal has before those that happen. The connection has one small piece of the journal
-//! in memory at a time; the next piece is read when the socket takes more.
+//! A client that resumes gets the past events from the journal before new ones. The connection has one small piece of the journal in
+//! memory at a time, and reads the next piece when the socket accepts more.
 
 use std::sync::Arc;
 
 use actix::{Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, StreamHandler, WrapFuture as _};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{self, CloseCode, CloseReason, ProtocolError, WebsocketContext};
 use serde_json::{Value, json};
 use tokio_stream::wrappers::BroadcastStream;
@@ -24,10 +24,16 @@ use crate::events::Event;
 use crate::id::Seq;
 use crate::node::Replayed;
 
-/// The close code of a connection whose client no longer answers.
+/// The close code of a connection whose client does not respond to pings.
 const HEARTBEAT_LOST: u16 = 4008;
 
-/// `GET /ws`: upgrades the connection. The raw request is taken because the handshake is in its head and its payload.
+/// Upgrades the connection to a WebSocket of events.
+#[utoipa::path(
+    get,
+    path = "/ws",
+    tag = "events",
+    responses((status = 101, description = "The connection is a WebSocket"))
+)]
 pub(crate) async fn connect(
     front: web::Data<Front>,
     request: HttpRequest,
@@ -35,7 +41,7 @@ pub(crate) async fn connect(
 ) -> Result<HttpResponse, Failure> {
     let connection = Connection {
         front,
-        trace: trace(&request),
+        trace: trace(&request.extensions()),
         subscriptions: Subscriptions::default(),
         progress: Progress::default(),
         unanswered: 0,
@@ -46,12 +52,27 @@ pub(crate) async fn connect(
         .map_err(|error| Failure::from(Error::invalid("upgrade", format!("is no WebSocket handshake: {error}"))))
 }
 
+/// Upgrades the connection to a WebSocket of events, under the path of this version of the API.
+#[utoipa::path(
+    get,
+    path = "/api/v1/ws",
+    tag = "events",
+    responses((status = 101, description = "The connection is a WebSocket"))
+)]
+pub(crate) async fn connect_versioned(
+    front: web::Data<Front>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Failure> {
+    connect(front, request, payload).await
+}
+
 struct Connection {
     front: web::Data<Front>,
     trace: Trace,
     subscriptions: Subscriptions,
     progress: Progress,
-    /// Pings since the client was last heard.
+    /// Pings since the last frame of the client.
     unanswered: u32,
 }
 
@@ -61,7 +82,7 @@ impl Actor for Connection {
     type Context = Context;
 
     fn started(&mut self, context: &mut Context) {
-        // Subscribed before `hello`: whoever has read it misses nothing that happens later.
+        // Subscribed before `hello`, so that a client that has read it misses no later event.
         context.add_stream(BroadcastStream::new(self.front.node.events()));
         let durable = self.front.node.durable();
         self.progress = Progress::at(durable);
@@ -76,7 +97,7 @@ impl Actor for Connection {
         context.run_interval(limits::HEARTBEAT, Self::beat);
         let mut stopping = self.front.stopping.clone();
         let stopped = async move {
-            // An error means that the handle is gone, and with it the server.
+            // An error means that the handle was dropped, and the server with it.
             let _ = stopping.wait_for(|stopping| *stopping).await;
         };
         context.spawn(stopped.into_actor(self).map(|(), _, context| {
@@ -94,7 +115,7 @@ impl Connection {
         context.ping(b"");
     }
 
-    /// Handles one message of the client. Others wait until it is answered, and so do events.
+    /// Handles one message of the client. Further messages and events wait until it is answered.
     fn hear(&mut self, text: &str, context: &mut Context) {
         match Asked::read(text.as_bytes()) {
             Ok(Asked::Ping) => say(context, &json!({"type": "pong"})),
@@ -125,7 +146,7 @@ impl Connection {
             let mend = format!("is after the last event, which has {durable}; was it another server's?");
             return Err(Error::invalid("since_seq", mend));
         }
-        // What was told is told to the new subscription alone.
+        // Only the new subscription gets the events that were sent already.
         self.subscriptions.told(self.progress.told());
         let id = self.subscriptions.add(filter, since.unwrap_or(self.progress.live()))?;
         let answer = json!({"type": "subscribed", "subscription_id": id.to_string()});
@@ -136,7 +157,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Tells the subscriptions that want it.
+    /// Sends the event, if a subscription wants it.
     fn tell(&self, event: &Event, context: &mut Context) {
         let ids = self.subscriptions.matching(event);
         if ids.is_empty() {
@@ -149,7 +170,7 @@ impl Connection {
         say(context, &shown);
     }
 
-    /// Tells the subscriptions of what came after `since` and they were not told of.
+    /// Sends the subscriptions the events after `since` that they have not got.
     fn read_from(&mut self, since: Seq, context: &mut Context) {
         if self.progress.go_back(since) {
             self.read(Next::Piece, context);

@@ -4,16 +4,16 @@
 
 use crate::id::Seq;
 
-/// The place of a connection in the sequence of events.
+/// The position of a connection in the sequence of events.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Progress {
-    /// Every subscription was sent what it wants up to this event.
+    /// Every subscription has got the events that it wants, up to this one.
     told: Seq,
-    /// The last event that was seen to happen.
+    /// The newest event of the broadcast.
     live: Seq,
-    /// The connection reads the journal. What happens meanwhile is not sent when it happens: the journal has it.
+    /// The connection reads the journal. It does not send new events meanwhile, because it will read them there.
     reading: bool,
-    /// A subscription asked for the past, so that no event may be left out from then on.
+    /// A subscription asked for past events. From then on no event may be left out.
     resumes: bool,
 }
 
@@ -30,7 +30,7 @@ impl Progress {
         self.told
     }
 
-    /// The event after which a subscription to what happens from now on begins.
+    /// The event after which a subscription to new events begins.
     pub(super) fn live(self) -> Seq {
         self.told.max(self.live)
     }
@@ -39,7 +39,7 @@ impl Progress {
         self.resumes
     }
 
-    /// Takes note that an event happened, and says whether it is to be sent now.
+    /// Records a new event. Returns whether to send it now.
     pub(super) fn happened(&mut self, seq: Seq) -> bool {
         self.live = self.live.max(seq);
         let now = !self.reading && seq > self.told;
@@ -49,17 +49,17 @@ impl Progress {
         now
     }
 
-    /// Goes back to `since`, if that is before what was sent. Says whether reading must begin: it may be under way.
+    /// Goes back to `since`, if that is earlier. Returns whether to begin reading; false if the connection reads already.
     pub(super) fn go_back(&mut self, since: Seq) -> bool {
         self.told = self.told.min(since);
         self.resumes = true;
         !std::mem::replace(&mut self.reading, true)
     }
 
-    /// Takes note that the journal, which ended at `end`, was read from `after` up to `to`, and says what is to be done next.
+    /// Records that the journal, which ended at `end`, was read from `after` up to `to`. Returns what to do next.
     pub(super) fn read(&mut self, after: Seq, to: Seq, end: Seq) -> Next {
         if after != self.told {
-            return Next::Again; // somebody asked for what is older meanwhile
+            return Next::Again; // another subscription asked for older events meanwhile
         }
         self.told = to;
         if to < end {
@@ -72,10 +72,10 @@ impl Progress {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// What was read is not to be told.
+    /// Discard what was read.
     Again,
     Piece,
-    /// What happened while the end was read. What happens from now on waits until that is told.
+    /// Read the events since the last piece. New events wait until these are sent.
     Rest,
     Live,
 }

@@ -1,4 +1,4 @@
-//! What a client may ask of the WebSocket, and which events a subscription wants.
+//! The messages of clients, and the filters of their subscriptions.
 
 use std::collections::{HashMap, HashSet};
 
@@ -50,7 +50,7 @@ impl Asked {
     }
 }
 
-/// A subscription as its client wrote it; agents are ids or names.
+/// A subscription as the client wrote it. Agents are ids or names.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
@@ -74,7 +74,7 @@ struct EventFilter {
 }
 
 impl Wanted {
-    /// Checks that each field that is given has values, and not too many: a field with none would match nothing.
+    /// Checks that each present field has values, and not too many. A field without values would match nothing.
     fn check(&self) -> Result<()> {
         let lengths = [
             (
@@ -105,18 +105,18 @@ impl Wanted {
         Ok(())
     }
 
-    /// The place after which events are wanted, if not those from now on.
+    /// The event after which the subscription begins. None: it begins with new events.
     pub(super) const fn since(&self) -> Option<Seq> {
         self.since_seq
     }
 
-    /// Finds the agents by `agent` and compiles the patterns. An agent that does not exist is an error of its field.
+    /// Finds the agents with `agent` and compiles the patterns. An unknown agent is an error of its field.
     pub(super) async fn resolve(self, agent: impl AsyncFn(&str) -> Result<AgentId>) -> Result<Filter> {
         let find = async |field: &'static str, keys: Option<Vec<String>>| -> Result<_> {
             let Some(keys) = keys else { return Ok(None) };
             let mut ids = HashSet::with_capacity(keys.len());
             for key in keys {
-                // An id names an agent that need not exist any more: what is told of its end has it.
+                // The agent of an id may be removed already. Its last events still have the id.
                 let id = match key.parse() {
                     Ok(id) => id,
                     Err(_) => agent(&key).await.map_err(|error| {
@@ -152,10 +152,10 @@ fn globs(patterns: &[String]) -> Result<GlobSet> {
     set.build().map_err(wrong)
 }
 
-/// Which events a subscription wants: fields are joined by AND, the values of a field by OR.
+/// Which events a subscription wants. Fields are combined by AND, the values of a field by OR.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
-    /// From `filter`, which is about messages: other events have no part in it.
+    /// The subscription has a `filter`, which only events of messages can match.
     messages_only: bool,
     ends: Option<HashSet<AgentId>>,
     performatives: Option<HashSet<Performative>>,
@@ -192,7 +192,7 @@ pub(super) struct Subscriptions(HashMap<SubscriptionId, Subscription>);
 #[derive(Debug)]
 struct Subscription {
     filter: Filter,
-    /// Events up to here are none of its: they were told, or came before it began.
+    /// The subscription does not get events up to this one: it got them already, or they were before it.
     after: Seq,
 }
 
@@ -218,7 +218,7 @@ impl Subscriptions {
             .ok_or_else(|| Error::invalid("subscription_id", "is no subscription of this connection"))
     }
 
-    /// All were told of all up to `seq`.
+    /// Records that all subscriptions have got the events up to `seq`.
     pub(super) fn told(&mut self, seq: Seq) {
         for subscription in self.0.values_mut() {
             subscription.after = subscription.after.max(seq);

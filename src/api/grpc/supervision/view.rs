@@ -9,7 +9,7 @@ use crate::api::grpc::proto::{
     SupervisionStrategy, Supervisor, TreeNode,
 };
 use crate::api::supervision::EventView;
-use crate::api::tree::TreeView;
+use crate::api::tree::{IntensityView, TreeView};
 use crate::node::{GroupView, PathFigures, SupervisionFigures};
 use crate::time::Timestamp;
 
@@ -59,7 +59,7 @@ fn counts(counts: BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
         .collect()
 }
 
-fn intensity(intensity: Option<supervisors::IntensityUse>) -> Option<IntensityUse> {
+fn intensity(intensity: Option<IntensityView>) -> Option<IntensityUse> {
     intensity.map(|intensity| IntensityUse {
         used: intensity.used,
         limit: intensity.limit,
@@ -110,7 +110,7 @@ pub(super) fn metrics(figures: SupervisionFigures, now: Timestamp) -> Supervisio
         state: figures.state.to_owned(),
         restarts: figures.restarts,
         by_reason: counts(figures.by_reason),
-        intensity: intensity(figures.intensity),
+        intensity: intensity(figures.intensity.map(IntensityView::from)),
         uptime: seconds(figures.uptime_seconds),
         backoff_remaining: seconds(figures.backoff_remaining_seconds),
     };

@@ -4,6 +4,7 @@
 mod tests;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::agent::spec::{AgentSpec, Resources};
 use crate::api::agents::{Status, cpu};
@@ -11,43 +12,44 @@ use crate::api::json::finite;
 use crate::api::tree::ExitView;
 use crate::error::Finding;
 use crate::id::{AgentId, AgentName, DeploymentId, Digest};
-use crate::node::{AgentDetails, AgentPage, AgentSummary, Consumption, Deployed, Usage};
+use crate::node::{AgentDetails, AgentPage, AgentSummary, Consumption, Deployed, Lifecycle, Usage};
 use crate::quantity::{ByteSize, Cpu, Span};
 use crate::time::Timestamp;
 
-/// What a verb answers.
-#[derive(Debug, Serialize)]
-pub(super) struct Standing<'a> {
+/// An agent after a change of its state.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AgentStanding<'a> {
     agent_id: AgentId,
     name: &'a AgentName,
     status: Status,
-    lifecycle_state: &'static str,
+    lifecycle_state: Lifecycle,
 }
 
-impl<'a> Standing<'a> {
+impl<'a> AgentStanding<'a> {
     pub(super) fn of(agent: &'a AgentSummary) -> Self {
         Self {
             agent_id: agent.id,
             name: &agent.spec.name,
             status: Status::of(agent),
-            lifecycle_state: agent.lifecycle.as_str(),
+            lifecycle_state: agent.lifecycle,
         }
     }
 }
 
-/// What a deploy answers.
-#[derive(Debug, Serialize)]
+/// A deployed agent.
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DeployAnswer<'a> {
     agent_id: AgentId,
     name: &'a AgentName,
     status: Status,
     deployed_at: Timestamp,
+    #[schema(value_type = String)]
     version: &'a semver::Version,
     deployment_id: DeploymentId,
-    lifecycle_state: &'static str,
-    resource_limits: Limits<'a>,
+    lifecycle_state: Lifecycle,
+    resource_limits: AgentLimits<'a>,
     digest: Digest,
-    /// What it will be denied when it runs; left out when that is nothing.
+    /// Imports that its permissions do not grant. Absent if there are none.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     warnings: &'a [Finding],
 }
@@ -63,16 +65,16 @@ impl<'a> DeployAnswer<'a> {
             deployed_at: agent.deployed_at,
             version: &agent.version,
             deployment_id: agent.deployment_id,
-            lifecycle_state: agent.lifecycle.as_str(),
-            resource_limits: Limits::of(&agent.spec.resources),
+            lifecycle_state: agent.lifecycle,
+            resource_limits: AgentLimits::of(&agent.spec.resources),
             digest: agent.digest,
         }
     }
 }
 
-/// Sizes as they were written, `memory` in bytes also; `cpu_fuel` only where fuel was given.
-#[derive(Debug, Serialize)]
-struct Limits<'a> {
+/// Limits as they were declared. `memory_bytes` is `memory` in bytes; `cpu_fuel` is present if `cpu` is fuel.
+#[derive(Debug, Serialize, ToSchema)]
+struct AgentLimits<'a> {
     memory: &'a ByteSize,
     memory_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,7 +91,7 @@ struct Limits<'a> {
     timers: u32,
 }
 
-impl<'a> Limits<'a> {
+impl<'a> AgentLimits<'a> {
     fn of(resources: &'a Resources) -> Self {
         Self {
             memory: &resources.memory,
@@ -112,59 +114,60 @@ impl<'a> Limits<'a> {
     }
 }
 
-/// A page of the list. `next_offset` is null on the last one.
-#[derive(Debug, Serialize)]
-pub(super) struct Page<'a> {
-    agents: Vec<Item<'a>>,
+/// A page of agents. `next_offset` is null on the last page.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AgentList<'a> {
+    agents: Vec<ListedAgent<'a>>,
     total: usize,
     next_offset: Option<usize>,
 }
 
-impl<'a> Page<'a> {
+impl<'a> AgentList<'a> {
     pub(super) fn of(page: &'a AgentPage) -> Self {
         Self {
-            agents: page.agents.iter().map(Item::of).collect(),
+            agents: page.agents.iter().map(ListedAgent::of).collect(),
             total: page.total,
             next_offset: page.next_offset,
         }
     }
 }
 
-#[derive(Debug, Serialize)]
-struct Item<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+struct ListedAgent<'a> {
     agent_id: AgentId,
     name: &'a AgentName,
     status: Status,
-    lifecycle_state: &'static str,
+    lifecycle_state: Lifecycle,
     created_at: Timestamp,
     deployed_at: Timestamp,
+    #[schema(value_type = String)]
     version: &'a semver::Version,
     digest: Digest,
     capabilities: &'a [String],
-    resources: InUse,
+    resources: ListedUsage,
 }
 
 /// `cpu_usage` is a fraction of one core.
-#[derive(Debug, Serialize)]
-struct InUse {
+#[derive(Debug, Serialize, ToSchema)]
+struct ListedUsage {
     memory_used: String,
     memory_bytes: u64,
     cpu_usage: f64,
 }
 
-impl<'a> Item<'a> {
+impl<'a> ListedAgent<'a> {
     fn of(agent: &'a AgentSummary) -> Self {
         Self {
             agent_id: agent.id,
             name: &agent.spec.name,
             status: Status::of(agent),
-            lifecycle_state: agent.lifecycle.as_str(),
+            lifecycle_state: agent.lifecycle,
             created_at: agent.created_at,
             deployed_at: agent.deployed_at,
             version: &agent.version,
             digest: agent.digest,
             capabilities: &agent.spec.capabilities,
-            resources: InUse {
+            resources: ListedUsage {
                 memory_used: ByteSize::megabytes(agent.usage.memory_bytes),
                 memory_bytes: agent.usage.memory_bytes,
                 cpu_usage: finite(agent.usage.cpu),
@@ -173,52 +176,53 @@ impl<'a> Item<'a> {
     }
 }
 
-/// Everything about one agent. `config` is its declaration with all defaults.
-#[derive(Debug, Serialize)]
-pub(super) struct Details<'a> {
+/// One agent. `config` is its declaration with all defaults.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Agent<'a> {
     agent_id: AgentId,
     name: &'a AgentName,
     status: Status,
-    lifecycle_state: &'static str,
+    lifecycle_state: Lifecycle,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'a str>,
+    #[schema(value_type = String)]
     version: &'a semver::Version,
     digest: Digest,
     created_at: Timestamp,
-    deployment: FirstDeployment<'a>,
-    resources: Shares<'a>,
-    metrics: Metrics,
-    supervision: Place<'a>,
-    /// How its instances broke, newest first.
+    deployment: AgentDeployment<'a>,
+    resources: AgentResources<'a>,
+    metrics: AgentMetrics,
+    supervision: AgentPosition<'a>,
+    /// The crashes of its instances, newest first.
     last_exits: Vec<ExitView>,
     config: &'a AgentSpec,
 }
 
-/// Where it stands in the supervision tree.
-#[derive(Debug, Serialize)]
-struct Place<'a> {
+/// The position of an agent in the supervision tree.
+#[derive(Debug, Serialize, ToSchema)]
+struct AgentPosition<'a> {
     path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<&'a AgentName>,
 }
 
-#[derive(Debug, Serialize)]
-struct FirstDeployment<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+struct AgentDeployment<'a> {
     deployment_id: DeploymentId,
     strategy: &'static str,
     deployed_at: Timestamp,
     deployed_by: &'a str,
 }
 
-#[derive(Debug, Serialize)]
-struct Shares<'a> {
-    limits: Limits<'a>,
-    usage: Using,
+#[derive(Debug, Serialize, ToSchema)]
+struct AgentResources<'a> {
+    limits: AgentLimits<'a>,
+    usage: AgentUsage,
 }
 
-/// `cpu` is in thousandths of a core. The sums are since the server started.
-#[derive(Debug, Serialize)]
-struct Using {
+/// `cpu` is in thousandths of a core. The totals count from the start of the server.
+#[derive(Debug, Serialize, ToSchema)]
+struct AgentUsage {
     memory: String,
     memory_bytes: u64,
     memory_peak_bytes: u64,
@@ -235,7 +239,7 @@ struct Using {
     timers: usize,
 }
 
-impl Using {
+impl AgentUsage {
     fn of(usage: Usage, consumption: &Consumption) -> Self {
         Self {
             memory: ByteSize::megabytes(usage.memory_bytes),
@@ -255,8 +259,8 @@ impl Using {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct Metrics {
+#[derive(Debug, Serialize, ToSchema)]
+struct AgentMetrics {
     messages_processed: u64,
     messages_failed: u64,
     messages_queued: u64,
@@ -265,30 +269,30 @@ struct Metrics {
     incarnation: u64,
 }
 
-impl<'a> Details<'a> {
+impl<'a> Agent<'a> {
     pub(super) fn of(details: &'a AgentDetails) -> Self {
         let agent = &details.summary;
         Self {
             agent_id: agent.id,
             name: &agent.spec.name,
             status: Status::of(agent),
-            lifecycle_state: agent.lifecycle.as_str(),
+            lifecycle_state: agent.lifecycle,
             failure: details.failure.as_deref(),
             version: &agent.version,
             digest: agent.digest,
             created_at: agent.created_at,
-            deployment: FirstDeployment {
+            deployment: AgentDeployment {
                 deployment_id: agent.deployment_id,
                 // A first deployment replaces nothing: it has no strategy but this.
                 strategy: "direct",
                 deployed_at: agent.deployed_at,
                 deployed_by: &agent.deployed_by,
             },
-            resources: Shares {
-                limits: Limits::of(&agent.spec.resources),
-                usage: Using::of(agent.usage, &details.consumption),
+            resources: AgentResources {
+                limits: AgentLimits::of(&agent.spec.resources),
+                usage: AgentUsage::of(agent.usage, &details.consumption),
             },
-            metrics: Metrics {
+            metrics: AgentMetrics {
                 messages_processed: details.messages_processed,
                 messages_failed: details.messages_failed,
                 messages_queued: details.messages_queued,
@@ -296,7 +300,7 @@ impl<'a> Details<'a> {
                 uptime_seconds: details.uptime.as_secs(),
                 incarnation: details.incarnation,
             },
-            supervision: Place {
+            supervision: AgentPosition {
                 path: &details.path,
                 group: agent.spec.supervision.group.as_ref(),
             },

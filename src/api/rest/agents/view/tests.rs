@@ -3,7 +3,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::node::Lifecycle;
 
 fn details(config: &str) -> AgentDetails {
     AgentDetails {
@@ -71,7 +70,7 @@ fn a_deploy_answers_as_printed() {
 #[test]
 fn a_list_answers_as_printed() {
     let agents = vec![details(r#"{"name":"my-agent"}"#).summary];
-    let view = json(&Page::of(&AgentPage {
+    let view = json(&AgentList::of(&AgentPage {
         agents,
         total: 42,
         next_offset: Some(10),
@@ -84,7 +83,7 @@ fn a_list_answers_as_printed() {
 
 #[test]
 fn details_answer_as_printed() {
-    let view = json(&Details::of(&details(
+    let view = json(&Agent::of(&details(
         r#"{"name":"my-agent","resources":{"memory":"50MB"}}"#,
     )));
     assert_eq!(view["deployment"]["strategy"], "direct");
@@ -107,9 +106,9 @@ fn who_is_suspended_runs_all_the_same() {
     let mut agent = details(r#"{"name":"my-agent"}"#);
     agent.summary.suspended = true;
     let shown = [
-        json(&Standing::of(&agent.summary)),
-        json(&Details::of(&agent)),
-        json(&Item::of(&agent.summary)),
+        json(&AgentStanding::of(&agent.summary)),
+        json(&Agent::of(&agent)),
+        json(&ListedAgent::of(&agent.summary)),
     ];
     for view in shown {
         assert_eq!(
@@ -130,7 +129,7 @@ fn details_tell_where_it_stands_and_how_it_broke() {
         attempt: 1,
         backtrace: vec!["handle".to_owned()],
     });
-    let view = json(&Details::of(&agent));
+    let view = json(&Agent::of(&agent));
     let place = json!({"path": "node/core/partitions/7/agents/my-agent", "group": "shop"});
     assert_eq!(
         (&view["supervision"], &view["config"]["supervision"]["group"]),
