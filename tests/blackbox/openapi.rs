@@ -1,5 +1,5 @@
-//! The OpenAPI document and the server agree. Each client of the suite checks what it sends and hears (`contract.rs`); here is a
-//! round through everything that the document has.
+//! The OpenAPI document and the server agree. Each client of the suite checks its requests and responses (`contract.rs`). The tests
+//! here send a request for every operation in the document.
 
 use std::collections::BTreeSet;
 
@@ -14,12 +14,12 @@ use crate::guests;
 use crate::harness::TestNode;
 use crate::socket::Socket;
 
-/// What was asked, by the names of the operations.
+/// The names of the operations for which a request was sent.
 #[derive(Default)]
 struct Round(BTreeSet<String>);
 
 impl Round {
-    /// Takes note of an answer, which must be good.
+    /// Records the operation of a response, which must be successful.
     #[track_caller]
     fn good(&mut self, answer: Answer) -> Value {
         self.0.extend(answer.operation.clone());
