@@ -1,12 +1,11 @@
 //! How many instructions routing, mailboxes, encoding and the host's part of a turn take.
 //!
-//! `scripts/instructions` runs each case under callgrind, which counts what happens inside [`counted`] and nothing else.
+//! `scripts/instructions` runs each case under callgrind, which counts only the instructions inside [`counted`].
 //! `cargo bench --bench instructions` runs each case once, counts nothing, and prints the names of the cases.
 //!
-//! All cases are steps of one round, in which a client writes to a buyer, the buyer asks a seller, and the seller answers. So
-//! each step has its input from the step before it, and few types of the library are named here. The router and the
-//! instances are called without a supervision tree around them and on one thread: what is scheduled in between would differ
-//! from run to run.
+//! All cases are steps of one round, in which a client writes to a buyer, the buyer asks a seller, and the seller replies. Each
+//! step gets its input from the step before it, so this file names few types of the library. The router and the instances are
+//! called on one thread and without a supervision tree, because the scheduling of other tasks would differ from run to run.
 
 #![allow(
     clippy::default_trait_access,
@@ -55,7 +54,7 @@ const TO_ALL: &str = r#"{"performative": "inform", "receiver": "all:listen", "co
 const QUESTION: &str = r#"{"performative":"request","receiver":"seller","conversation_id":"talk","reply_with":"price","content":{"item":"widgets","quantity":100}}"#;
 const ANSWER: &str = r#"{"performative":"inform","receiver":"buyer","conversation_id":"talk","in_reply_to":"price","content":{"item":"widgets","price":8.12}}"#;
 
-/// Callgrind counts while this function runs; its name is in `scripts/instructions`.
+/// Callgrind counts while this function runs: `scripts/instructions` names it.
 #[inline(never)]
 fn counted<T>(work: impl FnOnce() -> T) -> T {
     black_box(work())
@@ -65,7 +64,7 @@ fn step<T>(case: &str, name: &str, work: impl FnOnce() -> T) -> T {
     if case == name { counted(work) } else { work() }
 }
 
-/// Stands where a router or an instance would, and takes what they send to themselves.
+/// An actor in the place of a router or an instance. It receives the messages that they send to themselves.
 struct Idle<M>(PhantomData<fn(M)>);
 
 impl<M: ractor::Message> Actor for Idle<M> {
@@ -102,7 +101,7 @@ impl Grants for AllGrants {
     }
 }
 
-/// The last outcome.
+/// Keeps the outcome of the last turn.
 #[derive(Default)]
 struct Last(Mutex<Option<Outcome>>);
 
@@ -112,7 +111,7 @@ impl Outbox for Last {
     }
 }
 
-/// An agent of the directory.
+/// Makes an agent, and enters it in the directory.
 fn enter(directory: &Directory, name: &str, capabilities: &[&str], outbox: Arc<Last>) -> Arc<Agent> {
     let document = json!({
         "id": AgentId::new(),
@@ -197,7 +196,7 @@ struct Bench {
     buyer: Party,
     seller: Party,
     listeners: Vec<Arc<Agent>>,
-    /// A mailbox of no agent, and who takes messages from it.
+    /// A mailbox without an agent, and its consumer.
     mailbox: (Arc<Mailbox>, Consumer),
     runtime: tokio::runtime::Runtime,
 }
@@ -251,7 +250,7 @@ impl Bench {
         self.runtime.block_on(routed).expect("the journal takes it");
     }
 
-    /// A client sends `draft`. It is answered after the count.
+    /// Sends `draft` from a client. The client's response is read outside of the count.
     fn send(&mut self, case: &str, name: &str, draft: Draft) {
         let permit = || self.permits.clone().try_acquire_owned().expect("there are two");
         let (reply, mut answer) = ReplyTo::channel();
@@ -310,7 +309,7 @@ impl Bench {
     }
 }
 
-/// A message goes through a mailbox, from its admission to the end of its turn.
+/// Passes a message through a mailbox, from its admission to the end of its turn.
 fn pass(mailbox: &Arc<Mailbox>, consumer: &Consumer, mut delivery: Delivery) -> Delivery {
     delivery.reservation = mailbox.admit(&delivery.message).expect("there is room");
     mailbox.push(delivery).expect("it is open");
@@ -321,7 +320,7 @@ fn consumer(mailbox: &Arc<Mailbox>) -> Consumer {
     mailbox.attach(Arc::new(|| ()))
 }
 
-/// Takes the only message of a mailbox.
+/// Takes the message of a mailbox that has only one.
 fn take(consumer: &Consumer) -> Delivery {
     let lease = consumer.lease().expect("there is a message");
     let delivery = lease.finish().expect("it was not closed");
@@ -329,17 +328,18 @@ fn take(consumer: &Consumer) -> Delivery {
     delivery
 }
 
-/// `instructions CASE ROUNDS` counts one case in each of so many rounds; for what it does without arguments see the top of this
-/// file.
+/// `instructions CASE ROUNDS` counts one case in each of `ROUNDS` rounds. Without arguments it runs each case once, and prints their
+/// names.
 fn main() {
-    /// Where a hash table has a key is up to chance, and so is what finding it costs: new tables every so many rounds. The old
-    /// ones stay, because the order in which they are freed would change what later allocations cost.
+    /// Rounds with the same hash tables. The place of a key in a hash table is random, and so is the cost of finding it, so new
+    /// tables are made from time to time. The old ones stay, because the order in which they are freed would change the cost of
+    /// later allocations.
     const ROUNDS_EACH: usize = 10;
     let arguments: Vec<_> = std::env::args()
         .skip(1)
         .filter(|argument| !argument.starts_with('-'))
         .collect();
-    // Valgrind has no room for a pool of slots of 4 GiB.
+    // Under valgrind, the address space is too small for a pool of slots of 4 GiB.
     let guests = Runtime::new(&RuntimeConfig {
         pooled: false,
         memory_reservation: 16 << 20,
@@ -348,7 +348,7 @@ fn main() {
     let guests = guests.expect("engines");
     let bench = || {
         let mut bench = Bench::new(&guests);
-        bench.round(""); // what is made once is made here
+        bench.round(""); // the first round makes everything that is made only once
         bench
     };
     let mut benches = vec![bench()];

@@ -65,7 +65,7 @@ async fn an_agent_that_grows_beyond_what_all_may_have_hears_no_and_takes_nothing
     node.deploy_as(config, guests::example("grow_trap")).await;
     let detail = node.failure("grower", "crashed").await;
     assert!(
-        detail.contains("out_of_memory") && detail.contains("all agents of the node"),
+        detail.contains("out_of_memory") && detail.contains("all agents together use"),
         "{detail}"
     );
     node.delete("/api/v1/agents/grower").await.good();

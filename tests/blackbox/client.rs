@@ -21,7 +21,7 @@ pub(crate) struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Value,
-    /// Which operation of the document it was, such as `GET /api/v1/agents/{id}`.
+    /// The operation of the OpenAPI document, such as `GET /api/v1/agents/{id}`. None if the document does not have it.
     pub operation: Option<String>,
 }
 
@@ -79,7 +79,7 @@ impl Client {
         self.http.request(method, format!("{}{path}", self.base))
     }
 
-    /// Sends a request, and checks it and its answer against the OpenAPI document. None: there is no server, or it ended
+    /// Sends a request, and checks it and its response against the OpenAPI document. None: there is no server, or it ended
     /// meanwhile.
     pub(crate) async fn try_answer(request: RequestBuilder) -> Option<Answer> {
         let (http, request) = request.build_split();

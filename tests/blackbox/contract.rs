@@ -1,5 +1,5 @@
-//! Checks the server against its OpenAPI document: each request that the server accepts, and each of its answers, must be as the
-//! document says. Every [`Client`](crate::client::Client) checks all its requests.
+//! The server's OpenAPI document as a contract: each request that the server accepts, and each response, must be valid by the
+//! document. Every [`Client`](crate::client::Client) of the suite checks all its requests and responses.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -13,22 +13,22 @@ use crate::client::Answer;
 
 pub(crate) struct Contract {
     document: Value,
-    /// By the JSON pointer of the schema.
+    /// Validators by the JSON pointers of their schemas.
     validators: Mutex<BTreeMap<String, &'static Validator>>,
 }
 
 /// The document, which is the same in every server of the suite.
 static CONTRACT: OnceCell<Contract> = OnceCell::const_new();
 
-/// A request as it was sent.
+/// A request as it was sent. The body is None if it was a stream, such as a form.
 #[derive(Debug)]
 pub(crate) struct Sent {
     method: String,
     url: Url,
     media: Option<String>,
     has_key: bool,
-    /// None: the body is a stream, such as a form.
     body: Option<Vec<u8>>,
+    has_body: bool,
 }
 
 impl Sent {
@@ -39,10 +39,8 @@ impl Sent {
             url: request.url().clone(),
             media: media.map(|media| essence(media.to_str().unwrap())),
             has_key: request.headers().contains_key("idempotency-key"),
-            body: match request.body() {
-                None => Some(Vec::new()),
-                Some(body) => body.as_bytes().map(<[u8]>::to_vec),
-            },
+            body: request.body().and_then(|body| body.as_bytes()).map(<[u8]>::to_vec),
+            has_body: request.body().is_some(),
         }
     }
 }
@@ -65,7 +63,7 @@ impl Contract {
         CONTRACT.get_or_try_init(read).await.ok()
     }
 
-    /// `GET /path/{id}` of everything in the document.
+    /// The names of all operations in the document, such as `GET /path/{id}`.
     pub(crate) fn operations(&self) -> Vec<String> {
         let items = self.document["paths"].as_object().unwrap().iter();
         let names = items.flat_map(|(path, item)| {
@@ -75,7 +73,7 @@ impl Contract {
         names.collect()
     }
 
-    /// Checks a request and its answer; the name of their operation, if the document has it.
+    /// Checks a request and its response. Returns the name of their operation, if the document has it.
     pub(crate) fn check(&self, sent: &Sent, answer: &Answer) -> Option<String> {
         let method = sent.method.to_lowercase();
         let path = self.template(sent.url.path())?;
@@ -90,7 +88,7 @@ impl Contract {
         Some(place)
     }
 
-    /// The path of the document that a request is for. Words come before parameters.
+    /// The path in the document to which a request belongs. A path with a fixed word is preferred to one with a parameter.
     fn template(&self, path: &str) -> Option<&str> {
         let fits = |template: &&str| {
             let (wanted, given) = (template.split('/'), path.split('/'));
@@ -129,7 +127,7 @@ impl Contract {
 
     fn check_body(&self, pointer: &str, operation: &Value, sent: &Sent, place: &str) {
         let documented = &operation["requestBody"];
-        if sent.body.as_deref().is_some_and(<[u8]>::is_empty) {
+        if !sent.has_body {
             assert_ne!(documented["required"], true, "{place}: it has no body");
             return;
         }
@@ -139,9 +137,11 @@ impl Contract {
             content.is_some_and(|content| content.contains_key(media)),
             "{place}: no body of {media} is documented"
         );
-        let Some(bytes) = sent.body.as_deref().filter(|_| media == "application/json") else {
-            return;
-        };
+        let bytes = sent
+            .body
+            .as_deref()
+            .filter(|bytes| media == "application/json" && !bytes.is_empty());
+        let Some(bytes) = bytes else { return };
         let mut body = serde_json::from_slice(bytes).unwrap();
         if let Value::Object(members) = &mut body {
             null_is_absent(members);
@@ -202,13 +202,13 @@ impl Contract {
                 "components": self.document["components"],
                 "allOf": [self.document.pointer(pointer)],
             });
-            // As long as the process: validators have no end before it.
+            // Leaked, because the validators live as long as the process.
             Box::leak(Box::new(jsonschema::validator_for(&schema).unwrap()))
         })
     }
 }
 
-/// In every request null means absent, at any depth, except in the content of a message, which is its sender's own.
+/// Removes members that are null, at any depth: in a request, null means absent. The content of a message stays as it is.
 fn null_is_absent(members: &mut Map<String, Value>) {
     members.retain(|_, member| !member.is_null());
     for (name, member) in members {

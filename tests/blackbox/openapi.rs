@@ -1,5 +1,5 @@
-//! The OpenAPI document describes the server. Each client of the suite checks its requests and their answers (`contract.rs`). The
-//! test here sends at least one request to each operation.
+//! The OpenAPI document and the server agree. Each client of the suite checks its requests and responses (`contract.rs`). The tests
+//! here send a request for every operation in the document.
 
 use std::collections::BTreeSet;
 
@@ -14,12 +14,12 @@ use crate::guests;
 use crate::harness::TestNode;
 use crate::socket::Socket;
 
-/// The operations that got a request.
+/// The names of the operations for which a request was sent.
 #[derive(Default)]
 struct Round(BTreeSet<String>);
 
 impl Round {
-    /// Records the operation of an answer, which must be a good one.
+    /// Records the operation of a response, which must be successful.
     #[track_caller]
     fn good(&mut self, answer: Answer) -> Value {
         self.0.extend(answer.operation.clone());
