@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use caxton::agent::spec::AgentSpec;
 use caxton::config::Config;
 use caxton::message::{Draft, Durability};
-use caxton::node::{Caller, Node};
+use caxton::node::Node;
+use caxton::principal::Caller;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde_json::json;
 

@@ -29,9 +29,10 @@ pub mod grants;
 pub mod group;
 pub mod router;
 
-// What is told and done.
+// What is told and done, and who may ask for it.
 pub mod events;
 pub mod operation;
+pub mod principal;
 
 // The use cases, and how the world reaches them.
 pub mod api;

@@ -20,6 +20,7 @@ use crate::journal::projections::{MessageQuery, Page, Projections, Stored};
 use crate::journal::{Journal, until_durable};
 use crate::message::{Address, Draft, Durability};
 use crate::operation::Operations;
+use crate::principal::Caller;
 use crate::router::{Expected, KeyLock, RouterMessage, Shared};
 
 mod agents;
@@ -181,7 +182,7 @@ impl Node {
     /// Who sends: the caller, or the client that it names. Never an agent: what an agent says, it says itself.
     fn sender(&self, caller: &Caller, claim: Option<&str>) -> Result<Address> {
         let Some(claim) = claim else {
-            return Ok(Address::Client(caller.principal.clone()));
+            return Ok(Address::Client(caller.principal().clone()));
         };
         let name = claim.strip_prefix("client:").unwrap_or(claim);
         if name == claim && (claim == "platform" || self.directory.find(claim).is_some() || claim.starts_with("agent_"))

@@ -29,7 +29,7 @@ const LAYERS: &str = "
     lib main
     api cli server
     node
-    operation events config
+    operation events config principal
     directory grants group router
     agent mailbox
     journal wasm

@@ -23,7 +23,8 @@ use crate::config::{self, ConfigError};
 use crate::error::Error;
 use crate::group::GroupSpec;
 use crate::id::Digest;
-use crate::node::{Caller, Node};
+use crate::node::Node;
+use crate::principal::Caller;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,7 +68,7 @@ pub(super) enum TreeError {
 /// Makes what a file declares. The first thing that cannot be made is the error.
 pub(super) async fn apply(node: &Arc<Node>, file: &Path) -> Result<(), TreeError> {
     let tree: TreeFile = config::read(file)?;
-    let caller = Caller::anonymous();
+    let caller = Caller::platform();
     for (number, value) in (1..).zip(tree.supervisor) {
         let made = make_group(node, &caller, &value).await;
         made.map_err(|source| TreeError::Group { number, source })?;

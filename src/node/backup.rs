@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::{Caller, Node};
+use super::Node;
 use crate::error::{Error, Result};
 use crate::journal::backup::{self, Manifest};
+use crate::principal::Caller;
 
 /// What must not go on at the same time.
 #[derive(Debug, Default)]

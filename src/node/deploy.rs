@@ -9,13 +9,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use supervisors::{ExitReason, StartChildError};
 
-use super::{AgentSummary, Caller, Deployed, Lifecycle, Node, unavailable};
+use super::{AgentSummary, Deployed, Lifecycle, Node, unavailable};
 use crate::agent::spec::AgentSpec;
 use crate::agent::validation::Validation;
 use crate::agent::{Agent, Document, Version};
 use crate::directory::{Directory, NameHolder};
 use crate::error::{Error, Result};
 use crate::id::{AgentId, AgentName, DeploymentId};
+use crate::principal::Caller;
 use crate::quantity::Cpu;
 use crate::router::{Change, KeyLock};
 use crate::time::Timestamp;
@@ -109,7 +110,7 @@ impl Node {
                 limit: self.config.limits.agents.into(),
             });
         }
-        let (node, principal) = (self.clone(), caller.principal.as_str().to_owned());
+        let (node, principal) = (self.clone(), caller.principal().as_str().to_owned());
         let deploying = self.once(caller, |key| {
             let work = async move { node.deploy_now(principal, key, module, spec).await };
             self.operations.run("deploy", work)

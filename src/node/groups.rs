@@ -4,12 +4,13 @@ use std::sync::{Arc, Weak};
 
 use supervisors::{AutoShutdown, ChildSpec, ExitReason, Restart, Supervisor};
 
-use super::{Caller, GroupView, Node, unavailable};
+use super::{GroupView, Node, unavailable};
 use crate::agent::Agent;
 use crate::directory::NameHolder;
 use crate::error::{Error, Result};
 use crate::group::{Group, GroupDocument, GroupSpec, limits};
 use crate::id::{AgentName, Partition};
+use crate::principal::Caller;
 use crate::router::{Change, Changed, GroupChange, KeyLock};
 use crate::time::Timestamp;
 
@@ -138,7 +139,7 @@ impl Node {
         let change = Change::Group {
             name: group.name.clone(),
             change,
-            by: caller.principal.clone(),
+            by: caller.principal().clone(),
         };
         self.change(group.partition, change).await
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{AgentSummary, Caller, Node, unavailable};
+use super::{AgentSummary, Node, unavailable};
 use crate::agent::{Agent, Command, Version};
 use crate::error::Result;
 use crate::id::Partition;
 use crate::message::ClientName;
+use crate::principal::Caller;
 use crate::router::{Change, Changed, RouterMessage};
 
 impl Node {
@@ -26,7 +27,7 @@ impl Node {
     async fn start_now(self: Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
         let agent = self.find(key)?;
         let _alone = agent.operation.lock().await;
-        self.command(&agent, Command::Start, &caller.principal).await?;
+        self.command(&agent, Command::Start, caller.principal()).await?;
         if agent.standing.read().runs() {
             return Ok(AgentSummary::of(&agent));
         }
@@ -34,12 +35,12 @@ impl Node {
             let version = self.loaded_version(&agent).await?;
             *agent.version.write() = Some(version.clone());
             self.start_instance(&agent, &version).await?;
-            self.command(&agent, Command::Started, &caller.principal).await
+            self.command(&agent, Command::Started, caller.principal()).await
         };
         if let Err(error) = started.await {
             self.withdraw(&agent).await;
             // An agent that is not loaded any more was stopped or restored meanwhile, and is as it should be.
-            let _ = self.command(&agent, Command::StartFailed, &caller.principal).await;
+            let _ = self.command(&agent, Command::StartFailed, caller.principal()).await;
             return Err(error);
         }
         Ok(AgentSummary::of(&agent))
@@ -60,7 +61,7 @@ impl Node {
         let command = if suspend { Command::Suspend } else { Command::Resume };
         let suspending = self.once_after(caller, async |caller| {
             let agent = self.find(key)?;
-            self.command(&agent, command, &caller.principal).await?;
+            self.command(&agent, command, caller.principal()).await?;
             Ok(AgentSummary::of(&agent))
         });
         self.with_room(suspending).await

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Caller, Node, Removed, StopOptions, Stopping};
+use super::{Node, Removed, StopOptions, Stopping};
 use crate::agent::{Agent, Command, Standing};
 use crate::error::{Error, Result};
 use crate::message::ClientName;
+use crate::principal::Caller;
 use crate::router::{Change, Changed};
 use crate::time::Timestamp;
 
@@ -23,7 +24,7 @@ impl Node {
         let agent = self.find(key)?;
         let now = Timestamp::now();
         let (tell, told) = oneshot::channel();
-        let (node, stopping, by) = (self.clone(), agent.clone(), caller.principal.clone());
+        let (node, stopping, by) = (self.clone(), agent.clone(), caller.principal().clone());
         // One operation for both, so that a caller who goes away cannot leave a stop half done.
         let work = async move {
             let begun = node.begin_stop(&stopping, &by, options).await;
@@ -70,11 +71,11 @@ impl Node {
             ..StopOptions::default()
         };
         if !agent.standing.read().is_down() {
-            self.begin_stop(&agent, &caller.principal, options).await?;
+            self.begin_stop(&agent, caller.principal(), options).await?;
         }
         self.drain(&agent, options).await;
         let _alone = agent.operation.lock().await;
-        self.end(&agent, &caller.principal).await?;
+        self.end(&agent, caller.principal()).await?;
         self.withdraw(&agent).await;
         let removed_at = Timestamp::now();
         match self.change(agent.partition, Change::Removed { agent: agent.id }).await {

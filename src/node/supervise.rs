@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use supervisors::Snapshot;
 
-use super::{AgentSummary, Caller, Node, StopOptions, unavailable};
+use super::{AgentSummary, Node, StopOptions, unavailable};
 use crate::agent::meter::CrashReport;
 use crate::agent::{Agent, Command, Standing};
 use crate::error::{Error, Result};
@@ -14,6 +14,7 @@ use crate::group::Group;
 use crate::id::AgentId;
 use crate::journal::projections::{EventPage, EventQuery};
 use crate::message::ClientName;
+use crate::principal::Caller;
 use crate::telemetry::RecoveryFigures;
 
 /// What an operator can do to an agent or a group.
@@ -263,7 +264,7 @@ impl Node {
                 Ok(())
             }
             Verb::Restart => {
-                let (node, group, by) = (self.clone(), group.clone(), caller.principal.clone());
+                let (node, group, by) = (self.clone(), group.clone(), caller.principal().clone());
                 let work = async move { node.restart_group(&group, &by).await };
                 self.with_room(self.operations.run("restart-group", work)).await
             }

@@ -21,7 +21,8 @@ use crate::api::agents::{Status as Doing, stop_options};
 use crate::api::tree::ExitView;
 use crate::api::validation::UNNAMED;
 use crate::error::{Error, Result};
-use crate::node::{AgentDetails, AgentSummary, Caller, Deployed, Lifecycle, Node};
+use crate::node::{AgentDetails, AgentSummary, Deployed, Lifecycle, Node};
+use crate::principal::Caller;
 
 pub(super) struct Agents {
     node: Arc<Node>,

@@ -21,7 +21,8 @@ use crate::api::json;
 use crate::api::supervision::{EventsView, events_asked, merged};
 use crate::api::tree::TreeView;
 use crate::error::{Error, Result};
-use crate::node::{Caller, Node, Verb};
+use crate::node::{Node, Verb};
+use crate::principal::Caller;
 use crate::time::Timestamp;
 
 pub(super) struct Supervision {

@@ -19,7 +19,7 @@ use crate::api::http::failure::Failure;
 use crate::api::validation::{UNNAMED, ValidationView};
 use crate::error::Error;
 use crate::id::AgentId;
-use crate::node::{AgentSummary, Caller, Lifecycle, StopOptions};
+use crate::node::{AgentSummary, Lifecycle, StopOptions};
 use crate::time::Timestamp;
 
 /// `POST /api/v1/agents`: the parts `wasm` and `config` of a form, or `{"wasm_module": "<base64>", "config": {…}}`.
@@ -203,11 +203,10 @@ pub(super) async fn remove(
     front: web::Data<Front>,
     key: web::Path<String>,
     Query(removal): Query<Removal>,
+    credentials: Credentials,
 ) -> Result<HttpResponse, Failure> {
-    let removed = front
-        .node
-        .remove_agent(&Caller::anonymous(), &key, removal.force)
-        .await?;
+    let caller = credentials.caller(&[]);
+    let removed = front.node.remove_agent(&caller, &key, removal.force).await?;
     Ok(HttpResponse::Ok().json(Ending {
         agent_id: removed.id,
         status: Status::Removed,

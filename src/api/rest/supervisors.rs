@@ -12,7 +12,6 @@ use crate::api::http::caller::Credentials;
 use crate::api::http::failure::Failure;
 use crate::api::supervision::{SupervisorView, merged};
 use crate::group::GroupSpec;
-use crate::node::Caller;
 
 /// All of them, oldest first; [`crate::group::limits::GROUPS`] at the most, so that one page holds them.
 #[derive(Debug, Serialize)]
@@ -58,10 +57,12 @@ pub(super) async fn update(
     front: web::Data<Front>,
     name: web::Path<String>,
     _: Query<NoParameters>,
+    credentials: Credentials,
     changes: Json<Map<String, Value>>,
 ) -> Result<HttpResponse, Failure> {
+    let caller = credentials.caller(&[&changes.bytes]);
     let spec = merged(&front.node.group(&name)?.spec, changes.value)?;
-    let group = front.node.update_group(&Caller::anonymous(), &name, spec).await?;
+    let group = front.node.update_group(&caller, &name, spec).await?;
     Ok(HttpResponse::Ok().json(SupervisorView::from(group)))
 }
 
@@ -77,8 +78,9 @@ pub(super) async fn remove(
     front: web::Data<Front>,
     name: web::Path<String>,
     _: Query<NoParameters>,
+    credentials: Credentials,
 ) -> Result<HttpResponse, Failure> {
-    front.node.remove_group(&Caller::anonymous(), &name).await?;
+    front.node.remove_group(&credentials.caller(&[]), &name).await?;
     Ok(HttpResponse::Ok().json(Removed {
         name: &name,
         status: "removed",
