@@ -15,8 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::event::{ChangedAgent, EventBody};
 use crate::id::{AgentId, AgentName, Partition};
 use crate::journal::{Record, TurnEnd};
-use crate::mailbox::{Mailbox, ReplySlot, Reservation};
+use crate::mailbox::{Capacity, Mailbox, ReplySlot, Reservation};
 use crate::message::{ClientName, Draft, Message};
+use crate::telemetry::Spawns;
 use crate::time::Timestamp;
 use crate::timer::{TimerChange, Timers};
 use crate::wasm::{Budget, Grants, Limits, Program};
@@ -26,6 +27,7 @@ mod instance;
 pub mod meter;
 pub mod spec;
 mod standing;
+pub mod turn;
 pub mod validation;
 
 pub use document::Document;
@@ -94,6 +96,37 @@ impl std::fmt::Debug for Version {
 }
 
 impl Agent {
+    /// An agent as its document says, loaded, with nothing that runs. Its partition is one of `partitions`.
+    pub fn new(
+        document: Document,
+        partitions: u16,
+        outbox: Arc<dyn Outbox>,
+        outcome_kib: Arc<Semaphore>,
+        spawns: Arc<Spawns>,
+    ) -> Self {
+        let resources = &document.spec.resources;
+        let mailbox = Mailbox::new(Capacity {
+            messages: resources.mailbox_messages,
+            bytes: resources.mailbox_bytes.bytes(),
+        });
+        Self {
+            id: document.id,
+            name: document.spec.name.clone(),
+            partition: document.home(partitions),
+            document: RwLock::new(document),
+            standing: RwLock::new(Standing::Loaded { before: None }),
+            mailbox,
+            state: Arc::default(),
+            timers: Arc::default(),
+            meter: Meter::new(spawns),
+            outbox,
+            outcome_kib,
+            version: RwLock::new(None),
+            running: Mutex::default(),
+            operation: tokio::sync::Mutex::default(),
+        }
+    }
+
     pub fn version(&self) -> Option<Arc<Version>> {
         self.version.read().clone()
     }
@@ -186,6 +219,12 @@ impl Version {
     }
 }
 
+/// A share of what may wait for the owner of a partition. Dropped, it is given back.
+pub type Permit = OwnedSemaphorePermit;
+
+/// Tells who waits for the record of a turn.
+pub type Recorded = oneshot::Sender<()>;
+
 /// What a turn asks for. It takes effect when its owner records it, whole, or never.
 #[derive(Debug)]
 pub struct Outcome {
@@ -195,7 +234,7 @@ pub struct Outcome {
     /// What the message occupies of the mailbox, given back when the outcome has been recorded. None: the message keeps it.
     pub reservation: Option<Reservation>,
     /// Its share of what may wait for the owner of the partition.
-    pub permit: Option<OwnedSemaphorePermit>,
+    pub permit: Option<Permit>,
     pub attempt: u32,
     pub end: TurnEnd,
     /// The message was given up with this turn: no more tries.
@@ -207,7 +246,7 @@ pub struct Outcome {
     pub latency_micros: u64,
     pub guest_micros: u64,
     /// Told when it is recorded; dropped when it will not be.
-    pub recorded: Option<oneshot::Sender<()>>,
+    pub recorded: Option<Recorded>,
 }
 
 /// Where outcomes go. Never waits.

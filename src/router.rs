@@ -19,7 +19,6 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr};
 use serde::{Deserialize, Serialize};
 use supervisors::Failure;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::agent::Outcome;
@@ -38,12 +37,14 @@ mod catalog;
 mod core;
 mod dispatch;
 mod key_locks;
+mod reply;
 mod timers;
 mod waiters;
 
 pub use catalog::{Change, Changed, GroupChange};
 pub use core::{Batch, Core};
 pub use key_locks::{Answer, KeyLock, KeyLocks};
+pub use reply::{Awaited, InFlight, ReplyTo};
 pub use waiters::{Expected, Waiters};
 
 /// What became of a message at one of its receivers when it was accepted.
@@ -110,8 +111,8 @@ pub enum RouterMessage {
         /// The request has an idempotency key, and its answer is recorded with the message.
         key: Option<KeyLock>,
         /// The message's share of what may be on its way, given back when it has its position in the journal.
-        permits: Option<[OwnedSemaphorePermit; 2]>,
-        reply: oneshot::Sender<Result<(Receipt, Seq)>>,
+        in_flight: Option<InFlight>,
+        reply: ReplyTo<Result<(Receipt, Seq)>>,
     },
     /// An agent's turn ended.
     Commit(Box<Outcome>),
@@ -119,7 +120,7 @@ pub enum RouterMessage {
     /// two changes at once cannot undo each other.
     Change {
         change: Box<Change>,
-        reply: Option<oneshot::Sender<Result<Changed>>>,
+        reply: Option<ReplyTo<Result<Changed>>>,
     },
     /// A timer may be due.
     Alarm,

@@ -1,4 +1,4 @@
-//! Time: on the wall clock as the API and the journal have it, and on both clocks for what decides.
+//! Time: timestamps on the wall clock, as the API and the journal represent them, and moments on both clocks.
 
 use std::fmt;
 use std::str::FromStr;
@@ -39,8 +39,8 @@ impl Timestamp {
     }
 }
 
-/// One moment on both clocks: deadlines that people set are on the wall clock, intervals are on the monotonic one. Shells read
-/// it, and hand it to what decides.
+/// One moment, read from both clocks. Deadlines that people set are on the wall clock, and intervals are on the monotonic one.
+/// Actors read it, and pass it to the pure steps that decide.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     pub wall: Timestamp,
@@ -88,9 +88,13 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(|error| serde::de::Error::custom(format_args!("not an RFC 3339 time: {error}")))
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|_| {
+            serde::de::Error::custom(format_args!(
+                "`{}` is not an RFC 3339 time, such as 2024-01-15T10:30:00Z",
+                text.chars().take(40).collect::<String>()
+            ))
+        })
     }
 }
 

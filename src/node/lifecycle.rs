@@ -3,15 +3,13 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::{AgentSummary, Node, unavailable};
 use crate::agent::{Agent, Command, Version};
 use crate::error::Result;
 use crate::id::Partition;
 use crate::message::ClientName;
 use crate::principal::Caller;
-use crate::router::{Change, Changed, RouterMessage};
+use crate::router::{Change, Changed, ReplyTo, RouterMessage};
 
 impl Node {
     /// Starts a stopped or failed agent again, with its state and an empty queue. One that runs is left alone.
@@ -79,7 +77,7 @@ impl Node {
 
     /// Has the owner of a partition decide a change and record it, and waits until it is durable.
     pub(super) async fn change(&self, partition: Partition, change: Change) -> Result<Changed> {
-        let (reply, changed) = oneshot::channel();
+        let (reply, changed) = ReplyTo::channel();
         self.partition(partition).cast(RouterMessage::Change {
             change: Box::new(change),
             reply: Some(reply),

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -200,7 +200,7 @@ impl Node {
                 .map(|pending| (pending.message, pending.attempts + 1, pending.seq));
             agent
                 .mailbox
-                .restore(upto, queue, asked.remove(&id).unwrap_or_default());
+                .restore(upto, queue, asked.remove(&id).unwrap_or_default(), Instant::now());
             self.directory.put(agent);
         }
         for (id, queue) in recovered.queues {

@@ -15,7 +15,7 @@ const BURIED_AT_ONCE: usize = 500;
 
 impl Core {
     /// Deliveries are given up, a bounded number in each batch.
-    pub(super) fn bury(&self, orphans: Orphans, detail: &str, now: Moment) -> Vec<Batch> {
+    pub fn bury(&self, orphans: Orphans, detail: &str, now: Moment) -> Vec<Batch> {
         let mut orphans = orphans.into_iter();
         let mut batches = Vec::new();
         loop {

@@ -6,10 +6,8 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::core::{Batch, Effect, Then};
-use super::{Answer, Core, Orphans};
+use super::{Answer, Core, Orphans, ReplyTo};
 use crate::agent::{Agent, Command, Refusal, Standing};
 use crate::error::{Error, Result};
 use crate::event::{ChangedGroup, EventBody};
@@ -89,14 +87,14 @@ impl Core {
     pub(super) fn change(
         &mut self,
         change: Change,
-        reply: Option<oneshot::Sender<Result<Changed>>>,
+        reply: Option<ReplyTo<Result<Changed>>>,
         now: Moment,
     ) -> Vec<Batch> {
         let decision = match self.decide_change(change, now.wall) {
             Ok(decision) => decision,
             Err(error) => {
                 if let Some(reply) = reply {
-                    let _ = reply.send(Err(error)); // a caller that has gone needs no answer
+                    reply.send(Err(error));
                 }
                 return Vec::new();
             }
@@ -108,7 +106,7 @@ impl Core {
         if records.is_empty() {
             self.take_effect(decision.effect);
             if let Some(reply) = reply {
-                let _ = reply.send(Ok(Changed::Unrecorded)); // a caller that has gone needs no answer
+                reply.send(Ok(Changed::Unrecorded));
             }
             return Vec::new();
         }

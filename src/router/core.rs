@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
-
 use super::agenda::Agenda;
 use super::catalog::Changed;
 use super::dispatch::{Letter, Stamp};
-use super::{Answer, Expected, KeyLock, Orphans, Receipt, RouterMessage, Shared};
-use crate::agent::{Agent, Outcome, Standing};
+use super::{Answer, Expected, InFlight, KeyLock, Orphans, Receipt, ReplyTo, RouterMessage, Shared};
+use crate::agent::{Agent, Outcome, Permit, Recorded, Standing};
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::id::{AgentId, AgentName, Partition, Seq};
@@ -38,9 +36,9 @@ pub(super) enum Then {
     /// A client's message is accepted.
     Sent {
         receipt: Receipt,
-        reply: oneshot::Sender<Result<(Receipt, Seq)>>,
+        reply: ReplyTo<Result<(Receipt, Seq)>>,
         /// Given back now.
-        _held: (Option<KeyLock>, Option<[OwnedSemaphorePermit; 2]>),
+        _held: (Option<KeyLock>, Option<InFlight>),
     },
     /// A turn took effect.
     Committed(Box<Committed>),
@@ -49,7 +47,7 @@ pub(super) enum Then {
     /// A change of the catalog is recorded.
     Changed {
         effect: Effect,
-        reply: Option<oneshot::Sender<Result<Changed>>>,
+        reply: Option<ReplyTo<Result<Changed>>>,
         /// The lock of the answer that was recorded, given back now.
         _answered: Option<Answer>,
     },
@@ -60,8 +58,8 @@ pub(super) struct Committed {
     /// Without its writes.
     turn: Turn,
     message: Option<Arc<Message>>,
-    _held: (Option<Reservation>, Option<OwnedSemaphorePermit>),
-    recorded: Option<oneshot::Sender<()>>,
+    _held: (Option<Reservation>, Option<Permit>),
+    recorded: Option<Recorded>,
 }
 
 /// What a change of the catalog opens or takes away once it is recorded. What it shuts is shut before.
@@ -132,7 +130,7 @@ impl Core {
                 draft,
                 expected,
                 key,
-                permits,
+                in_flight,
                 reply,
             } => match self.accept(sender, *draft, expected, now.wall) {
                 Ok((letter, receipt)) => {
@@ -140,12 +138,12 @@ impl Core {
                     let then = Then::Sent {
                         receipt,
                         reply,
-                        _held: (key, permits),
+                        _held: (key, in_flight),
                     };
                     vec![Batch::new(answer.into_iter().collect(), vec![letter], then)]
                 }
                 Err(error) => {
-                    let _ = reply.send(Err(error)); // a caller that has gone needs no answer
+                    reply.send(Err(error));
                     Vec::new()
                 }
             },
@@ -165,7 +163,7 @@ impl Core {
         match batch.then {
             Then::Nothing => {}
             Then::Sent { receipt, reply, .. } => {
-                let _ = reply.send(Ok((receipt, seq))); // a caller that has gone needs no answer
+                reply.send(Ok((receipt, seq)));
             }
             Then::Committed(committed) => {
                 self.agenda.apply(committed.turn.agent, &committed.turn.timers);
@@ -181,7 +179,7 @@ impl Core {
             Then::Changed { effect, reply, .. } => {
                 self.take_effect(effect);
                 if let Some(reply) = reply {
-                    let _ = reply.send(Ok(Changed::At(seq))); // a caller that has gone needs no answer
+                    reply.send(Ok(Changed::At(seq)));
                 }
             }
         }

@@ -385,3 +385,6 @@ fn error(refusal: Refusal, receiver: &Agent) -> Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

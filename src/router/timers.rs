@@ -8,6 +8,7 @@ use super::core::{Batch, Then};
 use super::dispatch::Letter;
 use crate::journal::Record;
 use crate::mailbox::Refusal;
+use crate::message::Address;
 use crate::time::Timestamp;
 use crate::timer;
 
@@ -30,7 +31,7 @@ impl Core {
             };
             let next = timer.next(now);
             if let Some(next) = next
-                && agent.mailbox.has_any_by(last)
+                && agent.mailbox.has_any_of(&Address::Platform, last)
             {
                 self.agenda.look_again(id, timer.id, next); // this time is one with the one that waits
                 continue;
