@@ -209,7 +209,8 @@ async fn ask(node: &Node, n: usize) {
 }
 
 async fn turns(node: &Arc<Node>) -> u64 {
-    node.system_metrics().await.messages_processed
+    let metrics = node.system_metrics(&Caller::anonymous()).await;
+    metrics.expect("it is measured").messages_processed
 }
 
 async fn in_node(config: Config, wat: &str, agents: usize, answers: bool) -> Cost {

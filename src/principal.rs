@@ -135,6 +135,13 @@ pub enum Subject<'a> {
     Address(&'a str),
 }
 
+impl<'a> Subject<'a> {
+    /// What is at a path of the supervision tree; without a path, the node.
+    pub fn part(path: Option<&'a str>) -> Self {
+        path.map_or(Self::Node, Self::Path)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -82,7 +82,7 @@ pub(super) async fn apply(node: &Arc<Node>, file: &Path) -> Result<(), TreeError
 
 async fn make_group(node: &Arc<Node>, caller: &Caller, value: &serde_json::Value) -> Result<(), Error> {
     let spec = GroupSpec::from_json(value.to_string().as_bytes())?;
-    match node.group(spec.name.as_str()) {
+    match node.group(caller, spec.name.as_str()) {
         Ok(there) if there.spec == spec => Ok(()),
         Ok(there) => node
             .update_group(caller, there.spec.name.as_str(), spec)
@@ -104,7 +104,7 @@ async fn make_agent(
     let file = folder.join(entry.module);
     let module = tokio::fs::read(&file).await;
     let module = module.map_err(|source| TreeError::Module { number, file, source })?;
-    let Ok(there) = node.agent(spec.name.as_str()).await else {
+    let Ok(there) = node.agent(caller, spec.name.as_str()).await else {
         return node
             .deploy(caller, module.into(), spec)
             .await

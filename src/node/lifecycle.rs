@@ -8,12 +8,13 @@ use crate::agent::{Agent, Command, Version};
 use crate::error::Result;
 use crate::id::Partition;
 use crate::message::ClientName;
-use crate::principal::Caller;
+use crate::principal::{Action, Caller, Subject};
 use crate::router::{Change, Changed, ReplyTo, RouterMessage};
 
 impl Node {
     /// Starts a stopped or failed agent again, with its state and an empty queue. One that runs is left alone.
     pub async fn start_agent(self: &Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
+        caller.may(Action::Start, &Subject::Agent(key))?;
         let (node, key) = (self.clone(), key.to_owned());
         let starting = self.once_after(caller, |caller| {
             let work = async move { node.start_now(&caller, &key).await };
@@ -56,6 +57,10 @@ impl Node {
 
     /// Has an agent take messages and no turns, or ends that; durable. Changing nothing is no error.
     pub async fn suspend_agent(&self, caller: &Caller, key: &str, suspend: bool) -> Result<AgentSummary> {
+        caller.may(
+            if suspend { Action::Suspend } else { Action::Resume },
+            &Subject::Agent(key),
+        )?;
         let command = if suspend { Command::Suspend } else { Command::Resume };
         let suspending = self.once_after(caller, async |caller| {
             let agent = self.find(key)?;

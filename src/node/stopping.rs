@@ -8,7 +8,7 @@ use super::{Node, Removed, StopOptions, Stopping};
 use crate::agent::{Agent, Command, Standing};
 use crate::error::{Error, Result};
 use crate::message::ClientName;
-use crate::principal::Caller;
+use crate::principal::{Action, Caller, Subject};
 use crate::router::{Change, Changed};
 use crate::time::Timestamp;
 
@@ -16,6 +16,7 @@ impl Node {
     /// Stops an agent: it takes no more messages, handles what it has until the grace is over, and then is stopped, also
     /// after a restart of the node. Answers when that is durable, before it is done. Stopping twice changes nothing.
     pub async fn stop_agent(self: &Arc<Self>, caller: &Caller, key: &str, options: StopOptions) -> Result<Stopping> {
+        caller.may(Action::Stop, &Subject::Agent(key))?;
         let stopping = self.once_after(caller, async |caller| self.stop_now(&caller, key, options).await);
         self.with_room(stopping).await
     }
@@ -59,6 +60,7 @@ impl Node {
     /// Removes an agent, its state and its queue; what it has is handled first, unless `force` says otherwise. Its messages
     /// stay in the history.
     pub async fn remove_agent(self: &Arc<Self>, caller: &Caller, key: &str, force: bool) -> Result<Removed> {
+        caller.may(Action::RemoveAgent, &Subject::Agent(key))?;
         let (node, caller, key) = (self.clone(), caller.clone(), key.to_owned());
         let work = async move { node.remove_now(&caller, &key, force).await };
         self.with_room(self.operations.run("remove", work)).await

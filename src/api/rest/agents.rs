@@ -45,11 +45,15 @@ pub(super) async fn deploy(
 pub(super) async fn validate(
     front: web::Data<Front>,
     _: Query<NoParameters>,
+    credentials: Credentials,
     upload: Upload,
 ) -> Result<HttpResponse, Failure> {
     let Upload { deploy, permit } = upload;
     let spec = AgentSpec::from_json(deploy.config().map_or(UNNAMED, |config| config))?;
-    let validation = front.node.validate(deploy.module, &spec).await?;
+    let validation = front
+        .node
+        .validate(&credentials.caller(&[]), deploy.module, &spec)
+        .await?;
     drop(permit);
     Ok(HttpResponse::Ok().json(ValidationView::of(&validation)))
 }
@@ -68,9 +72,17 @@ pub(super) struct Listed {
 }
 
 /// `GET /api/v1/agents?status=&limit=&offset=`.
-pub(super) async fn list(front: web::Data<Front>, Query(listed): Query<Listed>) -> HttpResponse {
-    let page = front.node.agents(listed.status, listed.limit.0, listed.offset).await;
-    HttpResponse::Ok().json(Page::of(&page))
+pub(super) async fn list(
+    front: web::Data<Front>,
+    Query(listed): Query<Listed>,
+    credentials: Credentials,
+) -> Result<HttpResponse, Failure> {
+    let caller = credentials.caller(&[]);
+    let page = front
+        .node
+        .agents(&caller, listed.status, listed.limit.0, listed.offset)
+        .await?;
+    Ok(HttpResponse::Ok().json(Page::of(&page)))
 }
 
 /// `GET /api/v1/agents/{id or name}`.
@@ -78,8 +90,10 @@ pub(super) async fn details(
     front: web::Data<Front>,
     key: web::Path<String>,
     _: Query<NoParameters>,
+    credentials: Credentials,
 ) -> Result<HttpResponse, Failure> {
-    Ok(HttpResponse::Ok().json(Details::of(&front.node.agent(&key).await?)))
+    let agent = front.node.agent(&credentials.caller(&[]), &key).await?;
+    Ok(HttpResponse::Ok().json(Details::of(&agent)))
 }
 
 /// How to stop an agent.

@@ -24,6 +24,7 @@ use crate::id::MessageId;
 use crate::journal::projections::{MessageQuery, Page, Status, Stored};
 use crate::message::{Address, MessageView};
 use crate::node::{Node, Receipt, ReceiverOutcome};
+use crate::principal::Caller;
 use crate::time::Timestamp;
 
 /// Durably journaled, and in the mailbox of each receiver that did not refuse.
@@ -239,6 +240,7 @@ pub(super) async fn history(
     front: web::Data<Front>,
     Query(asked): Query<History>,
     form: Form,
+    credentials: Credentials,
 ) -> Result<HttpResponse, Failure> {
     #[derive(Serialize)]
     struct Answer<'a> {
@@ -247,9 +249,10 @@ pub(super) async fn history(
         total_is_exact: bool,
         next_cursor: Option<&'a str>,
     }
-    let query = asked.query(|text| front.node.address(text))?;
+    let caller = credentials.caller(&[]);
+    let query = asked.query(|text| front.node.address(&caller, text))?;
     if form == Form::Lines {
-        let lines = export(front.node.clone(), query).await?;
+        let lines = export(front.node.clone(), caller, query).await?;
         return Ok(HttpResponse::Ok().content_type(NDJSON).streaming(lines));
     }
     let Page {
@@ -257,7 +260,7 @@ pub(super) async fn history(
         total,
         total_is_exact,
         next_cursor,
-    } = front.node.messages(query).await?;
+    } = front.node.messages(&caller, query).await?;
     let messages = messages.iter().map(Told::of).collect();
     Ok(HttpResponse::Ok().json(Answer {
         messages,
@@ -295,6 +298,7 @@ impl FromRequest for Form {
 /// page cuts the answer off, so that a part is not taken for the whole.
 async fn export(
     node: Arc<Node>,
+    caller: Caller,
     query: MessageQuery,
 ) -> Result<impl Stream<Item = Result<Bytes, Error>> + use<>, Error> {
     let end = node.durable();
@@ -302,15 +306,15 @@ async fn export(
         uncounted: true,
         ..query
     };
-    let first = node.messages(query.clone()).await?;
+    let first = node.messages(&caller, query.clone()).await?;
     query.cursor.clone_from(&first.next_cursor);
     Ok(stream::try_unfold(Some((query, Some(first))), move |at| {
-        let node = node.clone();
+        let (node, caller) = (node.clone(), caller.clone());
         async move {
             let Some((mut query, read)) = at else { return Ok(None) };
             let page = match read {
                 Some(page) => page,
-                None => node.messages(query.clone()).await?,
+                None => node.messages(&caller, query.clone()).await?,
             };
             let mut lines = Vec::new();
             for stored in page.messages.iter().take_while(|stored| stored.seq <= end) {
@@ -330,8 +334,9 @@ pub(super) async fn one(
     front: web::Data<Front>,
     id: web::Path<String>,
     _: Query<NoParameters>,
+    credentials: Credentials,
 ) -> Result<HttpResponse, Failure> {
-    let stored = front.node.message(&id).await?;
+    let stored = front.node.message(&credentials.caller(&[]), &id).await?;
     Ok(HttpResponse::Ok().json(Told::of(&stored)))
 }
 

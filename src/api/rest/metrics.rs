@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::query::{NoParameters, Query};
 use crate::api::http::Front;
+use crate::api::http::caller::Credentials;
 use crate::api::http::failure::Failure;
 use crate::api::json::finite;
 use crate::error::Error;
@@ -18,15 +19,21 @@ use crate::time::Timestamp;
 const MEGABYTE: u64 = 1_000_000;
 
 /// `GET /metrics`: the text format of Prometheus.
-pub(super) async fn prometheus(front: web::Data<Front>) -> HttpResponse {
-    HttpResponse::Ok()
+pub(super) async fn prometheus(front: web::Data<Front>, credentials: Credentials) -> Result<HttpResponse, Failure> {
+    let text = front.node.prometheus(&credentials.caller(&[]))?;
+    Ok(HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body(front.node.prometheus())
+        .body(text))
 }
 
 /// `GET /api/v1/metrics/system`.
-pub(super) async fn system(front: web::Data<Front>, _: Query<NoParameters>) -> HttpResponse {
-    HttpResponse::Ok().json(SystemView::of(&front.node.system_metrics().await, Timestamp::now()))
+pub(super) async fn system(
+    front: web::Data<Front>,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+) -> Result<HttpResponse, Failure> {
+    let metrics = front.node.system_metrics(&credentials.caller(&[])).await?;
+    Ok(HttpResponse::Ok().json(SystemView::of(&metrics, Timestamp::now())))
 }
 
 /// Over what time an agent is measured.
@@ -42,12 +49,14 @@ pub(super) async fn agent(
     front: web::Data<Front>,
     key: web::Path<String>,
     Query(asked): Query<Period>,
+    credentials: Credentials,
 ) -> Result<HttpResponse, Failure> {
     let period = asked.period.unwrap_or(Span(Duration::from_hours(1)));
     if !(Duration::from_mins(1)..=Duration::from_hours(24)).contains(&period.0) {
         return Err(Error::invalid("period", format!("is {period}, and must be 1m to 24h")).into());
     }
-    let metrics = front.node.agent_metrics(&key, period.0).await?;
+    let caller = credentials.caller(&[]);
+    let metrics = front.node.agent_metrics(&caller, &key, period.0).await?;
     Ok(HttpResponse::Ok().json(AgentView::of(period, metrics)))
 }
 

@@ -22,8 +22,13 @@ pub(super) struct Part {
 }
 
 /// `GET /api/v1/supervision/tree?path=`: the tree, or the part of it under `path`.
-pub(super) async fn tree(front: web::Data<Front>, Query(part): Query<Part>) -> Result<HttpResponse, Failure> {
-    let tree = front.node.supervision_tree(part.path.as_deref()).await?;
+pub(super) async fn tree(
+    front: web::Data<Front>,
+    Query(part): Query<Part>,
+    credentials: Credentials,
+) -> Result<HttpResponse, Failure> {
+    let caller = credentials.caller(&[]);
+    let tree = front.node.supervision_tree(&caller, part.path.as_deref()).await?;
     Ok(HttpResponse::Ok().json(TreeView::of(tree)))
 }
 
@@ -41,15 +46,23 @@ pub(super) struct Events {
 }
 
 /// `GET /api/v1/supervision/events?since_seq=&limit=&path=`: those after `since_seq`, at `path` and below it.
-pub(super) async fn events(front: web::Data<Front>, Query(asked): Query<Events>) -> Result<HttpResponse, Failure> {
+pub(super) async fn events(
+    front: web::Data<Front>,
+    Query(asked): Query<Events>,
+    credentials: Credentials,
+) -> Result<HttpResponse, Failure> {
     let query = events_asked(asked.since_seq, asked.limit.0, asked.path.as_deref());
-    let page = front.node.supervision_events(query).await?;
+    let page = front.node.supervision_events(&credentials.caller(&[]), query).await?;
     Ok(HttpResponse::Ok().json(EventsView::from(page)))
 }
 
 /// `GET /api/v1/metrics/supervision`.
-pub(super) async fn figures(front: web::Data<Front>, _: Query<NoParameters>) -> Result<HttpResponse, Failure> {
-    let figures = front.node.supervision_figures().await?;
+pub(super) async fn figures(
+    front: web::Data<Front>,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+) -> Result<HttpResponse, Failure> {
+    let figures = front.node.supervision_figures(&credentials.caller(&[])).await?;
     Ok(HttpResponse::Ok().json(FiguresView::of(figures, Timestamp::now())))
 }
 

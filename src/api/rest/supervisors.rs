@@ -35,12 +35,17 @@ pub(super) async fn create(
 }
 
 /// `GET /api/v1/supervisors`.
-pub(super) async fn list(front: web::Data<Front>, _: Query<NoParameters>) -> HttpResponse {
-    let supervisors: Vec<_> = front.node.groups().into_iter().map(SupervisorView::from).collect();
-    HttpResponse::Ok().json(List {
+pub(super) async fn list(
+    front: web::Data<Front>,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+) -> Result<HttpResponse, Failure> {
+    let groups = front.node.groups(&credentials.caller(&[]))?;
+    let supervisors: Vec<_> = groups.into_iter().map(SupervisorView::from).collect();
+    Ok(HttpResponse::Ok().json(List {
         total: supervisors.len(),
         supervisors,
-    })
+    }))
 }
 
 /// `GET /api/v1/supervisors/{name}`.
@@ -48,8 +53,10 @@ pub(super) async fn one(
     front: web::Data<Front>,
     name: web::Path<String>,
     _: Query<NoParameters>,
+    credentials: Credentials,
 ) -> Result<HttpResponse, Failure> {
-    Ok(HttpResponse::Ok().json(SupervisorView::from(front.node.group(&name)?)))
+    let group = front.node.group(&credentials.caller(&[]), &name)?;
+    Ok(HttpResponse::Ok().json(SupervisorView::from(group)))
 }
 
 /// `PUT /api/v1/supervisors/{name}`: the members that are given replace those that there are. Restarts nothing.
@@ -61,7 +68,7 @@ pub(super) async fn update(
     changes: Json<Map<String, Value>>,
 ) -> Result<HttpResponse, Failure> {
     let caller = credentials.caller(&[&changes.bytes]);
-    let spec = merged(&front.node.group(&name)?.spec, changes.value)?;
+    let spec = merged(&front.node.group(&caller, &name)?.spec, changes.value)?;
     let group = front.node.update_group(&caller, &name, spec).await?;
     Ok(HttpResponse::Ok().json(SupervisorView::from(group)))
 }
