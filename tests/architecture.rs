@@ -11,6 +11,7 @@ use architecture::source::{Kind, Token, shipped, texts};
 
 /// How the source is read, and the rules that take more than a page.
 mod architecture {
+    mod callers;
     pub(crate) mod circles;
     mod fronts;
     mod kinds;
