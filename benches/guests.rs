@@ -16,7 +16,8 @@ use caxton::agent::spec::AgentSpec;
 use caxton::config::Config;
 use caxton::id::AgentId;
 use caxton::message::{Draft, Durability, Message};
-use caxton::node::{Caller, Node};
+use caxton::node::Node;
+use caxton::principal::Caller;
 use caxton::wasm::{Budget, End, Host, Instance, Limits, Program, Runtime};
 use guests::{NoGrants, request};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -208,7 +209,8 @@ async fn ask(node: &Node, n: usize) {
 }
 
 async fn turns(node: &Arc<Node>) -> u64 {
-    node.system_metrics().await.messages_processed
+    let metrics = node.system_metrics(&Caller::anonymous()).await;
+    metrics.expect("it is measured").messages_processed
 }
 
 async fn in_node(config: Config, wat: &str, agents: usize, answers: bool) -> Cost {

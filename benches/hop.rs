@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use caxton::agent::spec::AgentSpec;
 use caxton::config::Config;
 use caxton::message::{Draft, Durability};
-use caxton::node::{Caller, Node};
+use caxton::node::Node;
+use caxton::principal::Caller;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde_json::json;
 
@@ -109,10 +110,12 @@ async fn ring(durability: Durability) -> (Rates, tempfile::TempDir) {
 async fn hops(node: &Arc<Node>) -> (u64, u64) {
     let mut handled = 0;
     for n in 0..RING {
-        let agent = node.agent(&format!("ring-{n}")).await.expect("it runs");
+        let agent = node.agent(&Caller::anonymous(), &format!("ring-{n}")).await;
+        let agent = agent.expect("it runs");
         handled += agent.messages_processed;
     }
-    (handled, node.system_metrics().await.messages_processed)
+    let metrics = node.system_metrics(&Caller::anonymous()).await;
+    (handled, metrics.expect("it is measured").messages_processed)
 }
 
 /// The records a second that a plain file takes, in groups of 256 with one sync each.

@@ -14,7 +14,8 @@ use std::time::Duration;
 use caxton::agent::spec::AgentSpec;
 use caxton::config::Config;
 use caxton::message::Durability;
-use caxton::node::{Caller, Node};
+use caxton::node::Node;
+use caxton::principal::Caller;
 use hdrhistogram::Histogram;
 use load::{load, request};
 use serde_json::{Value, json};
@@ -114,7 +115,8 @@ async fn beside(node: &Arc<Node>, what: &str, noises: &[Noise], time: Duration) 
         noise.begin(node).await;
     }
     let (rate, noisy) = load(node, AGENTS, time).await;
-    let restarts = node.supervision_figures().await.expect("the tree is there").restarts;
+    let figures = node.supervision_figures(&Caller::anonymous()).await;
+    let restarts = figures.expect("the tree is there").restarts;
     for noise in noises {
         noise.end(node).await;
     }

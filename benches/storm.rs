@@ -14,7 +14,8 @@ use std::time::Duration;
 use caxton::agent::spec::AgentSpec;
 use caxton::config::Config;
 use caxton::message::Durability;
-use caxton::node::{Caller, Node};
+use caxton::node::Node;
+use caxton::principal::Caller;
 use hdrhistogram::Histogram;
 use load::{load, request};
 use serde_json::json;
@@ -78,7 +79,8 @@ async fn run() {
         figures.push(load(&node, AGENTS, storm / 4).await);
         memory.push(resident());
     }
-    let restarts = node.supervision_figures().await.expect("the tree is there").restarts;
+    let supervision = node.supervision_figures(&Caller::anonymous()).await;
+    let restarts = supervision.expect("the tree is there").restarts;
     print("calm", calm_rate, &calm);
     for (quarter, (rate, times)) in (1..).zip(&figures) {
         print(&format!("storm {quarter}/4"), *rate, times);

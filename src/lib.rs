@@ -30,9 +30,10 @@ pub mod group;
 pub mod router;
 pub mod simulation;
 
-// Events for subscribers, and operations that outlive their request.
+// Events for subscribers, operations that outlive their request, and who calls.
 pub mod events;
 pub mod operation;
+pub mod principal;
 
 // The use cases, the interfaces to them, and the program.
 pub mod api;

@@ -20,6 +20,7 @@ use crate::journal::projections::{MessageQuery, Page, Projections, Stored};
 use crate::journal::{Journal, until_durable};
 use crate::message::{Address, Draft, Durability};
 use crate::operation::Operations;
+use crate::principal::{Action, Caller, Subject};
 use crate::router::{Expected, InFlight, KeyLock, ReplyTo, RouterMessage, Shared};
 
 mod agents;
@@ -104,8 +105,9 @@ impl Node {
     }
 
     /// Events from now on. A receiver that lies behind loses the oldest and learns how many.
-    pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
-        self.fanout.subscribe()
+    pub fn events(&self, caller: &Caller) -> Result<broadcast::Receiver<Arc<Event>>> {
+        caller.may(Action::ReadEvents, &Subject::Node)?;
+        Ok(self.fanout.subscribe())
     }
 
     /// The sequence up to which everything is durable.
@@ -116,6 +118,7 @@ impl Node {
     /// Sends a message of a client. The receipt is given when the message is in the receivers' mailboxes and, unless the
     /// draft asks for less, durable.
     pub async fn send(&self, caller: &Caller, draft: Draft) -> Result<Receipt> {
+        caller.may(Action::Send, &Subject::Draft(&draft))?;
         let sending = self.once(caller, |key| self.submit(caller, draft, key, None));
         self.with_room(sending).await
     }
@@ -128,6 +131,7 @@ impl Node {
         timeout: Duration,
         first: bool,
     ) -> Result<Reply> {
+        caller.may(Action::Send, &Subject::Draft(&draft))?;
         // An act that asks nothing (an inform) can be answered all the same when it says by what name.
         if draft.reply_with.is_none() {
             draft.reply_with = Some(format!("wait_{}", uuid::Uuid::now_v7().simple()));
@@ -181,7 +185,7 @@ impl Node {
     /// Who sends: the caller, or the client that it names. Never an agent: what an agent says, it says itself.
     fn sender(&self, caller: &Caller, claim: Option<&str>) -> Result<Address> {
         let Some(claim) = claim else {
-            return Ok(Address::Client(caller.principal.clone()));
+            return Ok(Address::Client(caller.principal().clone()));
         };
         let name = claim.strip_prefix("client:").unwrap_or(claim);
         if name == claim && (claim == "platform" || self.directory.find(claim).is_some() || claim.starts_with("agent_"))
@@ -195,12 +199,14 @@ impl Node {
 
     /// A page of the history. It has seen everything that was acknowledged before the call, unless the disk is full and the
     /// history lags.
-    pub async fn messages(&self, query: MessageQuery) -> Result<Page> {
+    pub async fn messages(&self, caller: &Caller, query: MessageQuery) -> Result<Page> {
+        caller.may(Action::Read, &Subject::History(&query))?;
         self.projections.seen_or_stalled(self.durable()).await?;
         self.projections.messages(query).await.map_err(Error::from)
     }
 
-    pub async fn message(&self, id: &str) -> Result<Stored> {
+    pub async fn message(&self, caller: &Caller, id: &str) -> Result<Stored> {
+        caller.may(Action::Read, &Subject::Message(id))?;
         let missing = || Error::MessageNotFound(id.to_owned());
         let parsed = id.parse().map_err(|_| missing())?;
         self.projections.seen_or_stalled(self.durable()).await?;
@@ -208,13 +214,15 @@ impl Node {
     }
 
     /// Prometheus text.
-    pub fn prometheus(&self) -> String {
+    pub fn prometheus(&self, caller: &Caller) -> Result<String> {
+        caller.may(Action::ReadMetrics, &Subject::Node)?;
         self.refresh_gauges();
-        crate::telemetry::prometheus().render()
+        Ok(crate::telemetry::prometheus().render())
     }
 
     /// The address that a text means in a query: an agent's id (of a removed one too) or name, `client:<name>`, `platform`.
-    pub fn address(&self, text: &str) -> Result<Address> {
+    pub fn address(&self, caller: &Caller, text: &str) -> Result<Address> {
+        caller.may(Action::Read, &Subject::Address(text))?;
         match text.parse() {
             Ok(address) => Ok(address),
             Err(_) => self.find(text).map(|agent| Address::Agent(agent.id)),

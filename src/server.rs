@@ -157,6 +157,7 @@ fn grpc_child(server: grpc::Server, node: Weak<Node>) -> ChildSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::principal::Caller;
 
     /// Counts the requests it answers in its state.
     const COUNTER: &str = include_str!("../examples/agents/wat/counter.wat");
@@ -172,6 +173,7 @@ mod tests {
             ..Config::default()
         };
         let server = Server::start(config).await.unwrap();
+        let caller = Caller::anonymous();
         let url = format!("http://{}/api/v1", server.addresses().rest);
         let client = reqwest::Client::new();
         let config = serde_json::json!({"name": "counter", "permissions": {"state": true}});
@@ -192,7 +194,7 @@ mod tests {
         assert_eq!(ask().await, Some(1));
         for part in ["node/api/rest", "node/api/grpc", "node/api"] {
             let incarnation = || async {
-                let tree = server.node().supervision_tree(Some(part)).await.ok()?;
+                let tree = server.node().supervision_tree(&caller, Some(part)).await.ok()?;
                 (tree.snapshot.state == "running").then_some(tree.snapshot.incarnation)
             };
             let before = incarnation().await;
@@ -217,7 +219,7 @@ mod tests {
             (2..=2 + tries).contains(&count),
             "the agent counts on: {count} after {tries} cut connections"
         );
-        assert_eq!(server.node().agent("counter").await.unwrap().incarnation, 1);
+        assert_eq!(server.node().agent(&caller, "counter").await.unwrap().incarnation, 1);
         server.shutdown().await;
     }
 }

@@ -11,6 +11,7 @@ use architecture::source::{Kind, Token, shipped, texts};
 
 /// How the source is read, and the rules that take more than a page.
 mod architecture {
+    mod callers;
     pub(crate) mod circles;
     mod fronts;
     mod kinds;
@@ -30,7 +31,7 @@ const LAYERS: &str = "
     lib main
     api cli server
     node
-    operation events config simulation
+    operation events config principal simulation
     directory grants group router
     agent mailbox
     journal wasm

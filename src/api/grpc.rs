@@ -4,6 +4,7 @@
 //! an error of the node has a `google.rpc.ErrorInfo` whose `reason` is the published code; REST calls the same methods of the node.
 
 mod agents;
+mod caller;
 mod convert;
 mod members;
 mod messages;

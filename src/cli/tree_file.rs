@@ -23,7 +23,8 @@ use crate::config::{self, ConfigError};
 use crate::error::Error;
 use crate::group::GroupSpec;
 use crate::id::Digest;
-use crate::node::{Caller, Node};
+use crate::node::Node;
+use crate::principal::Caller;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,7 +68,7 @@ pub(super) enum TreeError {
 /// Makes the groups and agents that a file declares, and stops at the first that cannot be made.
 pub(super) async fn apply(node: &Arc<Node>, file: &Path) -> Result<(), TreeError> {
     let tree: TreeFile = config::read(file)?;
-    let caller = Caller::anonymous();
+    let caller = Caller::platform();
     for (number, value) in (1..).zip(tree.supervisor) {
         let made = make_group(node, &caller, &value).await;
         made.map_err(|source| TreeError::Group { number, source })?;
@@ -81,7 +82,7 @@ pub(super) async fn apply(node: &Arc<Node>, file: &Path) -> Result<(), TreeError
 
 async fn make_group(node: &Arc<Node>, caller: &Caller, value: &serde_json::Value) -> Result<(), Error> {
     let spec = GroupSpec::from_json(value.to_string().as_bytes())?;
-    match node.group(spec.name.as_str()) {
+    match node.group(caller, spec.name.as_str()) {
         Ok(there) if there.spec == spec => Ok(()),
         Ok(there) => node
             .update_group(caller, there.spec.name.as_str(), spec)
@@ -103,7 +104,7 @@ async fn make_agent(
     let file = folder.join(entry.module);
     let module = tokio::fs::read(&file).await;
     let module = module.map_err(|source| TreeError::Module { number, file, source })?;
-    let Ok(there) = node.agent(spec.name.as_str()).await else {
+    let Ok(there) = node.agent(caller, spec.name.as_str()).await else {
         return node
             .deploy(caller, module.into(), spec)
             .await

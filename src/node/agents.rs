@@ -10,6 +10,7 @@ use crate::agent::{Agent, Document, Standing, Version};
 use crate::error::{Error, Result};
 use crate::grants;
 use crate::id::Digest;
+use crate::principal::{Action, Caller, Subject};
 use crate::wasm::Program;
 
 impl Node {
@@ -41,7 +42,14 @@ impl Node {
         clippy::unused_async,
         reason = "a use case may have to ask others; who calls it need not know"
     )]
-    pub async fn agents(&self, status: Option<Lifecycle>, limit: usize, offset: usize) -> AgentPage {
+    pub async fn agents(
+        &self,
+        caller: &Caller,
+        status: Option<Lifecycle>,
+        limit: usize,
+        offset: usize,
+    ) -> Result<AgentPage> {
+        caller.may(Action::Read, &Subject::Node)?;
         let mut agents = self.directory.all();
         agents.retain(|agent| status.is_none_or(|status| agent.standing.read().lifecycle() == status));
         let total = agents.len();
@@ -52,18 +60,19 @@ impl Node {
             .map(|agent| AgentSummary::of(agent))
             .collect();
         let end = offset.saturating_add(agents.len());
-        AgentPage {
+        Ok(AgentPage {
             next_offset: (end < total && !agents.is_empty()).then_some(end),
             agents,
             total,
-        }
+        })
     }
 
     #[allow(
         clippy::unused_async,
         reason = "a use case may have to ask others; who calls it need not know"
     )]
-    pub async fn agent(&self, key: &str) -> Result<AgentDetails> {
+    pub async fn agent(&self, caller: &Caller, key: &str) -> Result<AgentDetails> {
+        caller.may(Action::Read, &Subject::Agent(key))?;
         let agent = self.find(key)?;
         let totals = agent.meter.totals();
         let running = *agent.running.lock();

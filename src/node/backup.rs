@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::{Caller, Node};
+use super::Node;
 use crate::error::{Error, Result};
 use crate::journal::backup::{self, Manifest};
+use crate::principal::{Action, Caller, Subject};
 
 /// What must not go on at the same time.
 #[derive(Debug, Default)]
@@ -22,6 +23,7 @@ impl Node {
     /// Copies the data folder to a folder of this machine, which must not exist or be empty. All that was acknowledged before
     /// the call is in the copy. It goes on when the caller does not wait.
     pub async fn backup(&self, caller: &Caller, to: PathBuf) -> Result<Manifest> {
+        caller.may(Action::Backup, &Subject::Node)?;
         self.once_after(caller, |_| self.backup_now(to)).await
     }
 

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use supervisors::{ExitReason, StartChildError};
 
-use super::{AgentSummary, Caller, Deployed, Lifecycle, Node, unavailable};
+use super::{AgentSummary, Deployed, Lifecycle, Node, unavailable};
 use crate::agent::spec::AgentSpec;
 use crate::agent::validation::Validation;
 use crate::agent::{Agent, Document, Version};
 use crate::directory::{Directory, NameHolder};
 use crate::error::{Error, Result};
 use crate::id::{AgentId, AgentName, DeploymentId};
+use crate::principal::{Action, Caller, Subject};
 use crate::quantity::Cpu;
 use crate::router::{Change, KeyLock};
 use crate::time::Timestamp;
@@ -77,7 +78,8 @@ impl Drop for Undo {
 
 impl Node {
     /// All that a deploy of this module would say of it. Nothing is deployed, and nothing of it runs.
-    pub async fn validate(&self, module: Bytes, spec: &AgentSpec) -> Result<Validation> {
+    pub async fn validate(&self, caller: &Caller, module: Bytes, spec: &AgentSpec) -> Result<Validation> {
+        caller.may(Action::Validate, &Subject::Node)?;
         self.check(&module, spec)?;
         self.judge(module, spec).await.map(|(validation, _)| validation)
     }
@@ -102,6 +104,7 @@ impl Node {
 
     /// Deploys an agent and answers when it runs and that is durable. An agent that does not start is not there.
     pub async fn deploy(self: &Arc<Self>, caller: &Caller, module: Bytes, spec: AgentSpec) -> Result<Deployed> {
+        caller.may(Action::Deploy, &Subject::Agent(spec.name.as_str()))?;
         self.check(&module, &spec)?;
         if self.directory.len() >= self.config.limits.agents as usize {
             return Err(Error::LimitExceeded {
@@ -109,7 +112,7 @@ impl Node {
                 limit: self.config.limits.agents.into(),
             });
         }
-        let (node, principal) = (self.clone(), caller.principal.as_str().to_owned());
+        let (node, principal) = (self.clone(), caller.principal().as_str().to_owned());
         let deploying = self.once(caller, |key| {
             let work = async move { node.deploy_now(principal, key, module, spec).await };
             self.operations.run("deploy", work)

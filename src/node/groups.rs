@@ -4,12 +4,13 @@ use std::sync::{Arc, Weak};
 
 use supervisors::{AutoShutdown, ChildSpec, ExitReason, Restart, Supervisor};
 
-use super::{Caller, GroupView, Node, unavailable};
+use super::{GroupView, Node, unavailable};
 use crate::agent::Agent;
 use crate::directory::NameHolder;
 use crate::error::{Error, Result};
 use crate::group::{Group, GroupDocument, GroupSpec, limits};
 use crate::id::{AgentName, Partition};
+use crate::principal::{Action, Caller, Subject};
 use crate::router::{Change, Changed, GroupChange, KeyLock};
 use crate::time::Timestamp;
 
@@ -22,6 +23,7 @@ impl Node {
 
     /// Declares a group and starts it, empty. Answers when that is durable.
     pub async fn create_group(self: &Arc<Self>, caller: &Caller, spec: GroupSpec) -> Result<GroupView> {
+        caller.may(Action::CreateGroup, &Subject::Group(spec.name.as_str()))?;
         spec.check()?;
         let node = self.clone();
         let creating = self.once(caller, |key| {
@@ -86,6 +88,7 @@ impl Node {
 
     /// Changes a group's specification. Restarts nothing: the next exit goes by the new one.
     pub async fn update_group(self: &Arc<Self>, caller: &Caller, name: &str, spec: GroupSpec) -> Result<GroupView> {
+        caller.may(Action::UpdateGroup, &Subject::Group(name))?;
         spec.check()?;
         let (node, caller, name) = (self.clone(), caller.clone(), name.to_owned());
         let work = async move {
@@ -114,6 +117,7 @@ impl Node {
 
     /// Removes a group that has no members.
     pub async fn remove_group(self: &Arc<Self>, caller: &Caller, name: &str) -> Result<()> {
+        caller.may(Action::RemoveGroup, &Subject::Group(name))?;
         let (node, caller, name) = (self.clone(), caller.clone(), name.to_owned());
         let work = async move {
             let group = node.find_group(&name)?;
@@ -126,11 +130,13 @@ impl Node {
         self.with_room(self.operations.run("remove-group", work)).await
     }
 
-    pub fn groups(&self) -> Vec<GroupView> {
-        self.directory.groups().iter().map(|group| self.view(group)).collect()
+    pub fn groups(&self, caller: &Caller) -> Result<Vec<GroupView>> {
+        caller.may(Action::Read, &Subject::Node)?;
+        Ok(self.directory.groups().iter().map(|group| self.view(group)).collect())
     }
 
-    pub fn group(&self, name: &str) -> Result<GroupView> {
+    pub fn group(&self, caller: &Caller, name: &str) -> Result<GroupView> {
+        caller.may(Action::Read, &Subject::Group(name))?;
         self.find_group(name).map(|group| self.view(&group))
     }
 
@@ -138,7 +144,7 @@ impl Node {
         let change = Change::Group {
             name: group.name.clone(),
             change,
-            by: caller.principal.clone(),
+            by: caller.principal().clone(),
         };
         self.change(group.partition, change).await
     }

@@ -3,16 +3,18 @@
 
 use std::sync::Arc;
 
-use super::{AgentSummary, Caller, Node, unavailable};
+use super::{AgentSummary, Node, unavailable};
 use crate::agent::{Agent, Command, Version};
 use crate::error::Result;
 use crate::id::Partition;
 use crate::message::ClientName;
+use crate::principal::{Action, Caller, Subject};
 use crate::router::{Change, Changed, ReplyTo, RouterMessage};
 
 impl Node {
     /// Starts a stopped or failed agent again, with its state and an empty queue. One that runs is left alone.
     pub async fn start_agent(self: &Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
+        caller.may(Action::Start, &Subject::Agent(key))?;
         let (node, key) = (self.clone(), key.to_owned());
         let starting = self.once_after(caller, |caller| {
             let work = async move { node.start_now(&caller, &key).await };
@@ -24,7 +26,7 @@ impl Node {
     async fn start_now(self: Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
         let agent = self.find(key)?;
         let _alone = agent.operation.lock().await;
-        self.command(&agent, Command::Start, &caller.principal).await?;
+        self.command(&agent, Command::Start, caller.principal()).await?;
         if agent.standing.read().runs() {
             return Ok(AgentSummary::of(&agent));
         }
@@ -32,12 +34,12 @@ impl Node {
             let version = self.loaded_version(&agent).await?;
             *agent.version.write() = Some(version.clone());
             self.start_instance(&agent, &version).await?;
-            self.command(&agent, Command::Started, &caller.principal).await
+            self.command(&agent, Command::Started, caller.principal()).await
         };
         if let Err(error) = started.await {
             self.withdraw(&agent).await;
             // An agent that is not loaded any more was stopped or restored meanwhile, and is as it should be.
-            let _ = self.command(&agent, Command::StartFailed, &caller.principal).await;
+            let _ = self.command(&agent, Command::StartFailed, caller.principal()).await;
             return Err(error);
         }
         Ok(AgentSummary::of(&agent))
@@ -55,10 +57,14 @@ impl Node {
 
     /// Has an agent take messages and no turns, or ends that; durable. Changing nothing is no error.
     pub async fn suspend_agent(&self, caller: &Caller, key: &str, suspend: bool) -> Result<AgentSummary> {
+        caller.may(
+            if suspend { Action::Suspend } else { Action::Resume },
+            &Subject::Agent(key),
+        )?;
         let command = if suspend { Command::Suspend } else { Command::Resume };
         let suspending = self.once_after(caller, async |caller| {
             let agent = self.find(key)?;
-            self.command(&agent, command, &caller.principal).await?;
+            self.command(&agent, command, caller.principal()).await?;
             Ok(AgentSummary::of(&agent))
         });
         self.with_room(suspending).await

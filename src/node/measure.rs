@@ -8,9 +8,11 @@ use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
 use super::{AgentErrors, AgentMetrics, Lifecycle, Node, SystemMetrics};
 use crate::agent::meter::LONGEST;
 use crate::error::{Error, Result};
+use crate::principal::{Action, Caller, Subject};
 
 impl Node {
-    pub async fn system_metrics(&self) -> SystemMetrics {
+    pub async fn system_metrics(&self, caller: &Caller) -> Result<SystemMetrics> {
+        caller.may(Action::ReadMetrics, &Subject::Node)?;
         let agents = self.directory.all();
         let count = |state| {
             agents
@@ -23,7 +25,7 @@ impl Node {
         let (cpu_usage_percent, memory_used_bytes, memory_available_bytes) = self.machine();
         let dir = self.data_dir.clone();
         let disk_used_bytes = tokio::task::spawn_blocking(move || bytes_of(&dir)).await.unwrap_or(0);
-        SystemMetrics {
+        Ok(SystemMetrics {
             agents_total: agents.len(),
             agents_running: count(Lifecycle::Running),
             agents_failed: count(Lifecycle::Failed),
@@ -38,7 +40,7 @@ impl Node {
             latency_p50_ms: turns.latency_p50.as_secs_f64() * 1_000.0,
             latency_p99_ms: turns.latency_p99.as_secs_f64() * 1_000.0,
             agent_spawn_ms: self.shared.spawns.mean().as_secs_f64() * 1_000.0,
-        }
+        })
     }
 
     /// What an agent did in the last `period`, which is one minute to 24 hours.
@@ -46,7 +48,8 @@ impl Node {
         clippy::unused_async,
         reason = "a use case may have to ask others; who calls it need not know"
     )]
-    pub async fn agent_metrics(&self, key: &str, period: Duration) -> Result<AgentMetrics> {
+    pub async fn agent_metrics(&self, caller: &Caller, key: &str, period: Duration) -> Result<AgentMetrics> {
+        caller.may(Action::ReadMetrics, &Subject::Agent(key))?;
         if period < Duration::from_secs(60) || period > LONGEST {
             return Err(Error::invalid("period", "must be 1m to 24h"));
         }

@@ -7,10 +7,11 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Caller, Node};
+use super::Node;
 use crate::error::{Error, Result};
 use crate::id::Partition;
 use crate::journal::projections::Answered;
+use crate::principal::Caller;
 use crate::router::{Change, KeyLock};
 
 /// What is known of a request.
@@ -24,17 +25,17 @@ pub(super) enum Coming<T> {
 impl Node {
     /// Whether a request comes for the first time.
     pub(super) async fn coming<T: DeserializeOwned>(&self, caller: &Caller) -> Result<Coming<T>> {
-        let Some(attempt) = &caller.attempt else {
+        let Some(attempt) = caller.attempt() else {
             return Ok(Coming::First(None));
         };
         // Before the look, so that no other can answer it in between.
-        let lock = self.shared.key_locks.lock(&caller.principal, attempt).ok_or_else(|| {
+        let lock = self.shared.key_locks.lock(caller.principal(), attempt).ok_or_else(|| {
             let mend = "the request with this Idempotency-Key is still being answered; send it again later";
             Error::Conflict(mend.to_owned())
         })?;
         // What an earlier coming did may have a place in the journal and not be on the disk.
         self.projections.seen(self.journal.appended()).await?;
-        let principal = caller.principal.as_str().to_owned();
+        let principal = caller.principal().as_str().to_owned();
         match self.projections.answered(principal, attempt.key.clone()).await? {
             None => Ok(Coming::First(Some(lock))),
             Some(Answered { fingerprint, .. }) if fingerprint != attempt.fingerprint => {
@@ -64,12 +65,8 @@ impl Node {
         T: Serialize + DeserializeOwned,
         F: Future<Output = Result<T>>,
     {
-        let plain = Caller {
-            attempt: None,
-            ..caller.clone()
-        };
         let record = async |lock: Option<KeyLock>| {
-            let answer = operation(plain).await?;
+            let answer = operation(caller.without_attempt()).await?;
             if let Some(lock) = lock {
                 let partition = Partition::of(lock.principal().as_str(), self.config.partitions);
                 let answered = Change::Answered(lock.answered(&answer));

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::id::Seq;
 use crate::journal::Batch;
+use crate::principal::{Action, Caller, Subject};
 
 /// A piece of the past.
 #[derive(Clone, Debug)]
@@ -21,7 +22,8 @@ pub struct Replayed {
 
 impl Node {
     /// The durable events after `seq`, from at most `max` batches of the journal.
-    pub async fn events_after(&self, seq: Seq, max: usize) -> Result<Replayed> {
+    pub async fn events_after(&self, caller: &Caller, seq: Seq, max: usize) -> Result<Replayed> {
+        caller.may(Action::ReadEvents, &Subject::Node)?;
         let (journal, replaying) = (self.journal.clone(), self.replaying.clone());
         let reading = tokio::task::spawn_blocking(move || {
             // One at a time, as batches can be large and what is made of them is small. Not held by whoever asked: a

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Caller, Node, Removed, StopOptions, Stopping};
+use super::{Node, Removed, StopOptions, Stopping};
 use crate::agent::{Agent, Command, Standing};
 use crate::error::{Error, Result};
 use crate::message::ClientName;
+use crate::principal::{Action, Caller, Subject};
 use crate::router::{Change, Changed};
 use crate::time::Timestamp;
 
@@ -15,6 +16,7 @@ impl Node {
     /// Stops an agent: it takes no more messages, handles what it has until the grace is over, and then is stopped, also
     /// after a restart of the node. Answers when that is durable, before it is done. Stopping twice changes nothing.
     pub async fn stop_agent(self: &Arc<Self>, caller: &Caller, key: &str, options: StopOptions) -> Result<Stopping> {
+        caller.may(Action::Stop, &Subject::Agent(key))?;
         let stopping = self.once_after(caller, async |caller| self.stop_now(&caller, key, options).await);
         self.with_room(stopping).await
     }
@@ -23,7 +25,7 @@ impl Node {
         let agent = self.find(key)?;
         let now = Timestamp::now();
         let (tell, told) = oneshot::channel();
-        let (node, stopping, by) = (self.clone(), agent.clone(), caller.principal.clone());
+        let (node, stopping, by) = (self.clone(), agent.clone(), caller.principal().clone());
         // One operation for both, so that a caller who goes away cannot leave a stop half done.
         let work = async move {
             let begun = node.begin_stop(&stopping, &by, options).await;
@@ -58,6 +60,7 @@ impl Node {
     /// Removes an agent, its state and its queue; what it has is handled first, unless `force` says otherwise. Its messages
     /// stay in the history.
     pub async fn remove_agent(self: &Arc<Self>, caller: &Caller, key: &str, force: bool) -> Result<Removed> {
+        caller.may(Action::RemoveAgent, &Subject::Agent(key))?;
         let (node, caller, key) = (self.clone(), caller.clone(), key.to_owned());
         let work = async move { node.remove_now(&caller, &key, force).await };
         self.with_room(self.operations.run("remove", work)).await
@@ -70,11 +73,11 @@ impl Node {
             ..StopOptions::default()
         };
         if !agent.standing.read().is_down() {
-            self.begin_stop(&agent, &caller.principal, options).await?;
+            self.begin_stop(&agent, caller.principal(), options).await?;
         }
         self.drain(&agent, options).await;
         let _alone = agent.operation.lock().await;
-        self.end(&agent, &caller.principal).await?;
+        self.end(&agent, caller.principal()).await?;
         self.withdraw(&agent).await;
         let removed_at = Timestamp::now();
         match self.change(agent.partition, Change::Removed { agent: agent.id }).await {

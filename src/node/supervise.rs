@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use supervisors::Snapshot;
 
-use super::{AgentSummary, Caller, Node, StopOptions, unavailable};
+use super::{AgentSummary, Node, StopOptions, unavailable};
 use crate::agent::meter::CrashReport;
 use crate::agent::{Agent, Command, Standing};
 use crate::error::{Error, Result};
@@ -14,6 +14,7 @@ use crate::group::Group;
 use crate::id::AgentId;
 use crate::journal::projections::{EventPage, EventQuery};
 use crate::message::ClientName;
+use crate::principal::{Action, Caller, Subject};
 use crate::telemetry::RecoveryFigures;
 
 /// What an operator can do to an agent or a group.
@@ -43,6 +44,16 @@ impl Verb {
             Self::Reset => "reset",
         }
     }
+
+    const fn action(self) -> Action {
+        match self {
+            Self::Restart => Action::Restart,
+            Self::Suspend => Action::Suspend,
+            Self::Resume => Action::Resume,
+            Self::Terminate => Action::Terminate,
+            Self::Reset => Action::Reset,
+        }
+    }
 }
 
 /// A node of the tree: what its supervisor knows, and of an agent what it alone knows.
@@ -65,6 +76,31 @@ pub struct SupervisionFigures {
     pub failed: u64,
     /// Of everything in the tree, the node's own parts too.
     pub recovery_ms: RecoveryMillis,
+}
+
+impl SupervisionFigures {
+    /// Counts a child of the tree and all below it.
+    fn add(&mut self, child: &Snapshot) {
+        let restarts: u64 = child.restarts.values().sum();
+        let failed = child.state == "failed";
+        if restarts > 0 || failed || child.backoff_remaining_seconds.is_some() {
+            self.restarts += restarts;
+            for (reason, count) in &child.restarts {
+                *self.by_reason.entry(reason).or_default() += count;
+            }
+            self.failed += u64::from(failed);
+            self.by_path.push(PathFigures {
+                path: child.path.clone(),
+                state: child.state,
+                restarts,
+                by_reason: child.restarts.clone(),
+                intensity: child.intensity.clone(),
+                uptime_seconds: child.uptime_seconds,
+                backoff_remaining_seconds: child.backoff_remaining_seconds,
+            });
+        }
+        child.children.iter().for_each(|below| self.add(below));
+    }
 }
 
 /// From the exit to running again, in milliseconds; 0 before the first.
@@ -108,7 +144,8 @@ enum Target {
 
 impl Node {
     /// The supervision tree as data, whole or below `path`.
-    pub async fn supervision_tree(&self, path: Option<&str>) -> Result<TreeNode> {
+    pub async fn supervision_tree(&self, caller: &Caller, path: Option<&str>) -> Result<TreeNode> {
+        caller.may(Action::Read, &Subject::part(path))?;
         let tree = self.tree.get().ok_or_else(|| unavailable("the node starts"))?;
         let whole = tree.snapshot().await;
         let part = match path.map(|path| path.trim_matches('/')).filter(|path| !path.is_empty()) {
@@ -134,45 +171,27 @@ impl Node {
     }
 
     /// Events of supervisors in their order, after `query.since`. It has seen everything that was durable before the call.
-    pub async fn supervision_events(&self, query: EventQuery) -> Result<EventPage> {
+    pub async fn supervision_events(&self, caller: &Caller, query: EventQuery) -> Result<EventPage> {
+        caller.may(Action::ReadEvents, &Subject::part(query.path_prefix.as_deref()))?;
         self.projections.seen_or_stalled(self.durable()).await?;
         Ok(self.projections.events(query).await?)
     }
 
     /// Restarts by reason and by path, from the tree as it stands.
-    pub async fn supervision_figures(&self) -> Result<SupervisionFigures> {
-        fn add(node: &Snapshot, figures: &mut SupervisionFigures) {
-            let restarts: u64 = node.restarts.values().sum();
-            let failed = node.state == "failed";
-            if restarts > 0 || failed || node.backoff_remaining_seconds.is_some() {
-                figures.restarts += restarts;
-                for (reason, count) in &node.restarts {
-                    *figures.by_reason.entry(reason).or_default() += count;
-                }
-                figures.failed += u64::from(failed);
-                figures.by_path.push(PathFigures {
-                    path: node.path.clone(),
-                    state: node.state,
-                    restarts,
-                    by_reason: node.restarts.clone(),
-                    intensity: node.intensity.clone(),
-                    uptime_seconds: node.uptime_seconds,
-                    backoff_remaining_seconds: node.backoff_remaining_seconds,
-                });
-            }
-            node.children.iter().for_each(|child| add(child, figures));
-        }
+    pub async fn supervision_figures(&self, caller: &Caller) -> Result<SupervisionFigures> {
+        caller.may(Action::ReadMetrics, &Subject::Node)?;
         let tree = self.tree.get().ok_or_else(|| unavailable("the node starts"))?;
         let mut figures = SupervisionFigures {
             recovery_ms: self.shared.recoveries.figures().into(),
             ..SupervisionFigures::default()
         };
-        add(&tree.snapshot().await, &mut figures);
+        figures.add(&tree.snapshot().await);
         Ok(figures)
     }
 
     /// Does a verb to the agent or group at a path of the tree, or of a name or id.
     pub async fn supervise(self: &Arc<Self>, caller: &Caller, path: &str, verb: Verb) -> Result<()> {
+        caller.may(verb.action(), &Subject::Path(path))?;
         let act = async |caller| match self.target(path)? {
             Target::Agent(agent) => self.supervise_agent(&caller, &agent, verb).await,
             Target::Group(group) => self.supervise_group(&caller, &group, verb).await,
@@ -263,7 +282,7 @@ impl Node {
                 Ok(())
             }
             Verb::Restart => {
-                let (node, group, by) = (self.clone(), group.clone(), caller.principal.clone());
+                let (node, group, by) = (self.clone(), group.clone(), caller.principal().clone());
                 let work = async move { node.restart_group(&group, &by).await };
                 self.with_room(self.operations.run("restart-group", work)).await
             }
@@ -300,8 +319,9 @@ impl Node {
 impl Node {
     /// Restarts an agent, and never a group of that name; answers with how the agent is then.
     pub async fn restart_agent(self: &Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
-        let id = self.agent(key).await?.summary.id.to_string();
+        caller.may(Action::Restart, &Subject::Agent(key))?;
+        let id = self.agent(caller, key).await?.summary.id.to_string();
         self.supervise(caller, &id, Verb::Restart).await?;
-        Ok(self.agent(&id).await?.summary)
+        Ok(self.agent(caller, &id).await?.summary)
     }
 }

@@ -71,6 +71,15 @@ impl World {
             .await
     }
 
+    async fn lifecycle(&self, agent: &str) -> Lifecycle {
+        let agent = self.node.agent(&Caller::anonymous(), agent).await.unwrap();
+        agent.summary.lifecycle
+    }
+
+    async fn messages(&self, query: MessageQuery) -> Page {
+        self.node.messages(&Caller::anonymous(), query).await.unwrap()
+    }
+
     async fn snapshot(&self) -> Snapshot {
         self.node.tree.get().unwrap().snapshot().await
     }
@@ -134,12 +143,13 @@ impl World {
             ..MessageQuery::default()
         };
         self.until("everything is handled", async || {
-            let page = self.node.messages(query(Some(Status::Queued))).await;
+            let queued = query(Some(Status::Queued));
+            let page = self.node.messages(&Caller::anonymous(), queued).await;
             page.is_ok_and(|page| page.total == 0)
         })
         .await;
-        let all = self.node.messages(query(None)).await.unwrap().total;
-        let done = self.node.messages(query(Some(Status::Processed))).await.unwrap().total;
+        let all = self.messages(query(None)).await.total;
+        let done = self.messages(query(Some(Status::Processed))).await.total;
         assert!(
             done >= acknowledged.load(Ordering::Relaxed),
             "what was acknowledged was handled"
@@ -263,12 +273,11 @@ async fn a_suspended_agent_takes_messages_and_no_turns_also_after_a_restart_of_i
     let receipt = world.node.send(&caller, draft(&json)).await.unwrap();
     world.kill(&format!("{}/router", home(&world))).await;
     let id = receipt.message_id.to_string();
-    assert_eq!(world.node.message(&id).await.unwrap().status, Status::Queued);
+    let status = async || world.node.message(&caller, &id).await.unwrap().status;
+    assert_eq!(status().await, Status::Queued);
     world.node.suspend_agent(&caller, "counter", false).await.unwrap();
     world
-        .until("it is handled", async || {
-            world.node.message(&id).await.unwrap().status == Status::Processed
-        })
+        .until("it is handled", async || status().await == Status::Processed)
         .await;
     world.node.shutdown().await;
 }
@@ -286,7 +295,7 @@ async fn a_stopped_agent_can_be_started_again_with_its_state() {
         .unwrap();
     world
         .until("it is stopped", async || {
-            world.node.agent("counter").await.unwrap().summary.lifecycle == Lifecycle::Stopped
+            world.lifecycle("counter").await == Lifecycle::Stopped
         })
         .await;
     world.node.start_agent(&caller, "counter").await.unwrap();
@@ -294,7 +303,7 @@ async fn a_stopped_agent_can_be_started_again_with_its_state() {
     assert_eq!(reply.message.content, crate::message::Content::Json("2".into()));
     world.node.remove_agent(&caller, "counter", false).await.unwrap();
     assert!(matches!(
-        world.node.agent("counter").await,
+        world.node.agent(&caller, "counter").await,
         Err(Error::AgentNotFound(_))
     ));
     world.node.shutdown().await;

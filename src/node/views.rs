@@ -10,30 +10,12 @@ use crate::agent::{Agent, Standing};
 use crate::error::Finding;
 use crate::group::GroupSpec;
 use crate::id::{AgentId, AgentName, DeploymentId, Digest};
-use crate::idempotency::Attempt;
-use crate::message::{ClientName, Message};
+use crate::message::Message;
 use crate::quantity::Cpu;
 use crate::time::Timestamp;
 
 pub use crate::agent::Lifecycle;
 pub use crate::router::{Receipt, ReceiverOutcome};
-
-/// Who calls. Without tokens everybody is anonymous, may be any client, and is never an agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    pub principal: ClientName,
-    /// The request has a key: it takes effect once, however often it comes, and has the same answer each time.
-    pub attempt: Option<Attempt>,
-}
-
-impl Caller {
-    pub fn anonymous() -> Self {
-        Self {
-            principal: ClientName::anonymous(),
-            attempt: None,
-        }
-    }
-}
 
 /// An agent that was deployed.
 #[derive(Clone, Debug, Serialize, Deserialize)]

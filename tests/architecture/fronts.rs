@@ -12,18 +12,19 @@ const FRONTS: [(&str, &[&str]); 2] = [("REST", &["api/http", "api/rest", "api/ws
 
 /// Use cases that only one front calls: the method, that front, and the reason.
 const EXCUSED: &[(&str, &str, &str)] = &[
+    ("address", "REST", "gRPC has no history yet"),
     ("agent_metrics", "REST", "gRPC has no metrics yet"),
     ("backup", "REST", "gRPC has no service for the system yet"),
     ("events", "REST", "gRPC has no stream of events yet"),
     ("events_after", "REST", "gRPC has no stream of events yet"),
     ("message", "REST", "gRPC has no history yet"),
     ("messages", "REST", "gRPC has no history yet"),
+    ("prometheus", "REST", "Prometheus reads over HTTP only"),
     ("system_metrics", "REST", "gRPC has no metrics yet"),
 ];
 
 /// Public methods that are no use cases, and what they are for.
-const NO_USE_CASES: &[(&str, &str)] = &[
-    ("address", "the fronts read the addresses in a query with it"),
+pub(super) const NO_USE_CASES: &[(&str, &str)] = &[
     (
         "config",
         "the command line reads the settings that the server runs with",
@@ -32,7 +33,6 @@ const NO_USE_CASES: &[(&str, &str)] = &[
     ("full", "the health service of gRPC watches it"),
     ("gave_up", "the command line waits for it and ends the process"),
     ("has_room", "the health service of gRPC asks it at the start"),
-    ("prometheus", "Prometheus reads over HTTP only"),
     (
         "ready",
         "`/readyz` answers with it; the health service of gRPC watches `full` instead",
@@ -40,9 +40,9 @@ const NO_USE_CASES: &[(&str, &str)] = &[
     ("shutdown", "the server calls it at its end"),
 ];
 
-/// The public methods of `Node`.
-fn methods(files: &Files) -> BTreeSet<&str> {
-    let mut methods = BTreeSet::new();
+/// The public methods of `Node`, each with its tokens from the word `fn` on.
+pub(super) fn methods(files: &Files) -> BTreeMap<&str, &[Token]> {
+    let mut methods = BTreeMap::new();
     for (_, tokens) in files.iter().filter(|(file, _)| below(file, "node")) {
         for at in (0..tokens.len()).filter(|at| begins(&tokens[*at..], &["impl", "Node", "{"])) {
             let body = &tokens[at + 3..closed(tokens, at + 2) - 1];
@@ -53,7 +53,7 @@ fn methods(files: &Files) -> BTreeSet<&str> {
                     .rev()
                     .take_while(|token| token.is("async") || token.is("const"));
                 let is_public = before[..before.len() - modifiers.count()].last()?.is("pub");
-                is_public.then_some(function.name)
+                is_public.then(|| (function.name, &body[function.range.clone()]))
             }));
         }
     }
@@ -130,7 +130,7 @@ fn problems(files: &Files, excused: &[(&str, &str, &str)], no_use_cases: &[(&str
     let reached = FRONTS.map(|(front, places)| (front, reached(files, places)));
     let mut problems = Vec::new();
     let mut needed = BTreeSet::new();
-    for method in methods(files) {
+    for method in methods(files).into_keys() {
         let fronts: Vec<_> = reached
             .iter()
             .filter(|(_, methods)| methods.contains(method))
@@ -191,7 +191,7 @@ mod tests {
         let node =
             "impl Node { pub const fn a() {} pub fn b(self: &Arc<Self>) {} pub(crate) fn c() {} async fn d() {} }";
         let read = files(&[NODE, ("node.rs", node), ("noded.rs", "impl Node { pub fn e() {} }")]);
-        assert_eq!(methods(&read), ["a", "b", "deploy"].into());
+        assert!(methods(&read).into_keys().eq(["a", "b", "deploy"]));
     }
 
     #[test]

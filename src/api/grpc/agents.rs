@@ -21,7 +21,8 @@ use crate::api::agents::{Status as Doing, stop_options};
 use crate::api::tree::ExitView;
 use crate::api::validation::UNNAMED;
 use crate::error::{Error, Result};
-use crate::node::{AgentDetails, AgentSummary, Caller, Deployed, Lifecycle, Node};
+use crate::node::{AgentDetails, AgentSummary, Deployed, Lifecycle, Node};
+use crate::principal::Caller;
 
 pub(super) struct Agents {
     node: Arc<Node>,
@@ -51,9 +52,9 @@ impl Agents {
         })
     }
 
-    async fn validate(&self, asked: ValidateAgentRequest) -> Result<ValidateAgentResponse> {
+    async fn validate(&self, asked: ValidateAgentRequest, caller: Caller) -> Result<ValidateAgentResponse> {
         let spec = asked.config.map_or_else(|| AgentSpec::from_json(UNNAMED), spec)?;
-        let validation = self.node.validate(asked.wasm_module, &spec).await?;
+        let validation = self.node.validate(&caller, asked.wasm_module, &spec).await?;
         let accepted = validation.accepted.as_ref();
         let kind = accepted.map_or("", |accepted| if accepted.component { "component" } else { "core" });
         let version = accepted.and_then(|accepted| accepted.version.as_ref());
@@ -69,11 +70,11 @@ impl Agents {
         })
     }
 
-    async fn list(&self, asked: ListAgentsRequest) -> Result<ListAgentsResponse> {
+    async fn list(&self, asked: ListAgentsRequest, caller: Caller) -> Result<ListAgentsResponse> {
         let status = filter(asked.status_filter)?;
         let limit = page_size(asked.limit)?;
         let offset = usize::try_from(asked.offset).map_err(|_| Error::invalid("offset", "must not be negative"))?;
-        let page = self.node.agents(status, limit, offset).await;
+        let page = self.node.agents(&caller, status, limit, offset).await?;
         Ok(ListAgentsResponse {
             agents: page.agents.iter().map(shown).collect(),
             total: count(page.total),
@@ -81,7 +82,7 @@ impl Agents {
         })
     }
 
-    async fn get(&self, asked: GetAgentRequest) -> Result<Agent> {
+    async fn get(&self, asked: GetAgentRequest, caller: Caller) -> Result<Agent> {
         let AgentDetails {
             summary,
             messages_processed,
@@ -94,7 +95,7 @@ impl Agents {
             failure,
             path,
             crashes,
-        } = self.node.agent(&asked.agent_id).await?;
+        } = self.node.agent(&caller, &asked.agent_id).await?;
         let metrics = AgentMetrics {
             messages_processed,
             messages_failed,
@@ -178,15 +179,15 @@ impl AgentService for Agents {
         &self,
         request: Request<ValidateAgentRequest>,
     ) -> Result<Response<ValidateAgentResponse>, Status> {
-        call(request, |asked, _| self.validate(asked)).await
+        call(request, |asked, call| self.validate(asked, call.caller)).await
     }
 
     async fn list_agents(&self, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
-        call(request, |asked, _| self.list(asked)).await
+        call(request, |asked, call| self.list(asked, call.caller)).await
     }
 
     async fn get_agent(&self, request: Request<GetAgentRequest>) -> Result<Response<Agent>, Status> {
-        call(request, |asked, _| self.get(asked)).await
+        call(request, |asked, call| self.get(asked, call.caller)).await
     }
 
     async fn stop_agent(&self, request: Request<StopAgentRequest>) -> Result<Response<StopAgentResponse>, Status> {

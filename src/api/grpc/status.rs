@@ -9,12 +9,11 @@ use tonic::{Code as GrpcCode, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tracing::Instrument as _;
 
+use super::caller::caller;
 use crate::api::envelope::chain;
-use crate::api::idempotency;
 use crate::api::trace::Trace;
 use crate::error::{Code, Error, Result};
-use crate::idempotency::Attempt;
-use crate::node::Caller;
+use crate::principal::Caller;
 
 /// `domain` of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "caxton";
@@ -60,11 +59,7 @@ where
     let trace = Trace::continuing(parent);
     let span = tracing::info_span!("call", trace_id = %trace);
     let answered = async {
-        let attempt = attempt(&request)?;
-        let caller = Caller {
-            attempt,
-            ..Caller::anonymous()
-        };
+        let caller = caller(&request)?;
         handle(request.into_inner(), Call { caller, trace })
             .await
             .map(Response::new)
@@ -78,15 +73,6 @@ where
         trace,
     );
     answered
-}
-
-/// The key by which the call may come again, with the call that it is for.
-fn attempt<Q: prost::Message>(request: &Request<Q>) -> Result<Option<Attempt>> {
-    let values = request.metadata().get_all(idempotency::NAME).iter();
-    let key = idempotency::key(values.map(MetadataValue::as_bytes))?;
-    // Without the modules it is the name of the message in the `.proto`.
-    let kind = std::any::type_name::<Q>().rsplit("::").next().unwrap_or_default();
-    Ok(key.map(|key| Attempt::new(key, kind, &[&request.get_ref().encode_to_vec()])))
 }
 
 fn put_trace(metadata: &mut MetadataMap, trace: Trace) {

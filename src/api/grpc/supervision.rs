@@ -21,7 +21,8 @@ use crate::api::json;
 use crate::api::supervision::{EventsView, events_asked, merged};
 use crate::api::tree::TreeView;
 use crate::error::{Error, Result};
-use crate::node::{Caller, Node, Verb};
+use crate::node::{Node, Verb};
+use crate::principal::Caller;
 use crate::time::Timestamp;
 
 pub(super) struct Supervision {
@@ -48,12 +49,13 @@ impl Supervision {
         Ok(view::supervisor(group))
     }
 
-    fn list(&self) -> ListSupervisorsResponse {
-        let supervisors: Vec<_> = self.node.groups().into_iter().map(view::supervisor).collect();
-        ListSupervisorsResponse {
+    fn list(&self, caller: &Caller) -> Result<ListSupervisorsResponse> {
+        let groups = self.node.groups(caller)?;
+        let supervisors: Vec<_> = groups.into_iter().map(view::supervisor).collect();
+        Ok(ListSupervisorsResponse {
             total: i32::try_from(supervisors.len()).unwrap_or(i32::MAX),
             supervisors,
-        }
+        })
     }
 
     async fn update(&self, asked: UpdateSupervisorRequest, caller: Caller) -> Result<Supervisor> {
@@ -65,7 +67,7 @@ impl Supervision {
             backoff: asked.backoff,
             auto_shutdown: asked.auto_shutdown,
         })?;
-        let spec = merged(&self.node.group(&asked.name)?.spec, changes.0)?;
+        let spec = merged(&self.node.group(&caller, &asked.name)?.spec, changes.0)?;
         let group = self.node.update_group(&caller, &asked.name, spec).await?;
         Ok(view::supervisor(group))
     }
@@ -75,14 +77,17 @@ impl Supervision {
         Ok(DeleteSupervisorResponse { name: asked.name })
     }
 
-    async fn tree(&self, asked: GetTreeRequest) -> Result<TreeNode> {
-        let tree = self.node.supervision_tree(given(asked.path).as_deref()).await?;
+    async fn tree(&self, asked: GetTreeRequest, caller: Caller) -> Result<TreeNode> {
+        let tree = self
+            .node
+            .supervision_tree(&caller, given(asked.path).as_deref())
+            .await?;
         Ok(view::tree(TreeView::of(tree)))
     }
 
-    async fn events(&self, asked: ListEventsRequest) -> Result<ListEventsResponse> {
+    async fn events(&self, asked: ListEventsRequest, caller: Caller) -> Result<ListEventsResponse> {
         let query = events_asked(asked.since_seq, page_size(asked.limit)?, given(asked.path).as_deref());
-        let page = EventsView::from(self.node.supervision_events(query).await?);
+        let page = EventsView::from(self.node.supervision_events(&caller, query).await?);
         Ok(ListEventsResponse {
             events: page.events.into_iter().map(view::event).collect(),
             next_seq: page.next_seq.0,
@@ -109,8 +114,8 @@ impl SupervisionService for Supervision {
     }
 
     async fn get_supervisor(&self, request: Request<GetSupervisorRequest>) -> Result<Response<Supervisor>, Status> {
-        call(request, async |asked, _| {
-            self.node.group(&asked.name).map(view::supervisor)
+        call(request, async |asked, call| {
+            self.node.group(&call.caller, &asked.name).map(view::supervisor)
         })
         .await
     }
@@ -119,7 +124,7 @@ impl SupervisionService for Supervision {
         &self,
         request: Request<ListSupervisorsRequest>,
     ) -> Result<Response<ListSupervisorsResponse>, Status> {
-        call(request, async |ListSupervisorsRequest {}, _| Ok(self.list())).await
+        call(request, async |ListSupervisorsRequest {}, call| self.list(&call.caller)).await
     }
 
     async fn update_supervisor(
@@ -137,11 +142,11 @@ impl SupervisionService for Supervision {
     }
 
     async fn get_tree(&self, request: Request<GetTreeRequest>) -> Result<Response<TreeNode>, Status> {
-        call(request, |asked, _| self.tree(asked)).await
+        call(request, |asked, call| self.tree(asked, call.caller)).await
     }
 
     async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsResponse>, Status> {
-        call(request, |asked, _| self.events(asked)).await
+        call(request, |asked, call| self.events(asked, call.caller)).await
     }
 
     async fn act(&self, request: Request<ActRequest>) -> Result<Response<ActResponse>, Status> {
@@ -149,8 +154,8 @@ impl SupervisionService for Supervision {
     }
 
     async fn get_metrics(&self, request: Request<GetMetricsRequest>) -> Result<Response<SupervisionMetrics>, Status> {
-        call(request, async |GetMetricsRequest {}, _| {
-            let figures = self.node.supervision_figures().await?;
+        call(request, async |GetMetricsRequest {}, call| {
+            let figures = self.node.supervision_figures(&call.caller).await?;
             Ok(view::metrics(figures, Timestamp::now()))
         })
         .await

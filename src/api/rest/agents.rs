@@ -22,7 +22,7 @@ use crate::api::http::failure::Failure;
 use crate::api::validation::{UNNAMED, ValidationView};
 use crate::error::Error;
 use crate::id::AgentId;
-use crate::node::{AgentSummary, Caller, Lifecycle, StopOptions};
+use crate::node::{AgentSummary, Lifecycle, StopOptions};
 use crate::time::Timestamp;
 
 /// Deploys an agent.
@@ -76,11 +76,15 @@ pub(super) async fn deploy_agent(
 pub(super) async fn validate_agent(
     front: web::Data<Front>,
     _: Query<NoParameters>,
+    credentials: Credentials,
     upload: Upload,
 ) -> Result<HttpResponse, Failure> {
     let Upload { deploy, permit } = upload;
     let spec = AgentSpec::from_json(deploy.config().map_or(UNNAMED, |config| config))?;
-    let validation = front.node.validate(deploy.module, &spec).await?;
+    let validation = front
+        .node
+        .validate(&credentials.caller(&[]), deploy.module, &spec)
+        .await?;
     drop(permit);
     Ok(HttpResponse::Ok().json(ValidationView::of(&validation)))
 }
@@ -109,9 +113,17 @@ pub(super) struct Listed {
     params(Listed),
     responses((status = 200, description = "A page of agents", body = AgentList))
 )]
-pub(super) async fn list_agents(front: web::Data<Front>, Query(listed): Query<Listed>) -> HttpResponse {
-    let page = front.node.agents(listed.status, listed.limit.0, listed.offset).await;
-    HttpResponse::Ok().json(AgentList::of(&page))
+pub(super) async fn list_agents(
+    front: web::Data<Front>,
+    Query(listed): Query<Listed>,
+    credentials: Credentials,
+) -> Result<HttpResponse, Failure> {
+    let caller = credentials.caller(&[]);
+    let page = front
+        .node
+        .agents(&caller, listed.status, listed.limit.0, listed.offset)
+        .await?;
+    Ok(HttpResponse::Ok().json(AgentList::of(&page)))
 }
 
 /// Returns an agent: its declaration, state, metrics and use of resources.
@@ -129,8 +141,10 @@ pub(super) async fn get_agent(
     front: web::Data<Front>,
     key: Path<String>,
     _: Query<NoParameters>,
+    credentials: Credentials,
 ) -> Result<HttpResponse, Failure> {
-    Ok(HttpResponse::Ok().json(Agent::of(&front.node.agent(&key).await?)))
+    let agent = front.node.agent(&credentials.caller(&[]), &key).await?;
+    Ok(HttpResponse::Ok().json(Agent::of(&agent)))
 }
 
 /// How to stop an agent.
@@ -340,11 +354,10 @@ pub(super) async fn remove_agent(
     front: web::Data<Front>,
     key: Path<String>,
     Query(removal): Query<Removal>,
+    credentials: Credentials,
 ) -> Result<HttpResponse, Failure> {
-    let removed = front
-        .node
-        .remove_agent(&Caller::anonymous(), &key, removal.force)
-        .await?;
+    let caller = credentials.caller(&[]);
+    let removed = front.node.remove_agent(&caller, &key, removal.force).await?;
     Ok(HttpResponse::Ok().json(Ending {
         agent_id: removed.id,
         status: Status::Removed,

@@ -14,12 +14,14 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::query::{NoParameters, PageSize, Query};
 use crate::api::http::Front;
+use crate::api::http::caller::Credentials;
 use crate::api::http::failure::Failure;
 use crate::error::Error;
 use crate::fipa::Performative;
 use crate::journal::projections::{MessageQuery, Page, Status, Stored};
 use crate::message::{Address, MessageView};
 use crate::node::Node;
+use crate::principal::Caller;
 use crate::time::Timestamp;
 
 /// A message of the history. `attempts` is the most tries of any receiver, and `reason` says why a failed message failed.
@@ -134,10 +136,12 @@ pub(super) async fn list_messages(
     front: web::Data<Front>,
     Query(asked): Query<History>,
     layout: Layout,
+    credentials: Credentials,
 ) -> Result<HttpResponse, Failure> {
-    let query = asked.query(|text| front.node.address(text))?;
+    let caller = credentials.caller(&[]);
+    let query = asked.query(|text| front.node.address(&caller, text))?;
     if layout == Layout::Lines {
-        let lines = export(front.node.clone(), query).await?;
+        let lines = export(front.node.clone(), caller, query).await?;
         return Ok(HttpResponse::Ok().content_type(NDJSON).streaming(lines));
     }
     let Page {
@@ -145,7 +149,7 @@ pub(super) async fn list_messages(
         total,
         total_is_exact,
         next_cursor,
-    } = front.node.messages(query).await?;
+    } = front.node.messages(&caller, query).await?;
     let messages = messages.iter().map(Told::of).collect();
     Ok(HttpResponse::Ok().json(MessageList {
         messages,
@@ -183,6 +187,7 @@ impl FromRequest for Layout {
 /// after the first page cuts the response off, so that no client takes a part for the whole.
 async fn export(
     node: Arc<Node>,
+    caller: Caller,
     query: MessageQuery,
 ) -> Result<impl Stream<Item = Result<Bytes, Error>> + use<>, Error> {
     let end = node.durable();
@@ -190,15 +195,15 @@ async fn export(
         uncounted: true,
         ..query
     };
-    let first = node.messages(query.clone()).await?;
+    let first = node.messages(&caller, query.clone()).await?;
     query.cursor.clone_from(&first.next_cursor);
     Ok(stream::try_unfold(Some((query, Some(first))), move |at| {
-        let node = node.clone();
+        let (node, caller) = (node.clone(), caller.clone());
         async move {
             let Some((mut query, read)) = at else { return Ok(None) };
             let page = match read {
                 Some(page) => page,
-                None => node.messages(query.clone()).await?,
+                None => node.messages(&caller, query.clone()).await?,
             };
             let mut lines = Vec::new();
             for stored in page.messages.iter().take_while(|stored| stored.seq <= end) {
@@ -228,8 +233,9 @@ pub(super) async fn get_message(
     front: web::Data<Front>,
     id: web::Path<String>,
     _: Query<NoParameters>,
+    credentials: Credentials,
 ) -> Result<HttpResponse, Failure> {
-    let stored = front.node.message(&id).await?;
+    let stored = front.node.message(&credentials.caller(&[]), &id).await?;
     Ok(HttpResponse::Ok().json(Told::of(&stored)))
 }
 

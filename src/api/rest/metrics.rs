@@ -9,6 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::query::{NoParameters, Query};
 use crate::api::http::Front;
+use crate::api::http::caller::Credentials;
 use crate::api::http::failure::Failure;
 use crate::api::json::finite;
 use crate::error::Error;
@@ -26,10 +27,14 @@ const MEGABYTE: u64 = 1_000_000;
     tag = "system",
     responses((status = 200, description = "Metrics", body = String, content_type = "text/plain"))
 )]
-pub(super) async fn prometheus_metrics(front: web::Data<Front>) -> HttpResponse {
-    HttpResponse::Ok()
+pub(super) async fn prometheus_metrics(
+    front: web::Data<Front>,
+    credentials: Credentials,
+) -> Result<HttpResponse, Failure> {
+    let text = front.node.prometheus(&credentials.caller(&[]))?;
+    Ok(HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body(front.node.prometheus())
+        .body(text))
 }
 
 /// Returns metrics of the whole server.
@@ -39,8 +44,13 @@ pub(super) async fn prometheus_metrics(front: web::Data<Front>) -> HttpResponse 
     tag = "metrics",
     responses((status = 200, description = "Current metrics, and totals since the start", body = SystemReport))
 )]
-pub(super) async fn system_metrics(front: web::Data<Front>, _: Query<NoParameters>) -> HttpResponse {
-    HttpResponse::Ok().json(SystemReport::of(&front.node.system_metrics().await, Timestamp::now()))
+pub(super) async fn system_metrics(
+    front: web::Data<Front>,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+) -> Result<HttpResponse, Failure> {
+    let metrics = front.node.system_metrics(&credentials.caller(&[])).await?;
+    Ok(HttpResponse::Ok().json(SystemReport::of(&metrics, Timestamp::now())))
 }
 
 /// The period of the metrics.
@@ -68,12 +78,16 @@ pub(super) async fn agent_metrics(
     front: web::Data<Front>,
     key: Path<String>,
     Query(asked): Query<Period>,
+    credentials: Credentials,
 ) -> Result<HttpResponse, Failure> {
     let period = asked.period.unwrap_or(Span(Duration::from_hours(1)));
     if !(Duration::from_mins(1)..=Duration::from_hours(24)).contains(&period.0) {
         return Err(Error::invalid("period", format!("is {period}, and must be 1m to 24h")).into());
     }
-    let metrics = front.node.agent_metrics(&key, period.0).await?;
+    let metrics = front
+        .node
+        .agent_metrics(&credentials.caller(&[]), &key, period.0)
+        .await?;
     Ok(HttpResponse::Ok().json(AgentReport::of(period, metrics)))
 }
 

@@ -38,8 +38,10 @@ pub(super) struct Part {
 pub(super) async fn supervision_tree(
     front: web::Data<Front>,
     Query(part): Query<Part>,
+    credentials: Credentials,
 ) -> Result<HttpResponse, Failure> {
-    let tree = front.node.supervision_tree(part.path.as_deref()).await?;
+    let caller = credentials.caller(&[]);
+    let tree = front.node.supervision_tree(&caller, part.path.as_deref()).await?;
     Ok(HttpResponse::Ok().json(TreeView::of(tree)))
 }
 
@@ -69,9 +71,10 @@ pub(super) struct Events {
 pub(super) async fn supervision_events(
     front: web::Data<Front>,
     Query(asked): Query<Events>,
+    credentials: Credentials,
 ) -> Result<HttpResponse, Failure> {
     let query = events_asked(asked.since_seq, asked.limit.0, asked.path.as_deref());
-    let page = front.node.supervision_events(query).await?;
+    let page = front.node.supervision_events(&credentials.caller(&[]), query).await?;
     Ok(HttpResponse::Ok().json(EventsView::from(page)))
 }
 
@@ -85,8 +88,9 @@ pub(super) async fn supervision_events(
 pub(super) async fn supervision_metrics(
     front: web::Data<Front>,
     _: Query<NoParameters>,
+    credentials: Credentials,
 ) -> Result<HttpResponse, Failure> {
-    let figures = front.node.supervision_figures().await?;
+    let figures = front.node.supervision_figures(&credentials.caller(&[])).await?;
     Ok(HttpResponse::Ok().json(FiguresView::of(figures, Timestamp::now())))
 }
 

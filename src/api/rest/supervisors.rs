@@ -15,7 +15,6 @@ use crate::api::http::caller::Credentials;
 use crate::api::http::failure::Failure;
 use crate::api::supervision::{SupervisorView, merged};
 use crate::group::GroupSpec;
-use crate::node::Caller;
 
 /// All of them, oldest first; [`crate::group::limits::GROUPS`] at the most, so that one page holds them.
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,12 +59,17 @@ pub(super) async fn create_supervisor(
     tag = "supervisors",
     responses((status = 200, description = "All groups", body = SupervisorList))
 )]
-pub(super) async fn list_supervisors(front: web::Data<Front>, _: Query<NoParameters>) -> HttpResponse {
-    let supervisors: Vec<_> = front.node.groups().into_iter().map(SupervisorView::from).collect();
-    HttpResponse::Ok().json(SupervisorList {
+pub(super) async fn list_supervisors(
+    front: web::Data<Front>,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+) -> Result<HttpResponse, Failure> {
+    let groups = front.node.groups(&credentials.caller(&[]))?;
+    let supervisors: Vec<_> = groups.into_iter().map(SupervisorView::from).collect();
+    Ok(HttpResponse::Ok().json(SupervisorList {
         total: supervisors.len(),
         supervisors,
-    })
+    }))
 }
 
 /// Returns a supervision group and its members.
@@ -83,8 +87,10 @@ pub(super) async fn get_supervisor(
     front: web::Data<Front>,
     name: Path<String>,
     _: Query<NoParameters>,
+    credentials: Credentials,
 ) -> Result<HttpResponse, Failure> {
-    Ok(HttpResponse::Ok().json(SupervisorView::from(front.node.group(&name)?)))
+    let group = front.node.group(&credentials.caller(&[]), &name)?;
+    Ok(HttpResponse::Ok().json(SupervisorView::from(group)))
 }
 
 /// Changes the declaration of a supervision group. Restarts nothing.
@@ -104,10 +110,12 @@ pub(super) async fn update_supervisor(
     front: web::Data<Front>,
     name: Path<String>,
     _: Query<NoParameters>,
+    credentials: Credentials,
     changes: Json<Map<String, Value>>,
 ) -> Result<HttpResponse, Failure> {
-    let spec = merged(&front.node.group(&name)?.spec, changes.value)?;
-    let group = front.node.update_group(&Caller::anonymous(), &name, spec).await?;
+    let caller = credentials.caller(&[]);
+    let spec = merged(&front.node.group(&caller, &name)?.spec, changes.value)?;
+    let group = front.node.update_group(&caller, &name, spec).await?;
     Ok(HttpResponse::Ok().json(SupervisorView::from(group)))
 }
 
@@ -134,8 +142,9 @@ pub(super) async fn remove_supervisor(
     front: web::Data<Front>,
     name: Path<String>,
     _: Query<NoParameters>,
+    credentials: Credentials,
 ) -> Result<HttpResponse, Failure> {
-    front.node.remove_group(&Caller::anonymous(), &name).await?;
+    front.node.remove_group(&credentials.caller(&[]), &name).await?;
     Ok(HttpResponse::Ok().json(RemovedSupervisor {
         name: &name,
         status: "removed",

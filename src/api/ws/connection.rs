@@ -9,6 +9,7 @@ use actix::{Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, St
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{self, CloseCode, CloseReason, ProtocolError, WebsocketContext};
 use serde_json::{Value, json};
+use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
@@ -16,6 +17,7 @@ use super::limits;
 use super::progress::{Next, Progress};
 use super::subscription::{Asked, Filter, Subscriptions};
 use crate::api::http::Front;
+use crate::api::http::caller::Credentials;
 use crate::api::http::edge::trace;
 use crate::api::http::failure::Failure;
 use crate::api::trace::Trace;
@@ -23,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::id::Seq;
 use crate::node::Replayed;
+use crate::principal::Caller;
 
 /// The close code of a connection whose client does not respond to pings.
 const HEARTBEAT_LOST: u16 = 4008;
@@ -36,10 +39,14 @@ const HEARTBEAT_LOST: u16 = 4008;
 )]
 pub(crate) async fn connect(
     front: web::Data<Front>,
+    credentials: Credentials,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
+    let caller = credentials.caller(&[]);
     let connection = Connection {
+        events: Some(front.node.events(&caller)?),
+        caller,
         front,
         trace: trace(&request.extensions()),
         subscriptions: Subscriptions::default(),
@@ -61,14 +68,19 @@ pub(crate) async fn connect(
 )]
 pub(crate) async fn connect_versioned(
     front: web::Data<Front>,
+    credentials: Credentials,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
-    connect(front, request, payload).await
+    connect(front, credentials, request, payload).await
 }
 
 struct Connection {
     front: web::Data<Front>,
+    /// Who made the handshake. All that is asked on the connection is asked by this caller.
+    caller: Caller,
+    /// The events since the handshake, until the connection starts and receives them.
+    events: Option<broadcast::Receiver<Arc<Event>>>,
     trace: Trace,
     subscriptions: Subscriptions,
     progress: Progress,
@@ -82,8 +94,10 @@ impl Actor for Connection {
     type Context = Context;
 
     fn started(&mut self, context: &mut Context) {
-        // Subscribed before `hello`, so that a client that has read it misses no later event.
-        context.add_stream(BroadcastStream::new(self.front.node.events()));
+        // Before `hello`, so that a client that has read it misses no later event.
+        if let Some(events) = self.events.take() {
+            context.add_stream(BroadcastStream::new(events));
+        }
         let durable = self.front.node.durable();
         self.progress = Progress::at(durable);
         say(
@@ -124,10 +138,12 @@ impl Connection {
                 Err(error) => self.fail(error, context),
             },
             Ok(Asked::Subscribe(wanted)) => {
-                let (front, since) = (self.front.clone(), wanted.since());
+                let (front, caller, since) = (self.front.clone(), self.caller.clone(), wanted.since());
                 let resolving = async move {
                     let node = &front.node;
-                    wanted.resolve(async |key| Ok(node.agent(key).await?.summary.id)).await
+                    wanted
+                        .resolve(async |key| Ok(node.agent(&caller, key).await?.summary.id))
+                        .await
                 };
                 context.wait(resolving.into_actor(self).map(move |filter, connection, context| {
                     let subscribed = filter.and_then(|filter| connection.subscribe(filter, since, context));
@@ -178,8 +194,8 @@ impl Connection {
     }
 
     fn read(&mut self, what: Next, context: &mut Context) {
-        let (front, after) = (self.front.clone(), self.progress.told());
-        let reading = async move { front.node.events_after(after, limits::REPLAY_BATCHES).await };
+        let (front, caller, after) = (self.front.clone(), self.caller.clone(), self.progress.told());
+        let reading = async move { front.node.events_after(&caller, after, limits::REPLAY_BATCHES).await };
         let reading = reading
             .into_actor(self)
             .map(move |read, connection, context| connection.tell_past(after, read, context));

@@ -26,7 +26,7 @@ async fn restarted_after_the_second_crashes(strategy: &str) -> [bool; 3] {
         .await;
     world
         .until("all run", async || {
-            let path = world.node.group("shop").unwrap().path;
+            let path = world.node.group(&Caller::anonymous(), "shop").unwrap().path;
             let snapshot = world.snapshot().await;
             snapshot
                 .find(&path)
@@ -111,7 +111,7 @@ async fn groups_and_their_members_come_back_with_the_node() {
             .await
             .unwrap(),
     ));
-    let path = world.node.group("checkout").unwrap().path;
+    let path = world.node.group(&Caller::anonymous(), "checkout").unwrap().path;
     assert!(path.ends_with("/agents/shop/checkout"), "{path}");
     assert!(world.snapshot().await.find(&format!("{path}/counter")).is_some());
     let reply = world.ask("counter").await.unwrap();
@@ -139,7 +139,7 @@ async fn a_group_that_melts_down_too_often_is_failed_and_one_call_brings_it_back
         .until("the group is given up", async || {
             let bomb = draft(&serde_json::json!({"performative": "inform", "receiver": "bomb"}));
             let _ = world.node.send(&Caller::anonymous(), bomb).await; // refused while it is down
-            world.node.agent("counter").await.unwrap().summary.lifecycle == Lifecycle::Failed
+            world.lifecycle("counter").await == Lifecycle::Failed
         })
         .await;
     assert!(matches!(world.ask("counter").await, Err(Error::InvalidState { .. })));

@@ -15,7 +15,7 @@ impl World {
             limit: 1_000,
             ..MessageQuery::default()
         };
-        self.node.messages(query).await.unwrap().messages
+        self.messages(query).await.messages
     }
 
     /// How many timers were set, and how many fired and were handled.
@@ -57,7 +57,7 @@ async fn each_timer_fires_once_whatever_is_killed(durability: Durability) {
             };
             let asked = query(Performative::Request, Status::Queued);
             let (set, fired) = world.timers().await;
-            world.node.messages(asked).await.unwrap().total == 0 && set > 0 && fired >= set
+            world.messages(asked).await.total == 0 && set > 0 && fired >= set
         })
         .await;
     let (set, fired) = world.timers().await;
