@@ -220,6 +220,10 @@ impl Batch {
     }
 }
 
+/// What to do with a data folder, or a backup, of another format.
+const NO_MIGRATION: &str =
+    "nothing migrates one format to another: start with a new data folder, or use the release that wrote it";
+
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     #[error("another owner claimed partition {0}")]
@@ -230,10 +234,13 @@ pub enum JournalError {
     Closed,
     #[error("another server uses the data folder {0}; stop it, or choose another folder with --data-dir")]
     Locked(String),
-    #[error(
-        "the data folder is of format {found}, and this program reads format {known}; use the release that wrote it"
-    )]
+    #[error("the data folder is of format {found}, and this release reads format {known}; {NO_MIGRATION}")]
     UnknownFormat { found: u32, known: u32 },
+    #[error(
+        "the data folder was made with {made} partitions and the configuration says {asked}; their number is fixed when the \
+         folder is made"
+    )]
+    Partitions { made: u16, asked: u16 },
     #[error("the journal is damaged in {file} at byte {offset}: {problem}")]
     Damaged {
         file: String,
@@ -279,6 +286,7 @@ impl From<JournalError> for Error {
             | JournalError::Closed
             | JournalError::Locked(_)
             | JournalError::UnknownFormat { .. }
+            | JournalError::Partitions { .. }
             | JournalError::Damaged { .. }
             | JournalError::Io { .. }
             | JournalError::Sync { .. }

@@ -17,9 +17,9 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::JournalError;
 use super::local::{self, LocalJournal};
 use super::projections::Projections;
+use super::{JournalError, NO_MIGRATION};
 use crate::error::Error;
 use crate::id::Seq;
 use crate::time::Timestamp;
@@ -356,7 +356,7 @@ fn read_manifest(from: &Path) -> Result<Manifest, BackupError> {
         return Err(wrong(
             "from",
             format!(
-                "is a backup of format {found}, and this program reads format {}; use the release that made it",
+                "is a backup of format {found}, and this release reads format {}; {NO_MIGRATION}",
                 local::FORMAT
             ),
         ));

@@ -7,6 +7,7 @@
 //! ```text
 //! <dir>/LOCK                      held by the server that uses the folder
 //! <dir>/FORMAT                    the version of the format, a decimal number
+//! <dir>/PARTITIONS                how many partitions there are, a decimal number
 //! <dir>/OLDEST                    the record that the log begins with since segments went; absent: 1
 //! <dir>/journal/<first seq>.log   segments
 //! <dir>/modules/<sha256>.wasm     modules
@@ -44,8 +45,9 @@ use self::writer::{Hooks, Job, Shared, State, Writer};
 use super::{Appended, Batch, Follower, Journal, JournalError, Record, follow, limits, wire};
 use crate::id::{Digest, Fence, Partition, Seq};
 
-/// The version of the folder and of its segments.
-pub(super) const FORMAT: u32 = 1;
+/// The version of the folder and of its segments. A change of anything that is stored raises it, and nothing migrates: a folder of
+/// another format is refused.
+pub(super) const FORMAT: u32 = 2;
 
 fn io_error(what: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> JournalError {
     |source| JournalError::Io { what: what(), source }
@@ -165,6 +167,12 @@ impl LocalJournal {
             options,
             writer: Mutex::new(Some((thread, lock))),
         }))
+    }
+
+    /// Fixes the number of partitions, which decides where agents live: a new folder gets `asked`, and one that was made with
+    /// another number is refused.
+    pub fn fix_partitions(&self, asked: u16) -> Result<(), JournalError> {
+        folder::fix_partitions(&self.dir, asked, self.appended() > Seq(0))
     }
 
     fn read(&self, seq: Seq, max: usize) -> Result<Vec<Arc<Batch>>, JournalError> {

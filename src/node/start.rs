@@ -42,11 +42,6 @@ pub enum StartError {
     Folder { dir: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Journal(#[from] JournalError),
-    #[error(
-        "the data folder was made with {made} partitions and the configuration says {asked}; their number is fixed when the \
-         folder is made"
-    )]
-    Partitions { made: u16, asked: u16 },
     #[error("{what} {address}: {source}")]
     Listen {
         what: &'static str,
@@ -83,7 +78,7 @@ impl Opened {
                     ..LocalOptions::default()
                 };
                 let journal = LocalJournal::open(&config.data_dir, options)?;
-                check_partitions(&config.data_dir, config.partitions)?;
+                journal.fix_partitions(config.partitions)?;
                 (journal.clone(), Some(journal), None)
             }
             Durability::Memory => {
@@ -293,32 +288,6 @@ fn open_folder(dir: &Path) -> Result<(), StartError> {
         dir: dir.to_owned(),
         source,
     })
-}
-
-/// The number of partitions decides where agents live, so the folder remembers the one that it was made with.
-fn check_partitions(dir: &Path, asked: u16) -> Result<(), StartError> {
-    let file = dir.join("PARTITIONS");
-    let folder = |source| StartError::Folder {
-        dir: file.clone(),
-        source,
-    };
-    match std::fs::read_to_string(&file) {
-        Ok(text) => match text.trim().parse() {
-            Ok(made) if made == asked => Ok(()),
-            Ok(made) => Err(StartError::Partitions { made, asked }),
-            Err(error) => Err(folder(std::io::Error::new(std::io::ErrorKind::InvalidData, error))),
-        },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let write = || {
-                let made = std::fs::File::create(&file)?;
-                std::io::Write::write_all(&mut &made, format!("{asked}\n").as_bytes())?;
-                made.sync_all()?;
-                std::fs::File::open(dir)?.sync_all()
-            };
-            write().map_err(folder)
-        }
-        Err(error) => Err(folder(error)),
-    }
 }
 
 /// The guests' side, with a share of the machine's memory where nobody says how much.

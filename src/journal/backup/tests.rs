@@ -157,9 +157,15 @@ async fn a_backup_that_is_not_whole_is_not_restored() {
 
     let write = |manifest: serde_json::Value| fs::write(backup.join(MANIFEST), manifest.to_string()).unwrap();
     let mut other = serde_json::to_value(&manifest).unwrap();
-    other["format"] = 9.into();
-    write(other.clone());
-    assert!(refused(restore(&backup, &data), "from").contains("format 9"));
+    for format in [1, 9] {
+        other["format"] = format.into();
+        write(other.clone());
+        let said = refused(restore(&backup, &data), "from");
+        assert!(
+            said.contains(&format!("format {format}, and this release reads format 2")),
+            "{said}"
+        );
+    }
     other["format"] = manifest.format.into();
     for way_out in ["../out", "/etc/passwd", "journal/../../out", "elsewhere/x"] {
         other["files"][1]["path"] = way_out.into();
