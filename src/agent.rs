@@ -28,7 +28,7 @@ pub mod spec;
 mod standing;
 pub mod validation;
 
-pub use document::Document;
+pub use document::{Document, Unreadable, seal};
 pub use instance::{Instance, InstanceMessage, Start};
 use meter::Meter;
 use spec::AgentSpec;

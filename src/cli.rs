@@ -16,6 +16,9 @@ mod serve;
 mod tree_file;
 mod validate;
 
+/// The variable that names the file of the key; the server has it from its configuration.
+const KEY_FILE: &str = "CAXTON_KEY_FILE";
+
 /// A server for multi-agent systems: WebAssembly agents, FIPA messages, OTP supervision, atomic turns.
 #[derive(Debug, Parser)]
 #[command(name = "caxton", version, arg_required_else_help = true)]
@@ -38,7 +41,7 @@ enum Command {
     Restore(RestoreArgs),
     /// Look at a data folder that no server uses, and mend it. Exit status: 0 sound, 1 findings.
     ///
-    /// Reads every frame of the log, every module and the projections. Without --rebuild or --salvage nothing is changed.
+    /// Reads every frame of the log, every module and the projections, and tries the key of sealed values. Without --rebuild or --salvage nothing is changed.
     Doctor(DoctorArgs),
     /// Compile one module for the server that started this process.
     #[command(name = crate::wasm::compiler::SUBCOMMAND, hide = true)]
@@ -93,6 +96,10 @@ struct RestoreArgs {
     /// The data folder to make, which must not exist or be empty.
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
+    /// The key of the backup's sealed values, to be copied into the data folder. Without it the file that `CAXTON_KEY_FILE`
+    /// names counts, and stays where it is.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -182,7 +189,7 @@ pub fn main() -> ExitCode {
             Err(error) => Err(error.into()),
         },
         Command::Backup(args) => runtime.block_on(backup::backup(&args.to, &args.server)),
-        Command::Restore(args) => backup::restore(&args.from, &args.data_dir),
+        Command::Restore(args) => backup::restore(&args.from, &args.data_dir, args.key_file.as_deref()),
         Command::Doctor(args) => doctor::doctor(&args.data_dir, args.rebuild, args.salvage),
         Command::Agent(AgentCommand::Validate(args)) => {
             runtime.block_on(validate::validate(&args.file, args.config.as_deref(), args.json))

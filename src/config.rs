@@ -23,6 +23,9 @@ pub use retention::{AtMost, Retention};
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub data_dir: PathBuf,
+    /// The file of the key that the values of agents' environments are sealed with: 32 bytes. None: `key` in the data folder, where
+    /// it is made.
+    pub key_file: Option<PathBuf>,
     /// `memory`: there is no journal file, and the data folder is not touched; nothing outlives the process. Crashes of
     /// agents and of the node's parts are survived all the same.
     pub durability: Durability,
@@ -67,6 +70,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("caxton-data"),
+            key_file: None,
             durability: Durability::Durable,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             grpc_listen: SocketAddr::from(([127, 0, 0, 1], 50051)),

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::event::{EventBody, EventKind};
 use crate::id::{AgentId, Digest, Fence, MessageId, Partition, Seq};
 use crate::message::Message;
+use crate::secret;
 use crate::time::Timestamp;
 use crate::timer::TimerChange;
 
@@ -84,10 +85,10 @@ pub enum Record {
         reason: String,
         at: Timestamp,
     },
-    /// The catalog's document of an agent, whole, as JSON. The journal does not look into it.
+    /// The catalog's document of an agent, whole, as JSON. The journal does not look into it; what is secret in it is sealed.
     Agent {
         agent: AgentId,
-        document: Sealed,
+        document: String,
         at: Timestamp,
     },
     /// An agent is gone, its state and its queue with it.
@@ -141,16 +142,6 @@ impl Record {
             body: serde_json::to_string(body).expect("a body is serialisable: its keys are strings"),
             at,
         }
-    }
-}
-
-/// A text that may hold secrets, as an agent's document does: `Debug` tells its length alone.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Sealed(pub String);
-
-impl std::fmt::Debug for Sealed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Sealed({} bytes)", self.0.len())
     }
 }
 
@@ -241,6 +232,8 @@ pub enum JournalError {
          folder is made"
     )]
     Partitions { made: u16, asked: u16 },
+    #[error("{file} is no key: it has {found} bytes, and a key has {}", secret::KEY_BYTES)]
+    NoKey { file: String, found: usize },
     #[error("the journal is damaged in {file} at byte {offset}: {problem}")]
     Damaged {
         file: String,
@@ -287,6 +280,7 @@ impl From<JournalError> for Error {
             | JournalError::Locked(_)
             | JournalError::UnknownFormat { .. }
             | JournalError::Partitions { .. }
+            | JournalError::NoKey { .. }
             | JournalError::Damaged { .. }
             | JournalError::Io { .. }
             | JournalError::Sync { .. }

@@ -21,6 +21,7 @@ use crate::journal::{Journal, until_durable};
 use crate::message::{Address, Draft, Durability};
 use crate::operation::Operations;
 use crate::router::{Expected, KeyLock, RouterMessage, Shared};
+use crate::secret::Sealer;
 
 mod agents;
 mod backup;
@@ -34,6 +35,7 @@ mod replay;
 mod replies;
 mod restore;
 mod retention;
+mod secrets;
 mod start;
 mod stopping;
 mod supervise;
@@ -59,6 +61,7 @@ pub struct Node {
     /// The same journal, where it is one of files. None: the node keeps nothing.
     files: Option<Arc<LocalJournal>>,
     projections: Arc<Projections>,
+    sealer: Arc<Sealer>,
     runtime: Arc<crate::wasm::Runtime>,
     directory: Arc<Directory>,
     shared: Arc<Shared>,

@@ -10,6 +10,7 @@ use super::local::{self, LocalJournal, LocalOptions, Log, Mend, Problem};
 use super::projections::upkeep::{self, Examined};
 use super::{Journal, JournalError, NO_MIGRATION};
 use crate::id::{Digest, Seq};
+use crate::secret::KeyId;
 use crate::time::Timestamp;
 
 #[cfg(test)]
@@ -132,6 +133,23 @@ impl Doctor {
             offset: None,
             problem: format!("the module of {who} is missing"),
             mend: "put the file back from a backup, or deploy the same module again".to_owned(),
+        })
+    }
+
+    /// What is wrong with the key in `file`, or in the folder's own, if `needed` is to open `what`.
+    pub fn key(&self, file: Option<&Path>, needed: KeyId, what: &str) -> Option<Finding> {
+        let file = file.map_or_else(|| local::key_file(&self.dir), Path::to_owned);
+        let found = match local::read_key(&file) {
+            Ok(Some(key)) if key.id() == needed => return None,
+            Ok(Some(key)) => format!("it holds key {}", key.id()),
+            Ok(None) => "there is no file".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Some(Finding {
+            problem: format!("{what} is sealed with key {needed}: {found}"),
+            offset: None,
+            mend: "put the file of that key there, or name it with CAXTON_KEY_FILE; no backup contains it".to_owned(),
+            file,
         })
     }
 

@@ -8,6 +8,7 @@
 //! <dir>/LOCK                      held by the server that uses the folder
 //! <dir>/FORMAT                    the version of the format, a decimal number
 //! <dir>/PARTITIONS                how many partitions there are, a decimal number
+//! <dir>/key                       what secrets are sealed with, unless the configuration names another file
 //! <dir>/OLDEST                    the record that the log begins with since segments went; absent: 1
 //! <dir>/journal/<first seq>.log   segments
 //! <dir>/modules/<sha256>.wasm     modules
@@ -16,6 +17,7 @@
 mod copy;
 mod folder;
 mod inspect;
+mod key;
 mod retention;
 mod salvage;
 mod segment;
@@ -37,6 +39,8 @@ use tokio::sync::{Semaphore, watch};
 use self::folder::Modules;
 pub(super) use self::folder::{create as create_folder, lock as lock_folder, module_file};
 pub(super) use self::inspect::{Log, Mend, Problem, look, modules as look_at_modules};
+pub(super) use self::key::copy_key;
+pub use self::key::{key_file, make_key, read_key};
 pub use self::retention::Keep;
 pub(super) use self::salvage::{begin_after, cut};
 pub(super) use self::segment::sync_dir;

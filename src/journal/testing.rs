@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::local::{LocalJournal, LocalOptions};
 use super::projections::Projections;
-use super::{Dispatch, Journal, Record, Sealed, Turn, TurnEnd};
+use super::{Dispatch, Journal, Record, Turn, TurnEnd};
 use crate::event::EventKind;
 use crate::fipa::Performative;
 use crate::id::{AgentId, Digest, Fence, MessageId, Partition, Seq};
@@ -251,7 +251,7 @@ pub(super) fn records() -> impl Strategy<Value = Record> {
         }),
         (agents(), ".{0,20}", times()).prop_map(|(agent, document, at)| Record::Agent {
             agent,
-            document: Sealed(document),
+            document,
             at
         }),
         (agents(), times()).prop_map(|(agent, at)| Record::AgentRemoved { agent, at }),

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use self::answer::WireAnswer;
 use self::message::WireMessage;
 use self::timer::{WireTimerChange, WireTimerFired};
-use super::{Dispatch, Record, Sealed, Turn, TurnEnd};
+use super::{Dispatch, Record, Turn, TurnEnd};
 use crate::event::EventKind;
 use crate::id::{AgentId, MessageId, Partition};
 use crate::message::Message;
@@ -266,7 +266,7 @@ impl Fact {
             }),
             Record::Agent { agent, document, at } => Self::Agent(WireAgent {
                 agent: id(agent.uuid()),
-                document: document.0.clone(),
+                document: document.clone(),
                 at: at.micros(),
             }),
             Record::AgentRemoved { agent, at } => Self::AgentRemoved(WireAgentRemoved {
@@ -333,7 +333,7 @@ impl Fact {
             },
             Self::Agent(entry) => Record::Agent {
                 agent: agent(&entry.agent)?,
-                document: Sealed(entry.document),
+                document: entry.document,
                 at: Timestamp::from_micros(entry.at),
             },
             Self::AgentRemoved(entry) => Record::AgentRemoved {

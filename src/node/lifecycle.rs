@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::{AgentSummary, Caller, Deployed, Lifecycle, Node, unavailable};
 use crate::agent::spec::AgentSpec;
 use crate::agent::validation::Validation;
-use crate::agent::{Agent, Document, Standing, Version};
+use crate::agent::{self, Agent, Document, Standing, Version};
 use crate::directory::NameHolder;
 use crate::error::{Error, Result};
 use crate::event::EventBody;
@@ -113,6 +113,7 @@ impl Node {
             stopped_at: None,
             suspended_at: None,
             placement: Some(placement),
+            sealed: agent::seal(id, &spec.environment, &self.sealer),
             spec,
         };
         let agent = self.new_agent(document);

@@ -24,6 +24,7 @@ use crate::journal::{Journal, JournalError};
 use crate::message::Durability;
 use crate::operation::Operations;
 use crate::router::{Restore, Shared, Waiters};
+use crate::secret::{Sealer, Unopened};
 use crate::telemetry::{Recoveries, Turns};
 use crate::wasm::{Runtime, RuntimeConfig};
 
@@ -42,6 +43,13 @@ pub enum StartError {
     Folder { dir: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[error(transparent)]
+    Secret(#[from] Unopened),
+    #[error(
+        "`key_file` names {}, which does not exist; make it with `head -c 32 /dev/urandom > FILE`, readable to the server's user \
+         alone", .0.display()
+    )]
+    KeyFile(PathBuf),
     #[error("{what} {address}: {source}")]
     Listen {
         what: &'static str,
@@ -117,11 +125,7 @@ impl Opened {
             files,
             scratch,
         } = self;
-        let projections = {
-            let (dir, journal) = (dir.clone(), journal.clone());
-            let opened = tokio::task::spawn_blocking(move || Projections::open(&dir, &*journal)).await;
-            opened.map_err(|error| StartError::Tree(error.to_string()))??
-        };
+        let (projections, sealer) = open_projections(&dir, &journal, &config).await?;
         let directory = Arc::new(Directory::default());
         let shared = Arc::new(Shared {
             journal: journal.clone(),
@@ -163,6 +167,7 @@ impl Opened {
                 journal: journal.clone(),
                 files,
                 projections,
+                sealer,
                 runtime,
                 directory: directory.clone(),
                 shared,
@@ -208,6 +213,20 @@ impl Opened {
             .map_err(|_| StartError::Tree("the node was started twice".to_owned()))?;
         Ok(node)
     }
+}
+
+async fn open_projections(
+    dir: &Path,
+    journal: &Arc<dyn Journal>,
+    config: &Config,
+) -> Result<(Arc<Projections>, Arc<Sealer>), StartError> {
+    let (dir, journal, config) = (dir.to_owned(), journal.clone(), config.clone());
+    let opening = tokio::task::spawn_blocking(move || {
+        let projections = Projections::open(&dir, &*journal)?;
+        let sealer = super::secrets::sealer(&config, &dir, &projections)?;
+        Ok((projections, Arc::new(sealer)))
+    });
+    opening.await.map_err(|error| StartError::Tree(error.to_string()))?
 }
 
 impl Node {

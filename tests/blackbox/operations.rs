@@ -12,7 +12,7 @@ use crate::harness::{TestNode, caxton, until};
 use crate::socket::Socket;
 
 /// Runs the program to its end.
-async fn run(arguments: &[&str]) -> Output {
+pub(crate) async fn run(arguments: &[&str]) -> Output {
     let mut command = caxton();
     command.args(arguments);
     tokio::task::spawn_blocking(move || command.output().unwrap())
@@ -27,7 +27,7 @@ fn said(output: &Output) -> String {
 }
 
 #[track_caller]
-fn good(output: &Output) -> String {
+pub(crate) fn good(output: &Output) -> String {
     let said = said(output);
     assert!(output.status.success(), "{said}");
     said
@@ -35,7 +35,7 @@ fn good(output: &Output) -> String {
 
 /// What a program said that ended with status 1.
 #[track_caller]
-fn bad(output: &Output) -> String {
+pub(crate) fn bad(output: &Output) -> String {
     let said = said(output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     said

@@ -60,6 +60,7 @@ async fn agent_with(last: &str) -> (Agent, Version, wasm::Instance, UnboundedRec
         document: RwLock::new(Document {
             id,
             spec,
+            sealed: std::collections::BTreeMap::new(),
             version: semver::Version::new(1, 0, 0),
             digest: version.program.digest(),
             deployment_id: DeploymentId::new(),

@@ -31,7 +31,8 @@ struct Backup {
 }
 
 /// `POST /api/v1/system/backup`: `{"to": "/absolute/path"}`, a folder of the server's machine that does not exist or is empty.
-/// Answers once the backup is whole and on the disk: `{"to", "seq", "created_at", "files", "bytes"}`.
+/// Answers once the backup is whole and on the disk: `{"to", "seq", "created_at", "files", "bytes", "key"}`. `key` is `{"id", "file"}`
+/// of the key that is needed to restore it and that is not in it, or null if nothing in it is sealed.
 pub(super) async fn backup(
     state: web::Data<State>,
     request: HttpRequest,
@@ -48,5 +49,6 @@ pub(super) async fn backup(
         "created_at": manifest.created_at,
         "files": manifest.files.len(),
         "bytes": bytes,
+        "key": manifest.key,
     })))
 }

@@ -104,8 +104,8 @@ pub(super) fn set_oldest(dir: &Path, oldest: Seq) -> Result<(), JournalError> {
     write_durably(&dir.join("OLDEST"), format!("{oldest}\n").as_bytes())
 }
 
-/// Writes a file that is there whole or not at all.
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
+/// Writes a file that is there whole or not at all, readable to its owner alone.
+pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
     let dir = path.parent().expect("a file of the data folder");
     let failed = || format!("cannot write {}", path.display());
     let mut draft = tempfile::NamedTempFile::new_in(dir).map_err(io_error(failed))?;

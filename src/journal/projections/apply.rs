@@ -130,7 +130,7 @@ impl<'a> Step<'a> {
                 Record::Agent { agent, document, .. } => {
                     let sql =
                         "INSERT INTO agents VALUES (?1, ?2) ON CONFLICT DO UPDATE SET document = excluded.document";
-                    cached(self.connection, sql)?.execute(params![agent.uuid().as_bytes(), document.0])?;
+                    cached(self.connection, sql)?.execute(params![agent.uuid().as_bytes(), document])?;
                 }
                 Record::AgentRemoved { agent, .. } => self.agent_removed(*agent)?,
                 Record::Document {

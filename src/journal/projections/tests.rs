@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::super::local::{LocalJournal, LocalOptions};
 use super::super::testing::{dispatched, message, turn};
-use super::super::{Dispatch, Record, Sealed, Turn, TurnEnd};
+use super::super::{Dispatch, Record, Turn, TurnEnd};
 use super::*;
 use crate::fipa::Performative;
 use crate::id::{Fence, Partition};
