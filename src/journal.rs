@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::error::Error;
 use crate::event::{EventBody, EventKind};
 use crate::id::{AgentId, Digest, Fence, MessageId, Partition, Seq};
-use crate::message::Message;
+use crate::message::{FailureReason, Message};
 use crate::secret;
 use crate::time::Timestamp;
 use crate::timer::TimerChange;
@@ -82,7 +82,9 @@ pub enum Record {
     DeadLetter {
         message: MessageId,
         agent: AgentId,
-        reason: String,
+        reason: FailureReason,
+        /// For people.
+        detail: String,
         at: Timestamp,
     },
     /// The catalog's document of an agent, whole, as JSON. The journal does not look into it; what is secret in it is sealed.

@@ -137,7 +137,7 @@ fn weight(record: &Record) -> usize {
             Record::Document { document, .. } => document.as_ref().map_or(0, String::len),
             Record::Answer { key, answer, .. } => key.len() + answer.len(),
             Record::Event { body, .. } => body.len(),
-            Record::DeadLetter { reason, .. } => reason.len(),
+            Record::DeadLetter { detail, .. } => detail.len(),
             Record::AgentRemoved { .. } | Record::TimerFired { .. } => 0,
         }
 }

@@ -36,7 +36,7 @@ async fn a_message_goes_through_its_states() {
         .await;
     assert_eq!(
         world.status(&lost).await,
-        (Status::Failed, Some("crashed".to_owned()), 1)
+        (Status::Failed, Some("crashed: trap".to_owned()), 1)
     );
     let fine = ask(client(), &[a], None);
     world
