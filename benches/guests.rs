@@ -1,8 +1,8 @@
-//! What a guest costs: to start, to hold, and to ask.
+//! What a guest costs: the time to start it, the memory to keep it, and the time of a request.
 //!
-//! `cargo bench --bench guests`. A node in memory, in this process. The baseline is the ceiling of the design, without node,
-//! router, mailbox and journal: a ractor actor around a wasm instance. All figures are of one run, so that the ratios hold on
-//! any machine. `-- on-demand` has no pool.
+//! `cargo bench --bench guests` runs a node in memory, in this process. The baseline is a ractor actor around a wasm instance,
+//! without node, router, mailbox and journal: no design can be faster. All figures come from one run, so the ratios are
+//! comparable between machines. `-- on-demand` measures without the pool.
 
 #[path = "support/guests.rs"]
 mod guests;
@@ -24,7 +24,7 @@ use serde_json::json;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 const ECHO: &str = include_str!("../examples/agents/wat/echo.wat");
-/// A memory of one page with a little in it, as a small guest in a language has.
+/// A guest with one page of memory and a little data in it, like a small guest compiled from a language.
 const QUIET: &str = r#"(module
     (memory (export "memory") 1)
     (data (i32.const 1024) "a little that is there from the start on")
@@ -38,7 +38,7 @@ const BUDGET: Budget = Budget {
     sends: 10,
 };
 
-/// Memory of this process, with its page tables, in KiB; and its memory maps.
+/// The memory of this process in KiB, with its page tables, and the number of its memory maps.
 fn held() -> (f64, usize) {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let kib = |name: &str| {
@@ -56,7 +56,7 @@ fn module(wat: &str) -> Vec<u8> {
     wat::parse_str(wat).expect("it is well-formed")
 }
 
-/// An agent with nothing of Caxton around it but the guest's side.
+/// An actor around a guest, without the node, router, mailbox and journal.
 struct Bare;
 
 impl Actor for Bare {
@@ -98,7 +98,7 @@ impl Actor for Bare {
         if turn.end != End::Ok {
             return Err("a crash".into());
         }
-        let _ = answered.send(()); // the bench has ended
+        let _ = answered.send(()); // an error means that the bench has ended
         Ok(())
     }
 }
@@ -106,7 +106,7 @@ impl Actor for Bare {
 struct Cost {
     agents: usize,
     spawn: Duration,
-    /// All agents have handled a message.
+    /// Measured after every agent has handled a message.
     first: Duration,
     fresh_kib: f64,
     used_kib: f64,
@@ -124,7 +124,8 @@ impl Cost {
         );
     }
 
-    /// Of the first agents of this process only: later ones find memory that the allocator kept.
+    /// Prints the memory of an agent. Only the first agents of this process count: later ones reuse memory that the allocator
+    /// kept.
     fn print_memory(&self, what: &str) {
         println!(
             "{what} an agent, page tables counted: {:.1} KiB never messaged, {:.1} KiB after a message, {:.1} maps",
@@ -187,7 +188,7 @@ async fn bare(config: &Config, wat: &str, agents: usize) -> Cost {
 }
 
 async fn deploy(node: &Arc<Node>, name: &str, module: &bytes::Bytes) {
-    // One that is asked without a pause answers more often than an agent may by default.
+    // Under requests without a pause the agent sends more messages a second than the default limit allows.
     let json = json!({"name": name, "resources": {"sends_per_second": 1_000_000}}).to_string();
     let spec = AgentSpec::from_json(json.as_bytes()).expect("it is a declaration");
     let deployed = node.deploy(&Caller::anonymous(), module.clone(), spec).await;
@@ -213,7 +214,7 @@ async fn turns(node: &Arc<Node>) -> u64 {
 async fn in_node(config: Config, wat: &str, agents: usize, answers: bool) -> Cost {
     let node = support::node(config).await;
     let module = bytes::Bytes::from(module(wat));
-    deploy(&node, "first", &module).await; // compiled
+    deploy(&node, "first", &module).await; // compiles the module, which is then cached
     let (before, maps_before) = held();
     let began = Instant::now();
     for n in 0..agents {
@@ -257,7 +258,7 @@ async fn run() {
         ..Config::default()
     };
     config.wasm.pooled = guests::pooled();
-    config.limits.agents = u32::MAX; // there are fewer instances
+    config.limits.agents = u32::MAX; // the number of instances is the limit that counts here
     let agents = AGENTS.min(config.wasm.runtime(std::path::Path::new("/")).instances - 10);
     let quiet = in_node(config.clone(), QUIET, agents, false).await;
     quiet.print_start("node");

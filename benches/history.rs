@@ -1,7 +1,7 @@
-//! How long a page of a big history takes while writes go on: 1,000,000 messages, pages of 50 by conversation.
+//! How long a query of a big history takes during writes: 1,000,000 messages, pages of 50 by conversation.
 //!
-//! `cargo bench --bench history`; `HISTORY_MESSAGES` says how many. The baseline is the same pages in the same run while nothing
-//! is written. The journal and its projections on a disk, without a node.
+//! `cargo bench --bench history` runs the journal and its projections on a disk, without a node. `HISTORY_MESSAGES` sets the number
+//! of messages. The baseline is the same queries in the same run without writes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use hdrhistogram::Histogram;
 use serde_json::json;
 
 const HOME: Partition = Partition(0);
-/// Messages of one conversation: what a page shows.
+/// Messages of one conversation: as many as one page has.
 const CONVERSATION: u64 = 50;
 const QUERIES: u64 = 2_000;
 const BATCH: u64 = 16;
@@ -33,7 +33,7 @@ struct World {
 }
 
 impl World {
-    /// Messages `n`, each to an agent that has handled it.
+    /// The records of message `n`: the message itself, and the turn of the agent that handled it.
     fn records(&self, n: u64, content: &Content) -> [(Partition, Record); 2] {
         let agent = self.agents[usize::try_from(n).expect("few") % self.agents.len()];
         let message = Message {
@@ -46,7 +46,7 @@ impl World {
             language: None,
             ontology: None,
             protocol: Some("fipa-request".to_owned()),
-            // The messages of a conversation lie far apart, as those of slow conversations do.
+            // The messages of one conversation are far apart in the log, as in a slow conversation.
             conversation_id: format!("conv_{}", n % (total() / CONVERSATION)),
             reply_with: Some(format!("q{n}")),
             in_reply_to: None,
@@ -155,7 +155,7 @@ async fn run() {
             while !stop.load(Ordering::Relaxed) {
                 world.write(&content).await;
                 batches += 1;
-                // A steady load, well below what the disk and the index can take.
+                // A steady load, well below the capacity of the disk and the index.
                 let due = Duration::from_millis(4) * batches;
                 tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
             }

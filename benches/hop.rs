@@ -1,8 +1,9 @@
-//! What a hop costs: messages round a ring of 100 agents, 100 of them at a time, each hop a turn of its own.
+//! What a hop costs: 100 messages go round a ring of 100 agents at the same time, and each hop is a turn.
 //!
-//! `cargo bench --bench hop`. In both durability modes, with the history on. A burst is what the agents do in the best half
-//! second, while the history lags; sustained is what the history takes in, in the second half of the run. The baselines of the same run: a plain file that
-//! is appended to in synced groups of 256 records of 400 bytes, and messages round a ring of bare ractor actors.
+//! `cargo bench --bench hop` measures both durability modes, with the history on. `burst` is the rate of turns in the best half
+//! second, while the history lags behind. `sustained` is the rate at which the history records them, in the second half of the
+//! run. There are two baselines in the same run: a plain file to which synced groups of 256 records of 400 bytes are appended,
+//! and messages round a ring of bare ractor actors.
 
 mod support;
 
@@ -20,11 +21,11 @@ use serde_json::json;
 
 const RING: usize = 100;
 const TOKENS: usize = 100;
-/// How often the rates are looked at, and how long it runs. A token ends after 10,000 hops.
+/// How often the rates are sampled, and how many samples the run has. A message is dropped after 10,000 hops.
 const LOOK: Duration = Duration::from_millis(500);
 const LOOKS: usize = 30;
 
-/// Sends one message to the next agent at each message it gets.
+/// Forwards each message that it gets to the next agent.
 fn guest(next: usize) -> Vec<u8> {
     let message =
         json!({"performative": "inform", "receiver": format!("ring-{next}"), "content": {"text": "x".repeat(200)}});
@@ -43,11 +44,11 @@ fn guest(next: usize) -> Vec<u8> {
     wat::parse_str(text).expect("it is well-formed")
 }
 
-/// Hops a second.
+/// Rates, in hops a second.
 struct Rates {
-    /// That agents handled: one for each look.
+    /// Hops that agents handled, one rate for each sample.
     handled: Vec<f64>,
-    /// That the history has.
+    /// Hops that the history recorded.
     kept: Vec<f64>,
 }
 
@@ -94,7 +95,7 @@ async fn ring(durability: Durability) -> (Rates, tempfile::TempDir) {
         let now = hops(&node).await;
         let rate = |now: u64, before: u64| (now - before) as f64 / began.elapsed().as_secs_f64();
         if now == before {
-            break; // all tokens have ended
+            break; // all messages were dropped
         }
         rates.handled.push(rate(now.0, before.0));
         rates.kept.push(rate(now.1, before.1));
@@ -104,7 +105,7 @@ async fn ring(durability: Durability) -> (Rates, tempfile::TempDir) {
     (rates, dir)
 }
 
-/// Hops that agents have handled, and those of them that the history has.
+/// How many hops agents have handled, and how many of those the history has.
 async fn hops(node: &Arc<Node>) -> (u64, u64) {
     let mut handled = 0;
     for n in 0..RING {
@@ -114,7 +115,7 @@ async fn hops(node: &Arc<Node>) -> (u64, u64) {
     (handled, node.system_metrics().await.messages_processed)
 }
 
-/// Records a second, in groups of 256 with one sync each.
+/// The records a second that a plain file takes, in groups of 256 with one sync each.
 fn plain_append() -> f64 {
     const GROUP: usize = 256;
     let dir = tempfile::tempdir().expect("a folder");

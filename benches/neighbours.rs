@@ -1,8 +1,8 @@
-//! What noisy neighbours cost the others: the rate of agents that answer, alone and beside one that spins, one that crashes, one
-//! that floods, and all three.
+//! What noisy neighbours cost the others: the rate of agents that reply to requests, alone and beside an agent that spins, one that
+//! crashes, one that floods, and all three.
 //!
-//! `cargo bench --bench neighbours`; `NEIGHBOURS_SECONDS` says how long each is measured (15). The baseline of each is the same load
-//! in the same run, right before it and right after. The goal: 0.8 of it. A node in memory, in this process.
+//! `cargo bench --bench neighbours` runs a node in memory, in this process. `NEIGHBOURS_SECONDS` sets how long each case is measured
+//! (15). The baseline of a case is the same load in the same run, right before and right after it; the goal is 0.8 of that.
 
 #[path = "support/load.rs"]
 mod load;
@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 const ECHO: &str = include_str!("../examples/agents/wat/echo.wat");
 const CRASH: &str = include_str!("../examples/agents/wat/crash.wat");
 const SPIN: &str = include_str!("../examples/agents/wat/spin.wat");
-/// Sends as much as a turn may, with each message: one to itself, so that it never ends, and the rest to one that takes all and
-/// does nothing.
+/// Sends as many messages as a turn may, in every turn: one to itself, so that it never ends, and the others to an agent that
+/// ignores them.
 const FLOOD: &str = r#"(module
     (import "caxton" "send_message" (func $send (param i32 i32) (result i32)))
     (memory (export "memory") 1)
@@ -40,11 +40,11 @@ const SINK: &str = r#"(module
     (func (export "handle_message") (param i32 i32) (result i32) (i32.const 0)))"#;
 
 const AGENTS: usize = 100;
-/// Messages for the agent that crashes, and tries of each: more than it gets through.
+/// How many messages the crashing agent gets, and how many deliveries each has: more than it can use in the time.
 const CRASHES: usize = 1_024;
 const TRIES: u32 = 100;
 
-/// A neighbour, under the widest limits that an owner may give it by default.
+/// A neighbour, with the highest limits that a declaration may have by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Noise {
     Spinning,
@@ -69,7 +69,7 @@ impl Noise {
                 "name": name,
                 "permissions": {"message": ["*"]},
                 "resources": {"turn_deadline": "600s"},
-                // Never given up, and started again as soon as may be.
+                // Its restart intensity is never exceeded, and it is restarted as early as allowed.
                 "supervision": {"intensity": 10_000, "period": "1s", "backoff": {"min": "1ms", "max": "1ms"}},
                 "delivery": {"max_deliveries": TRIES},
             });
@@ -106,7 +106,8 @@ async fn send(node: &Arc<Node>, agent: &str) {
     sent.expect("it is taken");
 }
 
-/// Measures alone, beside these neighbours, and alone again: the history grows meanwhile, and with it what each answer costs.
+/// Measures the load alone, beside these neighbours, and alone again. The second time alone is needed because the history grows
+/// meanwhile, and with it the cost of each request.
 async fn beside(node: &Arc<Node>, what: &str, noises: &[Noise], time: Duration) {
     let (alone, calm) = load(node, AGENTS, time).await;
     for noise in noises {
@@ -141,7 +142,7 @@ async fn run() {
     for n in 0..AGENTS {
         deploy(&node, &json!({"name": format!("echo-{n}")}), ECHO).await;
     }
-    load(&node, AGENTS, time / 3).await; // warm
+    load(&node, AGENTS, time / 3).await; // warms up
     for noise in Noise::ALL {
         beside(&node, &format!("{noise:?}").to_lowercase(), &[noise], time).await;
     }

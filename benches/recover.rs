@@ -1,8 +1,8 @@
-//! What a crash costs: from a guest's trap to the first answer of the instance that replaces it.
+//! What a crash costs: the time from a guest's trap to the first reply of the instance that replaces it.
 //!
-//! `cargo bench --bench recover`. A node in memory, in this process. The baseline is what supervision, router, mailbox and
-//! journal are built on, without them: a ractor actor around a wasm instance that traps and is spawned again by hand. All
-//! figures are of one run, so that the ratios hold on any machine.
+//! `cargo bench --bench recover` runs a node in memory, in this process. The baseline has no supervision, router, mailbox and
+//! journal: a ractor actor around a wasm instance that traps, and that the bench spawns again itself. All figures come from one
+//! run, so the ratios are comparable between machines.
 
 #[path = "support/guests.rs"]
 mod guests;
@@ -33,7 +33,7 @@ const WARM_UP: u32 = 500;
 struct Times(Histogram<u64>);
 
 impl Times {
-    /// Times `round`, after it has run often enough to be warm.
+    /// Measures `round`, after some rounds to warm up.
     async fn of(mut round: impl AsyncFnMut() -> Duration) -> Self {
         let mut times = Self(Histogram::new(3).expect("three digits are allowed"));
         for n in 0..WARM_UP + ROUNDS {
@@ -60,7 +60,7 @@ fn module(wat: &str) -> Vec<u8> {
 }
 
 async fn deploy(node: &Arc<Node>, name: &str, wat: &str) {
-    // A budget that is never spent and no delay: the restart is measured, not the wait before it.
+    // The restart intensity is never exceeded and there is no backoff, so that only the restart is measured.
     let config = json!({
         "name": name,
         "supervision": {"intensity": 10_000, "period": "1ms", "backoff": {"min": "0s", "max": "0s"}},
@@ -82,7 +82,7 @@ async fn ask(node: &Node, agent: &str) -> Duration {
     took
 }
 
-/// An agent with nothing of Caxton around it but the guest's side.
+/// An actor around a guest, without the node, router, mailbox and journal.
 struct Raw;
 
 struct RawStart {
@@ -143,9 +143,9 @@ const fn budget() -> Budget {
     }
 }
 
-/// Trap, exit, spawn, instantiate, answer: by hand.
+/// The baseline: trap, exit, spawn, instantiate, reply.
 async fn raw(pooled: bool) -> Times {
-    // Beside the node, which has the maps that a whole pool takes.
+    // A small pool, because the node in this process uses the memory maps of a whole one.
     let config = RuntimeConfig {
         instances: 100,
         pooled,

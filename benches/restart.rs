@@ -1,7 +1,7 @@
-//! How long a killed server takes until it answers again: 1,000 agents, 100,000 queued messages, `kill -9`.
+//! How long a server takes from its start after `kill -9` until it answers: with 1,000 agents and 100,000 queued messages.
 //!
-//! `cargo bench --bench restart`. The real program in a process of its own, over REST. The baseline of the same run: a plain file,
-//! appended to in synced groups of 256 records of 400 bytes, as many as there are queued messages.
+//! `cargo bench --bench restart` runs the real program in a process of its own, over REST. The baseline in the same run is a plain
+//! file to which synced groups of 256 records of 400 bytes are appended, as many records as there are queued messages.
 
 use std::fs::File;
 use std::io::Write;
@@ -26,7 +26,7 @@ struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.process.kill(); // it may have ended already
+        let _ = self.process.kill(); // an error means that it has ended already
         let _ = self.process.wait();
     }
 }
@@ -34,7 +34,7 @@ impl Drop for Server {
 impl Server {
     async fn start(folder: &Path) -> Self {
         let addresses = folder.join("addresses.json");
-        let _ = std::fs::remove_file(&addresses); // of the start before
+        let _ = std::fs::remove_file(&addresses); // the file of the previous start, if there was one
         let process = Command::new(env!("CARGO_BIN_EXE_caxton"))
             .args(["serve", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"])
             .arg("--data-dir")
@@ -88,7 +88,7 @@ impl Server {
     }
 }
 
-/// Does `work` for each number below `count`, some at a time.
+/// Runs `work` for each number below `count`, several at a time.
 async fn each<F: Future<Output = ()> + Send + 'static>(
     count: usize,
     work: impl Fn(usize) -> F + Send + Sync + 'static,
@@ -151,7 +151,7 @@ async fn run() {
         }
     })
     .await;
-    server.ask().await; // and so all before it is durable
+    server.ask().await; // when this is answered, everything before it is durable
     let plain = plain_append(folder.path());
     println!(
         "plain append of {MESSAGES} records: {:.0} ms",

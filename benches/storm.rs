@@ -1,8 +1,8 @@
-//! What agents that crash again and again cost the others: 1,000 in a crash loop under the default backoff beside 1,000 that
-//! answer.
+//! What crash loops cost the other agents: 1,000 agents crash again and again, with the default backoff, beside 1,000 that reply to
+//! requests.
 //!
-//! `cargo bench --bench storm`; `STORM_SECONDS` says how long it crashes (60). The baseline is the same load in the same run
-//! before anything crashes. A node in memory, in this process.
+//! `cargo bench --bench storm` runs a node in memory, in this process. `STORM_SECONDS` sets how long the agents crash (60). The
+//! baseline is the same load in the same run, before the first crash.
 
 #[path = "support/load.rs"]
 mod load;
@@ -27,7 +27,7 @@ const BASELINE: Duration = Duration::from_secs(15);
 async fn deploy(node: &Arc<Node>, name: String, wat: &str) {
     let config = json!({
         "name": name,
-        // Never given up, so that it goes on crashing.
+        // The restart intensity is never exceeded, so that the agent goes on crashing.
         "supervision": {"intensity": 10_000, "period": "60s"},
         "delivery": {"max_deliveries": 100},
     });
@@ -37,7 +37,7 @@ async fn deploy(node: &Arc<Node>, name: String, wat: &str) {
     deployed.expect("it is deployed");
 }
 
-/// Resident memory in MiB, where the system tells.
+/// Resident memory in MiB, where the system reports it.
 fn resident() -> f64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<f64>().ok());
@@ -65,13 +65,13 @@ async fn run() {
         deploy(&node, format!("echo-{n}"), ECHO).await;
         deploy(&node, format!("crash-{n}"), CRASH).await;
     }
-    load(&node, AGENTS, BASELINE / 3).await; // warm
+    load(&node, AGENTS, BASELINE / 3).await; // warms up
     let (calm_rate, calm) = load(&node, AGENTS, BASELINE).await;
     for n in 0..AGENTS {
         let sent = node.send(&Caller::anonymous(), request(&format!("crash-{n}"))).await;
         sent.expect("it is taken");
     }
-    // The first seconds are the worst: all crash at once. Memory is looked at in quarters, after them.
+    // All agents crash at once in the first seconds, which are the worst. Memory is sampled after each quarter of the time.
     let mut figures = Vec::new();
     let mut memory = Vec::new();
     for _ in 0..4 {

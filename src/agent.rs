@@ -15,8 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::event::{ChangedAgent, EventBody};
 use crate::id::{AgentId, AgentName, Partition};
 use crate::journal::{Record, TurnEnd};
-use crate::mailbox::{Mailbox, ReplySlot, Reservation};
+use crate::mailbox::{Capacity, Mailbox, ReplySlot, Reservation};
 use crate::message::{ClientName, Draft, Message};
+use crate::telemetry::Spawns;
 use crate::time::Timestamp;
 use crate::timer::{TimerChange, Timers};
 use crate::wasm::{Budget, Grants, Limits, Program};
@@ -26,13 +27,14 @@ mod instance;
 pub mod meter;
 pub mod spec;
 mod standing;
+pub mod turn;
 pub mod validation;
 
 pub use document::{Document, Unreadable, seal};
 pub use instance::{Instance, InstanceMessage, Start};
 use meter::Meter;
 use spec::AgentSpec;
-pub use standing::{Lifecycle, Standing};
+pub use standing::{Command, Down, Lifecycle, Refusal, Standing};
 
 /// KiB of outcomes that may wait for one partition's router; turns wait when they are used up. More than one turn's most.
 pub const OUTCOME_KIB: usize = 64 << 10;
@@ -94,8 +96,72 @@ impl std::fmt::Debug for Version {
 }
 
 impl Agent {
+    /// An agent as its document says, loaded, with nothing that runs. Its partition is one of `partitions`.
+    pub fn new(
+        document: Document,
+        partitions: u16,
+        outbox: Arc<dyn Outbox>,
+        outcome_kib: Arc<Semaphore>,
+        spawns: Arc<Spawns>,
+    ) -> Self {
+        let resources = &document.spec.resources;
+        let mailbox = Mailbox::new(Capacity {
+            messages: resources.mailbox_messages,
+            bytes: resources.mailbox_bytes.bytes(),
+        });
+        Self {
+            id: document.id,
+            name: document.spec.name.clone(),
+            partition: document.home(partitions),
+            document: RwLock::new(document),
+            standing: RwLock::new(Standing::Loaded { before: None }),
+            mailbox,
+            state: Arc::default(),
+            timers: Arc::default(),
+            meter: Meter::new(spawns),
+            outbox,
+            outcome_kib,
+            version: RwLock::new(None),
+            running: Mutex::default(),
+            operation: tokio::sync::Mutex::default(),
+        }
+    }
+
     pub fn version(&self) -> Option<Arc<Version>> {
         self.version.read().clone()
+    }
+
+    /// Shuts what the coming state shuts, before the change is recorded: admission, and with it the state. What will never be
+    /// handled is handed out.
+    pub fn shut(&self, next: &Standing) -> Vec<Arc<Message>> {
+        match next {
+            Standing::Running | Standing::Suspended => return Vec::new(),
+            Standing::Loaded { .. } | Standing::Draining { .. } | Standing::Stopped | Standing::Failed { .. } => {}
+        }
+        *self.standing.write() = next.clone();
+        if next.is_down() {
+            return self.mailbox.close();
+        }
+        self.mailbox.drain();
+        Vec::new()
+    }
+
+    /// The agent is in this state from now on, and its mailbox as the state says.
+    pub fn enter(&self, standing: Standing) {
+        match &standing {
+            Standing::Running => {
+                self.mailbox.resume();
+                self.mailbox.reopen();
+            }
+            Standing::Suspended => {
+                self.mailbox.suspend();
+                self.mailbox.reopen();
+            }
+            Standing::Loaded { .. } | Standing::Draining { .. } | Standing::Stopped | Standing::Failed { .. } => {
+                self.mailbox.drain();
+            }
+        }
+        *self.standing.write() = standing;
     }
 
     /// The supervision group that the agent is a member of.
@@ -153,6 +219,12 @@ impl Version {
     }
 }
 
+/// A share of what may wait for the owner of a partition. Dropped, it is given back.
+pub type Permit = OwnedSemaphorePermit;
+
+/// Tells who waits for the record of a turn.
+pub type Recorded = oneshot::Sender<()>;
+
 /// What a turn asks for. It takes effect when its owner records it, whole, or never.
 #[derive(Debug)]
 pub struct Outcome {
@@ -162,7 +234,7 @@ pub struct Outcome {
     /// What the message occupies of the mailbox, given back when the outcome has been recorded. None: the message keeps it.
     pub reservation: Option<Reservation>,
     /// Its share of what may wait for the owner of the partition.
-    pub permit: Option<OwnedSemaphorePermit>,
+    pub permit: Option<Permit>,
     pub attempt: u32,
     pub end: TurnEnd,
     /// The message was given up with this turn: no more tries.
@@ -174,7 +246,7 @@ pub struct Outcome {
     pub latency_micros: u64,
     pub guest_micros: u64,
     /// Told when it is recorded; dropped when it will not be.
-    pub recorded: Option<oneshot::Sender<()>>,
+    pub recorded: Option<Recorded>,
 }
 
 /// Where outcomes go. Never waits.

@@ -16,7 +16,7 @@ mod serve;
 mod tree_file;
 mod validate;
 
-/// The variable that names the file of the key; the server has it from its configuration.
+/// The environment variable that names the file of the key, as it does for the server.
 const KEY_FILE: &str = "CAXTON_KEY_FILE";
 
 /// A server for multi-agent systems: WebAssembly agents, FIPA messages, OTP supervision, atomic turns.
@@ -31,25 +31,26 @@ struct Cli {
 enum Command {
     /// Run the server until SIGTERM or Ctrl-C.
     Serve(ServeArgs),
-    /// Copy the data folder of a running server, whole and consistent, to a folder of its machine.
+    /// Copy the data folder of a running server to a folder on its machine.
     ///
-    /// Everything that was acknowledged before the call is in the copy. The server goes on meanwhile.
+    /// The copy is consistent, and has everything that was acknowledged before the call. The server keeps serving meanwhile.
     Backup(BackupArgs),
     /// Make a data folder from a backup.
     ///
     /// Every file is checked against the backup's manifest before the first is written.
     Restore(RestoreArgs),
-    /// Look at a data folder that no server uses, and mend it. Exit status: 0 sound, 1 findings.
+    /// Check a data folder that no server uses, and repair it on request. Exit status: 0 sound, 1 findings.
     ///
-    /// Reads every frame of the log, every module and the projections, and tries the key of sealed values. Without --rebuild or --salvage nothing is changed.
+    /// Reads every frame of the log, every module and the projections, and compares the key with the sealed values. Changes nothing
+    /// without --rebuild or --salvage.
     Doctor(DoctorArgs),
     /// Compile one module for the server that started this process.
     #[command(name = crate::wasm::compiler::SUBCOMMAND, hide = true)]
     CompileModule { job: String },
-    /// Look at an agent before it is deployed. Needs no server.
+    /// Check an agent before it is deployed. Needs no server.
     #[command(subcommand)]
     Agent(AgentCommand),
-    /// Play a story on a server of its own: a buyer, three sellers, a crash, a deal.
+    /// Run a demonstration on a server of its own: a buyer, three sellers, a crash, a deal.
     Demo(DemoArgs),
 }
 
@@ -58,10 +59,10 @@ struct ServeArgs {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Folder of the journal and all that is stored. One server at a time.
+    /// Folder of the log and of everything else that is stored; one server at a time [default: caxton-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// `durable`, or `memory`: nothing is kept when the process ends [default: durable]
+    /// `durable`, or `memory`: everything is lost when the process ends [default: durable]
     #[arg(long, value_name = "HOW", value_parser = |text: &str| Durability::parse(text).map_err(|invalid| invalid.problem))]
     durability: Option<Durability>,
     /// Address of REST and WebSocket; port 0 takes a free one [default: 127.0.0.1:8080]
@@ -70,7 +71,7 @@ struct ServeArgs {
     /// Address of gRPC; port 0 takes a free one [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDR")]
     grpc_listen: Option<SocketAddr>,
-    /// Supervision groups and agents to be there at start (TOML).
+    /// Supervision groups and agents that the server makes at its start (TOML).
     #[arg(long, value_name = "FILE")]
     tree: Option<PathBuf>,
     /// Write the addresses as JSON to this file once both listen.
@@ -80,10 +81,10 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct BackupArgs {
-    /// Folder of the backup, which must not exist or be empty.
+    /// Folder of the backup. It must be empty, or not exist yet.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
-    /// The server's REST address. It must run on this machine: it writes the folder itself.
+    /// The server's REST address. The server must run on this machine, because it writes the folder itself.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     server: String,
 }
@@ -93,11 +94,11 @@ struct RestoreArgs {
     /// Folder of the backup.
     #[arg(long, value_name = "DIR")]
     from: PathBuf,
-    /// The data folder to make, which must not exist or be empty.
+    /// The data folder to make. It must be empty, or not exist yet.
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// The key of the backup's sealed values, to be copied into the data folder. Without it the file that `CAXTON_KEY_FILE`
-    /// names counts, and stays where it is.
+    /// The file of the key that the backup's values are sealed with. It is copied into the data folder. Default: the file that
+    /// `CAXTON_KEY_FILE` names, which is not copied.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
 }
@@ -107,25 +108,25 @@ struct DoctorArgs {
     /// The data folder.
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// Make the projections again from the log. Refused if segments that they would be made from are gone.
+    /// Rebuild the projections from the log. Refused if the log no longer has all its segments.
     #[arg(long, conflicts_with = "salvage")]
     rebuild: bool,
-    /// Cut a damaged log: what is before the damage stays, what is damaged or after it is put aside in `damaged-<time>`.
+    /// Cut a damaged log before the damage. The damaged part and everything after it are moved to `damaged-<time>`.
     #[arg(long)]
     salvage: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum AgentCommand {
-    /// Say what a deploy would say of a module, and deploy nothing. Exit status: 0 it can be deployed, 1 findings.
+    /// Report what a deploy of a module would report, and deploy nothing. Exit status: 0 it can be deployed, 1 findings.
     Validate(ValidateArgs),
 }
 
 #[derive(Debug, Args)]
 struct ValidateArgs {
-    /// The module: a component, a core module, or a core module that has its component's type in a section.
+    /// The module: a component, a core module, or a core module with the type of a component in a custom section.
     file: PathBuf,
-    /// The `config` of the deploy (JSON), for its limits and permissions. Without it, those of an agent with all defaults.
+    /// The `config` of the deploy (JSON), for its limits and permissions. Without it, all have their defaults.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print what `POST /api/v1/agents/validate` answers.
@@ -135,7 +136,7 @@ struct ValidateArgs {
 
 #[derive(Debug, Args)]
 struct DemoArgs {
-    /// Leave the server running when the story is over, until Ctrl-C.
+    /// Leave the server running after the demonstration, until Ctrl-C.
     #[arg(long)]
     keep: bool,
     /// Address of REST and WebSocket; port 0 takes a free one.
@@ -156,7 +157,8 @@ impl ServeArgs {
     }
 }
 
-/// This program, to be run again. On Linux even when the file at its path was replaced meanwhile, so that both are of one version.
+/// The path of this program, to start it again. On Linux the path leads to the running program even if its file was replaced
+/// meanwhile, so that both processes have the same version.
 fn this_program() -> std::io::Result<PathBuf> {
     if cfg!(target_os = "linux") {
         return Ok(PathBuf::from("/proc/self/exe"));
@@ -164,15 +166,15 @@ fn this_program() -> std::io::Result<PathBuf> {
     std::env::current_exe()
 }
 
-/// Runs the program and says how it ended: 0 well, 1 badly, 2 called wrongly.
+/// Runs the program. Its exit status is 0 for success, 1 for failure, and 2 for wrong arguments.
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
-    // Before there are threads: they cost the memory that this one may use.
+    // Before any thread is started: threads would take part of the address space that a compilation may use.
     if let Command::CompileModule { job } = command {
         return crate::wasm::compiler::run(&job);
     }
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    // A thread on which guests cannot run must fail now and not in a turn.
+    // If guests cannot run on a thread, that must fail here and not in a turn.
     builder
         .enable_all()
         .on_thread_start(crate::wasm::Runtime::prepare_thread);
@@ -195,9 +197,9 @@ pub fn main() -> ExitCode {
             runtime.block_on(validate::validate(&args.file, args.config.as_deref(), args.json))
         }
         Command::Demo(args) => runtime.block_on(demo::demo(args.listen, args.keep)),
-        Command::CompileModule { .. } => unreachable!("it was done above"),
+        Command::CompileModule { .. } => unreachable!("it was run above"),
     };
-    // Blocking work that is still going on (a compilation) is not waited for: nothing durable hangs on it.
+    // Blocking work, such as a compilation, may still be running. Nothing durable depends on it, so nobody waits for it.
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,

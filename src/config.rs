@@ -1,5 +1,5 @@
-//! The node's configuration: embedded defaults, under a TOML file, under `CAXTON_…` variables, under the command line.
-//! Parsed into valid types; unknown keys are refused.
+//! The node's configuration. Each source overrides the one before it: built-in defaults, a TOML file, `CAXTON_…` environment
+//! variables, the command line. Values are parsed into types that hold only valid ones, and unknown keys are refused.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,29 +22,32 @@ pub use retention::{AtMost, Retention};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// The folder of the log and of everything else that is stored.
     pub data_dir: PathBuf,
-    /// The file of the key that the values of agents' environments are sealed with: 32 bytes. None: `key` in the data folder, where
-    /// it is made.
+    /// The file of the key that seals the values of agents' environments: 32 bytes. None: `key` in the data folder, which the first
+    /// start makes.
     pub key_file: Option<PathBuf>,
-    /// `memory`: there is no journal file, and the data folder is not touched; nothing outlives the process. Crashes of
-    /// agents and of the node's parts are survived all the same.
+    /// With `memory` there is no journal file, the data folder is not touched, and nothing outlives the process. Queues and state
+    /// still survive crashes of agents and of parts of the node.
     pub durability: Durability,
     /// REST, WebSocket, health and metrics. Port 0 takes a free one.
     pub listen: SocketAddr,
+    /// gRPC. Port 0 takes a free one.
     pub grpc_listen: SocketAddr,
-    /// Units of ownership. Fixed when the data folder is made.
+    /// How many partitions there are: 1 to 4,096. Fixed when the data folder is made.
     pub partitions: u16,
-    /// Supervision groups and agents to be there at start (a TOML file).
+    /// A TOML file of supervision groups and agents that the server makes at its start.
     pub tree: Option<PathBuf>,
     pub limits: Limits,
-    /// How many guests there may be, and how modules are compiled and kept compiled.
+    /// How many guests there may be, and how modules are compiled and cached.
     pub wasm: Guests,
     /// How much of the log is kept.
     pub retention: Retention,
-    /// The most that any agent may ask for.
+    /// The most that one agent may ask for in its declaration.
     pub ceilings: Ceilings,
     /// How long a shutdown waits for turns in flight.
     pub shutdown: Span,
+    /// Whether log lines are JSON.
     pub log_json: bool,
 }
 
@@ -52,15 +55,16 @@ pub struct Config {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Bytes of one module.
+    /// The largest module.
     pub module: ByteSize,
     /// Agents, stopped ones included.
     pub agents: u32,
-    /// Messages of clients that may be on their way to the journal.
+    /// How many messages of clients may wait for the journal at one time.
     pub sends_in_flight: u32,
-    /// Deploys, stops and removals that may be in progress at one time, and as many compilations.
+    /// How many deploys, stops and removals may be in progress at one time, and how many compilations.
     pub operations: u32,
-    /// Room on the disk of the data folder that is kept: with less, nothing new is taken until there is more.
+    /// Free space to keep on the disk of the data folder. With less, the server refuses writes and starts no turn until there is
+    /// more again.
     pub disk_reserve: ByteSize,
     /// Threads that serve REST and WebSockets.
     pub rest_workers: u16,
@@ -110,7 +114,8 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads the configuration from a file, if one is named, and the environment (`CAXTON_LISTEN`, `CAXTON_LIMITS__MODULE`).
+    /// Reads the configuration from a file, if one is named, and from the environment (`CAXTON_LISTEN`; `CAXTON_LIMITS__MODULE`
+    /// for `limits.module`).
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));
         if let Some(file) = file {
@@ -122,7 +127,7 @@ impl Config {
             .map_err(|error| ConfigError::Wrong(Box::new(error)))
     }
 
-    /// Checks what no type holds.
+    /// Checks the rules that the types cannot express.
     pub fn check(&self) -> Result<(), ConfigError> {
         let invalid = |field, problem: String| Err(ConfigError::Invalid { field, problem });
         if !(1..=4_096).contains(&self.partitions) {
@@ -133,25 +138,28 @@ impl Config {
                 return invalid(
                     field,
                     format!(
-                        "is {address}, which others can reach, and there are no tokens, so anybody could deploy code; listen \
-                         on 127.0.0.1 or [::1]"
+                        "is {address}, which other machines can reach. There are no access tokens yet, so anybody could deploy \
+                         code; listen on 127.0.0.1 or [::1]"
                     ),
                 );
             }
         }
-        if self.retention.segment.bytes() < Retention::SMALLEST_SEGMENT {
-            let least = Retention::SMALLEST_SEGMENT;
-            return invalid("retention.segment", format!("must be at least {least} bytes"));
+        let (segment, least) = (&self.retention.segment, Retention::SMALLEST_SEGMENT);
+        if segment.bytes() < least {
+            return invalid(
+                "retention.segment",
+                format!("is {segment}, and must be at least {least} bytes"),
+            );
         }
         self.wasm.check()?;
         if self.limits.rest_workers == 0 {
-            return invalid("limits.rest_workers", "must be at least 1".to_owned());
+            return invalid("limits.rest_workers", "is 0, and must be at least 1".to_owned());
         }
         Ok(())
     }
 }
 
-/// What a TOML file says that is not the configuration itself.
+/// Reads a TOML file other than that of the configuration.
 pub fn read<T: DeserializeOwned>(file: &Path) -> Result<T, ConfigError> {
     Figment::from(toml(file)?)
         .extract()

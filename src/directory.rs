@@ -1,7 +1,7 @@
-//! Who is here: agents by id, name and capability.
+//! The directory: agents by id, name and capability, and groups by name.
 //!
-//! Owned by the node and written by the owners of partitions; everybody reads it. Agents are addressed through it and never
-//! pointed at, so that a restart can put another slot in the place of one.
+//! The node owns it, the owners of partitions write it, and everybody reads it. Who wants an agent looks it up here each time and
+//! keeps no pointer to it, because a restart of its partition replaces the entry.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ impl Search for Directory {
     }
 }
 
-/// Who has a name. Agents and groups share one space of names.
+/// Who has a name. Agents and groups share one namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameHolder {
     Agent(AgentId),
@@ -57,7 +57,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Claims a name for what is about to be made. The error is who has it.
+    /// Reserves a name for an agent or group that is about to be made. The error is who has the name.
     pub fn reserve(&self, name: &AgentName, holder: NameHolder) -> Result<(), NameHolder> {
         match self.names.entry(name.clone()) {
             dashmap::Entry::Occupied(taken) => Err(*taken.get()),
@@ -68,12 +68,12 @@ impl Directory {
         }
     }
 
-    /// Gives a claimed name back.
+    /// Frees a reserved name.
     pub fn release(&self, name: &AgentName, holder: NameHolder) {
         self.names.remove_if(name, |_, has| *has == holder);
     }
 
-    /// Enters an agent, in the place of what stood under its id.
+    /// Enters an agent, and replaces an entry with the same id.
     pub fn put(&self, agent: Arc<Agent>) {
         self.names.insert(agent.name.clone(), NameHolder::Agent(agent.id));
         self.agents.insert(agent.id, agent);
@@ -84,7 +84,7 @@ impl Directory {
         self.release(&agent.name, NameHolder::Agent(agent.id));
     }
 
-    /// Enters a group, or gives back the one that is there already.
+    /// Enters a group, or returns the one that has the name already.
     pub fn put_group(&self, group: Group) -> Arc<Group> {
         self.names.insert(group.name.clone(), NameHolder::Group);
         self.groups
@@ -115,7 +115,7 @@ impl Directory {
         self.agents.get(&id).map(|agent| agent.clone())
     }
 
-    /// The agent of an id or a name, as paths and receivers have them.
+    /// The agent with this id or name.
     pub fn find(&self, key: &str) -> Option<Arc<Agent>> {
         let id = match key.parse::<AgentId>() {
             Ok(id) => id,
@@ -148,8 +148,8 @@ impl Directory {
         self.agents.is_empty()
     }
 
-    /// Who is meant by a receiver as its sender wrote it: an id, a name, `cap:<capability>` (the least loaded one that has
-    /// it), `all:<capability>`, `client:<name>`. Empty: nobody.
+    /// Resolves a receiver as its sender wrote it: an id, a name, `cap:<capability>` (the running agent with that capability whose
+    /// mailbox holds least), `all:<capability>` (all of them), `client:<name>`. Empty if there is nobody.
     pub fn resolve(&self, receiver: &str) -> Vec<Target> {
         if let Some(name) = receiver.strip_prefix("client:") {
             return name.parse().map(Target::Client).into_iter().collect();
@@ -171,7 +171,7 @@ impl Directory {
 
     /// Running agents that have a capability, oldest first.
     fn able(&self, capability: &str) -> Vec<Arc<Agent>> {
-        // Out of the map first: no lock of an agent is taken under one of the map.
+        // The list is copied out of the map first, so that no lock of an agent is taken under a lock of the map.
         let mut able: Vec<_> = self.agents.iter().map(|agent| agent.value().clone()).collect();
         able.retain(|agent| {
             *agent.standing.read() == Standing::Running

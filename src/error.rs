@@ -1,4 +1,4 @@
-//! One error for every use case, free of any wire. `api/rest` and `api/grpc` each map its [`Code`] once.
+//! The one error type of all use cases. It knows no protocol: REST and gRPC each map its [`Code`] to a status of theirs, once.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::message::InvalidDraft;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The published codes.
+/// The published error codes. Clients act on them, so a code keeps its name and its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
     AgentNotFound,
@@ -61,7 +61,7 @@ impl Code {
     }
 }
 
-/// One finding about a module: which rule, what is there, what would be right.
+/// One finding about a module: the rule that it breaks, what was found, and what is expected.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Finding {
     pub rule: Cow<'static, str>,
@@ -77,12 +77,12 @@ pub enum Error {
     MessageNotFound(String),
     #[error("nothing in the supervision tree has the path '{0}'")]
     PathNotFound(String),
-    #[error("an agent named '{name}' exists already, as {existing}; remove it or choose another name")]
+    #[error("an agent named '{name}' exists already, with the id {existing}; remove it or choose another name")]
     AgentAlreadyExists { name: AgentName, existing: AgentId },
-    /// What is asked for does not fit with what there is; the text says what and how to mend it.
+    /// The request contradicts what exists. The text says how, and names the next step.
     #[error("{0}")]
     Conflict(String),
-    #[error("the Idempotency-Key '{0}' was given to another request; give each request a key of its own")]
+    #[error("the Idempotency-Key '{0}' was used for another request; give each request a key of its own")]
     KeyReused(Key),
     #[error("supervision group '{0}' not found")]
     GroupNotFound(String),
@@ -100,8 +100,11 @@ pub enum Error {
     PayloadTooLarge { what: &'static str, limit: usize },
     #[error("{what} is at its limit of {limit}")]
     LimitExceeded { what: &'static str, limit: u64 },
-    /// A resource that is there to be shared is used up.
-    #[error("there is no room: {used} of {limit} {resource} are in use")]
+    /// Too little is left of a resource that all agents share.
+    #[error(
+        "not enough {resource} are free: {used} of {limit} are in use; remove agents, or raise the limit in the section [wasm] \
+         of the configuration"
+    )]
     NoRoom {
         resource: &'static str,
         limit: u64,
@@ -119,15 +122,15 @@ pub enum Error {
     DeliveryFailed { reason: String },
     #[error("{0}")]
     Forbidden(String),
-    #[error("no answer within {} s; the message stays delivered, and an answer stays readable in the history", .waited.as_secs_f64())]
+    #[error("no reply within {} s; the message stays delivered, and a later reply can be read in the history", .waited.as_secs_f64())]
     Timeout {
         waited: Duration,
         message_id: crate::id::MessageId,
         conversation_id: String,
     },
-    #[error("the server cannot take this now: {reason}")]
+    #[error("the server cannot accept this request now: {reason}")]
     Unavailable { reason: String, retry_after: Duration },
-    /// Something that only the log may tell whole.
+    /// A fault of the server. Callers see no more than this text; the server's own log has the source.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -177,7 +180,7 @@ impl Error {
         }
     }
 
-    /// What a program can act on: ids, fields, limits. Never internal text.
+    /// The values that a program can act on: ids, fields, limits. Never internal text.
     pub fn details(&self) -> Value {
         match self {
             Self::AgentNotFound(agent) => json!({"agent_id": agent, "searched_at": crate::time::Timestamp::now()}),

@@ -1,7 +1,7 @@
-//! Every kind of event, with the body that it has.
+//! Every kind of event, and the body of each kind.
 //!
-//! An event is what subscribers and the history are told of. The names of the kinds and the members of the bodies are part of
-//! the published interface; both are written here and nowhere else.
+//! An event tells subscribers and the history that something happened. The names of the kinds and the members of the bodies are
+//! part of the published interface, and they are defined here and nowhere else.
 
 use std::fmt;
 
@@ -42,7 +42,7 @@ event_kinds! {
     MessageFailed = "message.failed",
     /// The receiver crashed in its turn; the message is delivered again or becomes a dead letter.
     MessageCrashed = "message.crashed",
-    /// Nobody will handle the message.
+    /// The message was given up: nobody will handle it.
     DeadLetter = "dead_letter",
 
     AgentDeployed = "agent.deployed",
@@ -52,7 +52,7 @@ event_kinds! {
     /// The agent takes no more messages and handles those that it has.
     AgentDraining = "agent.draining",
     AgentStopped = "agent.stopped",
-    /// The agent's supervisor gave it up.
+    /// The agent's supervisor restarts it no more.
     AgentFailed = "agent.failed",
     AgentRemoved = "agent.removed",
 
@@ -62,7 +62,7 @@ event_kinds! {
 
     SystemAlert = "system.alert",
 
-    // What a supervisor reports of a child or of itself; `supervisors::EventKind` says what each means.
+    // Reports of a supervisor about a child or about itself. `supervisors::EventKind` explains each.
     ChildStarted = "supervisor.child_started",
     ChildExited = "supervisor.child_exited",
     ChildStartFailed = "supervisor.start_failed",
@@ -81,11 +81,12 @@ event_kinds! {
     SupervisorLagged = "supervisor.lagged",
 }
 
-/// How the names of the kinds begin that supervisors report.
+/// The prefix of all kinds that supervisors report.
 pub const REPORTED_BY_SUPERVISORS: &str = "supervisor.";
 
 impl EventKind {
-    /// Whether the event tells of a message on its way or of its turn. A dead letter has a name, and subscriptions, of its own.
+    /// Whether the kind is one of `message.*`: a message was sent, or a turn handled it. `dead_letter` is not one of them, and is
+    /// subscribed to by its own name.
     pub const fn is_about_message(self) -> bool {
         matches!(
             self,
@@ -179,13 +180,13 @@ pub enum EventBody {
     },
     Supervisor(SupervisorReport),
     SupervisorLagged {
-        /// Reports that are lost.
+        /// How many reports were lost.
         dropped: u64,
     },
 }
 
-/// Both ends are named twice: `from` and `to` as the event was first published, `sender` and `receiver` as messages have
-/// them.
+/// Sender and receiver are in the body twice: as `from` and `to`, the names that were published first, and as `sender` and
+/// `receiver`, the names that messages use.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SentMessage {
     pub message_id: MessageId,
@@ -198,35 +199,35 @@ pub struct SentMessage {
     pub protocol: Option<String>,
 }
 
-/// A turn that a message had.
+/// A message, and how a turn with it ended.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HandledMessage {
     pub message_id: MessageId,
     pub agent_id: AgentId,
-    /// Which delivery it was, from 1.
+    /// The number of the delivery, from 1.
     pub attempt: u32,
-    /// Why the turn has no effects. None: it has.
+    /// Why the turn had no effects. None: it had effects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What the runtime says of a crash.
+    /// The runtime's description of a crash.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
-/// An agent that somebody changed.
+/// An agent, and who changed its status.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ChangedAgent {
     pub agent_id: AgentId,
     pub name: AgentName,
-    /// The principal who asked for it.
+    /// The principal who asked for the change.
     pub by: String,
 }
 
-/// A supervision group that somebody changed.
+/// A supervision group, and who changed it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ChangedGroup {
     pub name: AgentName,
-    /// The principal who asked for it.
+    /// The principal who asked for the change.
     pub by: String,
 }
 
@@ -243,25 +244,25 @@ pub struct DiskDetails {
     pub disk_reserve_bytes: u64,
 }
 
-/// What a supervisor reports; a member that the report has no value for is null.
+/// The report of a supervisor. A member without a value is null.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SupervisorReport {
     #[serde(skip)]
     pub kind: EventKind,
-    /// Where in the tree, such as `node/core/journal`.
+    /// The path in the supervision tree, such as `node/core/journal`.
     pub path: String,
-    /// The agent at that path, if one is there.
+    /// The agent at that path, if there is one.
     pub agent_id: Option<AgentId>,
     pub incarnation: u64,
-    /// The label of the exit.
+    /// The label of the exit reason, such as `trap`.
     pub reason: Option<&'static str>,
     pub detail: Option<String>,
-    /// Which restart within the period it is, and how many the restart intensity allows.
+    /// The number of this restart within the period, and how many the restart intensity allows.
     pub attempt: Option<u32>,
     pub limit: Option<u32>,
     /// The wait before the next restart.
     pub delay_seconds: Option<f64>,
-    /// From the exit to running again.
+    /// The time from the exit until the child ran again.
     pub recovery_seconds: Option<f64>,
 }
 

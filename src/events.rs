@@ -1,5 +1,5 @@
-//! Events on their way to subscribers. Each is made of one durable record of the journal and has the record's sequence number,
-//! so events come in the order of the journal, and none tells of what a crash could still undo.
+//! Events for subscribers. Each is made from one durable record of the journal and has the record's sequence number. Events
+//! therefore come in the order of the journal, and no crash can undo what an event reported.
 
 use std::sync::Arc;
 
@@ -17,26 +17,26 @@ use crate::message::{Address, MessageView};
 use crate::telemetry::Recoveries;
 use crate::time::Timestamp;
 
-/// Events that a subscriber may lie behind before it loses the oldest and is told how many.
+/// How many events a subscriber may lag behind. Beyond that it loses the oldest, and learns how many it lost.
 pub const SUBSCRIBER_EVENTS: usize = 8_192;
-/// Batches that are read out at a time; others have the worker in between.
+/// How many batches the announcer reads before it lets other tasks use the worker thread.
 const ANNOUNCED_BATCHES: usize = 64;
 
-/// Something that happened, as subscribers are told.
+/// One event, as subscribers get it.
 #[derive(Clone, Debug)]
 pub struct Event {
     pub seq: Seq,
     pub kind: EventKind,
     pub timestamp: Timestamp,
-    /// The agents that it is about; both ends of a message.
+    /// The agents that the event concerns. For a message: its sender and its receivers.
     pub agents: Vec<AgentId>,
     pub performative: Option<Performative>,
-    /// The event's own members.
+    /// The members that this kind of event has beside those of every event.
     pub body: Map<String, Value>,
 }
 
 impl Event {
-    /// The event of a record, if it has one.
+    /// The event of a record, if the record has one.
     pub fn of(seq: Seq, record: &Record) -> Option<Self> {
         let (timestamp, agents, performative, body) = match record {
             Record::Message(dispatch) => {
@@ -105,7 +105,7 @@ impl Event {
                     body: serde_json::from_str(body).unwrap_or_default(),
                 });
             }
-            // A timer that fires is a message, and that message is the event.
+            // These records have no event of their own. A timer that fires sends a message, and the message has an event.
             Record::Agent { .. }
             | Record::AgentRemoved { .. }
             | Record::Document { .. }
@@ -137,7 +137,7 @@ impl Event {
     }
 }
 
-/// Tells everybody. A slow subscriber loses events and is told so; nobody waits for it.
+/// Sends every event to all subscribers. It waits for none of them: a slow subscriber loses events, and learns how many.
 #[derive(Clone, Debug)]
 pub struct Fanout {
     sender: broadcast::Sender<Arc<Event>>,
@@ -157,7 +157,7 @@ impl Fanout {
     }
 }
 
-/// The actor that reads the journal's tail out to subscribers.
+/// The actor that follows the journal and sends its events to subscribers.
 #[derive(Debug)]
 pub struct Announcer;
 
@@ -166,7 +166,7 @@ pub struct AnnouncerState {
     fanout: Fanout,
 }
 
-/// The only message of both actors here: look again.
+/// The only message of both actors here, which each sends to itself: wait for the next records or reports.
 #[derive(Debug)]
 pub struct Next;
 
@@ -199,15 +199,15 @@ impl Actor for Announcer {
             return Err(Box::new(Failure::new("journal", "the journal closed")));
         }
         metrics::counter!("caxton_journal_batches_total").increment(received as u64);
-        // Most of the time nobody subscribes, and to make an event costs more than to make a message.
-        let heard = state.fanout.sender.receiver_count() > 0;
+        // An event costs more to make than a message, and most of the time nobody is subscribed.
+        let subscribed = state.fanout.sender.receiver_count() > 0;
         let records = batches
             .iter()
-            .filter(|_| heard)
+            .filter(|_| subscribed)
             .flat_map(|batch| (batch.first.0..).zip(&batch.records));
         for (seq, (_, record)) in records {
             if let Some(event) = Event::of(Seq(seq), record) {
-                let _ = state.fanout.sender.send(Arc::new(event)); // the last subscriber left meanwhile
+                let _ = state.fanout.sender.send(Arc::new(event)); // an error means that the last subscriber left meanwhile
             }
         }
         myself.cast(Next)?;
@@ -215,7 +215,7 @@ impl Actor for Announcer {
     }
 }
 
-/// The actor that writes what supervisors report into the journal, so that it has a sequence and survives.
+/// The actor that records the reports of supervisors in the journal. They get sequence numbers there, and survive a crash.
 #[derive(Debug)]
 pub struct Chronicler;
 
@@ -224,7 +224,7 @@ pub struct ChroniclerState {
     journal: Arc<dyn Journal>,
     directory: Arc<Directory>,
     recoveries: Arc<Recoveries>,
-    /// A partition of its own, in which no agent lives.
+    /// A partition for these records alone: no agent is in it.
     partition: Partition,
     fence: Fence,
 }
@@ -233,7 +233,7 @@ pub struct ChroniclerStart {
     pub stream: EventStream,
     pub journal: Arc<dyn Journal>,
     pub directory: Arc<Directory>,
-    /// Told of every recovery.
+    /// Counts how long restarted children were down.
     pub recoveries: Arc<Recoveries>,
     pub partition: Partition,
 }
@@ -306,7 +306,7 @@ impl ChroniclerState {
     }
 }
 
-/// The agent's name in a path of the tree, `node/core/partitions/7/agents/[<group>/…]<name>`.
+/// The name of the agent at a path of the tree: `node/core/partitions/7/agents/[<group>/…]<name>`.
 fn agent_name(path: &str) -> Option<&str> {
     path.split_once("/agents/")
         .map(|(_, below)| below.rsplit('/').next().unwrap_or(below))

@@ -1,11 +1,11 @@
-//! FIPA's communicative acts (SC00037) and what each asks of its receiver.
+//! FIPA's communicative acts (SC00037), and what each of them asks of its receiver.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The text is none of FIPA's acts.
+/// The text names none of FIPA's acts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is none of FIPA's 22 performatives (request, inform, query_ref, cfp, propose, …)")]
 pub struct UnknownPerformative(String);
@@ -56,8 +56,8 @@ performatives! {
 }
 
 impl Performative {
-    /// Reads an act in snake, kebab or upper case, and the aliases `inform_done` and `inform_result` of `inform`. The
-    /// second part is the alias, which is recorded as `x_inform_kind`.
+    /// Reads an act in snake, kebab or upper case. `inform_done` and `inform_result` are read as `inform`; the second part of
+    /// the result is then `done` or `result`, and the message has it as `x_inform_kind`.
     pub fn parse(text: &str) -> Result<(Self, Option<&'static str>), UnknownPerformative> {
         let normal = text.to_ascii_lowercase().replace('-', "_");
         match normal.as_str() {
@@ -69,7 +69,7 @@ impl Performative {
         }
     }
 
-    /// Whether the sender of this act waits for an answer: it opens (or goes on with) a session of its receiver.
+    /// Whether the sender of this act expects a reply: the act opens a session of its receiver, or continues one.
     pub const fn expects_reply(self) -> bool {
         match self {
             Self::Request
@@ -97,14 +97,14 @@ impl Performative {
         }
     }
 
-    /// Whether, as an answer, it ends the wait of the asker. `agree` only promises that the end will come; for a
-    /// subscription it is the answer.
+    /// Whether this act, as a reply to `asked`, ends the wait of who asked. An `agree` only promises a later reply; for a
+    /// subscription it is the reply.
     pub const fn ends_wait_for(self, asked: Self) -> bool {
         !matches!(self, Self::Agree) || matches!(asked, Self::Subscribe | Self::RequestWhenever)
     }
 
-    /// Whether the platform may tell the sender of this act that it failed. A failure is never answered with a
-    /// failure: there would be no end to it (FIPA SC00037, not-understood).
+    /// Whether the platform may answer a message of this act with a `failure`. A failure never causes another failure: the
+    /// exchange would have no end (FIPA SC00037, not-understood).
     pub const fn may_be_answered(self) -> bool {
         !matches!(self, Self::Failure | Self::NotUnderstood)
     }

@@ -1,4 +1,4 @@
-//! Who may message whom, and what else an agent's permissions let it do.
+//! Grants: whom an agent may message, and what else its permissions allow.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -9,20 +9,20 @@ use crate::agent::spec::{AgentSpec, Environment, Permissions};
 use crate::directory::Directory;
 use crate::wasm::{Found, Grants, Search};
 
-/// What a declaration permits, looked up among the agents of a directory.
+/// The grants of one declaration. Names of receivers are resolved in the directory.
 struct Granted {
     directory: Weak<Directory>,
-    /// The patterns of `permissions.message`, compiled.
+    /// The patterns of `permissions.message`, each with its compiled form.
     message: Vec<(String, GlobMatcher)>,
     permissions: Permissions,
     environment: Environment,
 }
 
-/// What the permissions of a declaration let its agent do.
+/// The grants of a declaration.
 pub fn of(spec: &AgentSpec, directory: &Arc<Directory>) -> Arc<dyn Grants> {
     Arc::new(Granted {
         directory: Arc::downgrade(directory),
-        // A declaration is checked before it gets here; what cannot be compiled grants nothing.
+        // Declarations are checked earlier. If a pattern cannot be compiled all the same, nothing is granted.
         message: spec.permissions.matchers().unwrap_or_default(),
         permissions: spec.permissions.clone(),
         environment: spec.environment.clone(),
@@ -42,7 +42,8 @@ impl Grants for Granted {
         if self.message.iter().any(|(pattern, _)| pattern == "*") {
             return true;
         }
-        // Globs are over names alone: they must not reach ids, which all begin alike, nor capabilities and clients.
+        // A glob matches names only. Otherwise `agent_*` would match every id, and a glob for agents would match capabilities
+        // and clients.
         if receiver.starts_with("client:") {
             return self.pattern_of("client:", receiver);
         }

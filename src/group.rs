@@ -1,4 +1,4 @@
-//! Supervision groups as their users declare them: an OTP supervisor over agents in any language, nested as they like.
+//! Supervision groups: OTP supervisors of agents, which users declare and nest.
 
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
@@ -12,9 +12,9 @@ use crate::time::Timestamp;
 
 /// Limits on groups.
 pub mod limits {
-    /// Groups above a group.
+    /// How many groups may be above a group.
     pub const DEPTH: usize = 16;
-    /// Groups of the node.
+    /// How many groups a node may have.
     pub const GROUPS: usize = 1_000;
 }
 
@@ -24,17 +24,18 @@ pub mod limits {
 pub struct GroupSpec {
     /// Agents and groups share one space of names.
     pub name: AgentName,
-    /// None: the group is a root, and decides where all below it live. Fixed at creation.
+    /// None: the group is a root, and its name decides the partition of everything below it. Fixed at creation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<AgentName>,
     #[serde(default = "one_for_one")]
     pub strategy: Strategy,
-    /// Restarts within `period` that the whole group may make; one more and it melts down, and its parent decides.
+    /// Restart intensity: how many restarts the whole group may make within `period`. At one more the group gives up, and its
+    /// parent decides what happens.
     #[serde(default = "intensity")]
     pub intensity: u32,
     #[serde(default = "period")]
     pub period: Span,
-    /// The wait before the group itself is restarted a second time and later.
+    /// The wait before a restart of the group itself. Its first restart does not wait.
     #[serde(default)]
     pub backoff: Backoff,
     #[serde(default = "never")]
@@ -58,7 +59,7 @@ const fn never() -> AutoShutdown {
 }
 
 impl GroupSpec {
-    /// Reads a declaration. Null means absent; the error names the key.
+    /// Reads a declaration. A null member counts as absent; an error names the key.
     pub fn from_json(json: &[u8]) -> Result<Self> {
         let mut value: serde_json::Value =
             serde_json::from_slice(json).map_err(|error| Error::invalid("body", format!("is not JSON: {error}")))?;
@@ -70,17 +71,26 @@ impl GroupSpec {
         })
     }
 
-    /// Checks what no type holds.
+    /// Checks the rules that the types cannot express.
     pub fn check(&self) -> Result<()> {
         let seconds = self.period.0.as_secs_f64();
         if !(0.001..=86_400.0).contains(&seconds) {
-            return Err(Error::invalid("period", "must be 1 ms to 24 h"));
+            return Err(Error::invalid(
+                "period",
+                format!("is {}, and must be 1 ms to 24 h", self.period),
+            ));
         }
         if self.intensity > 10_000 {
-            return Err(Error::invalid("intensity", "must be at most 10000"));
+            return Err(Error::invalid(
+                "intensity",
+                format!("is {}, and must be at most 10000", self.intensity),
+            ));
         }
         if self.parent.as_ref() == Some(&self.name) {
-            return Err(Error::invalid("parent", "cannot be the group itself"));
+            return Err(Error::invalid(
+                "parent",
+                "is the group itself; name another group, or leave `parent` out for a root",
+            ));
         }
         self.backoff.check().map_err(|mend| Error::invalid("backoff", mend))
     }
@@ -90,11 +100,11 @@ impl GroupSpec {
     }
 }
 
-/// What the catalog keeps of a group. Stored as JSON; members may be added and never change their meaning.
+/// A group in the catalog. It is stored as JSON: members may be added, and never change their meaning.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GroupDocument {
     pub spec: GroupSpec,
-    /// The group at the top, by whose name all below it are placed.
+    /// The group at the top. Its name is the placement key of everything below it.
     pub root: AgentName,
     pub created_at: Timestamp,
 }
@@ -102,13 +112,13 @@ pub struct GroupDocument {
 /// The collection of group documents in the catalog.
 pub const COLLECTION: &str = "groups";
 
-/// A group as the directory has it.
+/// A group in the directory.
 pub struct Group {
     pub name: AgentName,
     pub root: AgentName,
     pub partition: Partition,
     pub document: RwLock<GroupDocument>,
-    /// The way to its supervisor. None until its parent has started it.
+    /// The handle of its supervisor. None until its parent has started it.
     pub handle: RwLock<Option<SupervisorHandle>>,
 }
 

@@ -1,4 +1,4 @@
-//! Identities. Each kind is a type of its own, so that two kinds cannot be mixed up.
+//! Ids and names. Each kind has a type of its own, so that two kinds cannot be confused.
 //!
 //! Ids are `UUIDv7` and made without coordination: they sort by time of creation and print with the prefix of their kind
 //! (`agent_0192f0c1…`).
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-/// A text that is not the id or name it should be.
+/// The text is not an id or name of the kind that is expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{given}` is not {expected}")]
 pub struct InvalidId {
@@ -83,7 +83,7 @@ macro_rules! ids {
 ids! {
     /// An agent: a name, a slot in the supervision tree and a mailbox. Outlives its instances and versions.
     AgentId = "agent";
-    /// A message, ours: never in the same namespace as a `reply_with`.
+    /// A message. The host makes this id, and never looks it up among `reply_with` texts, which senders choose.
     MessageId = "msg";
     /// A rollout from a version of an agent to another.
     DeploymentId = "deploy";
@@ -91,7 +91,7 @@ ids! {
     SubscriptionId = "sub";
 }
 
-/// The name of an agent: 1 to 64 of `a-z A-Z 0-9 . _ -`, beginning with a letter or a digit.
+/// The name of an agent: 1 to 64 characters out of `a-z A-Z 0-9 . _ -`, beginning with a letter or a digit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct AgentName(String);
 
@@ -117,16 +117,16 @@ impl FromStr for AgentName {
         if text.len() <= Self::MAX_LENGTH
             && text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && text.chars().all(legal)
-            // A name that reads as an id could never be told from it in a path or a `receiver`.
+            // In a path or a `receiver`, nobody could tell such a name from an id.
             && text.parse::<AgentId>().is_err()
-            // The host's own address.
+            // The address of the host itself.
             && text != "platform"
         {
             Ok(Self(text.to_owned()))
         } else {
             Err(InvalidId {
                 given: text.chars().take(80).collect(),
-                expected: "a name: 1 to 64 of a-z A-Z 0-9 . _ -, beginning with a letter or a digit, not an agent id and not `platform`",
+                expected: "a name: 1 to 64 characters out of a-z A-Z 0-9 . _ -, beginning with a letter or a digit, not an agent id and not `platform`",
             })
         }
     }
@@ -140,12 +140,12 @@ impl<'de> Deserialize<'de> for AgentName {
     }
 }
 
-/// The unit of ownership, recovery and scale: a router, the agents placed on it, its piece of the journal.
+/// The unit of ownership, recovery and scale: a router, the agents of the partition, and its part of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Partition(pub u16);
 
 impl Partition {
-    /// The partition of a placement key among `count`, the same on every machine and in every release.
+    /// The partition, out of `count`, to which a placement key belongs: the same on every machine and in every release.
     pub fn of(key: &str, count: u16) -> Self {
         let hash = Sha256::digest(key.as_bytes());
         let word = u64::from_be_bytes(hash[..8].try_into().expect("a SHA-256 has 32 bytes"));
@@ -159,7 +159,7 @@ impl fmt::Display for Partition {
     }
 }
 
-/// A place in the journal. The first record has sequence 1; 0 means "before everything".
+/// A sequence number: the position of a record in the log. The first record has 1; 0 means "before all records".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Seq(pub u64);
 
@@ -169,11 +169,12 @@ impl fmt::Display for Seq {
     }
 }
 
-/// Proof of owning a partition: the journal refuses an append under any but the latest.
+/// Proves that its holder owns a partition. Each claim of a partition makes a new fence, and the journal refuses an append with
+/// an older one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fence(pub u64);
 
-/// A SHA-256, of a module as a rule.
+/// A SHA-256 digest, mostly of a module.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
 
@@ -190,7 +191,7 @@ impl Digest {
         &self.0
     }
 
-    /// Of all that is left in `from`.
+    /// The digest of everything that `from` still has.
     pub fn read(mut from: impl std::io::Read) -> std::io::Result<Self> {
         let (mut hasher, mut piece) = (Sha256::new(), vec![0; 64 << 10]);
         loop {

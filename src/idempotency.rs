@@ -1,29 +1,30 @@
-//! Requests that a client may send again: it gives each a key, and the second coming of one has no second effect.
+//! Idempotency keys: a client that gives a request a key may send the request again, and it takes effect once.
 //!
-//! Source: the `Idempotency-Key` header field (draft-ietf-httpapi-idempotency-key-header). What is remembered is the answer of
-//! a request that took effect. One that was refused changed nothing, is not remembered, and may be sent again with its key.
+//! Source: the `Idempotency-Key` header field (draft-ietf-httpapi-idempotency-key-header). The server remembers the answer to a
+//! request that took effect. A refused request changed nothing, so its answer is not remembered, and the client may send it again
+//! with the same key.
 
 use std::fmt;
 
 use crate::id::Digest;
 
-/// Limits of what is remembered.
+/// Limits on keys and on remembered answers.
 pub mod limits {
     use std::time::Duration;
 
-    /// Characters of a key.
+    /// The longest key, in characters.
     pub const KEY_CHARS: usize = 255;
-    /// How long an answer is remembered. A request that comes later is a new one.
+    /// How long an answer is remembered. After that time, a request with the same key is a new request.
     pub const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
-    /// Answers that are remembered; when one more comes, the oldest goes, however young it is.
+    /// How many answers are remembered. One more makes the server forget the oldest, even if it is younger than [`KEPT_FOR`].
     pub const KEPT: u64 = 1_000_000;
 }
 
-/// What a client calls one request. Clients do not share keys.
+/// A client's name for one request. Keys of different clients are independent of each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key(String);
 
-/// The text is no key.
+/// The text is not a valid key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be 1 to {} visible ASCII characters without quotes or backslashes, such as a UUID",
@@ -57,18 +58,18 @@ impl fmt::Display for Key {
     }
 }
 
-/// One coming of a request that has a key.
+/// A request with a key, each time it arrives: the first time or again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     pub key: Key,
-    /// Of what is asked for. The same key with another is a mistake of the client.
+    /// A digest of what is asked for. A client that uses its key with another fingerprint made a mistake.
     pub fingerprint: Digest,
 }
 
 impl Attempt {
-    /// Of the operation `what` with these parts of its request, such as the path and the body.
+    /// An attempt at the operation `what`. `parts` are the parts of the request that distinguish it, such as path and body.
     pub fn new(key: Key, what: &str, parts: &[&[u8]]) -> Self {
-        // Digests of equal length, so that no part can run into the next.
+        // All digests have the same length, so no two lists of parts make the same text.
         let digests = parts.iter().map(|part| Digest::of(part).to_string());
         let text: String = std::iter::once(what.to_owned()).chain(digests).collect();
         Self {

@@ -1,8 +1,8 @@
 //! Caxton: a server for multi-agent systems.
 //!
-//! Read the modules from the bottom up: a lower one never names a higher one.
+//! The modules are listed from the lowest layer to the highest. A lower one never names a higher one, so read them in this order.
 
-// Beneath all.
+// The vocabulary, which every other module may use.
 pub mod error;
 pub mod event;
 pub mod fipa;
@@ -16,25 +16,26 @@ pub mod telemetry;
 pub mod time;
 pub mod timer;
 
-// The promise, and the guests.
+// The log, and the runtime for guests.
 pub mod journal;
 pub mod wasm;
 
-// Agents and their queues.
+// Agents and their mailboxes.
 pub mod agent;
 pub mod mailbox;
 
-// Where messages become facts.
+// Who exists, who may message whom, and the routers that record messages.
 pub mod directory;
 pub mod grants;
 pub mod group;
 pub mod router;
+pub mod simulation;
 
-// What is told and done.
+// Events for subscribers, and operations that outlive their request.
 pub mod events;
 pub mod operation;
 
-// The use cases, and how the world reaches them.
+// The use cases, the interfaces to them, and the program.
 pub mod api;
 pub mod cli;
 pub mod config;

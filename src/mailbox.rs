@@ -2,31 +2,40 @@
 //!
 //! Bounded in messages and bytes: it says no instead of growing. Two accounts pay for what is in it. Ordinary messages take
 //! *room*. Replies take a *reply slot* that their receiver reserved when it asked, so a reply or a failure always finds room.
-//! There is one queue for both, so that nothing overtakes an earlier message of the same sender.
+//! Both stand in the same lanes, so that nothing overtakes an earlier message of the same sender.
 //!
-//! Room and reply slots are values: dropping one gives its share back.
+//! Instances lease messages. Room, reply slots, consumers and leases are values: dropping one gives back what it stands for.
+//! Nothing here reads a clock or needs a runtime: the time is handed in, and who waits is woken.
 
+mod consumer;
 mod gauge;
+mod lanes;
+mod lease;
+mod questions;
 mod reservation;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{self, Poll};
 use std::time::Instant;
 
 use indexmap::IndexMap;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
+pub use consumer::Consumer;
+pub use lanes::Order;
+pub use lease::Lease;
+pub use questions::{Question, REPLY_SLOTS};
 pub use reservation::{ReplySlot, Reservation, Room};
+
+use consumer::Consumers;
+use lanes::Lanes;
 
 use crate::fipa::Performative;
 use crate::id::Seq;
 use crate::message::{Address, Message};
-
-/// Answers that one agent may wait for at a time. A send beyond it gets over-limit in the guest.
-pub const REPLY_SLOTS: u32 = 4_096;
 
 /// The capacity of a mailbox.
 #[derive(Clone, Copy, Debug)]
@@ -44,29 +53,20 @@ pub enum Refusal {
     Closed,
 }
 
-/// A message on its way into the hands of an instance.
+/// A message of a mailbox, from its admission to the end of its turn.
 #[derive(Debug)]
 pub struct Delivery {
     pub message: Arc<Message>,
     /// Which try this is, from 1.
     pub attempt: u32,
     pub admitted: Instant,
-    /// The end of the batch that brought it.
+    /// The end of the batch that brought the message.
     pub seq: Seq,
-    /// What it takes of the mailbox until its turn has been recorded.
+    /// What the message takes of the mailbox until its turn has been recorded.
     pub reservation: Reservation,
 }
 
-/// What an agent has asked and what answers it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Question {
-    pub conversation_id: String,
-    /// The asker's `reply_with`; the host gives one to a question that has none.
-    pub reply_with: String,
-    pub participant: Address,
-}
-
-/// Tells an instance that there may be messages.
+/// Tells a consumer that there may be messages.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
 /// Messages come in and none goes out, while one of these holds.
@@ -86,8 +86,8 @@ impl Paused {
 
 #[derive(Default)]
 struct Inner {
-    queue: VecDeque<Delivery>,
-    in_hand: Option<(Arc<Message>, u32, Seq)>,
+    lanes: Lanes,
+    consumers: Consumers,
     used_messages: u32,
     used_bytes: u64,
     /// Below zero when turns overdrew it: they take what they were promised, and the router may have been quicker.
@@ -96,18 +96,15 @@ struct Inner {
     questions: IndexMap<Question, (Performative, ReplySlot)>,
     open: bool,
     paused: Paused,
-    /// What came up to here is in the queue, or was handled: it was restored from the journal.
+    /// What came up to here is in the lanes, or was handled: it was restored from the journal.
     restored: Seq,
-    waker: Option<Waker>,
-    /// A wake-up is on its way, so that there is at most one.
-    woken: bool,
+    /// Those who wait until there is no message.
+    idle: Vec<task::Waker>,
 }
 
 pub struct Mailbox {
     inner: Mutex<Inner>,
     capacity: Capacity,
-    /// Signalled when nothing is queued or in hand.
-    idle: Notify,
 }
 
 impl std::fmt::Debug for Mailbox {
@@ -127,7 +124,6 @@ impl Mailbox {
                 ..Inner::default()
             }),
             capacity,
-            idle: Notify::new(),
         })
     }
 
@@ -155,60 +151,20 @@ impl Mailbox {
         }
     }
 
-    /// How many reply slots are free, that is, how many more messages the agent may send.
-    pub fn reply_slots_left(&self) -> u32 {
-        let inner = self.inner.lock();
-        let left =
-            inner.reply_slots + i64::try_from(inner.questions.len()).expect("questions are bounded by reply slots");
-        u32::try_from(left.max(0)).expect("there are no more reply slots than a u32 holds")
-    }
-
-    /// Reserves the slot of a reply. When all are taken the oldest question gives its own up: a reply to it still
-    /// comes in, but needs room like any other message. None: all are on their way through the router.
-    pub fn reserve_reply(self: &Arc<Self>) -> Option<ReplySlot> {
-        let mut inner = self.inner.lock();
-        if inner.reply_slots <= 0 {
-            return inner
-                .questions
-                .shift_remove_index(0)
-                .map(|(_, (_, reply_slot))| reply_slot);
-        }
-        inner.reply_slots -= 1;
-        drop(inner);
-        Some(ReplySlot { mailbox: self.clone() })
-    }
-
-    /// As [`Self::reserve_reply`], for a send of a turn that was within its budget when it began. What the router took
-    /// meanwhile is overdrawn, by no more than one turn's sends.
-    pub fn reserve_promised_reply(self: &Arc<Self>) -> ReplySlot {
-        if let Some(reply_slot) = self.reserve_reply() {
-            return reply_slot;
-        }
-        self.inner.lock().reply_slots -= 1;
-        ReplySlot { mailbox: self.clone() }
-    }
-
-    /// Remembers what the agent asked, so that the reply finds its slot. Each question holds a slot, so there are at most
-    /// [`REPLY_SLOTS`] of them.
-    pub fn ask(&self, question: Question, act: Performative, reply_slot: ReplySlot) {
-        let replaced = self.inner.lock().questions.insert(question, (act, reply_slot));
-        drop(replaced); // gives its reply slot back, which takes the lock
-    }
-
-    /// Puts an admitted message at the end and wakes the instance. A message that comes after the close is handed back; one
-    /// that a restoration has brought already is ignored.
+    /// Puts an admitted message at the end of its lane and wakes a consumer. One that a restoration has brought already is
+    /// ignored, whatever became of it since; any other that comes after the close is handed back.
     pub fn push(&self, delivery: Delivery) -> Result<(), Delivery> {
         let waker = {
             let mut inner = self.inner.lock();
-            if !inner.open {
-                return Err(delivery);
-            }
             if delivery.seq <= inner.restored {
                 drop(inner); // the reservation goes with the delivery, and takes the lock
                 return Ok(());
             }
-            inner.queue.push_back(delivery);
-            inner.wake()
+            if !inner.open {
+                return Err(delivery);
+            }
+            inner.lanes.push(delivery);
+            inner.next_to_wake()
         };
         if let Some(waker) = waker {
             waker();
@@ -217,134 +173,98 @@ impl Mailbox {
     }
 
     /// Sets the mailbox to what the journal holds up to `upto`: `queue` is live, `asked` has no answer. What came later stays
-    /// behind it. No instance runs meanwhile.
+    /// behind it. All leases are void.
     pub fn restore(
         self: &Arc<Self>,
         upto: Seq,
         queue: impl IntoIterator<Item = (Arc<Message>, u32, Seq)>,
         asked: impl IntoIterator<Item = (Question, Performative)>,
+        now: Instant,
     ) {
+        let queue: Vec<_> = queue.into_iter().collect();
         let asked: Vec<_> = asked.into_iter().collect();
         let mut inner = self.inner.lock();
         let forgotten = std::mem::take(&mut inner.questions);
-        let (old, later) = std::mem::take(&mut inner.queue)
+        let (old, later): (Vec<_>, Vec<_>) = inner
+            .lanes
+            .take_all()
             .into_iter()
+            .map(|(_, delivery)| delivery)
             .partition(|delivery| delivery.seq <= upto);
-        inner.queue = later;
-        inner.in_hand = None;
         inner.restored = upto;
-        let queue: Vec<_> = queue.into_iter().collect();
-        for (message, attempt, seq) in queue.into_iter().rev() {
+        for (message, attempt, seq) in queue {
             let reservation = Reservation::Room(inner.take_room(self, message.weight() as u64));
-            inner.queue.push_front(Delivery {
+            inner.lanes.push(Delivery {
                 message,
                 attempt,
-                admitted: Instant::now(),
+                admitted: now,
                 seq,
                 reservation,
             });
         }
+        for delivery in later {
+            inner.lanes.push(delivery);
+        }
+        let idle = inner.idle();
         drop(inner);
-        let old: VecDeque<Delivery> = old;
-        drop((forgotten, old)); // their places take the lock
+        drop((forgotten, old)); // their reservations take the lock
+        idle.into_iter().for_each(task::Waker::wake);
         for (question, act) in asked {
             if let Some(reply_slot) = self.reserve_reply() {
                 self.ask(question, act, reply_slot);
             }
         }
+        self.rouse();
     }
 
-    /// An instance says how it wants to be woken. What an earlier one had in hand goes back to the head: it died with it,
-    /// and its turn never happened.
-    pub fn attach(self: &Arc<Self>, waker: &Waker) {
-        let mut inner = self.inner.lock();
-        if let Some((message, attempt, seq)) = inner.in_hand.take() {
-            let reservation = Reservation::Room(inner.take_room(self, message.weight() as u64));
-            inner.queue.push_front(Delivery {
-                message,
-                attempt,
-                admitted: Instant::now(),
-                seq,
-                reservation,
-            });
-        }
-        inner.waker = Some(waker.clone());
-        inner.woken = true;
-        drop(inner);
-        waker();
-    }
-
-    pub fn detach(&self) {
-        self.inner.lock().waker = None;
-    }
-
-    /// The next message, which stays in hand until [`Self::finish`] or [`Self::retry`].
-    pub fn take(&self) -> Option<Delivery> {
-        let mut inner = self.inner.lock();
-        let next = if inner.paused.is() {
-            None
-        } else {
-            inner.queue.pop_front()
+    /// A lease of `consumer` ends as `end` does it.
+    fn end_lease<T>(&self, consumer: u64, end: impl FnOnce(&mut Lanes) -> T) -> T {
+        let (ended, waker, idle) = {
+            let mut inner = self.inner.lock();
+            let ended = end(&mut inner.lanes);
+            inner.consumers.returned(consumer);
+            (ended, inner.next_to_wake(), inner.idle())
         };
-        let Some(delivery) = next else {
-            inner.woken = false;
-            return None;
-        };
-        inner.in_hand = Some((delivery.message.clone(), delivery.attempt, delivery.seq));
-        Some(delivery)
-    }
-
-    /// The turn of the message in hand is over. False: the mailbox was closed meanwhile and the message given up, so the
-    /// turn must not take effect.
-    #[must_use]
-    pub fn finish(&self) -> bool {
-        let mut inner = self.inner.lock();
-        let still_ours = inner.in_hand.take().is_some();
-        if inner.queue.is_empty() {
-            self.idle.notify_waiters();
+        if let Some(waker) = waker {
+            waker();
         }
-        still_ours
+        idle.into_iter().for_each(task::Waker::wake);
+        ended
     }
 
-    /// The turn crashed: the message goes back to the head for one more try. False as for [`Self::finish`].
-    #[must_use]
-    pub fn retry(&self, mut delivery: Delivery) -> bool {
-        let mut inner = self.inner.lock();
-        let still_ours = inner.in_hand.take().is_some();
-        if still_ours {
-            delivery.attempt += 1;
-            inner.queue.push_front(delivery);
-        }
-        still_ours
+    /// Changes which messages are handled in the order in which they came. What is queued goes by the new order.
+    pub fn set_order(&self, order: Order) {
+        self.inner.lock().lanes.set_order(order);
+        self.rouse();
     }
 
-    /// Gives out no more messages, and goes on admitting them up to the capacity. The turn in flight ends as it does.
+    /// Leases no more messages, and goes on admitting them up to the capacity. The turns in flight end as they do.
     pub fn suspend(&self) {
         self.inner.lock().paused.suspended = true;
     }
 
     /// Ends what [`Self::suspend`] began.
     pub fn resume(&self) {
-        self.rouse(|inner| inner.paused.suspended = false);
+        self.inner.lock().paused.suspended = false;
+        self.rouse();
     }
 
     /// As [`Self::suspend`] and [`Self::resume`], apart from them.
     pub fn hold(&self, hold: bool) {
-        self.rouse(|inner| inner.paused.held = hold);
+        self.inner.lock().paused.held = hold;
+        self.rouse();
     }
 
-    /// Whether it gives out no messages for now.
+    /// Whether it leases no messages for now.
     pub fn is_paused(&self) -> bool {
         self.inner.lock().paused.is()
     }
 
-    fn rouse(&self, change: impl FnOnce(&mut Inner)) {
-        let waker = {
-            let mut inner = self.inner.lock();
-            change(&mut inner);
-            if inner.paused.is() { None } else { inner.wake() }
-        };
-        if let Some(waker) = waker {
+    /// Wakes consumers for all messages that are available.
+    fn rouse(&self) {
+        loop {
+            let waker = self.inner.lock().next_to_wake();
+            let Some(waker) = waker else { return };
             waker();
         }
     }
@@ -354,42 +274,35 @@ impl Mailbox {
         self.inner.lock().open = false;
     }
 
-    /// Waits until nothing is queued or in hand.
+    /// Waits until nothing is queued or leased.
     pub async fn until_idle(&self) {
-        loop {
-            let idle = self.idle.notified();
-            tokio::pin!(idle);
-            idle.as_mut().enable();
-            {
-                let inner = self.inner.lock();
-                if inner.queue.is_empty() && inner.in_hand.is_none() {
-                    return;
-                }
+        poll_fn(|context| {
+            let mut inner = self.inner.lock();
+            if inner.lanes.len() == 0 {
+                return Poll::Ready(());
             }
-            idle.await;
-        }
+            if !inner.idle.iter().any(|waker| waker.will_wake(context.waker())) {
+                inner.idle.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
-    /// Closes for good and hands out what will never be handled, in order, the message in hand first.
+    /// Closes for good and hands out what will never be handled: what is leased, and then what is queued, both in the order in
+    /// which they came. All leases are void.
     pub fn close(&self) -> Vec<Arc<Message>> {
-        let (in_hand, queue, questions) = {
+        let (taken, questions, idle) = {
             let mut inner = self.inner.lock();
             inner.open = false;
-            inner.waker = None;
-            (
-                inner.in_hand.take(),
-                std::mem::take(&mut inner.queue),
-                std::mem::take(&mut inner.questions),
-            )
+            let taken = inner.lanes.take_all();
+            (taken, std::mem::take(&mut inner.questions), inner.idle())
         };
-        self.idle.notify_waiters();
+        idle.into_iter().for_each(task::Waker::wake);
         drop(questions); // their reply slots take the lock
-        let queued: Vec<_> = queue.into_iter().map(|delivery| delivery.message).collect();
-        in_hand
-            .map(|(message, _, _)| message)
-            .into_iter()
-            .chain(queued)
-            .collect()
+        let (leased, queued): (Vec<_>, Vec<_>) = taken.into_iter().partition(|(leased, _)| *leased);
+        let given_up = leased.into_iter().chain(queued);
+        given_up.map(|(_, delivery)| delivery.message).collect()
     }
 
     /// Opens a closed mailbox again, empty.
@@ -408,27 +321,20 @@ impl Inner {
         }
     }
 
-    fn wake(&mut self) -> Option<Waker> {
-        if self.woken {
+    /// The consumer to be woken next.
+    fn next_to_wake(&mut self) -> Option<Waker> {
+        if self.paused.is() {
             return None;
         }
-        self.woken = self.waker.is_some();
-        self.waker.clone()
+        self.consumers.next_to_wake(self.lanes.available())
     }
 
-    /// The reply slot of the question to `participant` that `message` answers for good. An answer that only goes on with a
-    /// conversation (`agree`, the first of many) takes room like any other message.
-    fn answered_by(&mut self, message: &Message, participant: &Address) -> Option<ReplySlot> {
-        let asked = Question {
-            conversation_id: message.conversation_id.clone(),
-            reply_with: message.in_reply_to.clone()?,
-            participant: participant.clone(),
-        };
-        let (act, _) = self.questions.get(&asked)?;
-        if message.performative.ends_wait_for(*act) {
-            self.questions.shift_remove(&asked).map(|(_, reply_slot)| reply_slot)
+    /// Those who wait until there is no message, if there is none.
+    fn idle(&mut self) -> Vec<task::Waker> {
+        if self.lanes.len() == 0 {
+            std::mem::take(&mut self.idle)
         } else {
-            None
+            Vec::new()
         }
     }
 }

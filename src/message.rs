@@ -1,7 +1,7 @@
-//! FIPA messages (SC00061): what an agent or a client drafts, and what the host makes of it.
+//! FIPA messages (SC00061): drafts of agents and clients, and the messages that the host makes of them.
 //!
-//! A [`Draft`] is believed in nothing: its receivers are texts, its sender is absent or a claim. A [`Message`] has been
-//! stamped by the host. Content stays unparsed from the edge to the guest.
+//! Nothing in a [`Draft`] is trusted: its receivers are texts that nobody resolved, and its sender is absent or a claim. A
+//! [`Message`] has been stamped by the host. Nobody between the interface and the guest parses the content.
 
 mod failure;
 mod json;
@@ -20,33 +20,32 @@ use crate::fipa::Performative;
 use crate::id::{AgentId, MessageId};
 use crate::time::Timestamp;
 
-/// Limits on one message, checked at the door.
+/// Limits on one message, checked when it enters the server.
 pub mod limits {
-    /// Bytes of content.
+    /// The longest content, in bytes.
     pub const CONTENT_BYTES: usize = 4 << 20;
-    /// Receivers of one message.
+    /// The most receivers of one message.
     pub const RECEIVERS: usize = 1_024;
-    /// Bytes of each text parameter.
+    /// The longest text parameter, in bytes.
     pub const TEXT_BYTES: usize = 1_024;
-    /// Bytes of a receiver as it is written.
+    /// The longest receiver as its sender writes it, in bytes.
     pub const RECEIVER_BYTES: usize = 256;
-    /// Extension parameters (`x_…`) of one message.
+    /// The most extension parameters (`x_…`) of one message.
     pub const EXTENSIONS: usize = 32;
-    /// Bytes of all extension parameters, names and values in JSON.
+    /// The size of all extension parameters together: names and values, in JSON.
     pub const EXTENSION_BYTES: usize = 64 << 10;
-    /// Times a message may cause another before the host takes it for a loop.
+    /// The longest chain of messages that each caused the next. The host takes a longer one for a loop.
     pub const HOPS: u32 = 10_000;
 }
 
-/// What an acknowledgement promises.
+/// What the acknowledgement of a message promises, or what a node keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {
-    /// What was acknowledged outlives the process.
+    /// The message is on the disk, and outlives the process.
     #[default]
     Durable,
-    /// It is in its place in memory. Of a message: it is on its way to the disk like any other, and the acknowledgement does
-    /// not wait for that.
+    /// The message is accepted in memory. A durable node still writes it to the disk like any other, but acknowledges it earlier.
     Memory,
 }
 
@@ -56,7 +55,7 @@ impl Durability {
         match text {
             "durable" => Ok(Self::Durable),
             "memory" => Ok(Self::Memory),
-            _ => Err(InvalidDraft::new("durability", "must be durable or memory")),
+            _ => Err(InvalidDraft::new("durability", "must be `durable` or `memory`")),
         }
     }
 }
@@ -66,7 +65,7 @@ impl Durability {
 pub struct ClientName(String);
 
 impl ClientName {
-    /// The caller that shows no token.
+    /// The name of a caller without a token.
     pub fn anonymous() -> Self {
         Self("anonymous".to_owned())
     }
@@ -85,19 +84,19 @@ impl FromStr for ClientName {
         } else {
             Err(InvalidDraft::new(
                 "sender",
-                "is no client name: 1 to 128 visible ASCII characters",
+                "is not a client name: 1 to 128 visible ASCII characters",
             ))
         }
     }
 }
 
-/// Who sends or receives, as the host knows it.
+/// A sender or receiver that the host has resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Address {
     Agent(AgentId),
-    /// A caller of the API, whose replies wait for it.
+    /// A caller of the API.
     Client(ClientName),
-    /// The host itself, which tells of failures. FIPA's agent management system (SC00023).
+    /// The host itself, which sends failures and fired timers. It is FIPA's agent management system (SC00023).
     Platform,
 }
 
@@ -123,7 +122,7 @@ impl fmt::Display for Address {
 impl FromStr for Address {
     type Err = InvalidDraft;
 
-    /// Reads what [`fmt::Display`] prints. Agent names are not addresses until the directory has resolved them.
+    /// Reads what [`fmt::Display`] prints. The name of an agent is not an address: the directory resolves it to one.
     fn from_str(text: &str) -> Result<Self, InvalidDraft> {
         if text == "platform" {
             Ok(Self::Platform)
@@ -132,7 +131,7 @@ impl FromStr for Address {
         } else {
             text.parse()
                 .map(Self::Agent)
-                .map_err(|_| InvalidDraft::new("receiver", "is no address: an agent id, client:<name> or platform"))
+                .map_err(|_| InvalidDraft::new("receiver", "is not an address: an agent id, client:<name> or platform"))
         }
     }
 }
@@ -143,7 +142,7 @@ impl Serialize for Address {
     }
 }
 
-/// What a message says. Shared, never copied on its way.
+/// The content of a message. The parts of the server share its bytes and do not copy them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// Valid JSON in UTF-8, as its sender wrote it.
@@ -155,7 +154,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// Serialises `value`; for what the host itself says.
+    /// The content of a message that the host itself sends.
     pub fn json(value: &serde_json::Value) -> Self {
         Self::Json(value.to_string().into())
     }
@@ -171,7 +170,7 @@ impl Content {
         self.len() == 0
     }
 
-    /// Bytes with the content type.
+    /// The size in bytes, with the content type.
     pub fn weight(&self) -> usize {
         match self {
             Self::Json(json) => json.len(),
@@ -186,13 +185,13 @@ impl Default for Content {
     }
 }
 
-/// A message that the host has stamped. Sender, ids, time and hops are true.
+/// A message that the host has stamped: its sender, ids, time and hops can be trusted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
     pub id: MessageId,
     pub performative: Performative,
     pub sender: Address,
-    /// The set of FIPA, resolved, in the sender's order, without repetition; never empty.
+    /// The resolved receivers: in the sender's order, without repetition, never empty.
     pub receivers: Vec<Address>,
     pub reply_to: Option<String>,
     pub content: Content,
@@ -208,14 +207,14 @@ pub struct Message {
     pub causation_id: Option<MessageId>,
     /// W3C trace context.
     pub traceparent: Option<String>,
-    /// How many messages caused this one, each the next.
+    /// The length of the chain of messages that caused this one.
     pub hops: u32,
     /// Parameters whose names begin with `x_`.
     pub extensions: BTreeMap<String, serde_json::Value>,
 }
 
 impl Message {
-    /// Bytes that this message costs a mailbox: its content, texts and extensions, and a flat sum for the rest.
+    /// The bytes that this message takes of a mailbox's limit: its content, texts and extensions, and a fixed sum for the rest.
     pub fn weight(&self) -> usize {
         const ENVELOPE: usize = 256;
         const ADDRESS: usize = 40;
@@ -245,7 +244,7 @@ impl Message {
     }
 }
 
-/// Bytes of extension parameters, names and values in JSON.
+/// The size of extension parameters in bytes: names and values, in JSON.
 pub(crate) fn extensions_weight(extensions: &BTreeMap<String, serde_json::Value>) -> usize {
     extensions
         .iter()
@@ -253,7 +252,7 @@ pub(crate) fn extensions_weight(extensions: &BTreeMap<String, serde_json::Value>
         .sum()
 }
 
-/// A parameter of a draft that cannot be accepted: which, and what would be.
+/// A parameter of a draft is refused: its name, what is wrong with it, and what is expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Deserialize)]
 #[error("`{field}` {problem}")]
 pub struct InvalidDraft {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sysinfo::System;
-use tokio::sync::{Semaphore, broadcast, oneshot};
+use tokio::sync::{Semaphore, broadcast};
 
 use crate::agent::Agent;
 use crate::config::Config;
@@ -20,11 +20,12 @@ use crate::journal::projections::{MessageQuery, Page, Projections, Stored};
 use crate::journal::{Journal, until_durable};
 use crate::message::{Address, Draft, Durability};
 use crate::operation::Operations;
-use crate::router::{Expected, KeyLock, RouterMessage, Shared};
+use crate::router::{Expected, InFlight, KeyLock, ReplyTo, RouterMessage, Shared};
 use crate::secret::Sealer;
 
 mod agents;
 mod backup;
+mod deploy;
 mod disk;
 mod groups;
 mod home;
@@ -81,6 +82,9 @@ pub struct Node {
     /// Told when a partition is given up.
     broken: tokio::sync::Notify,
     full: disk::Full,
+    /// Hears how far deploys have come.
+    #[cfg(test)]
+    deploy_steps: Mutex<Option<deploy::Listener>>,
 }
 
 impl Node {
@@ -135,7 +139,7 @@ impl Node {
             Coming::First(key) => key,
             Coming::Again(receipt) => return self.wait_again(receipt, timeout, first).await,
         };
-        let (reply, replied) = oneshot::channel();
+        let (reply, replied) = ReplyTo::channel();
         let expected = Some(Expected { reply, first });
         let receipt = self.with_room(self.submit(caller, draft, key, expected)).await?;
         let message = self.await_reply(replied, &receipt, timeout).await?;
@@ -154,18 +158,18 @@ impl Node {
         let sender = self.sender(caller, draft.sender.as_deref())?;
         let busy = |_| unavailable("too many messages are on their way to the journal");
         let kib = u32::try_from(draft.content.len() / 1_024 + 1).unwrap_or(u32::MAX);
-        let permits = [
-            self.sends.clone().try_acquire_owned().map_err(busy)?,
-            self.send_kib.clone().try_acquire_many_owned(kib).map_err(busy)?,
-        ];
-        let (reply, receipt) = oneshot::channel();
+        let in_flight = InFlight {
+            message: self.sends.clone().try_acquire_owned().map_err(busy)?,
+            kib: self.send_kib.clone().try_acquire_many_owned(kib).map_err(busy)?,
+        };
+        let (reply, receipt) = ReplyTo::channel();
         let partition = Partition::of(&sender.to_string(), self.config.partitions);
         self.partition(partition).cast(RouterMessage::Send {
             sender,
             draft: Box::new(draft),
             expected,
             key,
-            permits,
+            in_flight: Some(in_flight),
             reply,
         });
         let (receipt, seq) = receipt

@@ -1,5 +1,5 @@
-//! Operations that outlive the call that asked for them: a deploy, a stop, a removal, a compilation. Each runs as a temporary
-//! child of a supervisor, so that it goes on when its caller hangs up, and its failure is seen.
+//! Operations: deploys, stops, removals, compilations. Each runs as a temporary child of a supervisor. It therefore goes on when
+//! the client that asked for it disconnects, and the supervisor reports its failure.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,7 +42,7 @@ impl Actor for Operation {
 #[derive(Clone)]
 pub struct Operations {
     supervisor: DynamicHandle,
-    /// What the queue holds, in the plural, for the error of a full one.
+    /// What the operations are, in the plural. The error of a full queue names them.
     what: &'static str,
     /// The supervisor's `max_children`, which is `limits.operations` of the configuration.
     limit: usize,
@@ -50,7 +50,7 @@ pub struct Operations {
 }
 
 impl Operations {
-    /// The queue of `what` under a supervisor that has at most `limit` children.
+    /// A queue of operations of the kind `what`. `supervisor` has at most `limit` children.
     pub fn under(supervisor: DynamicHandle, what: &'static str, limit: usize) -> Self {
         Self {
             supervisor,
@@ -60,8 +60,8 @@ impl Operations {
         }
     }
 
-    /// Starts an operation and returns the receiver of its result, which may be dropped. Error: `Unavailable`, which names the
-    /// queue, when it is full.
+    /// Starts an operation and returns the receiver of its result; the receiver may be dropped. Error: `Unavailable` when the
+    /// queue is full, with what is in it.
     pub async fn start<T: Send + 'static>(
         &self,
         name: &str,
@@ -76,7 +76,7 @@ impl Operations {
         let spec = ChildSpec::worker(id, move |context| {
             let work = work.lock().take();
             async move {
-                // A temporary child is started once.
+                // A temporary child is never restarted, so the work is still there.
                 let work = work.ok_or("an operation runs once")?;
                 let (actor, _) = Actor::spawn_linked(None, Operation, work, context.supervisor).await?;
                 Ok::<_, supervisors::BoxError>(actor.get_cell())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A text or a bare number, the two ways in which a quantity is written.
+/// The two ways to write a quantity: a text or a bare number.
 enum Written {
     Text(String),
     Number(f64),
@@ -67,7 +67,7 @@ impl ByteSize {
             ("", 1),
         ];
         let wrong =
-            || format!("`{text}` is no size: write a number of bytes, or a number with KB, MB, GB, KiB, MiB or GiB");
+            || format!("`{text}` is not a size: write a number of bytes, or a number with KB, MB, GB, KiB, MiB or GiB");
         let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
         let unit = &text[digits.len()..];
         let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
@@ -106,12 +106,12 @@ impl<'de> Deserialize<'de> for ByteSize {
     }
 }
 
-/// What an agent may compute.
+/// How much processor an agent may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cpu {
-    /// Fuel for each turn: `"100000"` or a bare number. wasmtime counts about one unit an instruction.
+    /// Fuel for each turn: `"100000"` or a bare number. One unit is about one instruction, as wasmtime counts them.
     Fuel(u64),
-    /// A rate: `"100m"` is a tenth of a core, in guest time.
+    /// A rate in thousandths of a core: `"100m"` is a tenth of a core. Only the time in guest code counts.
     Millicores(u32),
 }
 
@@ -146,7 +146,7 @@ impl<'de> Deserialize<'de> for Cpu {
         };
         parsed.ok_or_else(|| {
             D::Error::custom(format_args!(
-                "`{text}` is no cpu: write the fuel of a turn (100000) or a rate of 1m to 1000m"
+                "`{text}` is not a cpu limit: write the fuel of a turn, such as 100000, or a rate from 1m to 1000m"
             ))
         })
     }
@@ -157,11 +157,11 @@ impl<'de> Deserialize<'de> for Cpu {
 pub struct Span(pub Duration);
 
 impl Span {
-    /// Beyond a year a time is a slip of the pen.
-    const MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+    /// A longer time is refused, as it is almost surely a mistake.
+    const MAX_DAYS: u64 = 366;
 
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no time: write seconds, or a time such as 200ms, 30s, 5m or 1h");
+        let wrong = || format!("`{text}` is not a time: write seconds, or a time such as 200ms, 30s, 5m or 1h");
         let seconds = |text: &str| {
             text.parse::<f64>()
                 .ok()
@@ -170,7 +170,10 @@ impl Span {
         let span = seconds(text)
             .or_else(|| humantime::parse_duration(text).ok())
             .ok_or_else(wrong)?;
-        if span > Self::MAX { Err(wrong()) } else { Ok(Self(span)) }
+        if span > Duration::from_secs(Self::MAX_DAYS * 24 * 3600) {
+            return Err(format!("`{text}` is longer than {} days", Self::MAX_DAYS));
+        }
+        Ok(Self(span))
     }
 }
 

@@ -1,12 +1,13 @@
-//! How much may happen in a second.
+//! Rate limits.
 
 use std::time::{Duration, Instant};
 
-/// So many units a second, and a second's worth at once after a rest: the generic cell rate algorithm (ITU-T I.371).
+/// A limit of units per second. After an idle second, the units of one second can be taken at once. This is the generic cell rate
+/// algorithm (ITU-T I.371).
 #[derive(Clone, Debug)]
 pub struct Rate {
     per_second: f64,
-    /// When all that was taken has been paid for. In the past, there is a full second's worth.
+    /// When all units taken so far have been paid for with time. If that was in the past, the units of a full second are there.
     paid: Instant,
 }
 
@@ -18,20 +19,20 @@ impl Rate {
         }
     }
 
-    /// Whether so many units can be taken now and are within the rate.
+    /// Whether `units` can be taken now without exceeding the rate.
     pub fn allows(&self, units: u64, now: Instant) -> bool {
         let owed = self.paid.saturating_duration_since(now).as_secs_f64();
         units as f64 <= self.per_second * (1.0 - owed)
     }
 
-    /// Takes units, whether there are so many or not.
+    /// Takes `units`, even beyond the rate. The excess is a debt.
     pub fn take(&mut self, units: u64, now: Instant) {
         const LONGEST: f64 = 3_600.0;
-        let price = (units as f64 / self.per_second).min(LONGEST); // nothing at all a second: an hour
+        let price = (units as f64 / self.per_second).min(LONGEST); // at a rate of zero the quotient is infinite
         self.paid = self.paid.max(now) + Duration::from_secs_f64(price);
     }
 
-    /// How long until what was taken beyond the rate is paid for; zero when nothing was.
+    /// How long until the units taken beyond the rate are paid for. Zero when there are none.
     pub fn debt(&self, now: Instant) -> Duration {
         self.paid
             .saturating_duration_since(now)

@@ -4,41 +4,48 @@
 //! sends in one batch, and hands the messages on. Owner of its partition by the fence that it claims when it starts; a router
 //! that was replaced cannot record anything any more.
 //!
+//! [`Core`] decides and the actor carries out: `decide(input, now)` gives the batches to append, and `placed(batch, seq)` does
+//! what follows once a batch has its position in the log. Neither waits, reads a clock or knows an actor, so the simulation
+//! drives the same decisions under a clock of its own.
+//!
 //! Invariants: a batch is appended before any of its messages is handed on; what goes to a client waits until the batch is
 //! durable; everything of one sender passes one router, so order is kept without locks.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr};
 use serde::{Deserialize, Serialize};
 use supervisors::Failure;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::task::JoinHandle;
 
-use crate::agent::{Agent, Outcome, Standing};
+use crate::agent::Outcome;
 use crate::directory::Directory;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::{AgentId, Fence, MessageId, Partition, Seq};
-use crate::journal::{Journal, JournalError, Record, Turn, TurnEnd};
-use crate::mailbox::{ReplySlot, Reservation};
+use crate::journal::{Journal, JournalError};
 use crate::message::{Address, Draft, FailureReason, Message};
 use crate::telemetry::{Recoveries, Spawns, Turns};
-use crate::time::Timestamp;
-use crate::timer::{Timer, TimerChange};
+use crate::time::{Moment, Timestamp};
+use crate::timer::Timer;
 
 mod agenda;
 mod burial;
+mod catalog;
+mod core;
 mod dispatch;
 mod key_locks;
+mod reply;
 mod timers;
 mod waiters;
 
-pub use key_locks::{KeyLock, KeyLocks};
+pub use catalog::{Change, Changed, GroupChange};
+pub use core::{Batch, Core};
+pub use key_locks::{Answer, KeyLock, KeyLocks};
+pub use reply::{Awaited, InFlight, ReplyTo};
 pub use waiters::{Expected, Waiters};
-
-use agenda::Agenda;
-use dispatch::{Letter, Stamp};
-use timers::Alarm;
 
 /// What became of a message at one of its receivers when it was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +100,7 @@ pub struct Start {
     pub restore: Arc<dyn Restore>,
 }
 
+/// What goes to a router: values that it decides.
 pub enum RouterMessage {
     /// A client sends.
     Send {
@@ -103,77 +111,62 @@ pub enum RouterMessage {
         /// The request has an idempotency key, and its answer is recorded with the message.
         key: Option<KeyLock>,
         /// The message's share of what may be on its way, given back when it has its position in the journal.
-        permits: [OwnedSemaphorePermit; 2],
-        reply: oneshot::Sender<Result<(Receipt, Seq)>>,
+        in_flight: Option<InFlight>,
+        reply: ReplyTo<Result<(Receipt, Seq)>>,
     },
     /// An agent's turn ended.
     Commit(Box<Outcome>),
     /// A change of this partition's agents or groups. It is decided here, after all that was recorded before it, so that
     /// two changes at once cannot undo each other.
-    Catalog {
-        change: Change,
-        /// What to do once it is recorded, before anything else is.
-        then: Box<dyn FnOnce() + Send>,
-        /// None: there was nothing to change any more.
-        reply: oneshot::Sender<Option<Seq>>,
+    Change {
+        change: Box<Change>,
+        reply: Option<ReplyTo<Result<Changed>>>,
     },
-    /// An agent will never handle what it has: it was stopped or given up.
-    GiveUp {
-        agent: AgentId,
-        /// The end that the agent comes to: stopped, or failed and why.
-        standing: Standing,
-        /// Recorded in the same batch.
-        records: Vec<Record>,
-        reply: Option<oneshot::Sender<Seq>>,
-    },
-    /// An agent takes messages again: timers that it missed fire.
-    Resume(AgentId),
     /// A timer may be due.
     Alarm,
 }
 
-/// Looks at how things stand and says what is to be recorded. None: nothing.
-pub type Change = Box<dyn FnOnce() -> Option<Vec<Record>> + Send>;
-
-pub struct PartitionOwner {
-    partition: Partition,
+pub struct Owner {
+    core: Core,
     fence: Fence,
-    shared: Arc<Shared>,
-    agenda: Agenda,
     alarm: Option<Alarm>,
 }
 
+/// The next look at the timers. Dropped, it does not come.
+struct Alarm {
+    at: Timestamp,
+    task: JoinHandle<Result<(), MessagingErr<RouterMessage>>>,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The longest time for which the wall clock is not looked at: it may be set meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
 impl Actor for Router {
     type Msg = RouterMessage;
-    type State = PartitionOwner;
+    type State = Owner;
     type Arguments = Start;
 
-    async fn pre_start(
-        &self,
-        myself: ActorRef<RouterMessage>,
-        start: Start,
-    ) -> Result<PartitionOwner, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<RouterMessage>, start: Start) -> Result<Owner, ActorProcessingErr> {
         // The claim comes first: from here on an earlier owner cannot add what the restoration would not see.
         let fence = start.shared.journal.claim(start.partition);
-        let restored = start.restore.restore(start.partition).await?;
-        let mut agenda = Agenda::default();
-        for (agent, timer) in restored.timers {
-            agenda.apply(agent, &[TimerChange::Set(timer)]);
-        }
-        let mut owner = PartitionOwner {
-            partition: start.partition,
+        let Restored { orphans, timers } = start.restore.restore(start.partition).await?;
+        let mut owner = Owner {
+            core: Core::new(start.partition, start.shared, timers),
             fence,
-            shared: start.shared,
-            agenda,
             alarm: None,
         };
-        owner
-            .bury(
-                restored.orphans,
-                "the agent is stopped, cannot be loaded, or is gone",
-                Vec::new(),
-            )
-            .await?;
+        let burial = owner.core.bury(
+            orphans,
+            "the agent is stopped, cannot be loaded, or is gone",
+            Moment::now(),
+        );
+        owner.carry_out(burial).await?;
         owner.arm(&myself);
         Ok(owner)
     }
@@ -182,255 +175,69 @@ impl Actor for Router {
         &self,
         myself: ActorRef<RouterMessage>,
         message: RouterMessage,
-        owner: &mut PartitionOwner,
+        owner: &mut Owner,
     ) -> Result<(), ActorProcessingErr> {
-        match message {
-            RouterMessage::Send {
-                sender,
-                draft,
-                expected,
-                key,
-                permits,
-                reply,
-            } => {
-                let answer = owner.send(sender, *draft, expected, key.as_ref()).await?;
-                drop((permits, key));
-                let _ = reply.send(answer); // a caller that has gone needs no answer
-            }
-            RouterMessage::Commit(outcome) => owner.commit(*outcome).await?,
-            RouterMessage::Catalog { change, then, reply } => {
-                let seq = match change() {
-                    None => None,
-                    Some(records) => {
-                        owner.forget_removed(&records);
-                        Some(owner.append(records, Vec::new()).await?)
-                    }
-                };
-                if seq.is_some() {
-                    then();
-                }
-                let _ = reply.send(seq);
-            }
-            RouterMessage::GiveUp {
-                agent,
-                standing,
-                records,
-                reply,
-            } => {
-                let seq = owner.give_up(agent, standing, records).await?;
-                if let Some(reply) = reply {
-                    let _ = reply.send(seq);
-                }
-            }
-            RouterMessage::Resume(agent) => owner.agenda.resume(agent),
-            RouterMessage::Alarm => owner.ring().await?,
+        if matches!(message, RouterMessage::Alarm) {
+            owner.alarm = None;
         }
+        let batches = owner.core.decide(message, Moment::now());
+        owner.carry_out(batches).await?;
         owner.arm(&myself);
         Ok(())
     }
 }
 
-impl PartitionOwner {
-    /// Appends one batch and then hands its messages on. An error means that this router must not go on.
-    async fn append(&self, records: Vec<Record>, letters: Vec<Letter>) -> Result<Seq, ActorProcessingErr> {
-        let (seq, bounced) = self
-            .append_once(records, letters)
-            .await
-            .map_err(|error| broken(&error))?;
-        let detail = "the agent was stopped, given up or removed";
-        if !bounced.is_empty() {
-            Box::pin(self.bury(bounced, detail, Vec::new())).await?;
+impl Owner {
+    /// Appends batches in their order, and what follows from one before the next. An error means that this router must not go
+    /// on.
+    async fn carry_out(&mut self, batches: Vec<Batch>) -> Result<(), ActorProcessingErr> {
+        let mut queue = VecDeque::from(batches);
+        let mut over_limit = None;
+        while let Some(mut batch) = queue.pop_front() {
+            match self.append(&mut batch).await {
+                Ok(seq) => {
+                    for more in self.core.placed(batch, seq, Moment::now()).into_iter().rev() {
+                        queue.push_front(more);
+                    }
+                }
+                Err(JournalError::TooLarge(bytes)) if batch.is_turn() => {
+                    let (refusal, detail) = self.core.refuse(batch, bytes, Moment::now());
+                    queue.push_front(refusal);
+                    over_limit = Some(detail);
+                }
+                Err(error) => return Err(Box::new(Failure::new("journal", error.to_string()))),
+            }
         }
-        Ok(seq)
+        match over_limit {
+            None => Ok(()),
+            // The state that ran ahead of the journal is dropped when the partition starts again.
+            Some(detail) => Err(Box::new(Failure::new("over_limit", detail))),
+        }
     }
 
-    /// As [`Self::append`]; answers also with what came too late for its mailbox.
-    async fn append_once(
-        &self,
-        mut records: Vec<Record>,
-        letters: Vec<Letter>,
-    ) -> Result<(Seq, Orphans), JournalError> {
-        records.extend(letters.iter().map(Letter::record));
-        let batch = records.into_iter().map(|record| (self.partition, record)).collect();
-        let seq = self.shared.journal.append(self.partition, self.fence, batch).await?;
-        let bounced = letters
+    async fn append(&self, batch: &mut Batch) -> Result<Seq, JournalError> {
+        let partition = self.core.partition();
+        let records = batch
+            .take_records()
             .into_iter()
-            .flat_map(|letter| self.shared.hand_on(letter, seq))
+            .map(|record| (partition, record))
             .collect();
-        Ok((seq, bounced))
+        self.core.shared().journal.append(partition, self.fence, records).await
     }
 
-    async fn send(
-        &self,
-        sender: Address,
-        draft: Draft,
-        expected: Option<Expected>,
-        key: Option<&KeyLock>,
-    ) -> Result<Result<(Receipt, Seq)>, ActorProcessingErr> {
+    /// Has [`RouterMessage::Alarm`] come when the next timer is due.
+    fn arm(&mut self, myself: &ActorRef<RouterMessage>) {
+        let Some(next) = self.core.next_timer() else {
+            return;
+        };
+        if self.alarm.as_ref().is_some_and(|alarm| alarm.at <= next) {
+            return; // it looks before then, and arms again
+        }
         let now = Timestamp::now();
-        let stamp = Stamp {
-            sender,
-            now,
-            cause: None,
-        };
-        let (letter, mut refused) = self.shared.prepare(stamp, draft, Vec::new());
-        let Some(letter) = letter else {
-            let first = refused.swap_remove(0);
-            return Ok(Err(first.error));
-        };
-        if let Some(expected) = expected
-            && !self.shared.waiters.expect(&letter.message, expected)
-        {
-            let mend =
-                "another call waits for an answer to the same conversation_id and reply_with; use another reply_with";
-            return Ok(Err(Error::Conflict(mend.to_owned())));
-        }
-        let receipt = letter.receipt(refused, now);
-        let answer = key.map(|key| key.answer(&receipt, now));
-        let seq = self.append(answer.into_iter().collect(), vec![letter]).await?;
-        Ok(Ok((receipt, seq)))
+        let wait = next.since(now).min(LOOK_AGAIN);
+        self.alarm = Some(Alarm {
+            at: now.plus(wait),
+            task: myself.send_after(wait, || RouterMessage::Alarm),
+        });
     }
-
-    /// A turn takes effect: done, sends, state, timers, in one batch.
-    async fn commit(&mut self, outcome: Outcome) -> Result<(), ActorProcessingErr> {
-        let Some(agent) = self.shared.directory.by_id(outcome.agent) else {
-            return Ok(()); // removed meanwhile; its message was given up with it
-        };
-        let now = Timestamp::now();
-        self.shared.turns.ended(outcome.latency_micros, outcome.end.label());
-        let mut letters = Vec::with_capacity(outcome.sends.len());
-        for (draft, reply_slot) in outcome.sends {
-            self.letters_of_send(&agent, draft, reply_slot, outcome.message.as_ref(), now, &mut letters);
-        }
-        let turn = Turn {
-            agent: outcome.agent,
-            message: outcome.message.as_ref().map(|message| message.id),
-            attempt: outcome.attempt,
-            end: outcome.end.clone(),
-            writes: outcome.writes,
-            timers: outcome.timers,
-            at: now,
-            latency_micros: outcome.latency_micros,
-            guest_micros: outcome.guest_micros,
-        };
-        let mut records = vec![Record::Turn(turn.clone())];
-        if let Some(message) = &outcome.message {
-            match &outcome.end {
-                TurnEnd::Error { reason } => {
-                    letters.extend(
-                        self.shared
-                            .failure(message, agent.id, FailureReason::Error, reason, now),
-                    );
-                }
-                TurnEnd::Crash { kind, detail } if outcome.dead => {
-                    let detail = format!("{kind}: {detail} (delivered {} times)", outcome.attempt);
-                    self.bury_one(
-                        message,
-                        agent.id,
-                        FailureReason::Crashed,
-                        &detail,
-                        &mut records,
-                        &mut letters,
-                    );
-                }
-                TurnEnd::Ok | TurnEnd::Crash { .. } => {}
-            }
-        }
-        match self.append_once(records, letters).await {
-            Ok((_, bounced)) => {
-                self.agenda.apply(turn.agent, &turn.timers);
-                self.bury(bounced, "the agent was stopped, given up or removed", Vec::new())
-                    .await?;
-                drop((outcome.reservation, outcome.permit));
-                if let Some(recorded) = outcome.recorded {
-                    let _ = recorded.send(()); // who waited may be gone
-                }
-                Ok(())
-            }
-            Err(JournalError::TooLarge(bytes)) => self.refuse(turn, outcome.message.as_deref(), bytes).await,
-            Err(error) => Err(broken(&error)),
-        }
-    }
-
-    /// A turn that the journal cannot hold did not happen: its message is given up, and the partition starts again without
-    /// the state that ran ahead of it.
-    async fn refuse(&self, turn: Turn, message: Option<&Message>, bytes: usize) -> Result<(), ActorProcessingErr> {
-        let detail = format!("the turn's effects take {bytes} bytes of the journal, over its limit for one batch");
-        let agent = turn.agent;
-        let end = TurnEnd::Crash {
-            kind: "over_limit".to_owned(),
-            detail: detail.clone(),
-        };
-        let mut records = vec![Record::Turn(Turn {
-            end,
-            writes: Vec::new(),
-            timers: Vec::new(),
-            ..turn
-        })];
-        let mut letters = Vec::new();
-        if let Some(message) = message {
-            self.bury_one(
-                message,
-                agent,
-                FailureReason::Crashed,
-                &detail,
-                &mut records,
-                &mut letters,
-            );
-        }
-        self.append(records, letters).await?;
-        Err(Box::new(Failure::new("over_limit", detail)))
-    }
-
-    /// What one send of a turn becomes: the message, and one failure that names the receivers which do not take it.
-    fn letters_of_send(
-        &self,
-        sender: &Arc<Agent>,
-        draft: Draft,
-        reply_slot: ReplySlot,
-        cause: Option<&Arc<Message>>,
-        now: Timestamp,
-        letters: &mut Vec<Letter>,
-    ) {
-        let stamp = Stamp {
-            sender: Address::Agent(sender.id),
-            now,
-            cause: cause.map(Arc::as_ref),
-        };
-        let (letter, mut refused) = self.shared.prepare(stamp, draft, vec![reply_slot]);
-        let receivers: Vec<_> = refused.iter().map(|refusal| refusal.receiver.as_str()).collect();
-        let receivers = match receivers.as_slice() {
-            [one] => (*one).into(),
-            several => several.into(),
-        };
-        if letter.is_none()
-            && let Some(first) = refused.first()
-        {
-            letters.push(Letter::refused(first)); // so that the failure is about something that can be looked up
-        }
-        if let Some(first) = refused.first_mut()
-            && first.about.performative.may_be_answered()
-        {
-            let detail = first.error.to_string();
-            let failure = Arc::new(Message::failure_of(
-                &first.about,
-                &receivers,
-                first.reason,
-                &detail,
-                now,
-            ));
-            // The slot of the reply that will never come is the failure's.
-            let reply_slot = first.reply_slot.take().or_else(|| sender.mailbox.reserve_reply());
-            letters.push(Letter::to_agent(
-                failure,
-                sender.clone(),
-                reply_slot.map(Reservation::ReplySlot),
-            ));
-        }
-        letters.extend(letter);
-    }
-}
-
-fn broken(error: &JournalError) -> ActorProcessingErr {
-    Box::new(Failure::new("journal", error.to_string()))
 }

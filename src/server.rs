@@ -1,4 +1,4 @@
-//! The whole server: a node and its listeners.
+//! The server: a node with its listeners.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -9,11 +9,11 @@ use serde::Serialize;
 use supervisors::{BoxError, ChildSpec, Failure, Shutdown};
 use tokio::task::JoinHandle;
 
-use crate::api::{grpc, rest};
+use crate::api::{grpc, http, rest};
 use crate::config::Config;
 use crate::node::{Node, Opened, StartError};
 
-/// Where the server listens, as `--addr-file` writes it.
+/// The addresses on which the server listens. `--addr-file` writes them as JSON.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Addresses {
     pub rest: SocketAddr,
@@ -26,13 +26,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the server and returns when it answers. The data folder is locked before a port is taken, so that a second
-    /// server on one folder says so, whatever ports it was given.
+    /// Starts the server, and returns when it answers requests. The data folder is locked before a port is bound: a second server
+    /// on the same folder then fails with that reason, even if its ports are in use as well.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let opened = Opened::open(config)?;
         let config = opened.config();
         let listen = |what, address| move |source| StartError::Listen { what, address, source };
-        let rest = rest::Server::bind(config.listen).map_err(listen("REST on", config.listen))?;
+        let rest = http::Server::bind(config.listen).map_err(listen("REST on", config.listen))?;
         let rest = rest.workers(config.limits.rest_workers.into());
         let grpc = grpc::Server::bind(config.grpc_listen).map_err(listen("gRPC on", config.grpc_listen))?;
         let addresses = Addresses {
@@ -58,15 +58,14 @@ impl Server {
     }
 }
 
-/// An actor that owns a listener while it serves. Its incarnations share one socket, so that a restart loses no connection
-/// that waits to be accepted.
+/// The actor that owns a listener. Its incarnations share one socket, so a restart loses no connection that waits to be accepted.
 struct Listener;
 
 type Ended = std::io::Result<()>;
 type Stop = Box<dyn FnOnce() + Send>;
 
 struct Serving {
-    /// Begins the end of `serve`.
+    /// Asks `serve` to end.
     stop: Stop,
     serve: BoxFuture<'static, Ended>,
 }
@@ -77,7 +76,7 @@ struct ListenerState {
 }
 
 impl Drop for ListenerState {
-    /// The actor was killed: its loop must not go on beside the next one's.
+    /// Stops the accept loop if the actor was killed: it must not run beside that of the next incarnation.
     fn drop(&mut self) {
         if let Some((stop, _)) = self.running.take() {
             stop();
@@ -91,10 +90,10 @@ impl Actor for Listener {
     type Arguments = Serving;
 
     async fn pre_start(&self, myself: ActorRef<Ended>, serving: Serving) -> Result<ListenerState, ActorProcessingErr> {
-        // The accept loop runs beside the actor, so that the actor can be told to stop while it serves.
+        // The accept loop runs in a task of its own, so that the actor can take a stop while the loop runs.
         let task = tokio::spawn(async move {
             let ended = serving.serve.await;
-            let _ = myself.cast(ended); // the actor is gone: it stopped the loop itself
+            let _ = myself.cast(ended); // an error means that the actor is gone: it stopped the loop itself
         });
         Ok(ListenerState {
             running: Some((serving.stop, task)),
@@ -109,7 +108,7 @@ impl Actor for Listener {
     async fn post_stop(&self, _: ActorRef<Ended>, state: &mut ListenerState) -> Result<(), ActorProcessingErr> {
         if let Some((stop, task)) = state.running.take() {
             stop();
-            let _ = task.await; // a panic in the loop has been logged; there is nothing left to stop
+            let _ = task.await; // an error means that the loop panicked, which has been logged
         }
         Ok(())
     }
@@ -123,7 +122,7 @@ fn listener_child(
         let serving = serve();
         async move { Ok::<_, BoxError>(Actor::spawn_linked(None, Listener, serving?, context.supervisor).await?) }
     })
-    // Longer than the listeners' own deadline for requests in flight.
+    // The listeners have a deadline of their own for requests in flight, which must pass first.
     .shutdown(Shutdown::Timeout(
         crate::api::limits::DRAIN + std::time::Duration::from_secs(2),
     ))
@@ -133,10 +132,10 @@ fn gone() -> std::io::Error {
     std::io::Error::other("the node is gone")
 }
 
-fn rest_child(server: rest::Server, node: Weak<Node>) -> ChildSpec {
+fn rest_child(server: http::Server, node: Weak<Node>) -> ChildSpec {
     listener_child("rest", move || {
         let node = node.upgrade().ok_or_else(gone)?;
-        let (handle, serve) = server.try_clone()?.run(node)?;
+        let (handle, serve) = server.try_clone()?.run(node, rest::routes)?;
         Ok(Serving {
             stop: Box::new(move || handle.stop()),
             serve: Box::pin(serve),
@@ -209,7 +208,7 @@ mod tests {
         let count = loop {
             match ask().await {
                 Some(count) => break count,
-                // A connection of the killed listener may be cut; nobody knows then whether the agent was asked.
+                // A connection of the killed listener may be cut. The agent may then have handled the request or not.
                 None if tries < 10 => tries += 1,
                 None => panic!("REST does not answer"),
             }

@@ -1,4 +1,4 @@
-//! What the node measures of itself: Prometheus metrics, logs, and the figures of the system metrics.
+//! How the node shows what it does: log lines, Prometheus metrics, and the figures of `GET /api/v1/metrics/system`.
 
 use std::collections::VecDeque;
 use std::io::IsTerminal as _;
@@ -10,12 +10,12 @@ use hdrhistogram::Histogram;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 
-/// Seconds over which the rate of turns is taken.
+/// Seconds over which the rate of turns is averaged.
 const RATE_SECONDS: u64 = 10;
-/// The longest latency told apart, in microseconds: an hour.
+/// An hour, in microseconds. A longer latency is counted as this one.
 const LONGEST_MICROS: u64 = 3_600_000_000;
 
-/// The process's recorder of metrics. There is one, however many nodes a test starts.
+/// The metrics recorder. A process has one, however many nodes a test starts in it.
 pub fn prometheus() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| {
@@ -26,7 +26,7 @@ pub fn prometheus() -> &'static PrometheusHandle {
             .build_recorder();
         let handle = recorder.handle();
         if metrics::set_global_recorder(recorder).is_err() {
-            tracing::warn!("another recorder of metrics is installed; /metrics shows none of them");
+            tracing::warn!("another metrics recorder is installed in this process; /metrics stays empty");
         }
         describe();
         handle
@@ -42,27 +42,30 @@ fn describe() {
     describe_histogram!(
         "caxton_turn_latency_seconds",
         Unit::Seconds,
-        "From a message's acceptance to the end of its turn"
+        "Time from a message's acceptance to the end of its turn"
     );
     describe_histogram!(
         "caxton_agent_spawn_seconds",
         Unit::Seconds,
-        "Instantiation and init of an agent"
+        "Time to instantiate an agent and to run its init"
     );
-    describe_counter!("caxton_dead_letters_total", "Messages given up");
+    describe_counter!("caxton_dead_letters_total", "Messages that became dead letters");
     describe_gauge!("caxton_agents", "Agents by lifecycle state");
-    describe_gauge!("caxton_mailbox_messages", "Messages queued or in hand, all agents");
+    describe_gauge!(
+        "caxton_mailbox_messages",
+        "Messages queued or in a turn, over all agents"
+    );
     describe_counter!("caxton_journal_batches_total", "Batches made durable");
     describe_counter!("caxton_modules_compiled_total", "Modules compiled");
-    describe_counter!("caxton_modules_loaded_total", "Modules loaded compiled, from the disk");
+    describe_counter!("caxton_modules_loaded_total", "Compiled modules loaded from the disk");
     describe_gauge!(
         "caxton_disk_free_bytes",
         Unit::Bytes,
-        "Room on the disk of the data folder"
+        "Free space on the disk of the data folder"
     );
     describe_gauge!(
         "caxton_disk_full",
-        "1 while nothing new is taken for want of room, else 0"
+        "1 while writes are refused because the disk is full, else 0"
     );
 }
 
@@ -71,7 +74,7 @@ pub fn log(json: bool) {
     install(json, "info");
 }
 
-/// Logs what is at least as grave as `level`, unless `CAXTON_LOG` says otherwise.
+/// Logs what has `level` or a more severe one, unless `CAXTON_LOG` has another filter.
 pub fn log_at(level: &str) {
     install(false, level);
 }
@@ -102,7 +105,8 @@ pub struct Turns {
 struct Inner {
     processed: u64,
     latency: Histogram<u64>,
-    /// Second since the start, turns in it; the last [`RATE_SECONDS`] and the current one.
+    /// For each second since the start: its number, and the turns that ended in it. Only the last [`RATE_SECONDS`] and the current
+    /// one are kept.
     seconds: VecDeque<(u64, u64)>,
 }
 
@@ -129,7 +133,7 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// A turn ended. `end` is how: `ok`, `error`, or the kind of its crash.
+    /// Counts a turn that ended. `end` is `ok`, `error`, or the kind of the crash.
     pub fn ended(&self, latency_micros: u64, end: &str) {
         metrics::counter!("caxton_turns_total", "end" => end.to_owned()).increment(1);
         metrics::histogram!("caxton_turn_latency_seconds").record(Duration::from_micros(latency_micros).as_secs_f64());
@@ -175,7 +179,7 @@ impl Inner {
     }
 }
 
-/// How long instances of agents took to start, all together.
+/// How long the instances of all agents took to start.
 #[derive(Debug, Default)]
 pub struct Spawns {
     count: AtomicU64,
@@ -190,7 +194,7 @@ impl Spawns {
         metrics::histogram!("caxton_agent_spawn_seconds").record(took.as_secs_f64());
     }
 
-    /// Zero before the first.
+    /// The mean time of a start; zero before the first.
     pub fn mean(&self) -> Duration {
         let micros = self.micros.load(Ordering::Relaxed);
         Duration::from_micros(micros.checked_div(self.count.load(Ordering::Relaxed)).unwrap_or(0))
@@ -225,7 +229,7 @@ impl Recoveries {
 
     pub fn figures(&self) -> RecoveryFigures {
         let histogram = self.0.lock();
-        // A quantile is told as the end of its bucket, which may lie beyond the largest.
+        // The histogram gives the upper end of a quantile's bucket, which may be greater than the largest value.
         let longest = histogram.max();
         let at = |quantile| Duration::from_micros(histogram.value_at_quantile(quantile).min(longest));
         RecoveryFigures {
@@ -265,7 +269,7 @@ mod tests {
         assert_eq!(figures.count, 100);
         assert!(figures.p50.abs_diff(Duration::from_millis(50)) < Duration::from_millis(2));
         assert!(figures.p50 < figures.p99 && figures.p99 <= figures.max);
-        recoveries.add(Duration::from_secs(1_000_000)); // longer than is told apart
+        recoveries.add(Duration::from_secs(1_000_000)); // longer than the histogram can hold
         assert!(recoveries.figures().max >= Duration::from_secs(3_600));
     }
 }

@@ -1,8 +1,8 @@
-//! Wall-clock time as the API and the journal have it.
+//! Time: timestamps on the wall clock, as the API and the journal represent them, and moments on both clocks.
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -39,6 +39,23 @@ impl Timestamp {
     }
 }
 
+/// One moment, read from both clocks. Deadlines that people set are on the wall clock, and intervals are on the monotonic one.
+/// Actors read it, and pass it to the pure steps that decide.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub wall: Timestamp,
+    pub monotonic: Instant,
+}
+
+impl Moment {
+    pub fn now() -> Self {
+        Self {
+            wall: Timestamp::now(),
+            monotonic: Instant::now(),
+        }
+    }
+}
+
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -71,9 +88,13 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(|error| serde::de::Error::custom(format_args!("not an RFC 3339 time: {error}")))
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|_| {
+            serde::de::Error::custom(format_args!(
+                "`{}` is not an RFC 3339 time, such as 2024-01-15T10:30:00Z",
+                text.chars().take(40).collect::<String>()
+            ))
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Timers of agents: durable, set and cancelled by turns.
 //!
-//! A timer that fires is a message of the platform to its agent, so that order, redelivery and dead letters are as for every
-//! message. The wall clock decides when one is due.
+//! A timer that fires sends a message of the platform to its agent. Order, redelivery and dead letters are therefore the same as
+//! for every message. The wall clock decides when a timer is due.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,30 +18,31 @@ use crate::time::Timestamp;
 pub mod limits {
     use std::time::Duration;
 
-    /// A timer that fires once takes a shorter time for this one.
+    /// The shortest time until a one-shot timer fires. A shorter one is replaced by this.
     pub const SHORTEST: Duration = Duration::from_millis(1);
-    /// The shortest period: one that an agent does not keep up with is looked at all the same.
+    /// The shortest period. A periodic timer costs its router work at every due time, even if the agent cannot keep up.
     pub const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
     /// The longest time until a timer fires.
     pub const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
-    /// Ids are this at most: guests of the core ABI have them as positive i32.
+    /// The greatest id. The core ABI passes ids to guests as positive i32.
     pub const LAST_ID: u32 = i32::MAX.cast_unsigned();
 }
 
-/// The protocol of the messages that timers fire.
+/// The protocol of the messages that timers send.
 pub const PROTOCOL: &str = "caxton-timer";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timer {
-    /// From 1 to [`limits::LAST_ID`]. Unique among the agent's timers that live or have a message in its queue.
+    /// From 1 to [`limits::LAST_ID`]. Unique among the agent's timers that are set or have a message in its mailbox.
     pub id: u32,
     pub due: Timestamp,
-    /// Microseconds from one time to the next. None: it fires once.
+    /// The period, in microseconds. None: the timer fires once.
     pub every: Option<u64>,
 }
 
 impl Timer {
-    /// When a timer that fires at `now` is due again: the times that it missed are one, and it keeps its beat.
+    /// When a timer that fires at `now` is due again. Due times that it missed are skipped, and the next one is still a whole
+    /// number of periods after the last. None: it fires no more.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
         let every = self.every?.max(1);
         let late = u64::try_from(now.since(self.due).as_micros()).unwrap_or(u64::MAX);
@@ -57,14 +58,15 @@ pub enum TimerChange {
     Cancel(u32),
 }
 
-/// The live timers of one agent. Turns that ended change them, and the router that fires them; both run ahead of the disk.
+/// The timers that one agent has set. A turn changes them when it ends, and the router when it fires one; both may happen before
+/// the change is durable.
 #[derive(Debug, Default)]
 pub struct Timers(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     live: BTreeMap<u32, Timer>,
-    /// The highest id that was given, 0 before the first.
+    /// The id that was given last, 0 before the first.
     last: u32,
 }
 
@@ -85,14 +87,15 @@ impl Timers {
         }
     }
 
-    /// Takes what the journal holds; `queued` are ids of timers that fired and whose messages wait.
+    /// Takes over the timers that the journal has. `queued` are the ids of timers that fired and whose messages wait in the
+    /// mailbox.
     pub fn restore(&self, live: &[Timer], queued: impl Iterator<Item = u32>) {
         let mut inner = self.0.lock();
         inner.last = live.iter().map(|timer| timer.id).chain(queued).max().unwrap_or(0);
         inner.live = live.iter().map(|timer| (timer.id, *timer)).collect();
     }
 
-    /// The timer fires, and is due again at `next` or never. False: it was cancelled.
+    /// Fires the timer: it is due again at `next`, or removed if that is None. False: it was cancelled, and must not fire.
     #[must_use]
     pub fn fire(&self, timer: &Timer, next: Option<Timestamp>) -> bool {
         let mut inner = self.0.lock();
@@ -106,8 +109,8 @@ impl Timers {
         true
     }
 
-    /// The id after `last` (None: after the last one given) that neither lives nor is `taken`. What a queued message names is
-    /// far behind: ids begin anew after two thousand million.
+    /// The first id after `last` (None: after the id given last) that no timer has and that is not `taken`. Ids in queued
+    /// messages need no look: an id comes again only after two thousand million others.
     pub fn free_id(&self, last: Option<u32>, taken: impl Fn(u32) -> bool) -> u32 {
         let inner = self.0.lock();
         let mut id = last.unwrap_or(inner.last);
@@ -137,7 +140,7 @@ struct Fired {
     timer: u32,
 }
 
-/// What the agent is told when its timer fires.
+/// The message that the agent gets when its timer fires.
 pub fn message(agent: AgentId, timer: u32, now: Timestamp) -> Message {
     let id = MessageId::new();
     Message {
@@ -162,8 +165,10 @@ pub fn message(agent: AgentId, timer: u32, now: Timestamp) -> Message {
     }
 }
 
-/// The timer whose message this is. A failure of the platform repeats the protocol of what failed, which anybody may choose;
-/// an inform is only ever a timer's.
+/// The id of the timer that sent this message. None: no timer did.
+///
+/// The protocol alone does not show it: a `failure` of the platform has the protocol of the message that failed, and anybody may
+/// choose that. An `inform` of the platform is always from a timer.
 pub fn fired(message: &Message) -> Option<u32> {
     let ours = message.sender == Address::Platform
         && message.performative == Performative::Inform

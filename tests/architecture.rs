@@ -17,6 +17,7 @@ mod architecture {
     pub(crate) mod modules;
     mod requests;
     pub(crate) mod source;
+    mod steps;
 
     #[track_caller]
     pub(crate) fn none(problems: &[String]) {
@@ -29,7 +30,7 @@ const LAYERS: &str = "
     lib main
     api cli server
     node
-    operation events config
+    operation events config simulation
     directory grants group router
     agent mailbox
     journal wasm

@@ -1,5 +1,5 @@
-//! What the fuzzer found once, each time: the files of `fuzz/cases`, through the functions that its targets call. And some bytes by
-//! chance, where the fuzzer is not at hand.
+//! Runs every case that the fuzzer ever found, the files of `fuzz/cases`, through the functions that the fuzz targets call. It also
+//! tries some random bytes, for machines without the fuzzer.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,7 @@ fn cases(target: &str) -> Vec<Vec<u8>> {
 
 type Check = fn(&[u8]);
 
-/// Those that take microseconds.
+/// The checks that take microseconds.
 const QUICK: &[(&str, Check)] = &[
     ("draft", checks::draft),
     ("batch", checks::batch),

@@ -1,4 +1,4 @@
-//! What a guest is given that is asked without a node around it.
+//! What a guest needs in order to run without a node around it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(crate) fn request() -> Arc<Message> {
     })
 }
 
-/// Whether guests live in a pool. `-- on-demand` measures without one.
+/// Whether guests use the pool. `-- on-demand` measures without it.
 pub(crate) fn pooled() -> bool {
     let pooled = !std::env::args().any(|argument| argument == "on-demand");
     println!("instances {}", if pooled { "in a pool" } else { "on demand" });

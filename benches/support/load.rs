@@ -1,4 +1,4 @@
-//! A load on agents that answer, which others may disturb.
+//! A load of requests on agents that reply. Other agents may disturb it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,16 +9,16 @@ use caxton::node::{Caller, Node};
 use hdrhistogram::Histogram;
 use serde_json::json;
 
-/// Clients that ask one after the other, and so never more at a time.
+/// How many clients there are. Each sends its next request after the reply to the last one.
 const CLIENTS: usize = 8;
 
-/// A request that any good agent answers.
+/// A request to which every agent of the load replies.
 pub(crate) fn request(agent: &str) -> Draft {
     let json = json!({"performative": "request", "receiver": agent, "content": {"n": 1}});
     Draft::from_json(json.to_string().as_bytes()).expect("it is a message")
 }
 
-/// Answers a second, and their times, while [`CLIENTS`] ask `echo-0` to the last of so many `agents` for a while.
+/// The replies a second and their times, while [`CLIENTS`] send requests to the agents from `echo-0` on, `agents` in all.
 pub(crate) async fn load(node: &Arc<Node>, agents: usize, time: Duration) -> (f64, Histogram<u64>) {
     let stop = Arc::new(AtomicBool::new(false));
     let mut clients = tokio::task::JoinSet::new();

@@ -1,4 +1,4 @@
-//! What the benches share.
+//! The parts that the benches share.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub(crate) async fn node(config: Config) -> Arc<Node> {
     opened.start(|_| Vec::new()).await.expect("it starts")
 }
 
-/// Runs a bench on two workers, as many as the goals were measured with.
+/// Runs a bench on two worker threads, as many as the goals were measured with.
 pub(crate) fn run(bench: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -1,5 +1,5 @@
-//! The world of `proto/wit/agent.wit`, from inside: what [`export!`](crate::export!) exports, and what
-//! [`Host`](crate::Host) calls.
+//! The guest's side of the world in `proto/wit/agent.wit`: the exports that [`export!`](crate::export!) makes, and the
+//! imports that [`Host`](crate::Host) calls.
 
 use std::cell::RefCell;
 use std::thread::LocalKey;
@@ -12,7 +12,7 @@ use crate::{Agent, Content, Description, Draft, Host, HostError, Level, Message,
 #[allow(clippy::pedantic, missing_docs, unreachable_pub, reason = "generated")]
 mod bindings {
     wit_bindgen::generate!({
-        // A link to proto/wit, which `cargo package` follows.
+        // `wit` is a link to proto/wit, so that `cargo package` includes the files.
         path: "wit",
         world: "timed-agent",
         pub_export_macro: true,
@@ -28,11 +28,11 @@ pub use exports::caxton::agent::lifecycle::Guest as Lifecycle;
 
 use bindings::caxton::agent::{clock, directory, environment, log, messaging, random, state, timer as timers, types};
 
-/// Where the agent of an instance is. None before its init.
+/// Holds the agent of an instance. None before its init.
 pub type Slot<A> = RefCell<Option<A>>;
 
 pub fn init<A: Agent>(slot: &'static LocalKey<Slot<A>>) -> Result<(), String> {
-    // A trap alone would say nothing of what the panic said.
+    // A panic becomes a trap, which has no text, so the text of the panic is logged.
     std::panic::set_hook(Box::new(|panic| log::write(log::Level::Error, &panic.to_string())));
     let agent = A::init(&mut Host(Server)).map_err(|failure| failure.to_string())?;
     slot.set(Some(agent));
@@ -66,7 +66,7 @@ fn turn<A: Agent>(
     })
 }
 
-/// The imports of the world.
+/// The server, through the imports of the world.
 #[derive(Debug)]
 pub struct Server;
 

@@ -1,4 +1,4 @@
-//! What an agent can do in a turn.
+//! The calls that an agent can make in a turn.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::guest::Server as Backend;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::testing::World as Backend;
 
-/// The host as an agent sees it: the server, or in tests a [`TestHost`](crate::testing::TestHost).
+/// The host of an agent: the server, or in tests a [`TestHost`](crate::testing::TestHost).
 #[derive(Debug)]
 pub struct Host(pub(crate) Backend);
 
-/// What the server and the tests' world have to offer.
+/// The calls that the server and the world of the tests implement.
 pub(crate) trait Calls {
     fn send(&mut self, draft: Draft) -> Result<(), HostError>;
     fn reply(&mut self, performative: Performative, content: Content) -> Result<(), HostError>;
@@ -37,14 +37,14 @@ pub(crate) trait Calls {
     fn find(&mut self, capability: &str) -> Result<Vec<Description>, HostError>;
 }
 
-/// Why the host did not do what an agent asked. Each names the call.
+/// Why the host refused a call. Each variant has the name of the call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum HostError {
-    /// What was given is no message, or has no JSON; or what is stored is not what was asked for. Says what is wrong.
+    /// The draft is not a valid message, a value has no JSON form, or a stored value has another type. The text says which.
     Malformed(&'static str, String),
-    /// The agent's deploy does not permit it, or not to this receiver.
+    /// The permissions of the agent's deploy do not allow the call, or not to this receiver.
     NotPermitted(&'static str),
-    /// More than a turn, a call or the agent may have.
+    /// The call exceeds a limit of the call, the turn or the agent.
     OverLimit(&'static str),
 }
 
@@ -60,7 +60,7 @@ impl fmt::Display for HostError {
 
 impl std::error::Error for HostError {}
 
-/// How much a line of the log matters, the least first.
+/// The level of a log line, the least severe first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Level {
     /// See [`trace!`](crate::trace!).
@@ -75,7 +75,7 @@ pub enum Level {
     Error,
 }
 
-/// A timer of an agent. To know it again in a later turn, keep it in the state.
+/// The id of a timer. To recognise the timer in a later turn, keep its id in the state.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TimerId(pub u32);
@@ -86,52 +86,52 @@ impl fmt::Display for TimerId {
     }
 }
 
-/// An agent as others see it.
+/// An agent, as the directory describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Description {
-    /// What messages name as their sender.
+    /// The agent's id, which its messages have as `sender`.
     pub id: String,
-    /// The name of its deploy.
+    /// The agent's name.
     pub name: String,
-    /// All that it can do, in the order of its deploy.
+    /// Its capabilities, in the order of its declaration.
     pub capabilities: Vec<String>,
 }
 
-/// Messages. What a turn sends leaves when the turn ends well, and success means no more than that it will: what becomes
-/// of a message later is told by messages (`failure`, `not_understood`).
+/// Messages. The messages of a turn are sent when the turn ends with `Ok`. A call that succeeds means no more than that; if a
+/// message fails later, the agent gets a message about it (`failure`, `not_understood`).
 impl Host {
     /// Sends a message.
     pub fn send(&mut self, draft: Draft) -> Result<(), HostError> {
         self.0.send(draft)
     }
 
-    /// Answers the message in hand: to its `reply_to` or else its sender, in its conversation and protocol.
-    /// [`Malformed`](HostError::Malformed) where there is none in hand, as in `init`.
+    /// Replies to the message of this turn: to its `reply_to` or else its sender, in its conversation and protocol.
+    /// [`Malformed`](HostError::Malformed) if the turn has no message, as in `init`.
     pub fn reply<T: Serialize + ?Sized>(&mut self, performative: Performative, value: &T) -> Result<(), HostError> {
         self.reply_raw(performative, json("reply", Content::json(value))?)
     }
 
-    /// As [`reply`](Self::reply), with content of any kind.
+    /// Replies like [`reply`](Self::reply), with content of any kind.
     pub fn reply_raw(&mut self, performative: Performative, content: Content) -> Result<(), HostError> {
         self.0.reply(performative, content)
     }
 
-    /// Answers with an `inform`.
+    /// Replies with an `inform`.
     pub fn inform<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), HostError> {
         self.reply(Performative::Inform, value)
     }
 
-    /// Answers that the agent will not do it. The content is `{"reason": reason}`, and so it is with what follows.
+    /// Replies with a `refuse`: the agent will not do it. The content is `{"reason": reason}`.
     pub fn refuse(&mut self, reason: &str) -> Result<(), HostError> {
         self.reply(Performative::Refuse, &Reason { reason })
     }
 
-    /// Answers that it was tried and did not succeed.
+    /// Replies with a `failure`: the agent tried it without success. The content is `{"reason": reason}`.
     pub fn failure(&mut self, reason: &str) -> Result<(), HostError> {
         self.reply(Performative::Failure, &Reason { reason })
     }
 
-    /// Answers that the message made no sense.
+    /// Replies with a `not_understood`: the message made no sense. The content is `{"reason": reason}`.
     pub fn not_understood(&mut self, reason: &str) -> Result<(), HostError> {
         self.reply(Performative::NotUnderstood, &Reason { reason })
     }
@@ -146,10 +146,10 @@ fn json<T>(call: &'static str, result: serde_json::Result<T>) -> Result<T, HostE
     result.map_err(|error| HostError::Malformed(call, error.to_string()))
 }
 
-/// State: what the agent remembers, under keys of its own, as JSON. It outlives the instance, a crash and a restart of the
-/// server. A turn reads what it wrote.
+/// State: values under keys of the agent's own, as JSON. The state outlives the instance, a crash and a restart of the
+/// server. A turn reads its own writes.
 impl Host {
-    /// The value, or none if there is no such key. [`Malformed`](HostError::Malformed) if it is no `T`.
+    /// The value, or none if there is no such key. [`Malformed`](HostError::Malformed) if the value is not a `T`.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, HostError> {
         let stored = self.get_bytes(key)?;
         stored
@@ -157,54 +157,54 @@ impl Host {
             .transpose()
     }
 
-    /// Keeps a value.
+    /// Stores a value.
     pub fn set<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<(), HostError> {
         self.set_bytes(key, &json("state.set", serde_json::to_vec(value))?)
     }
 
-    /// The value as it is stored.
+    /// The stored bytes of a value.
     pub fn get_bytes(&self, key: &str) -> Result<Option<Vec<u8>>, HostError> {
         self.0.get(key)
     }
 
-    /// Keeps bytes that need not be JSON.
+    /// Stores bytes that need not be JSON.
     pub fn set_bytes(&mut self, key: &str, value: &[u8]) -> Result<(), HostError> {
         self.0.set(key, value)
     }
 
-    /// Forgets a key. Whether there was such a key.
+    /// Deletes a key, and returns whether it was there.
     pub fn delete(&mut self, key: &str) -> Result<bool, HostError> {
         self.0.delete(key)
     }
 
-    /// The keys that begin with the prefix, in byte order. The empty prefix gives all.
+    /// The keys that begin with the prefix, in byte order. The empty prefix returns all keys.
     pub fn keys(&self, prefix: &str) -> Result<Vec<String>, HostError> {
         self.0.keys(prefix)
     }
 }
 
 /// Timers, which call [`Agent::timer`](crate::Agent::timer). They outlive the instance, a crash and a restart of the
-/// server. What falls due while the server is down or the agent is stopped fires when they are there again, once.
+/// server. A timer that is due while the server is down or the agent is stopped fires once when it runs again.
 impl Host {
-    /// Sets a timer that fires once, this long from now or a little later. Ten years at most.
+    /// Sets a timer that fires once, after `time` or a little later. `time` is ten years at most.
     pub fn after(&mut self, time: Duration) -> Result<TimerId, HostError> {
         self.0.after(time)
     }
 
-    /// Sets a timer that fires again and again until it is cancelled. Ten milliseconds at least.
+    /// Sets a timer that fires every `time` until it is cancelled. `time` is ten milliseconds at least.
     pub fn every(&mut self, time: Duration) -> Result<TimerId, HostError> {
         self.0.every(time)
     }
 
-    /// Whether there was such a timer. One that has fired may still have its turn to come.
+    /// Cancels a timer, and returns whether it was set. If it has fired already, its turn may still follow.
     pub fn cancel(&mut self, timer: TimerId) -> Result<bool, HostError> {
         self.0.cancel(timer)
     }
 }
 
-/// The rest of the world.
+/// The log, the clocks, random numbers, variables, and the directory.
 impl Host {
-    /// Writes a line for the operator. [`info!`](crate::info!) and its like write formatted ones.
+    /// Writes a log line for the operator. [`info!`](crate::info!) and the other macros format one.
     pub fn log(&mut self, level: Level, line: &str) {
         self.0.log(level, line);
     }
@@ -214,23 +214,23 @@ impl Host {
         self.0.now()
     }
 
-    /// Time since a moment that does not change while the instance lives. Never goes back.
+    /// The time since a moment that is fixed while the instance lives. It never goes back.
     pub fn monotonic(&self) -> Duration {
         self.0.monotonic()
     }
 
-    /// Random bytes fit for secrets.
+    /// Random bytes, good enough for secrets.
     pub fn random_bytes(&mut self, len: u32) -> Result<Vec<u8>, HostError> {
         self.0.random_bytes(len)
     }
 
-    /// A random number fit for secrets.
+    /// A random number, good enough for secrets.
     pub fn random_u32(&mut self) -> Result<u32, HostError> {
         let bytes = self.random_bytes(4)?;
         Ok(bytes.iter().fold(0, |number, byte| (number << 8) | u32::from(*byte)))
     }
 
-    /// A variable of the deploy's `environment`, or none if there is none of this name.
+    /// The value of a variable of the deploy's `environment`, or none if there is no such variable.
     pub fn variable(&self, name: &str) -> Result<Option<String>, HostError> {
         Calls::variable(&self.0, name)
     }
@@ -240,8 +240,8 @@ impl Host {
         self.0.variables()
     }
 
-    /// The running agents that have a capability, by name, this one among them if it has it; the first 256. To write to
-    /// them is another permission.
+    /// The running agents that have a capability, sorted by name, at most 256. This agent is among them if it has the
+    /// capability. To message them needs the permission `message`.
     pub fn find(&mut self, capability: &str) -> Result<Vec<Description>, HostError> {
         self.0.find(capability)
     }

@@ -1,6 +1,6 @@
 //! Agents for Caxton in Rust: a trait, typed messages and state, and a host for their tests.
 //!
-//! An agent is a type that implements [`Agent`]. [`export!`] makes its crate a module that a server takes as it is:
+//! An agent is a type that implements [`Agent`]. [`export!`] makes its crate a module that can be deployed without further steps:
 //!
 //! ```toml
 //! [lib]
@@ -31,7 +31,7 @@
 //!             Performative::Request => {
 //!                 let count = 1 + host.get::<u64>("count")?.unwrap_or(0);
 //!                 host.set("count", &count)?;
-//!                 caxton_agent::info!(host, "asked for the {count}. time");
+//!                 caxton_agent::info!(host, "request number {count}");
 //!                 host.inform(&count)?;
 //!                 Ok(())
 //!             }
@@ -58,13 +58,13 @@
 //!
 //! # Turns
 //!
-//! Each call of an agent is a turn. What it sends and stores and the timers that it sets take effect together when the
-//! call returns `Ok`, and never do when it returns an error or panics. The fields of the agent are only memory: they are
-//! gone with the instance, after a panic or a restart of the server, and an error does not take their changes back. What
-//! has to last belongs into the state ([`Host::set`]).
+//! Each call of an agent is a turn. The messages, writes and timers of a turn take effect together when the call returns
+//! `Ok`. None of them takes effect when it returns an error or panics. The fields of the agent are only memory: they are
+//! lost with the instance, after a panic or a restart of the server, and an error does not undo changes of them. What
+//! must last belongs in the state ([`Host::set`]).
 //!
-//! What an agent may do besides answering, logging and reading the clock is up to its deploy; all else fails with
-//! [`HostError::NotPermitted`].
+//! Every agent may reply, log and read the clock. For everything else its deploy must grant a permission; without it the
+//! call fails with [`HostError::NotPermitted`].
 
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
@@ -79,37 +79,37 @@ pub use host::{Description, Host, HostError, Level, TimerId};
 pub use message::{Content, Draft, Message, Performative};
 pub use time::Timestamp;
 
-/// Why a turn ended in error: anything that has a text. `?` makes one of any error, and `"a reason".into()` of a text.
+/// Why a turn ended in error. `?` makes one from any error, and `"a reason".into()` makes one from a text.
 pub type Failure = Box<dyn std::error::Error>;
 
 /// How a turn ends.
 pub type Result<T = (), E = Failure> = std::result::Result<T, E>;
 
-/// What an agent is to the server. Calls never overlap.
+/// The calls that the server makes to an agent. They never overlap.
 pub trait Agent: Sized {
-    /// Makes the agent, once for each new instance and before its first message. An error is a failed start.
+    /// Makes the agent: called once for each new instance, before its first message. With an error the start fails.
     fn init(host: &mut Host) -> Result<Self>;
 
     /// One turn. After an error the message is done, and its sender gets a `failure` with the reason. After a panic a new
-    /// instance gets the message again, as often as the agent's settings say; [`Message::delivery_attempt`] tells.
+    /// instance gets the message again, up to `delivery.max_deliveries` times; [`Message::delivery_attempt`] counts them.
     fn handle(&mut self, message: &Message, host: &mut Host) -> Result;
 
-    /// A turn like that of [`handle`](Self::handle), for a timer that fired. An agent that sets timers has one of its own:
-    /// this one ends in error.
+    /// A turn like that of [`handle`](Self::handle), for a timer that fired. An agent that sets timers must implement it:
+    /// the default ends in error.
     fn timer(&mut self, id: TimerId, host: &mut Host) -> Result {
         let _ = host;
         Err(format!("timer {id} fired, and this agent has no `timer`").into())
     }
 
-    /// The last call of an instance that is ended in order: by a stop, a restart, an end of the server. A turn without a
-    /// message: what it sends and stores takes effect. After a crash or a kill there is none, so nothing that must not be lost
-    /// may wait for it.
+    /// The last call of an instance before an ordered end: a stop, a restart, or a shutdown of the server. It is a turn without
+    /// a message, and has effects like any other. There is no such call after a crash or a kill, so nothing that must not be
+    /// lost may be left for it.
     fn shutdown(&mut self, host: &mut Host) {
         let _ = host;
     }
 }
 
-/// Makes an agent what its crate exports. Once in a crate, with the type that implements [`Agent`].
+/// Exports an agent from its crate. Use it once in a crate, with the type that implements [`Agent`].
 #[macro_export]
 macro_rules! export {
     ($agent:ty) => {
@@ -153,7 +153,7 @@ macro_rules! export {
 
 macro_rules! log_macros {
     ($dollar:tt $($name:ident $level:ident $doc:literal)+) => {$(
-        #[doc = concat!("Logs ", $doc, ": `", stringify!($name), "!(host, \"{n} left\")`. Lines are kept whatever becomes of the turn.")]
+        #[doc = concat!("Logs ", $doc, ": `", stringify!($name), "!(host, \"{n} left\")`. The line is kept even if the turn has no effects.")]
         #[macro_export]
         macro_rules! $name {
             ($dollar host:expr, $dollar ($dollar text:tt)+) => {
@@ -164,14 +164,14 @@ macro_rules! log_macros {
 }
 
 log_macros! { $
-    trace Trace "a line that only who hunts a fault wants to see"
+    trace Trace "a line for the search of a fault"
     debug Debug "a line for the agent's author"
-    info Info "a line of news for the operator"
-    warn Warn "what is not as it should be, and was got over"
-    error Error "what went wrong"
+    info Info "a line for the operator"
+    warn Warn "a problem that the agent could handle"
+    error Error "a problem that it could not handle"
 }
 
-/// Its example is compiled with the tests.
+/// Compiles the example in the README with the tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! What passes between agents.
+//! Messages between agents.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ macro_rules! performatives {
         }
 
         impl Performative {
-            /// As the API writes it: `accept_proposal`.
+            /// The name in the API, such as `accept_proposal`.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$act => $text,)+ }
             }
@@ -64,8 +64,8 @@ performatives! {
 }
 
 impl Performative {
-    /// Whether it asks the receiver for something new. An agent that knows nothing of it answers with
-    /// [`not_understood`](crate::Host::not_understood); what is left are answers, news and the ends of things.
+    /// Whether the act asks the receiver for something new. An agent that does not know such an act replies with
+    /// [`not_understood`](crate::Host::not_understood). All other acts reply, inform, or end a conversation.
     pub const fn asks(self) -> bool {
         matches!(
             self,
@@ -89,27 +89,27 @@ impl fmt::Display for Performative {
     }
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Content {
     /// One JSON value, as its text.
     Json(String),
     /// Bytes, with the content type that says what they are.
     Bytes {
-        /// A media type, `image/png`.
+        /// A media type, such as `image/png`.
         content_type: String,
-        /// What it says.
+        /// The bytes.
         data: Vec<u8>,
     },
 }
 
 impl Content {
-    /// The value as JSON. An error: it has no JSON, such as a map whose keys are no texts.
+    /// The value as JSON. An error if it has no JSON form, such as a map whose keys are not texts.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
         serde_json::to_string(value).map(Self::Json)
     }
 
-    /// The value that the JSON means. An error says where it is not what `T` expects, or that it is not JSON.
+    /// Reads the JSON as a `T`. The error says where the value does not fit `T`, or that the content is not JSON.
     pub fn read<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         match self {
             Self::Json(text) => serde_json::from_str(text),
@@ -120,60 +120,60 @@ impl Content {
     }
 }
 
-/// A message as an agent gets it. The host has checked it and set its stamps; `sender` cannot be forged.
+/// A message that an agent receives. The host has checked and stamped it, so `sender` cannot be forged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Message {
     /// The host's id of this message. Unique, and the same at each delivery of it.
     pub message_id: String,
-    /// What kind of message it is.
+    /// The kind of the message.
     pub performative: Performative,
-    /// An address that can be answered.
+    /// The address of the sender. A message can be sent to it.
     pub sender: String,
     /// Every receiver of the message, resolved to ids by the host.
     pub receivers: Vec<String>,
-    /// Where the answer is to go, if not to `sender`. See [`answer_to`](Self::answer_to).
+    /// Where a reply should go, if not to `sender`. See [`answer_to`](Self::answer_to).
     pub reply_to: Option<String>,
-    /// What it says, as it came. See [`content()`](Self::content).
+    /// The content, not parsed. See [`content()`](Self::content).
     pub content: Content,
     /// The language that the content is written in.
     pub language: Option<String>,
     /// The encoding of the content in that language.
     pub encoding: Option<String>,
-    /// What the symbols of the content mean.
+    /// The ontology that gives the symbols of the content their meaning.
     pub ontology: Option<String>,
-    /// The protocol that the conversation follows, `fipa-contract-net`.
+    /// The protocol that the conversation follows, such as `fipa-contract-net`.
     pub protocol: Option<String>,
     /// The conversation that the message is part of. Never empty.
     pub conversation_id: String,
-    /// What an answer to this message names in its `in_reply_to`.
+    /// The value that a reply to this message has as `in_reply_to`.
     pub reply_with: Option<String>,
-    /// The `reply_with` of the message that this one answers.
+    /// The `reply_with` of the message to which this one replies.
     pub in_reply_to: Option<String>,
-    /// The latest acceptable arrival of an answer, RFC 3339.
+    /// The latest time at which a reply is accepted, RFC 3339.
     pub reply_by: Option<String>,
-    /// When the host took the message in, RFC 3339.
+    /// When the host accepted the message, RFC 3339.
     pub timestamp: String,
-    /// 1 at the first delivery. More when an earlier turn with this message crashed: that turn sent nothing and stored
-    /// nothing.
+    /// 1 at the first delivery, and one more after each crash of a turn with this message. A crashed turn sent nothing and
+    /// stored nothing.
     pub delivery_attempt: u32,
-    /// Parameters of the sender's own: names that begin with `x_`, and JSON texts.
+    /// Parameters that the sender added: names that begin with `x_`, and JSON texts.
     pub extensions: Vec<(String, String)>,
 }
 
 impl Message {
-    /// What it says, typed. An error says where it is not what `T` expects, or that it is not JSON.
+    /// Reads the content as a `T`. The error says where it does not fit `T`, or that it is not JSON.
     pub fn content<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         self.content.read()
     }
 
-    /// Where an answer goes: to `reply_to`, or else the sender.
+    /// The address for a reply: `reply_to`, or else the sender.
     pub fn answer_to(&self) -> &str {
         self.reply_to.as_deref().unwrap_or(&self.sender)
     }
 }
 
-/// A message as an agent writes it. The host sets sender, message id and timestamp.
+/// A message that an agent sends. The host adds sender, message id and timestamp.
 ///
 /// ```
 /// use caxton_agent::{Draft, Performative};
@@ -185,29 +185,29 @@ impl Message {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Draft {
-    /// What kind of message it is.
+    /// The kind of the message.
     pub performative: Performative,
-    /// At least one: an agent's id or name, `cap:<capability>`, `all:<capability>`, or the address of a message.
+    /// At least one: an agent's id or name, `cap:<capability>`, `all:<capability>`, or the `sender` of a message.
     pub receivers: Vec<String>,
-    /// What it says. JSON's `null` if nothing is.
+    /// The content. JSON's `null` if there is none.
     pub content: Content,
-    /// Absent: the conversation of the message in hand if this answers it, and otherwise a new one.
+    /// Absent: the conversation of this turn's message if the draft replies to it, and otherwise a new one.
     pub conversation_id: Option<String>,
-    /// What an answer is to name in its `in_reply_to`.
+    /// The value that a reply should have as `in_reply_to`.
     pub reply_with: Option<String>,
-    /// The `reply_with` of the message that this one answers.
+    /// The `reply_with` of the message to which this one replies.
     pub in_reply_to: Option<String>,
-    /// The latest acceptable arrival of an answer. Required in a `cfp`.
+    /// The latest time at which a reply is accepted. Required in a `cfp`.
     pub reply_by: Option<Timestamp>,
     /// The protocol that the conversation follows.
     pub protocol: Option<String>,
-    /// What the symbols of the content mean.
+    /// The ontology that gives the symbols of the content their meaning.
     pub ontology: Option<String>,
     /// The language that the content is written in.
     pub language: Option<String>,
-    /// Where the answer is to go, if not to this agent.
+    /// Where a reply should go, if not to this agent.
     pub reply_to: Option<String>,
-    /// Names that begin with `x_`, and JSON texts.
+    /// Own parameters: names that begin with `x_`, and JSON texts.
     pub extensions: Vec<(String, String)>,
 }
 
@@ -223,7 +223,7 @@ macro_rules! setters {
 }
 
 impl Draft {
-    /// A message to an agent's id or name, or to the address of a message.
+    /// A message to one receiver: an agent's id or name, or the `sender` of a message.
     pub fn new(performative: Performative, receiver: impl Into<String>) -> Self {
         Self {
             performative,
@@ -246,13 +246,13 @@ impl Draft {
         Self::new(performative, format!("cap:{capability}"))
     }
 
-    /// A broadcast: one message to every running agent that has the capability, the sender among them if it has it.
+    /// A broadcast: one message to every running agent with the capability, also to the sender if it has the capability.
     pub fn to_all(performative: Performative, capability: &str) -> Self {
         Self::new(performative, format!("all:{capability}"))
     }
 
-    /// An answer to a message, in its conversation, protocol and ontology. For one that wants an answer in turn, or comes
-    /// in a later turn; otherwise [`Host::reply`](crate::Host::reply) is shorter.
+    /// A reply to a message, in its conversation, protocol and ontology. [`Host::reply`](crate::Host::reply) is shorter;
+    /// this is for a reply that needs a `reply_with`, or that is sent in a later turn.
     pub fn answer(performative: Performative, message: &Message) -> Self {
         Self {
             conversation_id: Some(message.conversation_id.clone()),
@@ -263,7 +263,7 @@ impl Draft {
         }
     }
 
-    /// A further receiver.
+    /// Adds a receiver.
     #[must_use]
     pub fn and_to(mut self, receiver: impl Into<String>) -> Self {
         self.receivers.push(receiver.into());
@@ -279,18 +279,18 @@ impl Draft {
         self
     }
 
-    /// Adds a parameter whose name begins with `x_`. An error: the value has no JSON.
+    /// Adds a parameter whose name begins with `x_`. An error if the value has no JSON form.
     pub fn extension<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> serde_json::Result<Self> {
         self.extensions.push((name.to_owned(), serde_json::to_string(value)?));
         Ok(self)
     }
 
-    /// Sets what it says. An error: the value has no JSON.
+    /// Sets the content to a value as JSON. An error if the value has no JSON form.
     pub fn content<T: Serialize + ?Sized>(self, value: &T) -> serde_json::Result<Self> {
         Ok(self.raw_content(Content::json(value)?))
     }
 
-    /// Sets what it says, as it is.
+    /// Sets the content as it is.
     #[must_use]
     pub fn raw_content(mut self, content: Content) -> Self {
         self.content = content;

@@ -1,14 +1,14 @@
-//! A host for tests: it runs one agent as the server does, without a server.
+//! A host for tests: it runs one agent without a server, by the server's rules.
 //!
-//! What a turn sent and stored is there when it ended well, and not when it ended in error or crashed (panicked). Time
-//! stands still until the test lets it pass.
+//! The messages and writes of a turn take effect if the turn returns `Ok`, and not if it returns an error or crashes (panics).
+//! Time passes only when the test says so.
 //!
 //! ```
 //! use std::time::Duration;
 //! use caxton_agent::testing::{End, Permission, TestHost, World};
 //! use caxton_agent::{Agent, Draft, Host, Message, Performative, Result, TimerId};
 //!
-//! /// Passes on, a minute later, what it was told last.
+//! /// Forwards, a minute later, the last text that it got.
 //! struct Delayed;
 //!
 //! impl Agent for Delayed {
@@ -29,8 +29,8 @@
 //! }
 //!
 //! let mut delayed = TestHost::<Delayed>::start()?;
-//! let told = |text| Draft::new(Performative::Inform, "delayed").content(text);
-//! delayed.deliver("ann", told("news")?).ok();
+//! let inform = |text| Draft::new(Performative::Inform, "delayed").content(text);
+//! delayed.deliver("ann", inform("news")?).ok();
 //! assert!(delayed.advance(Duration::from_secs(59)).is_empty());
 //! let fired = delayed.advance(Duration::from_secs(1)).remove(0);
 //! assert_eq!(fired.only().content.read::<String>()?, "news");
@@ -40,7 +40,7 @@
 //! assert_eq!(delayed.state::<String>("text"), Some("news".into()));
 //!
 //! let mut forbidden = World::new().deny(Permission::State).start::<Delayed>()?;
-//! assert_eq!(forbidden.deliver("ann", told("news")?).end, End::Failed("state.set: not permitted".into()));
+//! assert_eq!(forbidden.deliver("ann", inform("news")?).end, End::Failed("state.set: not permitted".into()));
 //! # Ok::<(), caxton_agent::Failure>(())
 //! ```
 
@@ -57,10 +57,10 @@ use crate::{
     Agent, Content, Description, Draft, Failure, Host, HostError, Level, Message, Performative, TimerId, Timestamp,
 };
 
-/// How often a message is delivered whose turns crash, as by the server's default.
+/// How many times a message is delivered if its turns crash: the server's default.
 pub const MAX_DELIVERIES: u32 = 3;
 
-/// When a world begins: 2026-01-01T00:00:00Z.
+/// The time at which a world begins: 2026-01-01T00:00:00Z.
 pub const BEGINNING: Timestamp = Timestamp(1_767_225_600_000_000);
 
 /// An agent and the world around it.
@@ -74,34 +74,35 @@ pub struct TestHost<A> {
 /// How a turn ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum End {
-    /// Its effects are there.
+    /// The turn returned `Ok`, and has its effects.
     Ok,
-    /// The agent returned an error, with this text. There are no effects.
+    /// The agent returned an error with this text. The turn has no effects.
     Failed(String),
-    /// The agent panicked with this text, at each of [`MAX_DELIVERIES`] deliveries (a last turn has one). There are no effects.
+    /// The agent panicked with this text at each of [`MAX_DELIVERIES`] deliveries (the last turn of an instance has one). The
+    /// turn has no effects.
     Crashed(String),
 }
 
-/// What became of a message, or of a timer that fired.
+/// The outcome of a delivered message, or of a timer that fired.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Turn {
-    /// How its last turn ended.
+    /// How the turn of the last delivery ended.
     pub end: End,
-    /// What it sent and answered, in order. Empty unless it ended well.
+    /// The messages that it sent, in order. Empty unless the end is `Ok`.
     pub sent: Vec<Draft>,
-    /// What it logged, in order, at every delivery and however it ended.
+    /// The log lines of all deliveries, in order. They are kept even if the end is not `Ok`.
     pub log: Vec<(Level, String)>,
 }
 
 impl Turn {
-    /// What was sent. Panics unless the turn ended well.
+    /// The messages that were sent. Panics unless the end is `Ok`.
     #[track_caller]
     pub fn ok(self) -> Vec<Draft> {
-        assert_eq!(self.end, End::Ok, "the turn did not end well");
+        assert_eq!(self.end, End::Ok, "the turn did not end with `Ok`");
         self.sent
     }
 
-    /// The one message that was sent. Panics unless the turn ended well and sent one.
+    /// The one message that was sent. Panics unless the end is `Ok` and there is exactly one.
     #[track_caller]
     pub fn only(self) -> Draft {
         let mut sent = self.ok();
@@ -110,31 +111,31 @@ impl Turn {
     }
 }
 
-/// What an agent's deploy permits.
+/// A permission that the deploy of an agent grants.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Permission {
-    /// To send to others than who is answered.
+    /// To send messages, other than replies to the message of the turn.
     Message,
-    /// State.
+    /// To read and write state.
     State,
-    /// Random numbers.
+    /// To get random numbers.
     Random,
-    /// Timers.
+    /// To set timers.
     Timers,
-    /// The variables of the deploy.
+    /// To read the variables of the deploy.
     Environment,
-    /// To find others.
+    /// To find other agents.
     Directory,
 }
 
 impl<A: Agent> TestHost<A> {
-    /// An agent in a world that permits everything and has nothing else in it. An error is that of its init.
+    /// Starts an agent in a world that grants every permission and has no other agents. An error comes from the agent's init.
     pub fn start() -> Result<Self, Failure> {
         World::new().start()
     }
 
-    /// Delivers a message, again if its turn crashes. The draft is one of somebody else, `sender`; what the host stamps is
-    /// stamped. Panics if a new instance fails in its init.
+    /// Delivers a message from `sender`, and again if its turn crashes. The draft is stamped as the server stamps it. Panics if
+    /// the init of a new instance fails.
     pub fn deliver(&mut self, sender: &str, draft: Draft) -> Turn {
         let message = self.host.0.stamp(sender, draft);
         self.run(Some(&message), MAX_DELIVERIES, |agent, host, attempt| {
@@ -146,8 +147,7 @@ impl<A: Agent> TestHost<A> {
         })
     }
 
-    /// Lets time pass. Timers that fall due meanwhile fire in their order, each at its time, and what became of each is
-    /// returned.
+    /// Lets time pass. Timers that are due meanwhile fire in order, each at its due time. The result has a turn for each.
     pub fn advance(&mut self, time: Duration) -> Vec<Turn> {
         let until = self.host.0.now + time;
         let mut turns = Vec::new();
@@ -158,7 +158,7 @@ impl<A: Agent> TestHost<A> {
         turns
     }
 
-    /// Ends the instance in order, as a stop does: it has its last turn, once, and the next turn has a new instance.
+    /// Ends the instance in order, as a stop of the agent does: its shutdown is called once. The next turn has a new instance.
     pub fn shut_down(&mut self) -> Turn {
         let turn = self.run(None, 1, |agent, host, _| {
             agent.shutdown(host);
@@ -168,7 +168,7 @@ impl<A: Agent> TestHost<A> {
         turn
     }
 
-    /// Takes the instance away, as a restart of the server after a crash does: the next turn has a new one.
+    /// Drops the instance without a last turn, as a crash of the server does. The next turn has a new instance.
     pub fn restart(&mut self) {
         self.agent = None;
     }
@@ -179,7 +179,7 @@ impl<A: Agent> TestHost<A> {
         timers.iter().map(|(id, timer)| (*id, timer.due)).collect()
     }
 
-    /// What the agent has stored. Panics if it is no `T`.
+    /// The value that the agent stored under a key. Panics if it is not a `T`.
     pub fn state<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         let value = self.host.0.kept.state.get(key)?;
         Some(serde_json::from_slice(value).expect("the state is of this type"))
@@ -222,7 +222,7 @@ impl<A: Agent> TestHost<A> {
     }
 }
 
-/// Makes an agent, and keeps of its init what that stored and set.
+/// Makes an agent. The state and timers of its init are kept; its messages and log lines are dropped.
 fn init<A: Agent>(host: &mut Host) -> Result<A, Failure> {
     let lines = host.0.log.len();
     let agent = A::init(host)?;
@@ -237,7 +237,7 @@ fn text(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_default()
 }
 
-/// What surrounds an agent: made before it is started, and then its [`TestHost`]'s.
+/// The surroundings of an agent. A test makes them first, and starts the agent in them.
 #[derive(Debug)]
 pub struct World {
     denied: BTreeSet<Permission>,
@@ -251,7 +251,7 @@ pub struct World {
     log: Vec<(Level, String)>,
 }
 
-/// What a turn may change, and what a turn that does not end well leaves as it was.
+/// Everything that a turn can change. It is restored if the turn has no effects.
 #[derive(Clone, Default, Debug)]
 struct Kept {
     state: BTreeMap<String, Vec<u8>>,
@@ -262,7 +262,7 @@ struct Kept {
 #[derive(Clone, Debug)]
 struct Timer {
     due: Timestamp,
-    /// None: once.
+    /// The period. None: the timer fires once.
     every: Option<Duration>,
 }
 
@@ -283,12 +283,12 @@ impl Default for World {
 }
 
 impl World {
-    /// A world that permits everything and has nothing in it.
+    /// A world that grants every permission, and has no other agents, variables or state.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes a permission away.
+    /// Withdraws a permission.
     #[must_use]
     pub fn deny(mut self, permission: Permission) -> Self {
         self.denied.insert(permission);
@@ -302,7 +302,7 @@ impl World {
         self
     }
 
-    /// Adds an agent to be found, whose id is `agent-` and its name.
+    /// Adds an agent to the directory. Its id is `agent-<name>`.
     #[must_use]
     pub fn agent(mut self, name: &str, capabilities: &[&str]) -> Self {
         self.others.push(Description {
@@ -314,7 +314,7 @@ impl World {
         self
     }
 
-    /// Stores what the agent is to find in its state. Panics if the value has no JSON.
+    /// Stores a value in the agent's state. Panics if the value has no JSON form.
     #[must_use]
     pub fn state<T: Serialize + ?Sized>(mut self, key: &str, value: &T) -> Self {
         let value = serde_json::to_vec(value).expect("the value has JSON");
@@ -322,7 +322,7 @@ impl World {
         self
     }
 
-    /// Starts an agent in it. An error is that of its init. What an init sends and logs is not part of any [`Turn`].
+    /// Starts an agent in this world. An error comes from its init. What the init sends and logs is not part of any [`Turn`].
     pub fn start<A: Agent>(self) -> Result<TestHost<A>, Failure> {
         let mut host = Host(self);
         Ok(TestHost {
@@ -357,7 +357,7 @@ impl World {
         }
     }
 
-    /// The next timer that is due by then, at its time. One that fires once is gone.
+    /// Takes the next timer that is due until then, and moves the clock to its due time. A one-shot timer is removed.
     fn fire(&mut self, until: Timestamp) -> Option<TimerId> {
         let timers = &mut self.kept.timers;
         let (id, timer) = timers
@@ -401,14 +401,14 @@ impl World {
     }
 }
 
-/// What is wrong with a draft, if the server would not take it.
+/// What is wrong with a draft that the server would refuse.
 fn fault(draft: &Draft) -> Option<&'static str> {
     if draft.receivers.is_empty() {
         Some("`receiver` names nobody")
     } else if draft.performative == Performative::Cfp && draft.reply_by.is_none() {
         Some("a `cfp` needs a `reply_by`")
     } else if draft.extensions.iter().any(|(name, _)| !name.starts_with("x_")) {
-        Some("the name of an extension begins with `x_`")
+        Some("the name of an extension must begin with `x_`")
     } else {
         None
     }
@@ -454,7 +454,7 @@ impl Calls for World {
         self.now - BEGINNING
     }
 
-    /// The same in each world, by `SplitMix64`, so that tests give the same each time.
+    /// The same bytes in every world, by `SplitMix64`, so that a test has the same result each time.
     fn random_bytes(&mut self, len: u32) -> Result<Vec<u8>, HostError> {
         self.permits(Permission::Random, "random")?;
         let mut next = || {

@@ -1,4 +1,4 @@
-//! Moments.
+//! Points in time.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 const DAY_SECONDS: u64 = 86_400;
 
-/// A moment of the server's clock: microseconds since 1970-01-01T00:00:00Z. Its text is RFC 3339 in UTC, to the
+/// A time by the server's clock: microseconds since 1970-01-01T00:00:00Z. Its text is RFC 3339 in UTC, to the
 /// millisecond.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -22,7 +22,7 @@ impl Add<Duration> for Timestamp {
     }
 }
 
-/// How long after the other moment this one is; zero if it is before it.
+/// The time from the other timestamp to this one; zero if the other is later.
 impl Sub for Timestamp {
     type Output = Duration;
 
@@ -44,13 +44,13 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Whole microseconds; those of all time if there are more.
+/// The whole microseconds of a duration, or `u64::MAX` if there are more.
 pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Days since 1970 as a date. Counts in years that begin in March and cycles of 400 of them, so that the
-/// leap day is the last of its year.
+/// Days since 1970 as year, month and day. It counts in years that begin in March, so that the leap day is the
+/// last of its year, and in cycles of 400 such years.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (cycle, day) = (days / 146_097, days % 146_097);

@@ -1,4 +1,4 @@
-//! What a turn leaves behind, and what it may do: the rules of the server, held by the host for tests.
+//! The effects of a turn and the calls that it may make: the host for tests follows the server's rules.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use caxton_agent::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Does what it is told.
+/// Follows the orders in its messages.
 #[derive(Debug)]
 struct Puppet {
     /// How many messages this instance has seen.
@@ -17,9 +17,9 @@ struct Puppet {
 
 #[derive(Serialize, Deserialize)]
 enum Order {
-    /// Uses everything that a turn can change, and ends so.
+    /// Changes everything that a turn can change, and ends as given.
     Change(Ending),
-    /// Says how many messages this instance has seen.
+    /// Replies with the number of messages that this instance has seen.
     Seen,
     Cancel(TimerId),
     Every(u64),
@@ -30,7 +30,7 @@ enum Order {
 enum Ending {
     Well,
     Error,
-    /// Panics at deliveries up to this one.
+    /// Panics at the first so many deliveries.
     Panic(u32),
 }
 

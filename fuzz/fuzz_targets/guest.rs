@@ -1,4 +1,4 @@
-//! Modules that are valid, made by wasm-smith of the fuzzer's bytes: agents in shape, and anything in what they do.
+//! Valid modules that wasm-smith makes from the fuzzer's bytes: they have the exports of an agent, and functions that do anything.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -40,7 +40,7 @@ static CONFIG: LazyLock<Config> = LazyLock::new(|| Config {
     ..Config::default()
 });
 
-/// Where the module of a finding is written, for `fuzz/cases/guest`.
+/// The environment variable that names a file for the module of a finding. The file belongs in `fuzz/cases/guest`.
 const KEEP: &str = "FUZZ_MODULE";
 
 fuzz_target!(|bytes: &[u8]| {

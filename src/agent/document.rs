@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Standing;
 use super::spec::{AgentSpec, Environment};
 use crate::id::{AgentId, AgentName, DeploymentId, Digest, Partition};
 use crate::journal::Record;
@@ -87,6 +88,27 @@ impl Document {
     /// The partition that the agent lives in, for ever.
     pub fn home(&self, partitions: u16) -> Partition {
         Partition::of(self.placement.as_ref().unwrap_or(&self.spec.name).as_str(), partitions)
+    }
+
+    /// Sets the times as the state says that the agent goes on to.
+    pub fn follow(&mut self, standing: &Standing, now: Timestamp) {
+        match standing {
+            Standing::Running => (self.stopped_at, self.suspended_at) = (None, None),
+            Standing::Suspended => {
+                self.stopped_at = None;
+                self.suspended_at.get_or_insert(now);
+            }
+            Standing::Draining { .. } | Standing::Stopped => {
+                self.stopped_at.get_or_insert(now);
+            }
+            // A failed agent starts again with its node, and one that starts is what it was until it runs.
+            Standing::Loaded { .. } | Standing::Failed { .. } => {}
+        }
+    }
+
+    /// The state of the agent when it comes back from the journal.
+    pub const fn recovered(&self) -> Standing {
+        Standing::recovered(self.stopped_at.is_some(), self.suspended_at.is_some())
     }
 
     /// The record that makes this document the catalog's.

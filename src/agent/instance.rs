@@ -12,10 +12,10 @@ use supervisors::{Failure, Pulse};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::meter::CrashReport;
-use super::{Agent, OUTCOME_KIB, Outcome, Running, Version};
+use super::turn::{conclude, conclude_without_message};
+use super::{Agent, OUTCOME_KIB, Running, Version};
 use crate::id::MessageId;
-use crate::journal::TurnEnd;
-use crate::mailbox::{Delivery, Waker};
+use crate::mailbox::{Consumer, Lease, Waker};
 use crate::quantity::Cpu;
 use crate::rate::Rate;
 use crate::time::Timestamp;
@@ -50,6 +50,8 @@ pub struct Incarnation {
     agent: Arc<Agent>,
     version: Arc<Version>,
     guest: wasm::Instance,
+    /// Leases the messages of the agent's mailbox.
+    consumer: Consumer,
     pulse: Pulse,
     /// When the agent's rates let it take its next turn.
     next_turn: Instant,
@@ -117,7 +119,9 @@ impl Actor for Instance {
         }
         if !turn.effects.is_empty() {
             let permit = permit(&agent, &turn.effects).await;
-            commit(&agent, None, 1, turn, permit, None);
+            agent
+                .outbox
+                .commit(conclude_without_message(&agent, turn, permit, None));
         }
         agent.meter.started(began.elapsed());
         *agent.running.lock() = Some(Running {
@@ -132,9 +136,9 @@ impl Actor for Instance {
             // The cast fails only when the actor is gone; its successor looks into the mailbox by itself.
             let _ = myself.cast(InstanceMessage::Wake);
         });
-        agent.mailbox.attach(&waker);
         Ok(Incarnation {
             guest,
+            consumer: agent.mailbox.attach(waker),
             pulse,
             next_turn: Instant::now(),
             sending: Rate::new(version.spec.resources.sends_per_second.into(), Instant::now()),
@@ -167,7 +171,7 @@ impl Actor for Instance {
         _: ActorRef<InstanceMessage>,
         incarnation: &mut Incarnation,
     ) -> Result<(), ActorProcessingErr> {
-        incarnation.agent.mailbox.detach();
+        incarnation.consumer.detach();
         shut_down(&incarnation.agent, &incarnation.version, &mut incarnation.guest).await;
         Ok(())
     }
@@ -181,20 +185,20 @@ impl Incarnation {
                 myself.send_after(wait, || InstanceMessage::Wake);
                 return Ok(());
             }
-            let Some(delivery) = self.agent.mailbox.take() else {
+            let Some(lease) = self.consumer.lease() else {
                 return Ok(());
             };
-            self.turn(delivery).await?;
+            self.turn(lease).await?;
         }
         myself.cast(InstanceMessage::Wake)?;
         Ok(())
     }
 
-    async fn turn(&mut self, delivery: Delivery) -> Result<(), ActorProcessingErr> {
+    /// One turn. A kill in it drops the lease, and with it the message goes back to its position.
+    async fn turn(&mut self, lease: Lease) -> Result<(), ActorProcessingErr> {
         let (agent, version) = (&*self.agent, &*self.version);
-        let attempt = delivery.attempt;
         let budget = version.budget(false, agent.mailbox.reply_slots_left());
-        let turn = self.guest.handle(&delivery.message, attempt, budget).await;
+        let turn = self.guest.handle(lease.message(), lease.attempt(), budget).await;
         agent.meter.used(&turn.usage);
         if let Some(Cpu::Millicores(rate)) = version.spec.resources.cpu {
             let share = turn.usage.guest_time.mul_f64(1_000.0 / f64::from(rate));
@@ -205,45 +209,18 @@ impl Incarnation {
         self.next_turn = self.next_turn.max(now + self.sending.debt(now));
         let permit = permit(agent, &turn.effects).await;
         // From here to the record there is no await, so a kill cannot come between.
-        let wasm::End::Crash(crash) = &turn.end else {
-            if agent.mailbox.finish() {
-                commit(agent, Some(delivery), attempt, turn, permit, None);
+        let broken = match &turn.end {
+            wasm::End::Crash(crash) => {
+                report(agent, crash, Some(lease.message().id), lease.attempt());
+                Some(failure(crash))
             }
-            return Ok(());
+            wasm::End::Ok | wasm::End::Error(_) => None,
         };
-        let broken = failure(crash);
-        report(agent, crash, Some(delivery.message.id), attempt);
-        let end = TurnEnd::Crash {
-            kind: crash.kind.as_str().to_owned(),
-            detail: crash.detail.clone(),
-        };
-        let (latency, guest) = (delivery.admitted.elapsed(), turn.usage.guest_time);
-        agent.meter.turn(latency, attempt, Some(crash.kind.as_str()));
-        let dead = attempt >= version.spec.delivery.max_deliveries;
-        let message = Some(delivery.message.clone());
-        let (ours, reservation) = if dead {
-            (agent.mailbox.finish(), Some(delivery.reservation))
-        } else {
-            (agent.mailbox.retry(delivery), None)
-        };
-        if ours {
-            agent.outbox.commit(Outcome {
-                agent: agent.id,
-                message,
-                reservation,
-                permit: None,
-                attempt,
-                end,
-                dead,
-                sends: Vec::new(),
-                writes: Vec::new(),
-                timers: Vec::new(),
-                latency_micros: micros(latency),
-                guest_micros: micros(guest),
-                recorded: None,
-            });
+        let max_deliveries = version.spec.delivery.max_deliveries;
+        if let Some(outcome) = conclude(agent, max_deliveries, lease, turn, permit, Instant::now()) {
+            agent.outbox.commit(outcome);
         }
-        Err(broken)
+        broken.map_or(Ok(()), Err)
     }
 }
 
@@ -264,70 +241,10 @@ async fn shut_down(agent: &Agent, version: &Version, guest: &mut wasm::Instance)
     }
     let permit = permit(agent, &turn.effects).await;
     let (tell, recorded) = oneshot::channel();
-    commit(agent, None, 1, turn, permit, Some(tell));
+    agent
+        .outbox
+        .commit(conclude_without_message(agent, turn, permit, Some(tell)));
     let _ = recorded.await; // the router may have ended before it
-}
-
-/// Hands a turn that did not crash to the owner of the partition. The agent runs ahead of the disk: its next turn sees the
-/// state that this one wrote.
-fn commit(
-    agent: &Agent,
-    delivery: Option<Delivery>,
-    attempt: u32,
-    turn: wasm::Turn,
-    permit: Option<OwnedSemaphorePermit>,
-    recorded: Option<oneshot::Sender<()>>,
-) {
-    let latency = delivery
-        .as_ref()
-        .map_or(Duration::ZERO, |delivery| delivery.admitted.elapsed());
-    let guest = turn.usage.guest_time;
-    let (end, effects) = match turn.end {
-        wasm::End::Ok => (TurnEnd::Ok, turn.effects),
-        wasm::End::Error(reason) => (TurnEnd::Error { reason }, wasm::Effects::default()),
-        wasm::End::Crash(_) => unreachable!("a crash has an outcome of its own"),
-    };
-    if delivery.is_some() {
-        agent.meter.turn(
-            latency,
-            attempt,
-            matches!(end, TurnEnd::Error { .. }).then_some("error"),
-        );
-    }
-    agent.meter.sent(effects.sends.len());
-    {
-        let mut state = agent.state.write();
-        for (key, value) in &effects.writes {
-            match value {
-                Some(value) => drop(state.insert(key.clone(), value.clone())),
-                None => drop(state.remove(key)),
-            }
-        }
-    }
-    let timers: Vec<_> = effects.timers.into_values().collect();
-    agent.timers.apply(&timers);
-    let (message, reservation) = delivery
-        .map(|delivery| (delivery.message, delivery.reservation))
-        .unzip();
-    agent.outbox.commit(Outcome {
-        agent: agent.id,
-        message,
-        reservation,
-        permit,
-        attempt,
-        end,
-        dead: false,
-        sends: effects
-            .sends
-            .into_iter()
-            .map(|draft| (draft, agent.mailbox.reserve_promised_reply()))
-            .collect(),
-        writes: effects.writes.into_iter().collect(),
-        timers,
-        latency_micros: micros(latency),
-        guest_micros: micros(guest),
-        recorded,
-    });
 }
 
 /// Waits for room in the queue before the owner of the partition.
@@ -359,8 +276,4 @@ fn failure(crash: &wasm::Crash) -> ActorProcessingErr {
         kind: crash.kind.as_str(),
         detail: crash.detail.clone(),
     })
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

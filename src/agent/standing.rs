@@ -1,4 +1,22 @@
-//! How far an agent is in its life.
+//! The life of an agent: one state, and a pure step that decides what each command makes of it.
+//!
+//! Nothing else decides: operators, supervisors and the router hand commands in, and the times of the catalog's document, the
+//! mailbox and the events follow from the state that comes out. The table is the specification; a test reads it.
+//!
+//! | command | loaded | running | suspended | draining | stopped | failed |
+//! |---|---|---|---|---|---|---|
+//! | start | busy | same | same | busy | loaded | loaded |
+//! | started | running | refused | refused | refused | refused | refused |
+//! | start failed | as before | refused | refused | refused | refused | refused |
+//! | suspend | refused | suspended | same | refused | refused | refused |
+//! | resume | refused | same | running | refused | refused | refused |
+//! | stop | busy | draining | draining | same | same | draining |
+//! | drained | refused | refused | refused | stopped | same | stopped |
+//! | give up | failed | failed | failed | failed | same | same |
+//! | revive | same | same | same | same | same | running or suspended |
+//!
+//! *Same*: the command changes nothing, and that is no error. *Busy*: an operation is in progress; try again when it is over.
+//! *As before*: the state from which the start began; a new agent had none and is withdrawn, so there the command is refused.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,29 +25,155 @@ use crate::time::Timestamp;
 /// The state of an agent's life, with the data of that state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Deployed; its first instance has not started yet.
-    Loaded,
+    /// Its program is loaded, and its first instance has not started yet.
+    Loaded {
+        /// What it was before somebody started it. None: it is new.
+        before: Option<Down>,
+    },
     Running,
     /// It takes messages and no turns.
     Suspended,
+    /// It handles the messages that it has and takes no more.
     Draining {
-        /// When the grace is over.
+        /// When what is left becomes dead letters.
         until: Timestamp,
     },
     Stopped,
+    /// Its supervisor gave it up.
     Failed {
         why: String,
     },
 }
 
+/// A state in which no instance runs until somebody starts the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Down {
+    Stopped,
+    Failed { why: String },
+}
+
+/// What is to become of an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Somebody starts it again.
+    Start,
+    /// Its first instance runs.
+    Started,
+    /// Its first instance could not be started.
+    StartFailed,
+    Suspend,
+    Resume,
+    /// Somebody stops it; it may handle what it has until then.
+    Stop {
+        until: Timestamp,
+    },
+    /// The time for what it had is over.
+    Drained,
+    /// Its supervisor gives it up.
+    GiveUp {
+        /// The label of the last exit, such as `trap`.
+        reason: &'static str,
+        why: String,
+    },
+    /// Its group is restarted, and the agent comes back with it.
+    Revive {
+        /// An operator had suspended it before it failed.
+        suspended: bool,
+    },
+}
+
+/// Why a command is not for an agent in this state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// An operation on it is in progress.
+    Busy,
+    /// The state does not allow it.
+    NotNow,
+}
+
 impl Standing {
+    /// The state after `command`. None: it stays as it is.
+    pub fn step(&self, command: &Command) -> Result<Option<Self>, Refusal> {
+        let to = match (command, self) {
+            (Command::Start, Self::Stopped) => Self::Loaded {
+                before: Some(Down::Stopped),
+            },
+            (Command::Start, Self::Failed { why }) => Self::Loaded {
+                before: Some(Down::Failed { why: why.clone() }),
+            },
+            (Command::Start, Self::Running | Self::Suspended)
+            | (Command::Suspend, Self::Suspended)
+            | (Command::Resume, Self::Running)
+            | (Command::Stop { .. }, Self::Draining { .. } | Self::Stopped)
+            | (Command::Drained, Self::Stopped)
+            | (Command::GiveUp { .. }, Self::Stopped | Self::Failed { .. })
+            | (
+                Command::Revive { .. },
+                Self::Loaded { .. } | Self::Running | Self::Suspended | Self::Draining { .. } | Self::Stopped,
+            ) => return Ok(None),
+            (Command::Start, Self::Loaded { .. } | Self::Draining { .. })
+            | (Command::Stop { .. }, Self::Loaded { .. }) => return Err(Refusal::Busy),
+            (Command::Started, Self::Loaded { .. }) | (Command::Resume, Self::Suspended) => Self::Running,
+            (Command::StartFailed, Self::Loaded { before: Some(before) }) => before.clone().into(),
+            (Command::Suspend, Self::Running) => Self::Suspended,
+            (Command::Stop { until }, Self::Running | Self::Suspended | Self::Failed { .. }) => {
+                Self::Draining { until: *until }
+            }
+            (Command::Drained, Self::Draining { .. } | Self::Failed { .. }) => Self::Stopped,
+            (
+                Command::GiveUp { why, .. },
+                Self::Loaded { .. } | Self::Running | Self::Suspended | Self::Draining { .. },
+            ) => Self::Failed { why: why.clone() },
+            (Command::Revive { suspended }, Self::Failed { .. }) => {
+                if *suspended {
+                    Self::Suspended
+                } else {
+                    Self::Running
+                }
+            }
+            (Command::Started | Command::StartFailed | Command::Suspend | Command::Resume | Command::Drained, _) => {
+                return Err(Refusal::NotNow);
+            }
+        };
+        Ok(Some(to))
+    }
+
+    /// The state of an agent that comes back from the journal: a shutdown of the node is no stop, and a failed agent starts
+    /// again with its node.
+    pub const fn recovered(stopped: bool, suspended: bool) -> Self {
+        match (stopped, suspended) {
+            (true, _) => Self::Stopped,
+            (false, true) => Self::Suspended,
+            (false, false) => Self::Running,
+        }
+    }
+
+    /// Whether a supervisor has to keep an instance of the agent.
+    pub const fn runs(&self) -> bool {
+        matches!(self, Self::Running | Self::Suspended)
+    }
+
+    /// Whether no instance runs until somebody starts the agent.
+    pub const fn is_down(&self) -> bool {
+        matches!(self, Self::Stopped | Self::Failed { .. })
+    }
+
     pub const fn lifecycle(&self) -> Lifecycle {
         match self {
-            Self::Loaded => Lifecycle::Loaded,
+            Self::Loaded { .. } => Lifecycle::Loaded,
             Self::Running | Self::Suspended => Lifecycle::Running,
             Self::Draining { .. } => Lifecycle::Draining,
             Self::Stopped => Lifecycle::Stopped,
             Self::Failed { .. } => Lifecycle::Failed,
+        }
+    }
+}
+
+impl From<Down> for Standing {
+    fn from(down: Down) -> Self {
+        match down {
+            Down::Stopped => Self::Stopped,
+            Down::Failed { why } => Self::Failed { why },
         }
     }
 }
@@ -68,6 +212,132 @@ impl Lifecycle {
             Self::Draining => "draining",
             Self::Stopped => "stopped",
             Self::Failed => "failed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Which column of the table a state is in.
+    fn column(standing: &Standing) -> usize {
+        match standing {
+            Standing::Loaded { .. } => 1,
+            Standing::Running => 2,
+            Standing::Suspended => 3,
+            Standing::Draining { .. } => 4,
+            Standing::Stopped => 5,
+            Standing::Failed { .. } => 6,
+        }
+    }
+
+    /// Which row of the table a command is.
+    fn row(command: &Command) -> &'static str {
+        match command {
+            Command::Start => "start",
+            Command::Started => "started",
+            Command::StartFailed => "start failed",
+            Command::Suspend => "suspend",
+            Command::Resume => "resume",
+            Command::Stop { .. } => "stop",
+            Command::Drained => "drained",
+            Command::GiveUp { .. } => "give up",
+            Command::Revive { .. } => "revive",
+        }
+    }
+
+    /// What the table in the documentation says of a command in a state.
+    fn documented(command: &Command, standing: &Standing) -> &'static str {
+        let line = include_str!("standing.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("//! | "))
+            .find(|line| line.split(" | ").next() == Some(row(command)))
+            .expect("every command has a row");
+        line.trim_end_matches(" |")
+            .split(" | ")
+            .nth(column(standing))
+            .expect("every state has a column")
+    }
+
+    fn standings() -> impl Strategy<Value = Standing> {
+        let down = prop_oneof![Just(Down::Stopped), ".{1,8}".prop_map(|why| Down::Failed { why })];
+        prop_oneof![
+            prop::option::of(down).prop_map(|before| Standing::Loaded { before }),
+            Just(Standing::Running),
+            Just(Standing::Suspended),
+            any::<u32>().prop_map(|at| Standing::Draining {
+                until: Timestamp::from_micros(at.into())
+            }),
+            Just(Standing::Stopped),
+            ".{1,8}".prop_map(|why| Standing::Failed { why }),
+        ]
+    }
+
+    fn commands() -> impl Strategy<Value = Command> {
+        prop_oneof![
+            Just(Command::Start),
+            Just(Command::Started),
+            Just(Command::StartFailed),
+            Just(Command::Suspend),
+            Just(Command::Resume),
+            any::<u32>().prop_map(|at| Command::Stop {
+                until: Timestamp::from_micros(at.into())
+            }),
+            Just(Command::Drained),
+            ".{1,8}".prop_map(|why| Command::GiveUp { reason: "trap", why }),
+            any::<bool>().prop_map(|suspended| Command::Revive { suspended }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn every_step_is_as_the_table_says(standing in standings(), command in commands()) {
+            let became = standing.step(&command);
+            match (documented(&command, &standing), &standing) {
+                ("same", _) => prop_assert_eq!(became, Ok(None)),
+                ("busy", _) => prop_assert_eq!(became, Err(Refusal::Busy)),
+                ("refused", _) | ("as before", Standing::Loaded { before: None }) => {
+                    prop_assert_eq!(became, Err(Refusal::NotNow));
+                }
+                ("as before", Standing::Loaded { before: Some(before) }) => {
+                    prop_assert_eq!(became, Ok(Some(before.clone().into())));
+                }
+                ("running or suspended", _) => {
+                    let suspended = command == Command::Revive { suspended: true };
+                    let to = if suspended { Standing::Suspended } else { Standing::Running };
+                    prop_assert_eq!(became, Ok(Some(to)));
+                }
+                (name, _) => {
+                    let to = became.expect("the table allows it").expect("the table changes it");
+                    let names = ["loaded", "running", "suspended", "draining", "stopped", "failed"];
+                    prop_assert_eq!(names[column(&to) - 1], name);
+                    if let (Command::Stop { until }, Standing::Draining { until: set }) = (&command, &to) {
+                        prop_assert_eq!(until, set);
+                    }
+                    if let (Command::GiveUp { why, .. }, Standing::Failed { why: kept }) = (&command, &to) {
+                        prop_assert_eq!(why, kept);
+                    }
+                }
+            }
+        }
+
+        /// Whatever happens, an agent that runs was started, and one that was stopped stays so until it is started.
+        #[test]
+        fn nothing_but_a_start_ends_a_stop(commands in prop::collection::vec(commands(), 0..40)) {
+            let mut standing = Standing::Stopped;
+            let mut started = false;
+            for command in commands {
+                started |= command == Command::Start;
+                if let Ok(Some(next)) = standing.step(&command) {
+                    standing = next;
+                }
+                prop_assert!(started || standing == Standing::Stopped);
+            }
         }
     }
 }

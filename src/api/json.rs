@@ -1,8 +1,10 @@
 //! JSON that comes in: null means absent, unknown members are refused, and the error names the member.
 
-use serde::de::DeserializeOwned;
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, IntoDeserializer, Unexpected, Visitor};
 use serde_json::Value;
 
+use super::invalid::Invalid;
 use crate::error::{Error, Result};
 
 /// Reads a small document (a few kilobytes; messages and modules have readers of their own).
@@ -17,31 +19,96 @@ pub(super) fn from_value<T: DeserializeOwned>(mut value: Value) -> Result<T> {
         return Err(Error::invalid("body", "must be a JSON object"));
     }
     drop_nulls(&mut value);
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let inner = error.inner().to_string();
-        let path = error.path().to_string();
-        let field = match (path.as_str(), named(&inner)) {
-            (".", Some(name)) => name.to_owned(),
-            (".", None) => "body".to_owned(),
-            (_, Some(name)) if !path.ends_with(name) => format!("{path}.{name}"),
-            _ => path,
-        };
-        Error::invalid(field, format!("is wrong: {inner}"))
+    serde_path_to_error::deserialize(Document(value)).map_err(|error| {
+        let path = error.path().clone();
+        error.into_inner().at(&path, "body")
     })
-}
-
-/// The member that serde's message puts between backquotes when one is missing or unknown.
-fn named(message: &str) -> Option<&str> {
-    let rest = message
-        .strip_prefix("unknown field `")
-        .or_else(|| message.strip_prefix("missing field `"))?;
-    rest.split('`').next()
 }
 
 pub(super) fn drop_nulls(value: &mut Value) {
     if let Value::Object(members) = value {
         members.retain(|_, member| !member.is_null());
         members.values_mut().for_each(drop_nulls);
+    }
+}
+
+/// JSON has no NaN: a mean over nothing is shown as 0.
+pub(super) fn finite(number: f64) -> f64 {
+    if number.is_finite() { number } else { 0.0 }
+}
+
+/// A value that is read with [`Invalid`] as its error.
+struct Document(Value);
+
+impl Document {
+    fn unexpected(&self) -> Unexpected<'_> {
+        match &self.0 {
+            Value::Null => Unexpected::Unit,
+            Value::Bool(flag) => Unexpected::Bool(*flag),
+            Value::Number(number) => Unexpected::Float(number.as_f64().unwrap_or(f64::NAN)),
+            Value::String(text) => Unexpected::Str(text),
+            Value::Array(_) => Unexpected::Seq,
+            Value::Object(_) => Unexpected::Map,
+        }
+    }
+}
+
+impl IntoDeserializer<'_, Invalid> for Document {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for Document {
+    type Error = Invalid;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Invalid> {
+        match self.0 {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(flag) => visitor.visit_bool(flag),
+            Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+                (Some(number), _) => visitor.visit_u64(number),
+                (None, Some(number)) => visitor.visit_i64(number),
+                (None, None) => visitor.visit_f64(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Value::String(text) => visitor.visit_string(text),
+            Value::Array(values) => visitor.visit_seq(SeqDeserializer::new(values.into_iter().map(Document))),
+            Value::Object(members) => {
+                let members = members.into_iter().map(|(name, value)| (name, Document(value)));
+                visitor.visit_map(MapDeserializer::new(members))
+            }
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Invalid> {
+        match self.0 {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Invalid> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    /// The enums of requests are words.
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Invalid> {
+        match self.0 {
+            Value::String(word) => visitor.visit_enum(word.into_deserializer()),
+            _ => Err(Invalid::invalid_type(self.unexpected(), &"a text")),
+        }
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map struct identifier ignored_any
     }
 }
 

@@ -1,7 +1,7 @@
-//! The REST API and the listener that the WebSocket shares with it.
+//! The REST API, and the one table of everything that answers over HTTP.
 //!
-//! Purpose: HTTP/1.1 for `/api/v1`, `/ws`, health and metrics. Owner: the `api` branch of the tree, through [`Server`].
-//! Invariant: every answer that is an error has the published envelope, whoever found the error.
+//! Purpose: the use cases of the node as requests and answers in JSON. Owner: [`http::Server`](super::http::Server), on which
+//! [`routes`] are mounted. Invariant: a handler decodes, calls the node once, and encodes.
 //!
 //! | request | answer |
 //! |---|---|
@@ -27,16 +27,12 @@
 //! `IDEMPOTENCY_KEY_REUSED` for another request, 409 `CONFLICT` while the first is being answered. What was refused had no effect
 //! and is not remembered. See [`crate::idempotency`].
 //!
-//! Errors: the status of a [`Code`](crate::error::Code) is in `failure.rs`. A path that does not exist is 404 `NOT_FOUND`,
+//! Errors: the status of a [`Code`](crate::error::Code) is in `http/failure.rs`. A path that does not exist is 404 `NOT_FOUND`,
 //! another method 405 `INVALID_REQUEST` with `Allow`, a body that does not arrive 408 `INVALID_REQUEST`. Query parameters
 //! and JSON members that are unknown are refused by name.
 
 mod agents;
 mod body;
-mod edge;
-pub(super) mod failure;
-mod guard;
-mod idempotency;
 mod messages;
 mod metrics;
 mod query;
@@ -44,155 +40,20 @@ mod supervision;
 mod supervisors;
 mod system;
 
-use std::any::Any;
-use std::future::Future;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::time::Duration;
+use actix_web::http::{Method, Uri};
+use actix_web::{Resource, Route, guard, web};
 
-use actix_web::dev::ServerHandle;
-#[cfg(target_os = "linux")]
-use actix_web::rt::net::TcpStream;
-use actix_web::{App, HttpRequest, HttpServer, Resource, Route, guard as route_guard, middleware, web};
-use tokio::sync::{Semaphore, watch};
+use super::http::failure::Failure;
+use super::ws;
 
-use self::failure::Failure;
-use super::limits;
-use crate::node::Node;
-
-/// What the handlers of a server share.
-pub(super) struct State {
-    pub(super) node: Arc<Node>,
-    /// Room for bodies of deploys.
-    pub(super) uploads: Semaphore,
-    /// True once the server is stopping.
-    pub(super) stopping: watch::Receiver<bool>,
-}
-
-/// A bound listener that does not answer yet: connections wait until [`Server::run`].
-#[derive(Debug)]
-pub struct Server {
-    listener: TcpListener,
-    workers: usize,
-}
-
-/// Stops a running server, at the latest when it is dropped.
-#[derive(Debug)]
-pub struct Handle {
-    server: ServerHandle,
-    stopping: watch::Sender<bool>,
-}
-
-impl Server {
-    /// Threads that serve, unless [`Server::workers`] says otherwise. Handlers only decode and encode: few do.
-    pub const DEFAULT_WORKERS: usize = 2;
-
-    /// Binds the address; port 0 takes a free one.
-    pub fn bind(addr: SocketAddr) -> io::Result<Self> {
-        Ok(Self {
-            listener: TcpListener::bind(addr)?,
-            workers: Self::DEFAULT_WORKERS,
-        })
-    }
-
-    /// Sets the number of threads that serve, at least 1.
-    #[must_use]
-    pub fn workers(self, workers: usize) -> Self {
-        Self {
-            workers: workers.max(1),
-            ..self
-        }
-    }
-
-    /// Another server on the same socket, so that a restart loses no connection that waits.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self {
-            listener: self.listener.try_clone()?,
-            workers: self.workers,
-        })
-    }
-
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// Serves until the handle stops it. The future must be polled on a tokio runtime; it starts the workers, threads with
-    /// runtimes of their own, and resolves when they are gone. Dropping it leaves them running: stop first.
-    pub fn run(
-        self,
-        node: Arc<Node>,
-    ) -> io::Result<(Handle, impl Future<Output = io::Result<()>> + Send + 'static + use<>)> {
-        let (stopping, stopped) = watch::channel(false);
-        let state = web::Data::new(State {
-            node,
-            uploads: Semaphore::new(limits::UPLOADS),
-            stopping: stopped,
-        });
-        let server = HttpServer::new(move || {
-            App::new()
-                .app_data(state.clone())
-                .configure(routes)
-                .wrap(middleware::from_fn(edge::edge))
-        })
-        .workers(self.workers)
-        .worker_max_blocking_threads(limits::UPLOADS)
-        .max_connections(limits::CONNECTIONS)
-        .keep_alive(Duration::from_secs(75))
-        .client_request_timeout(Duration::from_secs(10))
-        .client_disconnect_timeout(limits::LINGER)
-        .on_connect(|connection, _| cut_when_stalled(connection))
-        .shutdown_timeout(limits::DRAIN.as_secs())
-        .disable_signals()
-        .listen(self.listener)?
-        .run();
-        Ok((
-            Handle {
-                server: server.handle(),
-                stopping,
-            },
-            server,
-        ))
-    }
-}
-
-impl Handle {
-    /// Takes no more connections, closes each `WebSocket` with 1001, and waits [`limits::DRAIN`] for requests in flight; what
-    /// then remains is cut off. The future of [`Server::run`] resolves then.
-    pub fn stop(&self) {
-        self.stopping.send_replace(true);
-        // The command is sent now; what it returns only waits for its end, which the future of `run` tells as well.
-        drop(self.server.stop(true));
-    }
-}
-
-/// A server that nobody can stop any more would hold its socket for ever.
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-/// Has the kernel cut the connection when its client reads nothing for [`limits::STALL`]. Nothing above could: a
-/// `WebSocket`'s actor is not even polled while the socket is full.
-fn cut_when_stalled(connection: &dyn Any) {
-    #[cfg(target_os = "linux")]
-    if let Some(stream) = connection.downcast_ref::<TcpStream>()
-        && let Err(error) = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(limits::STALL))
-    {
-        tracing::warn!(%error, "clients that stop reading will not be cut");
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = connection;
-}
-
-fn routes(config: &mut web::ServiceConfig) {
+/// Mounts every route, and the answer to what is none.
+pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(resource("/healthz", "GET, HEAD", [get(system::health)]))
         .service(resource("/readyz", "GET, HEAD", [get(system::ready)]))
         .service(resource("/metrics", "GET, HEAD", [get(metrics::prometheus)]))
-        .service(resource("/ws", "GET", [web::get().to(super::ws::connect)]))
-        .service(resource("/api/v1/ws", "GET", [web::get().to(super::ws::connect)]))
+        .service(resource("/ws", "GET", [web::get().to(ws::connect)]))
+        .service(resource("/api/v1/ws", "GET", [web::get().to(ws::connect)]))
         .service(resource(
             "/api/v1/agents",
             "GET, HEAD, POST",
@@ -256,8 +117,8 @@ fn routes(config: &mut web::ServiceConfig) {
             [web::post().to(system::backup)],
         ))
         .configure(supervised)
-        .default_service(web::to(|request: HttpRequest| async move {
-            Err::<&str, _>(Failure::no_route(request.path()))
+        .default_service(web::to(|uri: Uri| async move {
+            Err::<&str, _>(Failure::no_route(uri.path()))
         }));
 }
 
@@ -301,9 +162,7 @@ fn supervised(config: &mut web::ServiceConfig) {
 
 /// A path with its routes. Any other method is refused with what is allowed.
 fn resource<const N: usize>(path: &str, allow: &'static str, routes: [Route; N]) -> Resource {
-    let refuse = move |request: HttpRequest| async move {
-        Err::<&str, _>(Failure::wrong_method(request.method().as_str(), allow))
-    };
+    let refuse = move |method: Method| async move { Err::<&str, _>(Failure::wrong_method(method.as_str(), allow)) };
     routes
         .into_iter()
         .fold(web::resource(path), Resource::route)
@@ -318,20 +177,22 @@ where
     F::Output: actix_web::Responder + 'static,
 {
     web::route()
-        .guard(route_guard::Any(route_guard::Get()).or(route_guard::Head()))
+        .guard(guard::Any(guard::Get()).or(guard::Head()))
         .to(handler)
 }
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::Method;
+    use actix_web::App;
+    use actix_web::middleware::from_fn;
     use actix_web::test::{TestRequest, call_service, init_service, read_body_json};
     use serde_json::Value;
 
     use super::*;
+    use crate::api::http::edge::edge;
 
     async fn answer(request: TestRequest) -> (u16, Option<String>, Value) {
-        let app = App::new().configure(routes).wrap(middleware::from_fn(edge::edge));
+        let app = App::new().configure(routes).wrap(from_fn(edge));
         let response = call_service(&init_service(app).await, request.to_request()).await;
         let allow = response
             .headers()

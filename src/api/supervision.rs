@@ -51,12 +51,8 @@ impl From<GroupView> for SupervisorView {
     }
 }
 
-/// The present declaration with the members that are given put over it, in `backoff` too. Null means absent.
-pub(super) fn merged(present: &GroupSpec, mut changes: Value) -> Result<GroupSpec> {
-    json::drop_nulls(&mut changes);
-    let Value::Object(changes) = changes else {
-        return Err(Error::invalid("body", "must be a JSON object"));
-    };
+/// The present declaration with the members that are given put over it, in `backoff` too.
+pub(super) fn merged(present: &GroupSpec, changes: Map<String, Value>) -> Result<GroupSpec> {
     let mut whole = serde_json::to_value(present).map_err(Error::internal)?;
     if let Some(members) = whole.as_object_mut() {
         put_over(members, changes);
@@ -197,6 +193,7 @@ mod tests {
     fn changes_are_put_over_what_there_is() {
         let present = spec(json!({"name": "shop", "intensity": 3, "backoff": {"min": "1s", "max": "9s"}}));
         let changes = json!({"strategy": "one_for_all", "backoff": {"max": "5s"}, "parent": null});
+        let merged = |present: &GroupSpec, changes| merged(present, json::from_value(changes)?);
         let whole = merged(&present, changes).unwrap();
         let expected = json!({
             "name": "shop", "strategy": "one_for_all", "intensity": 3, "backoff": {"min": "1s", "max": "5s"}
@@ -208,6 +205,7 @@ mod tests {
     #[test]
     fn wrong_changes_name_the_member() {
         let present = spec(json!({"name": "shop"}));
+        let merged = |present: &GroupSpec, changes| merged(present, json::from_value(changes)?);
         assert_eq!(field(merged(&present, json!([]))), "body");
         assert_eq!(field(merged(&present, json!({"colour": "red"}))), "colour");
         assert_eq!(field(merged(&present, json!({"strategy": "all_for_one"}))), "strategy");

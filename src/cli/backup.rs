@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::KEY_FILE;
 use crate::journal::backup::{self, KeyFile};
 
-/// Has the server make a backup, and waits until it is whole.
+/// Asks the server for a backup, and waits until it is complete.
 pub(super) async fn backup(to: &Path, server: &str) -> Result<(), Box<dyn Error>> {
     // The server may have another working directory.
     let to = std::path::absolute(to)?;
@@ -16,7 +16,7 @@ pub(super) async fn backup(to: &Path, server: &str) -> Result<(), Box<dyn Error>
     let request = reqwest::Client::new().post(&url).json(&json!({"to": to}));
     let answer = request.send().await.map_err(|error| {
         let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        format!("no server answers at {server} ({why}); start it, or name its REST address with --server")
+        format!("no server answers at {server} ({why}); start one, or name its REST address with --server")
     })?;
     let (status, body) = (answer.status(), answer.bytes().await?);
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `caxton demo`: the point of it all in a few seconds, over the same interfaces that everybody uses.
+//! `caxton demo`: what the server is for, shown in a few seconds over its public interfaces.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::event::EventKind;
 use crate::server::Server;
 
-/// The story must be over by then, or the demo has failed.
+/// The demo fails if its story takes longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const SELLER: &[u8] = include_bytes!("../../examples/agents/built/seller.wasm");
@@ -38,8 +38,9 @@ pub(super) async fn demo(listen: SocketAddr, keep: bool) -> Result<(), Failed> {
     let server = Server::start(config).await?;
     let base = format!("http://{}", server.addresses().rest);
     println!("A server of its own: {base}, data in {}\n", folder.path().display());
-    let told = tokio::time::timeout(PATIENCE, tell(&base)).await;
-    let result = told.unwrap_or_else(|_| Err(format!("the story did not end within {} s", PATIENCE.as_secs()).into()));
+    let played = tokio::time::timeout(PATIENCE, play(&base)).await;
+    let result =
+        played.unwrap_or_else(|_| Err(format!("the story did not end within {} s", PATIENCE.as_secs()).into()));
     if let Err(error) = &result {
         println!("\nThe story went wrong: {error}");
     } else if keep {
@@ -50,8 +51,8 @@ pub(super) async fn demo(listen: SocketAddr, keep: bool) -> Result<(), Failed> {
     result
 }
 
-/// Deploys, plays, sums up.
-async fn tell(base: &str) -> Result<(), Failed> {
+/// Deploys the agents, places the order, prints what happens, and sums up.
+async fn play(base: &str) -> Result<(), Failed> {
     let http = reqwest::Client::new();
     let mut stage = Stage {
         http: http.clone(),
@@ -106,7 +107,7 @@ async fn deploy(http: &reqwest::Client, base: &str, config: &Value, module: &'st
     .await
 }
 
-/// The body of a good answer; a bad one is an error with its sentence.
+/// The body of a successful response. Any other becomes an error with the message that it has.
 async fn checked(response: reqwest::Response) -> Result<Value, Failed> {
     let good = response.status().is_success();
     let body: Value = response.json().await?;
@@ -120,7 +121,7 @@ async fn checked(response: reqwest::Response) -> Result<Value, Failed> {
     }
 }
 
-/// Opens the WebSocket and subscribes to what the story is made of.
+/// Opens the WebSocket and subscribes to the events that the demo shows.
 async fn listen(base: &str) -> Result<Socket, Failed> {
     let url = format!("{}/ws", base.replacen("http", "ws", 1));
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await?;
@@ -148,7 +149,7 @@ struct Stage {
     http: reqwest::Client,
     base: String,
     socket: Socket,
-    /// By id.
+    /// Names of agents by id.
     names: HashMap<String, String>,
     began: Instant,
     messages: usize,
@@ -160,10 +161,10 @@ impl Stage {
         println!("{:>7.3} s  {what:<10} {text}", self.began.elapsed().as_secs_f64());
     }
 
-    /// Prints events while `ask` is on its way, and on until the answer's own event and the restart have been seen. Messages
-    /// and supervisors are told of side by side, so the restart may be heard of last.
+    /// Prints events until the answer to `ask` is there and both its event and that of the restart have been seen. Events of
+    /// messages and of supervisors are recorded independently of each other, so the restart may come last.
     async fn watch(&mut self, ask: impl Future<Output = Result<Value, Failed>>) -> Result<Value, Failed> {
-        /// How long after the answer the story may still go on.
+        /// How long to wait for further events after the answer.
         const EPILOGUE: Duration = Duration::from_secs(5);
         tokio::pin!(ask);
         let mut answer: Option<Value> = None;
@@ -263,7 +264,7 @@ impl Stage {
             .send()
             .await?;
         let metrics = checked(metrics).await?;
-        // The crashed turn left nothing behind: had it taken effect, the seller would count one order more.
+        // The crashed turn had no effects: otherwise the seller would count one more order.
         if deal["order"]["order"] != 1 || metrics["messages"]["dead_letters"] != 0 {
             return Err(format!("something was lost or done twice: {deal}").into());
         }
@@ -300,7 +301,7 @@ impl Stage {
     }
 }
 
-/// A content on one line.
+/// Content on one line, shortened.
 fn brief(content: &Value) -> String {
     brief_text(&content.to_string())
 }

@@ -9,7 +9,7 @@ use crate::journal::doctor::Doctor;
 use crate::time::Timestamp;
 
 pub(super) fn doctor(data_dir: &Path, rebuild: bool, salvage: bool) -> Result<(), Box<dyn Error>> {
-    // What takes long says how far it is.
+    // A long check logs its progress.
     crate::telemetry::log(false);
     let mut doctor = Doctor::open(data_dir)?;
     if salvage {
@@ -18,7 +18,7 @@ pub(super) fn doctor(data_dir: &Path, rebuild: bool, salvage: bool) -> Result<()
     }
     if rebuild {
         let applied = doctor.rebuild()?;
-        println!("The projections were made again, up to record {applied}.");
+        println!("The projections were rebuilt, up to record {applied}.");
         doctor = Doctor::open(data_dir)?;
     }
     let mut report = doctor.examine()?;

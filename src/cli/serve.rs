@@ -12,14 +12,14 @@ use crate::server::Server;
 
 pub(super) async fn serve(mut config: Config, addr_file: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     crate::telemetry::log(config.log_json);
-    // Before anything listens: a signal that comes early must not end the process half started.
+    // Handled before the start: an early signal must not end the process while it is half started.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     config.wasm.compiler = Some(super::this_program()?);
     let data_dir = config.data_dir.clone();
     let server = Server::start(config)
         .await
-        .map_err(|error| with_mend(error, &data_dir))?;
+        .map_err(|error| with_repair(error, &data_dir))?;
     if let Some(tree) = &server.node().config().tree
         && let Err(error) = super::tree_file::apply(server.node(), tree).await
     {
@@ -42,25 +42,25 @@ pub(super) async fn serve(mut config: Config, addr_file: Option<PathBuf>) -> Res
     tracing::info!("shutting down");
     server.shutdown().await;
     if gave_up {
-        return Err("the supervision tree gave up; see the log for what failed".into());
+        return Err("the supervision tree gave up; the log lines above name what failed".into());
     }
     Ok(())
 }
 
-/// An error that the doctor can help with says so.
-fn with_mend(error: StartError, data_dir: &Path) -> Box<dyn Error> {
+/// Adds the next step to an error that `caxton doctor` can help with.
+fn with_repair(error: StartError, data_dir: &Path) -> Box<dyn Error> {
     if matches!(error, StartError::Journal(JournalError::Damaged { .. })) {
         let dir = data_dir.display();
         return format!(
-            "{error}\n  mend: `caxton doctor --data-dir {dir}` finds all that is damaged, and with --salvage keeps what is \
-             before it; or restore a backup with `caxton restore`"
+            "{error}\n  repair: `caxton doctor --data-dir {dir}` finds all damage; with --salvage it keeps the log before the \
+             damage. Or restore a backup with `caxton restore`."
         )
         .into();
     }
     error.into()
 }
 
-/// Writes a file so that a reader sees all of it or nothing.
+/// Writes a file so that no reader sees a part of it.
 fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut name = file.as_os_str().to_owned();
     name.push(".new");

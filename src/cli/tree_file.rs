@@ -1,4 +1,4 @@
-//! `serve --tree F`: groups and agents that are to be there when the server answers.
+//! `caxton serve --tree FILE`: groups and agents that the server makes at its start.
 //!
 //! ```toml
 //! [[supervisor]]
@@ -10,8 +10,8 @@
 //! config = { name = "basket", supervision = { group = "checkout" } }
 //! ```
 //!
-//! What is there already as declared is left alone; a group that differs is changed, which restarts nothing. An agent that
-//! differs is an error: this file says what should be, and the server does not replace what somebody deployed.
+//! A group or agent that exists as declared is left alone. A group that differs is changed, which restarts nothing. An agent that
+//! differs ends the start with an error, because the server does not replace an agent that somebody deployed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ struct TreeFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AgentEntry {
-    /// Relative to the file.
+    /// Relative to the folder of the tree file.
     module: PathBuf,
     config: serde_json::Value,
 }
@@ -64,7 +64,7 @@ pub(super) enum TreeError {
     },
 }
 
-/// Makes what a file declares. The first thing that cannot be made is the error.
+/// Makes the groups and agents that a file declares, and stops at the first that cannot be made.
 pub(super) async fn apply(node: &Arc<Node>, file: &Path) -> Result<(), TreeError> {
     let tree: TreeFile = config::read(file)?;
     let caller = Caller::anonymous();
@@ -122,7 +122,7 @@ async fn make_agent(
     Err(TreeError::Differs { number, name, what })
 }
 
-/// Whether two declarations say the same. What they show of their environments would be alike whatever the values.
+/// Whether two declarations are equal. Their environments are compared apart, because JSON shows no values of variables.
 fn same(there: &AgentSpec, declared: &AgentSpec) -> bool {
     there.environment == declared.environment && serde_json::to_value(there).ok() == serde_json::to_value(declared).ok()
 }

@@ -11,7 +11,7 @@ use crate::error::Finding;
 use crate::quantity::Cpu;
 use crate::wasm::{Runtime, RuntimeConfig};
 
-/// Says of a module what a server with the default configuration would say when it was deployed.
+/// Reports about a module what a server with the default configuration reports when the module is deployed.
 pub(super) async fn validate(file: &Path, config: Option<&Path>, json: bool) -> Result<(), Box<dyn Error>> {
     let read = |file: &Path| std::fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()));
     let module = read(file)?;

@@ -1,4 +1,4 @@
-//! `[wasm]`: how many guests there may be, and how modules are compiled and kept compiled.
+//! `[wasm]`: how many guests there may be, and how modules are compiled and cached.
 
 use std::path::{Path, PathBuf};
 
@@ -8,30 +8,33 @@ use super::ConfigError;
 use crate::quantity::{ByteSize, Span};
 use crate::wasm::{CacheFolder, CompileLimits, Compiler, RuntimeConfig};
 
-/// A module whose compilation passes a limit is refused with `INVALID_WASM`, which names the limit; other deploys go on.
+/// If a compilation exceeds a limit, the module is refused with `INVALID_WASM`, and the error names the limit. Other deploys are
+/// not affected.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Guests {
-    /// Agents that run at one time, as far as the kernel's limit of memory maps goes: six are needed for each
-    /// (`sysctl vm.max_map_count`). Programs count like agents, agents with fuel a quarter more. A deploy beyond is refused with
-    /// `RESOURCE_LIMIT_EXCEEDED`. 0: what that limit has room for, and 10,240 at most (10,171 where it is 65,530).
+    /// How many agents may run at one time. One more deploy is refused with `RESOURCE_LIMIT_EXCEEDED`. The bound exists because
+    /// the kernel limits memory maps (`sysctl vm.max_map_count`) and each agent needs six. A program counts as one agent, and an
+    /// agent with fuel as one and a quarter. 0: as many as the kernel's limit allows (10,171 where it is 65,530), and 10,240 at
+    /// most.
     pub instances: u32,
-    /// What the memories and tables of all agents may take together. Beyond it no memory grows, and a deploy is refused with
-    /// `RESOURCE_LIMIT_EXCEEDED`. 0: three quarters of the memory of the machine, or of the control group.
+    /// How much the memories and tables of all agents may take together. At this limit no memory grows, and a deploy is refused
+    /// with `RESOURCE_LIMIT_EXCEEDED`. 0: three quarters of the memory of the machine, or of the control group.
     pub memory: ByteSize,
-    /// Whether agents live in memory slots that are made at the start: they start, and start again, in a fraction of the time.
-    /// Agents with fuel do not. Where the address space is limited (`ulimit -v`) the server says so and goes on without.
+    /// Whether agents live in memory slots that are made when the server starts. In a slot, an agent starts and restarts in a
+    /// fraction of the time. Agents with fuel do not use the slots. Where the address space is too small for them (`ulimit -v`),
+    /// the server logs that and works without them.
     pub pooled: bool,
-    /// Modules that compile at one time; further ones wait. 0: two, or one on a machine with two processors or less.
+    /// How many modules are compiled at one time; further ones wait. 0: two, or one on a machine with at most two processors.
     pub compiles: u16,
     /// How long the compilation of one module may take.
     pub compile_time: Span,
-    /// Address space of the process that compiles one module.
+    /// The address space of the process that compiles one module.
     pub compile_memory: ByteSize,
-    /// Bytes of compiled modules that are kept in the data folder (`compiled/`). 0: none is, and each start compiles again.
+    /// How many bytes of compiled modules the data folder keeps (`compiled/`). 0: none, so each start compiles again.
     pub cache: ByteSize,
-    /// The program that compiles, in a process for each module: an absolute path of `caxton`, which the command line gives.
-    /// None: modules are compiled in this process, and the two limits above do not hold.
+    /// The absolute path of the program that compiles, in one process for each module: the command line names `caxton` itself.
+    /// None: modules are compiled in this process, without the limits on time and memory.
     #[serde(skip)]
     pub compiler: Option<PathBuf>,
 }
@@ -40,10 +43,10 @@ impl Guests {
     pub const DEFAULT_COMPILE_TIME: &str = "120s";
     pub const DEFAULT_COMPILE_MEMORY: &str = "2GiB";
     pub const DEFAULT_CACHE: &str = "1GiB";
-    /// With less, the compiler's process would not even start.
+    /// The process that compiles does not start with less.
     pub const LEAST_COMPILE_MEMORY: u64 = 512 << 20;
 
-    /// So many instances, and all else by default: for a process with several nodes, which share its memory maps.
+    /// Defaults, but with a limit on instances: for a process with several nodes, which share its memory maps.
     pub fn at_most(instances: u32) -> Self {
         Self {
             instances,
@@ -54,16 +57,19 @@ impl Guests {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let invalid = |field, problem: String| Err(ConfigError::Invalid { field, problem });
         if self.compile_time.0.is_zero() {
-            return invalid("wasm.compile_time", "must be longer than nothing".to_owned());
+            return invalid("wasm.compile_time", "is 0, and must be longer".to_owned());
         }
-        if self.compile_memory.bytes() < Self::LEAST_COMPILE_MEMORY {
-            let least = Self::LEAST_COMPILE_MEMORY;
-            return invalid("wasm.compile_memory", format!("must be at least {least} bytes"));
+        let (memory, least) = (&self.compile_memory, Self::LEAST_COMPILE_MEMORY);
+        if memory.bytes() < least {
+            return invalid(
+                "wasm.compile_memory",
+                format!("is {memory}, and must be at least {least} bytes"),
+            );
         }
         Ok(())
     }
 
-    /// The guests' side as this section has it, in a node with this data folder.
+    /// The configuration of the guests' runtime that this section describes, for a node with this data folder.
     pub fn runtime(&self, data_dir: &Path) -> RuntimeConfig {
         let cache = CacheFolder {
             dir: data_dir.join("compiled"),

@@ -7,25 +7,25 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::quantity::{ByteSize, Span};
 
-/// The oldest segments of the log go when either bound is passed. What agents need and the history of messages are in the
-/// projections and stay. As long as no segment has gone, the projections can be made again from the log.
+/// The oldest segments of the log are deleted when the log exceeds either bound. What agents need, and the history of messages,
+/// is in the projections and stays. While no segment has been deleted, the projections can be rebuilt from the log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retention {
     /// How long a segment stays after its last record.
     pub age: AtMost<Span>,
-    /// Bytes of all segments together.
+    /// The size of all segments together. The last segment always stays.
     pub size: AtMost<ByteSize>,
-    /// Bytes of one segment: the piece in which the log goes.
+    /// The size of one segment. The log is deleted by whole segments.
     pub segment: ByteSize,
 }
 
 impl Retention {
-    /// A week: time to find out that something went wrong and to look at how.
+    /// A week leaves time to notice that something went wrong, and to look at the records of it.
     pub const DEFAULT_AGE: &str = "7days";
     pub const DEFAULT_SIZE: &str = "8GiB";
     pub const DEFAULT_SEGMENT: &str = "64MiB";
-    /// Smaller ones would make more files than records.
+    /// Smaller segments would mean almost a file for each record.
     pub const SMALLEST_SEGMENT: u64 = 64 << 10;
 }
 

@@ -56,7 +56,8 @@ pub const EVENTS_KEPT: u64 = 1_000_000;
 const FILE: &str = "projections.db";
 
 /// Where a message stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
     /// An agent has it and has not finished it.
     Queued,

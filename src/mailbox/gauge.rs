@@ -1,35 +1,39 @@
 //! What others see of a mailbox.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Mailbox;
 use crate::id::Seq;
+use crate::message::Address;
 
 impl Mailbox {
-    /// Messages queued or in hand.
+    /// Messages queued or leased.
     pub fn depth(&self) -> usize {
-        let inner = self.inner.lock();
-        inner.queue.len() + usize::from(inner.in_hand.is_some())
+        self.inner.lock().lanes.len()
     }
 
-    /// Whether anything that came with record `seq` or before is queued or in hand.
-    pub fn has_any_by(&self, seq: Seq) -> bool {
+    /// Whether a message of `sender` that came with record `seq` or before is queued or leased.
+    pub fn has_any_of(&self, sender: &Address, seq: Seq) -> bool {
+        self.inner.lock().lanes.has_any_of(sender, seq)
+    }
+
+    /// Messages and bytes of the capacity that are occupied: by what is queued or leased, and by turns on their way to the journal.
+    pub fn occupied(&self) -> (u32, u64) {
         let inner = self.inner.lock();
-        let in_hand = inner.in_hand.as_ref().map(|(_, _, seq)| *seq);
-        let oldest = in_hand.or_else(|| inner.queue.front().map(|next| next.seq));
-        oldest.is_some_and(|oldest| oldest <= seq)
+        (inner.used_messages, inner.used_bytes)
     }
 
     /// How long the oldest queued message has waited.
-    pub fn oldest(&self) -> Duration {
-        self.inner
-            .lock()
-            .queue
-            .front()
-            .map_or(Duration::ZERO, |delivery| delivery.admitted.elapsed())
+    pub fn oldest(&self, now: Instant) -> Duration {
+        let inner = self.inner.lock();
+        let waits = inner
+            .lanes
+            .waiting()
+            .map(|delivery| now.saturating_duration_since(delivery.admitted));
+        waits.max().unwrap_or_default()
     }
 
-    /// Whether it gives out nothing because the disk is full; see [`Self::hold`].
+    /// Whether it leases nothing because the disk is full; see [`Self::hold`].
     pub fn is_held(&self) -> bool {
         self.inner.lock().paused.held
     }

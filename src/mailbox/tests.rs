@@ -1,3 +1,7 @@
+mod consumers;
+mod lanes;
+mod model;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,7 +17,20 @@ fn mailbox(messages: u32) -> Arc<Mailbox> {
     })
 }
 
+fn client(name: &str) -> Address {
+    Address::Client(name.parse().unwrap())
+}
+
 fn message(performative: Performative, sender: Address, in_reply_to: Option<&str>) -> Arc<Message> {
+    message_in("c", performative, sender, in_reply_to)
+}
+
+fn message_in(
+    conversation_id: &str,
+    performative: Performative,
+    sender: Address,
+    in_reply_to: Option<&str>,
+) -> Arc<Message> {
     Arc::new(Message {
         id: MessageId::new(),
         performative,
@@ -24,7 +41,7 @@ fn message(performative: Performative, sender: Address, in_reply_to: Option<&str
         language: None,
         ontology: None,
         protocol: None,
-        conversation_id: "c".to_owned(),
+        conversation_id: conversation_id.to_owned(),
         reply_with: None,
         in_reply_to: in_reply_to.map(str::to_owned),
         reply_by: None,
@@ -52,13 +69,31 @@ fn request() -> Arc<Message> {
     message(Performative::Request, Address::Platform, None)
 }
 
+/// Leases as a consumer does that needs no waking.
+fn lease(mailbox: &Arc<Mailbox>) -> Option<Lease> {
+    mailbox.attach(Arc::new(|| {})).lease()
+}
+
+fn finish(mailbox: &Arc<Mailbox>) -> Option<Delivery> {
+    lease(mailbox)?.finish()
+}
+
+/// A waker and how often it was called.
+fn counted() -> (Waker, Arc<AtomicUsize>) {
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let counter = wakes.clone();
+    let waker = move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+    };
+    (Arc::new(waker), wakes)
+}
+
 #[test]
 fn a_full_mailbox_says_no_and_room_comes_back_with_the_turn() {
     let mailbox = mailbox(1);
     put(&mailbox, &request()).unwrap();
     assert_eq!(put(&mailbox, &request()), Err(Refusal::Messages));
-    let delivery = mailbox.take().unwrap();
-    assert!(mailbox.finish());
+    let delivery = finish(&mailbox).unwrap();
     assert_eq!(
         put(&mailbox, &request()),
         Err(Refusal::Messages),
@@ -101,31 +136,29 @@ fn an_answer_always_finds_its_ticket() {
         "one reply slot admits one answer"
     );
     assert_eq!(mailbox.reply_slots_left(), REPLY_SLOTS - 1);
-    mailbox.take();
-    drop(mailbox.take());
+    finish(&mailbox);
+    finish(&mailbox);
     assert_eq!(mailbox.reply_slots_left(), REPLY_SLOTS);
 }
 
 #[test]
-fn what_died_in_hand_is_at_the_head_again() {
+fn a_dropped_lease_gives_its_message_back_at_its_position() {
     let mailbox = mailbox(10);
     let (first, second) = (request(), request());
     put(&mailbox, &first).unwrap();
     put(&mailbox, &second).unwrap();
-    drop(mailbox.take());
-    let waker: Waker = Arc::new(|| {});
-    mailbox.attach(&waker);
-    let again = mailbox.take().unwrap();
+    drop(lease(&mailbox));
+    let again = lease(&mailbox).unwrap();
     assert_eq!(
-        (again.message.id, again.attempt),
+        (again.message().id, again.attempt()),
         (first.id, 1),
         "a kill is not a crash of its own turn"
     );
-    assert!(mailbox.retry(again));
-    let again = mailbox.take().unwrap();
-    assert_eq!((again.message.id, again.attempt), (first.id, 2));
-    assert!(mailbox.finish());
-    assert_eq!(mailbox.take().unwrap().message.id, second.id);
+    assert!(again.retry());
+    let again = lease(&mailbox).unwrap();
+    assert_eq!((again.message().id, again.attempt()), (first.id, 2));
+    assert_eq!(again.finish().unwrap().attempt, 2);
+    assert_eq!(lease(&mailbox).unwrap().message().id, second.id);
 }
 
 #[test]
@@ -148,15 +181,13 @@ fn a_restoration_brings_nothing_twice_and_loses_nothing() {
     push(&handled, 1);
     push(&live, 2);
     push(&later, 9);
-    drop(mailbox.take()); // in hand when everything broke
-    mailbox.restore(Seq(8), [(live.clone(), 1, Seq(2)), (slow.clone(), 1, Seq(7))], []);
+    drop(finish(&mailbox));
+    let leased = lease(&mailbox).unwrap(); // when everything broke
+    let queue = [(live.clone(), 1, Seq(2)), (slow.clone(), 1, Seq(7))];
+    mailbox.restore(Seq(8), queue, [], Instant::now());
+    assert!(leased.finish().is_none(), "it is void");
     push(&slow, 7); // appended before the restoration, handed on after it
-    let order: Vec<_> = std::iter::from_fn(|| {
-        let next = mailbox.take()?;
-        assert!(mailbox.finish());
-        Some(next.message.id)
-    })
-    .collect();
+    let order: Vec<_> = std::iter::from_fn(|| Some(finish(&mailbox)?.message.id)).collect();
     assert_eq!(order, [live.id, slow.id, later.id]);
     assert_eq!(mailbox.inner.lock().used_messages, 0);
 }
@@ -164,13 +195,9 @@ fn a_restoration_brings_nothing_twice_and_loses_nothing() {
 #[test]
 fn at_most_one_wake_up_is_on_its_way() {
     let mailbox = mailbox(10);
-    let wakes = Arc::new(AtomicUsize::new(0));
-    let counter = wakes.clone();
-    let count: Waker = Arc::new(move || {
-        counter.fetch_add(1, Ordering::Relaxed);
-    });
-    mailbox.attach(&count);
-    assert!(mailbox.take().is_none());
+    let (waker, wakes) = counted();
+    let consumer = mailbox.attach(waker);
+    assert!(consumer.lease().is_none());
     put(&mailbox, &request()).unwrap();
     put(&mailbox, &request()).unwrap();
     assert_eq!(
@@ -186,18 +213,18 @@ fn a_closed_mailbox_gives_up_what_it_has_and_voids_the_turn_in_flight() {
     let (first, second) = (request(), request());
     put(&mailbox, &first).unwrap();
     put(&mailbox, &second).unwrap();
-    let in_flight = mailbox.take().unwrap();
+    let in_flight = lease(&mailbox).unwrap();
     let left: Vec<_> = mailbox.close().iter().map(|message| message.id).collect();
     assert_eq!(left, [first.id, second.id]);
-    assert!(!mailbox.finish(), "its effects must not take place");
     assert_eq!(put(&mailbox, &request()), Err(Refusal::Closed));
-    drop(in_flight);
     mailbox.reopen();
     put(&mailbox, &request()).unwrap();
+    assert!(in_flight.finish().is_none(), "its effects must not take place");
+    assert_eq!(mailbox.depth(), 1);
 }
 
 #[tokio::test]
-async fn draining_ends_when_nothing_is_queued_or_in_hand() {
+async fn draining_ends_when_nothing_is_queued_or_leased() {
     let mailbox = mailbox(10);
     put(&mailbox, &request()).unwrap();
     mailbox.drain();
@@ -206,45 +233,44 @@ async fn draining_ends_when_nothing_is_queued_or_in_hand() {
         let mailbox = mailbox.clone();
         async move { mailbox.until_idle().await }
     });
-    drop(mailbox.take());
-    assert!(mailbox.finish());
+    finish(&mailbox);
     waiting.await.unwrap();
 }
 
 #[test]
-fn what_came_by_a_record_is_held_until_its_turn_has_ended() {
+fn what_came_by_a_record_is_there_until_its_turn_has_ended() {
     let mailbox = mailbox(9);
+    let has = |seq| mailbox.has_any_of(&Address::Platform, Seq(seq));
+    put(&mailbox, &message(Performative::Request, client("a"), None)).unwrap();
+    assert!(!has(1), "another sender's");
     put(&mailbox, &request()).unwrap();
-    assert!(mailbox.has_any_by(Seq(1)) && !mailbox.has_any_by(Seq(0)));
-    let delivery = mailbox.take().unwrap();
-    assert!(mailbox.has_any_by(Seq(1)), "in hand");
-    assert!(mailbox.retry(delivery));
-    assert!(mailbox.has_any_by(Seq(1)), "back in the queue");
-    drop(mailbox.take());
-    assert!(mailbox.finish() && !mailbox.has_any_by(Seq(1)));
+    assert!(has(1) && !has(0));
+    finish(&mailbox);
+    let leased = lease(&mailbox).unwrap();
+    assert!(has(1), "leased");
+    assert!(leased.retry());
+    assert!(has(1), "back in its lane");
+    finish(&mailbox);
+    assert!(!has(1));
 }
 
 #[test]
 fn a_held_mailbox_takes_messages_and_gives_none_out_and_stays_suspended_if_it_was() {
     let mailbox = mailbox(10);
-    let wakes = Arc::new(AtomicUsize::new(0));
-    let counted = wakes.clone();
-    let rouse: Waker = Arc::new(move || {
-        counted.fetch_add(1, Ordering::Relaxed);
-    });
-    mailbox.attach(&rouse);
-    assert!(mailbox.take().is_none());
+    let (waker, wakes) = counted();
+    let consumer = mailbox.attach(waker);
+    assert!(consumer.lease().is_none());
     mailbox.hold(true);
     put(&mailbox, &request()).unwrap();
-    assert!(mailbox.take().is_none());
+    assert!(consumer.lease().is_none());
     let before = wakes.load(Ordering::Relaxed);
     mailbox.suspend();
     mailbox.hold(false);
-    assert!(mailbox.take().is_none(), "it is suspended");
+    assert!(consumer.lease().is_none(), "it is suspended");
     mailbox.hold(true);
     mailbox.resume();
-    assert!(mailbox.take().is_none(), "it is held");
+    assert!(consumer.lease().is_none(), "it is held");
     mailbox.hold(false);
     assert_eq!(wakes.load(Ordering::Relaxed), before + 1, "its instance hears of it");
-    assert!(mailbox.take().is_some());
+    assert!(consumer.lease().is_some());
 }

@@ -1,4 +1,4 @@
-//! The platform's `failure`: the message that tells a sender why what it sent did not take effect.
+//! The platform's `failure`: the message that tells a sender why its message had no effect.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,19 +10,19 @@ use crate::fipa::Performative;
 use crate::id::MessageId;
 use crate::time::Timestamp;
 
-/// Why a delivery failed, as the member `reason` of a `failure` and of a send's answer names it.
+/// Why a delivery failed: the member `reason` of a `failure`, and of the response to a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureReason {
-    /// No agent or client is addressed by the receiver as it was written.
+    /// The receiver names no agent and no client.
     UnknownReceiver,
-    /// The message has more receivers than a message may have.
+    /// The message has more receivers than one message may have.
     OverLimit,
-    /// Messages caused each other without end.
+    /// The chain of messages that caused each other is longer than [`super::limits::HOPS`].
     Loop,
     /// The receiver's mailbox is full.
     Overloaded,
-    /// The receiver was stopped, given up or removed.
+    /// The receiver was stopped or removed, or it failed.
     Gone,
     /// Every delivery ended in a crash of the receiver.
     Crashed,
@@ -66,8 +66,8 @@ impl fmt::Display for FailureReason {
 }
 
 impl Message {
-    /// The platform's `failure` to the sender of `about` (FIPA SC00037, failure). `receiver` is who did not do what was asked: one
-    /// address, or an array of them.
+    /// The platform's `failure` to the sender of `about` (FIPA SC00037, failure). `receiver` is who did not do what `about` asked:
+    /// one address, or an array of them.
     pub fn failure_of(
         about: &Self,
         receiver: &serde_json::Value,
@@ -102,7 +102,7 @@ impl Message {
         }
     }
 
-    /// As [`Self::failure_of`], when no receiver of `about` does what was asked.
+    /// [`Self::failure_of`] for all receivers of `about`.
     #[cfg(test)]
     pub(crate) fn failure(about: &Self, reason: FailureReason, detail: &str, now: Timestamp) -> Self {
         Self::failure_of(about, &super::MessageView::receivers(about), reason, detail, now)

@@ -1,4 +1,4 @@
-//! The JSON of a message: one shape for the REST API, the WebSocket and guests of the core ABI.
+//! A message as JSON. REST, the WebSocket and guests of the core ABI use the same form.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::{Content, Durability, InvalidDraft, Message, limits};
 use crate::fipa::Performative;
 use crate::time::Timestamp;
 
-/// One text or an array of them, as REST allows for `receiver`.
+/// One text or an array of texts: the two forms of `receiver`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Texts(pub Vec<String>);
 
@@ -49,11 +49,11 @@ impl<'de> Deserialize<'de> for Texts {
     }
 }
 
-/// What a client or a guest asks to be sent, checked in form but resolved in nothing.
+/// A message that a client or a guest asks to send. Its form has been checked, but no name in it has been resolved.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Draft {
     pub performative: Option<Performative>,
-    /// A claim. Only the API looks at it, and only to refuse or to narrow; the host stamps the sender.
+    /// A claim. Only the API reads it, to refuse the request or to name its client; the host stamps the sender.
     pub sender: Option<String>,
     /// Agent ids or names, `cap:<capability>`, `all:<capability>`, `client:<name>`.
     pub receivers: Vec<String>,
@@ -67,24 +67,24 @@ pub struct Draft {
     pub in_reply_to: Option<String>,
     pub reply_by: Option<Timestamp>,
     pub extensions: BTreeMap<String, serde_json::Value>,
-    /// What a client wants its acknowledgement to promise. Of no effect in a guest, which is acknowledged nothing.
+    /// What the acknowledgement to a client promises. A guest gets no acknowledgement, so it has no effect there.
     pub durability: Durability,
-    /// W3C trace context of the request that brought the draft. Set by the front, never read from a body.
+    /// The W3C trace context of the request. REST and gRPC set it; it is never read from a body.
     pub traceparent: Option<String>,
 }
 
 impl Draft {
-    /// Reads a draft from JSON. Members beside its parameters must begin with `x_`; what the host stamps is tolerated,
-    /// so that a message that was read can be sent on. Of a member that is there twice the last counts. The error names the
-    /// member and the mend.
+    /// Reads a draft from JSON. The name of an own parameter must begin with `x_`. Members that the host stamps are accepted and
+    /// ignored, so that a message from the history can be sent again. If a member is there twice, the last one counts. An error
+    /// names the member and what is expected.
     pub fn from_json(json: &[u8]) -> Result<Self, InvalidDraft> {
         let members: BTreeMap<String, &RawValue> = serde_json::from_slice(json)
-            .map_err(|error| InvalidDraft::new("body", format!("is not a message, an object in JSON: {error}")))?;
+            .map_err(|error| InvalidDraft::new("body", format!("is not a message as a JSON object: {error}")))?;
         let mut draft = Self::default();
         let (mut raw_content, mut content_type, mut encoding) = (None, None, None);
         for (name, value) in members {
             if value.get() == "null" {
-                continue; // in every input, null means absent
+                continue; // null means absent, as in every input
             }
             let text = || Some(member::<String>(&name, value)).transpose();
             match name.as_str() {
@@ -119,7 +119,7 @@ impl Draft {
                 _ => {
                     return Err(InvalidDraft::new(
                         name.chars().take(64).collect::<String>(),
-                        "is no parameter of a message; one of your own begins with x_",
+                        "is not a parameter of a message; the name of your own parameter must begin with x_",
                     ));
                 }
             }
@@ -137,19 +137,19 @@ impl Draft {
             (_, Some(_)) => {
                 return Err(InvalidDraft::new(
                     "encoding",
-                    "must be base64, or left out for JSON content",
+                    "must be `base64`, or left out for JSON content",
                 ));
             }
         };
         Ok(draft)
     }
 
-    /// Checks what no type holds: lengths and counts.
+    /// Checks the rules that the types cannot express: lengths, counts, and parameters that must be there.
     pub fn check(self) -> Result<Self, InvalidDraft> {
         if self.performative.is_none() {
             return Err(InvalidDraft::new(
                 "performative",
-                "is missing: name one of FIPA's acts, such as request",
+                "is missing: name one of FIPA's performatives, such as request",
             ));
         }
         if self.receivers.is_empty() {
@@ -179,10 +179,7 @@ impl Draft {
             return Err(InvalidDraft::new("content_type", problem));
         }
         if super::extensions_weight(&self.extensions) > limits::EXTENSION_BYTES {
-            let problem = format!(
-                "the extension parameters take more than {} bytes",
-                limits::EXTENSION_BYTES
-            );
+            let problem = format!("parameters take more than {} bytes together", limits::EXTENSION_BYTES);
             return Err(InvalidDraft::new("x_", problem));
         }
         if self.content.len() > limits::CONTENT_BYTES {
@@ -214,13 +211,13 @@ impl Draft {
         if self.extensions.len() > limits::EXTENSIONS {
             return Err(InvalidDraft::new(
                 "x_",
-                format!("more than {} extension parameters", limits::EXTENSIONS),
+                format!("parameters are more than {}", limits::EXTENSIONS),
             ));
         }
         if self.performative == Some(Performative::Cfp) && self.reply_by.is_none() {
             return Err(InvalidDraft::new(
                 "reply_by",
-                "is missing: a cfp says until when it takes proposals (FIPA SC00029)",
+                "is missing: a cfp needs the time until which it accepts proposals (FIPA SC00029)",
             ));
         }
         Ok(self)
@@ -231,14 +228,14 @@ fn member<'a, T: Deserialize<'a>>(name: &str, value: &'a RawValue) -> Result<T, 
     serde_json::from_str(value.get()).map_err(|error| InvalidDraft::new(name, format!("is wrong: {error}")))
 }
 
-/// A message as JSON shows it. The order of members is part of the contract with small guests: routing first, content
-/// last.
+/// The JSON form of a message. The order of members is part of the interface, so that a small guest can stop reading early: the
+/// members for routing come first, and the content comes last.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageView<'a> {
     pub message: &'a Message,
-    /// 1 for the first try, counted up when a crash has the message delivered again. Only guests see it.
+    /// 1 for the first delivery, and one more for each delivery after a crash. Only guests get it.
     pub delivery_attempt: Option<u32>,
-    /// Where the message stands. Only the API shows it.
+    /// The status of the message. Only the API shows it.
     pub status: Option<&'a str>,
 }
 
@@ -251,7 +248,7 @@ impl<'a> MessageView<'a> {
         }
     }
 
-    /// One receiver is a string, several are an array.
+    /// The receivers in JSON: a string for one, an array for several.
     pub fn receivers(message: &Message) -> serde_json::Value {
         match message.receivers.as_slice() {
             [one] => one.to_string().into(),
@@ -320,7 +317,7 @@ impl Serialize for MessageView<'_> {
 }
 
 impl From<Vec<u8>> for Content {
-    /// Bytes without a content type.
+    /// Bytes of an unknown type.
     fn from(data: Vec<u8>) -> Self {
         Self::Bytes {
             content_type: "application/octet-stream".to_owned(),

@@ -4,43 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
 
 use super::{AgentDetails, AgentPage, AgentSummary, Consumption, Lifecycle, Node};
-use crate::agent::meter::Meter;
 use crate::agent::{Agent, Document, Standing, Version};
 use crate::error::{Error, Result};
 use crate::grants;
 use crate::id::Digest;
-use crate::mailbox::{Capacity, Mailbox};
 use crate::wasm::Program;
 
 impl Node {
     /// An agent as its document says, with nothing that runs.
     pub(super) fn new_agent(&self, document: Document) -> Arc<Agent> {
-        let resources = &document.spec.resources;
-        let mailbox = Mailbox::new(Capacity {
-            messages: resources.mailbox_messages,
-            bytes: resources.mailbox_bytes.bytes(),
-        });
-        let partition = document.home(self.config.partitions);
-        let owner = self.partition(partition);
-        Arc::new(Agent {
-            id: document.id,
-            name: document.spec.name.clone(),
-            partition,
-            document: RwLock::new(document),
-            standing: RwLock::new(Standing::Loaded),
-            mailbox,
-            state: Arc::default(),
-            timers: Arc::default(),
-            meter: Meter::new(self.shared.spawns.clone()),
-            outbox: owner.outbox(),
-            outcome_kib: owner.outcome_kib.clone(),
-            version: RwLock::new(None),
-            running: Mutex::default(),
-            operation: tokio::sync::Mutex::default(),
-        })
+        let partitions = self.config.partitions;
+        let owner = self.partition(document.home(partitions));
+        let spawns = self.shared.spawns.clone();
+        Arc::new(Agent::new(
+            document,
+            partitions,
+            owner.outbox(),
+            owner.outcome_kib.clone(),
+            spawns,
+        ))
     }
 
     /// What instances of an agent run.
@@ -85,7 +69,7 @@ impl Node {
         let running = *agent.running.lock();
         let failure = match &*agent.standing.read() {
             Standing::Failed { why } => Some(why.clone()),
-            Standing::Loaded
+            Standing::Loaded { .. }
             | Standing::Running
             | Standing::Suspended
             | Standing::Draining { .. }

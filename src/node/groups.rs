@@ -8,11 +8,9 @@ use super::{Caller, GroupView, Node, unavailable};
 use crate::agent::Agent;
 use crate::directory::NameHolder;
 use crate::error::{Error, Result};
-use crate::event::{ChangedGroup, EventBody};
-use crate::group::{COLLECTION, Group, GroupDocument, GroupSpec, limits};
+use crate::group::{Group, GroupDocument, GroupSpec, limits};
 use crate::id::{AgentName, Partition};
-use crate::journal::Record;
-use crate::router::KeyLock;
+use crate::router::{Change, Changed, GroupChange, KeyLock};
 use crate::time::Timestamp;
 
 impl Node {
@@ -71,7 +69,10 @@ impl Node {
         let result = async {
             let started = self.home_of_group(&group)?.start_child(self.group_child(&group)).await;
             started.map_err(|_| unavailable("the supervisor of the parent is down or restarts"))?;
-            self.record_group(&group, EventBody::GroupCreated, caller, key).await
+            let answer = key.map(|key| key.answered(&self.view(&group)));
+            self.change_group(&group, GroupChange::Created { answer }, caller)
+                .await
+                .map(|_| ())
         };
         if let Err(error) = result.await {
             if let Ok(home) = self.home_of_group(&group) {
@@ -104,9 +105,8 @@ impl Node {
                 let changed = handle.reconfigure(spec.strategy, spec.budget(), spec.auto_shutdown);
                 changed.map_err(|problem| Error::invalid("auto_shutdown", problem.to_string()))?;
             }
-            group.document.write().spec = spec;
-            node.record_group(&group, EventBody::GroupUpdated, &caller, None)
-                .await?;
+            let change = GroupChange::Updated(Box::new(spec));
+            node.change_group(&group, change, &caller).await?;
             Ok(node.view(&group))
         };
         self.with_room(self.operations.run("update-group", work)).await
@@ -117,31 +117,11 @@ impl Node {
         let (node, caller, name) = (self.clone(), caller.clone(), name.to_owned());
         let work = async move {
             let group = node.find_group(&name)?;
-            let view = node.view(&group);
-            if let Some(member) = view.agents.first().or(view.groups.first()) {
-                let mend = format!("the group '{name}' has members, '{member}' among them; remove them first");
-                return Err(Error::Conflict(mend));
-            }
+            node.change_group(&group, GroupChange::Removed, &caller).await?;
             if let Ok(home) = node.home_of_group(&group) {
                 let _ = home.delete(&name).await; // a parent that is down has no children
             }
-            let forget = {
-                let (directory, name) = (node.directory.clone(), group.name.clone());
-                move || directory.remove_group(&name)
-            };
-            let gone = group.clone();
-            let change = move || {
-                let at = Timestamp::now();
-                let body = EventBody::GroupRemoved(changed_by(&gone.name, &caller));
-                let document = Record::Document {
-                    collection: COLLECTION.to_owned(),
-                    key: name,
-                    document: None,
-                    at,
-                };
-                Some(vec![document, Record::event(None, &body, at)])
-            };
-            node.catalog(group.partition, change, forget).await.map(|_| ())
+            Ok(())
         };
         self.with_room(self.operations.run("remove-group", work)).await
     }
@@ -154,30 +134,13 @@ impl Node {
         self.find_group(name).map(|group| self.view(&group))
     }
 
-    async fn record_group(
-        &self,
-        group: &Arc<Group>,
-        event: fn(ChangedGroup) -> EventBody,
-        caller: &Caller,
-        key: Option<KeyLock>,
-    ) -> Result<()> {
-        let (recorded, by) = (group.clone(), caller.clone());
-        let answer = self.view(group);
-        let change = move || {
-            let at = Timestamp::now();
-            let json = serde_json::to_string(&*recorded.document.read());
-            let document = Record::Document {
-                collection: COLLECTION.to_owned(),
-                key: recorded.name.to_string(),
-                document: Some(json.expect("a document is serialisable: its keys are strings")),
-                at,
-            };
-            let body = event(changed_by(&recorded.name, &by));
-            let mut records = vec![document, Record::event(None, &body, at)];
-            records.extend(key.map(|key| key.answer(&answer, at)));
-            Some(records)
+    async fn change_group(&self, group: &Group, change: GroupChange, caller: &Caller) -> Result<Changed> {
+        let change = Change::Group {
+            name: group.name.clone(),
+            change,
+            by: caller.principal.clone(),
         };
-        self.catalog(group.partition, change, || {}).await.map(|_| ())
+        self.change(group.partition, change).await
     }
 
     fn view(&self, group: &Group) -> GroupView {
@@ -285,12 +248,5 @@ impl Node {
                 self.give_up(&agent, reason);
             }
         }
-    }
-}
-
-fn changed_by(name: &AgentName, caller: &Caller) -> ChangedGroup {
-    ChangedGroup {
-        name: name.clone(),
-        by: caller.principal.as_str().to_owned(),
     }
 }

@@ -1,7 +1,7 @@
 //! Figures of the node and of its agents. Everything here is measured; nothing is estimated.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
 
@@ -104,7 +104,7 @@ impl Node {
         metrics::gauge!("caxton_mailbox_messages").set(queued as f64);
         let oldest = agents
             .iter()
-            .map(|agent| agent.mailbox.oldest())
+            .map(|agent| agent.mailbox.oldest(Instant::now()))
             .max()
             .unwrap_or_default();
         metrics::gauge!("caxton_mailbox_oldest_seconds").set(oldest.as_secs_f64());

@@ -11,8 +11,7 @@ use super::{Caller, Node};
 use crate::error::{Error, Result};
 use crate::id::Partition;
 use crate::journal::projections::Answered;
-use crate::router::KeyLock;
-use crate::time::Timestamp;
+use crate::router::{Change, KeyLock};
 
 /// What is known of a request.
 pub(super) enum Coming<T> {
@@ -73,9 +72,8 @@ impl Node {
             let answer = operation(plain).await?;
             if let Some(lock) = lock {
                 let partition = Partition::of(lock.principal().as_str(), self.config.partitions);
-                let record = lock.answer(&answer, Timestamp::now());
-                self.catalog(partition, || Some(vec![record]), move || drop(lock))
-                    .await?;
+                let answered = Change::Answered(lock.answered(&answer));
+                self.change(partition, answered).await?;
             }
             Ok(answer)
         };

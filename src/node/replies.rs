@@ -3,21 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use super::{Node, Receipt, Reply};
 use crate::error::{Error, Result};
 use crate::id::Seq;
 use crate::journal::projections::{MessageQuery, Stored, query_limits};
 use crate::message::{Address, Message};
-use crate::router::Expected;
+use crate::router::{Awaited, Expected, ReplyTo};
 
 impl Node {
     /// Waits for the reply to a message that an earlier request with the same idempotency key has sent.
     pub(super) async fn wait_again(&self, receipt: Receipt, timeout: Duration, first: bool) -> Result<Reply> {
         let lost = || Error::MessageNotFound(receipt.message_id.to_string());
         let question = self.projections.message(receipt.message_id).await?.ok_or_else(lost)?;
-        let (reply, replied) = oneshot::channel();
+        let (reply, replied) = ReplyTo::channel();
         // Before the history is read, so that a reply is in it or comes here.
         if !self.shared.waiters.expect(&question.message, Expected { reply, first }) {
             let mend = "another call waits for the answer to the request with this Idempotency-Key";
@@ -33,7 +31,7 @@ impl Node {
     /// Waits until the reply is there, and durable.
     pub(super) async fn await_reply(
         &self,
-        replied: oneshot::Receiver<(Arc<Message>, Seq)>,
+        replied: Awaited<(Arc<Message>, Seq)>,
         receipt: &Receipt,
         timeout: Duration,
     ) -> Result<Arc<Message>> {

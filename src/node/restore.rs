@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -46,7 +46,7 @@ impl Restorer {
         let restoring = async {
             let recovering = tokio::task::spawn_blocking(move || projections.recover()).await;
             for (partition, share) in node.split(recovering.map_err(Error::internal)??)? {
-                first.insert(partition, node.restore_partition(share).await?);
+                first.insert(partition, node.restore_partition(partition, share).await?);
             }
             Ok::<_, Error>(())
         };
@@ -73,7 +73,7 @@ impl Restore for Restorer {
                 .split(node.projections.recover()?)?
                 .remove(&partition)
                 .unwrap_or_default();
-            node.restore_partition(share).await
+            node.restore_partition(partition, share).await
         })
     }
 }
@@ -146,7 +146,7 @@ impl Node {
         Ok(split)
     }
 
-    async fn restore_partition(&self, mut recovered: Recovered) -> Result<Restored> {
+    async fn restore_partition(&self, partition: Partition, mut recovered: Recovered) -> Result<Restored> {
         let upto = recovered.last_seq;
         let mut asked: HashMap<AgentId, Vec<_>> = HashMap::new();
         for session in recovered.sessions {
@@ -163,12 +163,20 @@ impl Node {
             let document: GroupDocument = serde_json::from_str(&json).map_err(Error::internal)?;
             self.directory.put_group(Group::new(document, self.config.partitions));
         }
+        // Deploys that the journal does not know of yet start over: their instances ended with the router.
+        let known: HashSet<AgentId> = recovered.agents.iter().map(|(id, _)| *id).collect();
+        for agent in self.directory.of_partition(partition) {
+            if !known.contains(&agent.id) {
+                let why = "its partition restarted while it was being deployed".to_owned();
+                agent.enter(Standing::Failed { why });
+            }
+        }
         let (mut orphans, mut timers) = (Orphans::new(), Vec::new());
         for (id, json) in recovered.agents {
             let document = Document::open(&json, &self.sealer).map_err(Error::internal)?;
             let agent = self.reinstate(document).await;
             let queue = recovered.queues.remove(&id).unwrap_or_default();
-            let runs = matches!(*agent.standing.read(), Standing::Running | Standing::Suspended);
+            let runs = agent.standing.read().runs();
             *agent.state.write() = recovered.states.remove(&id).unwrap_or_default();
             let live = recovered.timers.remove(&id).unwrap_or_default();
             let fired = queue.iter().filter_map(|pending| timer::fired(&pending.message));
@@ -192,7 +200,7 @@ impl Node {
                 .map(|pending| (pending.message, pending.attempts + 1, pending.seq));
             agent
                 .mailbox
-                .restore(upto, queue, asked.remove(&id).unwrap_or_default());
+                .restore(upto, queue, asked.remove(&id).unwrap_or_default(), Instant::now());
             self.directory.put(agent);
         }
         for (id, queue) in recovered.queues {
@@ -203,30 +211,19 @@ impl Node {
 
     /// The agent of a document: the one that is in the directory, whose mailbox others hold, or a new one.
     async fn reinstate(&self, document: Document) -> Arc<Agent> {
-        let stopped = document.stopped_at.is_some();
-        let standing = if stopped {
-            Standing::Stopped
-        } else if document.suspended_at.is_some() {
-            Standing::Suspended
-        } else {
-            Standing::Running
-        };
+        let recovered = document.recovered();
         if let Some(agent) = self.directory.by_id(document.id) {
-            let mut now = agent.standing.write();
-            // What its supervisor gave up stays down until somebody starts it.
-            if !matches!(*now, Standing::Failed { .. }) {
-                *now = standing;
-            }
-            drop(now);
             *agent.document.write() = document;
+            // What its supervisor gave up stays down until somebody starts it.
+            let failed = matches!(*agent.standing.read(), Standing::Failed { .. });
+            if !failed {
+                agent.enter(recovered);
+            }
             return agent;
         }
         let agent = self.new_agent(document);
-        if standing == Standing::Suspended {
-            agent.mailbox.suspend();
-        }
-        *agent.standing.write() = standing;
-        if stopped {
+        agent.enter(recovered);
+        if agent.standing.read().is_down() {
             return agent;
         }
         let document = agent.document.read().clone();
@@ -234,8 +231,7 @@ impl Node {
             Ok(program) => *agent.version.write() = Some(self.new_version(&agent, program)),
             Err(error) => {
                 tracing::error!(agent = %agent.id, name = %agent.name, %error, "an agent cannot be loaded");
-                let why = error.to_string();
-                *agent.standing.write() = Standing::Failed { why };
+                agent.enter(Standing::Failed { why: error.to_string() });
             }
         }
         agent
@@ -250,7 +246,7 @@ impl Node {
     /// The agents of a partition that should run, for the supervisor that starts them.
     pub(super) fn runnable(&self, partition: Partition) -> Vec<Arc<Agent>> {
         let mut agents = self.directory.of_partition(partition);
-        agents.retain(|agent| matches!(*agent.standing.read(), Standing::Running | Standing::Suspended));
+        agents.retain(|agent| agent.standing.read().runs());
         agents
     }
 }

@@ -182,6 +182,8 @@ impl Opened {
                 stopping: false.into(),
                 broken: tokio::sync::Notify::new(),
                 full: disk::Full::new(None),
+                #[cfg(test)]
+                deploy_steps: parking_lot::Mutex::default(),
             }
         });
         let restorer = restorer.expect("the closure above ran");

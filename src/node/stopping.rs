@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::lifecycle::busy;
-use super::{Caller, Lifecycle, Node, Removed, StopOptions, Stopping, unavailable};
-use crate::agent::{Agent, Standing};
+use super::{Caller, Node, Removed, StopOptions, Stopping};
+use crate::agent::{Agent, Command, Standing};
 use crate::error::{Error, Result};
-use crate::event::EventBody;
-use crate::journal::Record;
-use crate::router::RouterMessage;
+use crate::message::ClientName;
+use crate::router::{Change, Changed};
 use crate::time::Timestamp;
 
 impl Node {
@@ -24,40 +22,37 @@ impl Node {
     async fn stop_now(self: &Arc<Self>, caller: &Caller, key: &str, options: StopOptions) -> Result<Stopping> {
         let agent = self.find(key)?;
         let now = Timestamp::now();
-        let standing = agent.standing.read().clone();
-        let answer = |lifecycle, estimated_completion| Stopping {
-            id: agent.id,
-            lifecycle,
-            estimated_completion,
-        };
-        match standing {
-            Standing::Stopped => return Ok(answer(Lifecycle::Stopped, now)),
-            Standing::Draining { until } => return Ok(answer(Lifecycle::Draining, until)),
-            Standing::Loaded => return Err(busy(&agent, &standing)),
-            Standing::Running | Standing::Suspended | Standing::Failed { .. } => {}
-        }
         let (tell, told) = oneshot::channel();
-        let (node, stopping, by) = (self.clone(), agent.clone(), caller.clone());
-        // One operation for both, so that whoever hangs up cannot leave a stop half done.
+        let (node, stopping, by) = (self.clone(), agent.clone(), caller.principal.clone());
+        // One operation for both, so that a caller who goes away cannot leave a stop half done.
         let work = async move {
             let begun = node.begin_stop(&stopping, &by, options).await;
-            let go_on = begun.is_ok();
-            let _ = tell.send(begun);
+            let go_on = matches!(begun, Ok(Changed::At(_)));
+            let _ = tell.send(begun); // the caller may have gone
             if go_on {
                 node.drain(&stopping, options).await;
                 let _alone = stopping.operation.lock().await;
-                node.end(&stopping).await
+                node.end(&stopping, &by).await
             } else {
                 Ok(())
             }
         };
-        let begun = async {
-            drop(self.operations.start("stop", work).await?); // the end of it is an event
-            told.await
-                .map_err(|_| Error::internal("the stop ended without a word"))?
-        };
-        begun.await?;
-        Ok(answer(Lifecycle::Draining, options.until(now)))
+        drop(self.operations.start("stop", work).await?); // the end of it is an event
+        told.await
+            .map_err(|_| Error::internal("the stop ended without a word"))??;
+        let standing = agent.standing.read();
+        Ok(Stopping {
+            id: agent.id,
+            lifecycle: standing.lifecycle(),
+            estimated_completion: match *standing {
+                Standing::Draining { until } => until,
+                Standing::Loaded { .. }
+                | Standing::Running
+                | Standing::Suspended
+                | Standing::Stopped
+                | Standing::Failed { .. } => now,
+            },
+        })
     }
 
     /// Removes an agent, its state and its queue; what it has is handled first, unless `force` says otherwise. Its messages
@@ -74,101 +69,48 @@ impl Node {
             drain: !force,
             ..StopOptions::default()
         };
-        let standing = agent.standing.read().clone();
-        match standing {
-            Standing::Loaded => return Err(busy(&agent, &standing)),
-            Standing::Running | Standing::Suspended => self.begin_stop(&agent, caller, options).await?,
-            Standing::Draining { .. } | Standing::Stopped | Standing::Failed { .. } => {}
+        if !agent.standing.read().is_down() {
+            self.begin_stop(&agent, &caller.principal, options).await?;
         }
         self.drain(&agent, options).await;
         let _alone = agent.operation.lock().await;
-        self.end(&agent).await?;
+        self.end(&agent, &caller.principal).await?;
         self.withdraw(&agent).await;
         let removed_at = Timestamp::now();
-        let (directory, gone) = (self.directory.clone(), agent.clone());
-        let change = move || {
-            directory.by_id(gone.id)?; // another call was quicker
-            let body = EventBody::AgentRemoved {
-                agent_id: gone.id,
-                name: gone.name.clone(),
-            };
-            let removed = Record::AgentRemoved {
-                agent: gone.id,
-                at: removed_at,
-            };
-            Some(vec![removed, gone.event(&body, removed_at)])
+        match self.change(agent.partition, Change::Removed { agent: agent.id }).await {
+            // Another call was quicker.
+            Err(Error::AgentNotFound(_)) => return Err(Error::AgentNotFound(key.to_owned())),
+            removed => removed?,
         };
-        let (directory, forgotten) = (self.directory.clone(), agent.clone());
-        let removed = self
-            .catalog(agent.partition, change, move || directory.remove(&forgotten))
-            .await?;
-        removed.ok_or_else(|| Error::AgentNotFound(key.to_owned()))?;
         Ok(Removed {
             id: agent.id,
             removed_at,
         })
     }
 
-    /// Makes the wish to stop durable and shuts the door.
-    async fn begin_stop(&self, agent: &Arc<Agent>, caller: &Caller, options: StopOptions) -> Result<()> {
-        let (changed, by) = (agent.clone(), caller.clone());
-        let change = move || {
-            let mut standing = changed.standing.write();
-            if !matches!(
-                *standing,
-                Standing::Running | Standing::Suspended | Standing::Failed { .. }
-            ) {
-                return None;
-            }
-            let now = Timestamp::now();
-            let until = options.until(now);
-            *standing = Standing::Draining { until };
-            changed.mailbox.drain();
-            let mut document = changed.document.write();
-            document.stopped_at = Some(now);
-            let body = EventBody::AgentDraining(changed.changed_by(&by.principal));
-            Some(vec![document.record(now), changed.event(&body, now)])
-        };
-        self.catalog(agent.partition, change, || {}).await.map(|_| ())
+    /// Makes the wish to stop durable and ends admission.
+    async fn begin_stop(&self, agent: &Agent, by: &ClientName, options: StopOptions) -> Result<Changed> {
+        let until = options.until(Timestamp::now());
+        self.command(agent, Command::Stop { until }, by).await
     }
 
     /// Waits until the queue is empty, for the grace at most: what is left then becomes dead letters.
     async fn drain(&self, agent: &Agent, options: StopOptions) {
-        if options.drain && !is_down(agent) {
+        if options.drain && !agent.standing.read().is_down() {
             let _ = tokio::time::timeout(options.grace, agent.mailbox.until_idle()).await;
         }
     }
 
     /// Ends the instance, and gives up what is queued.
-    async fn end(&self, agent: &Arc<Agent>) -> Result<()> {
-        let settled = is_down(agent);
-        let now = Timestamp::now();
-        let body = EventBody::AgentStopped {
-            agent_id: agent.id,
-            name: agent.name.clone(),
+    async fn end(&self, agent: &Arc<Agent>, by: &ClientName) -> Result<()> {
+        // The owner of the partition shuts the mailbox while the instance ends, so that no turn begins in between.
+        let ended = self.command(agent, Command::Drained, by);
+        let retired = async {
+            if let Ok(home) = self.home(agent) {
+                home.retire(agent.name.as_str()).await;
+            }
         };
-        let (reply, done) = oneshot::channel();
-        let handle = self.partition(agent.partition);
-        handle.cast(RouterMessage::GiveUp {
-            agent: agent.id,
-            standing: Standing::Stopped,
-            records: if settled {
-                Vec::new()
-            } else {
-                vec![agent.event(&body, now)]
-            },
-            reply: Some(reply),
-        });
-        if let Ok(home) = self.home(agent) {
-            home.retire(agent.name.as_str()).await;
-        }
-        let seq = done
-            .await
-            .map_err(|_| unavailable("the router of the agent restarts"))?;
-        self.until_durable(seq).await
+        let (ended, ()) = tokio::join!(ended, retired);
+        ended.map(|_| ())
     }
-}
-
-pub(super) fn is_down(agent: &Agent) -> bool {
-    matches!(*agent.standing.read(), Standing::Stopped | Standing::Failed { .. })
 }

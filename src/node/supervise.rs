@@ -3,21 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use supervisors::Snapshot;
 
-use super::stopping::is_down;
-use super::{Caller, Node, StopOptions, unavailable};
+use super::{AgentSummary, Caller, Node, StopOptions, unavailable};
 use crate::agent::meter::CrashReport;
-use crate::agent::{Agent, Standing};
+use crate::agent::{Agent, Command, Standing};
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::id::AgentId;
 use crate::journal::projections::{EventPage, EventQuery};
+use crate::message::ClientName;
 use crate::telemetry::RecoveryFigures;
 
 /// What an operator can do to an agent or a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// An ordered stop and a start; brings back what has failed or was stopped. Restores the budget.
     Restart,
@@ -215,13 +216,13 @@ impl Node {
                 reset.map_err(|_| unavailable("the agent's supervisor is down or restarts"))
             }
             Verb::Restart => {
-                if is_down(agent) {
+                if agent.standing.read().is_down() {
                     return self.start_agent(caller, &key).await.map(|_| ());
                 }
                 let (node, agent) = (self.clone(), agent.clone());
                 let work = async move {
                     let _alone = agent.operation.lock().await;
-                    if is_down(&agent) {
+                    if agent.standing.read().is_down() {
                         return Err(Error::InvalidState {
                             agent: agent.id,
                             state: "stopped",
@@ -262,42 +263,45 @@ impl Node {
                 Ok(())
             }
             Verb::Restart => {
-                let (node, group) = (self.clone(), group.clone());
-                let work = async move { node.restart_group(&group).await };
+                let (node, group, by) = (self.clone(), group.clone(), caller.principal.clone());
+                let work = async move { node.restart_group(&group, &by).await };
                 self.with_room(self.operations.run("restart-group", work)).await
             }
         }
     }
 
     /// Members that failed come back with the group; those that somebody stopped do not.
-    async fn restart_group(self: &Arc<Self>, group: &Arc<Group>) -> Result<()> {
+    async fn restart_group(self: &Arc<Self>, group: &Arc<Group>, by: &ClientName) -> Result<()> {
         let mut revived = Vec::new();
         for agent in self.members(group) {
-            let mut standing = agent.standing.write();
-            if matches!(*standing, Standing::Failed { .. }) && agent.version().is_some() {
+            let standing = agent.standing.read().clone();
+            if let Standing::Failed { why } = standing
+                && agent.version().is_some()
+            {
                 let suspended = agent.document.read().suspended_at.is_some();
-                let back = if suspended {
-                    Standing::Suspended
-                } else {
-                    Standing::Running
-                };
-                let before = std::mem::replace(&mut *standing, back);
-                agent.mailbox.reopen();
-                self.resume_timers(&agent);
-                drop(standing);
-                revived.push((agent, before));
+                self.command(&agent, Command::Revive { suspended }, by).await?;
+                revived.push((agent, why));
             }
         }
-        let restarted = self.home_of_group(group)?.restart(group.name.as_str()).await;
-        restarted.map(|_| ()).map_err(|error| {
-            for (agent, before) in revived {
-                agent.mailbox.drain();
-                *agent.standing.write() = before;
-            }
-            Error::DeploymentFailed {
-                kind: "restart",
-                reason: error.to_string(),
-            }
+        let Err(error) = self.home_of_group(group)?.restart(group.name.as_str()).await else {
+            return Ok(());
+        };
+        for (agent, why) in revived {
+            let reason = "group_restart";
+            self.command(&agent, Command::GiveUp { reason, why }, by).await?;
+        }
+        Err(Error::DeploymentFailed {
+            kind: "restart",
+            reason: error.to_string(),
         })
+    }
+}
+
+impl Node {
+    /// Restarts an agent, and never a group of that name; answers with how the agent is then.
+    pub async fn restart_agent(self: &Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
+        let id = self.agent(key).await?.summary.id.to_string();
+        self.supervise(caller, &id, Verb::Restart).await?;
+        Ok(self.agent(&id).await?.summary)
     }
 }

@@ -30,13 +30,12 @@ use tokio::sync::Semaphore;
 
 use super::Node;
 use crate::agent::spec;
-use crate::agent::{Agent, Instance, OUTCOME_KIB, Outbox, Outcome, Standing, Start as InstanceStart, Version};
-use crate::event::EventBody;
+use crate::agent::{Agent, Command, Instance, OUTCOME_KIB, Outbox, Outcome, Start as InstanceStart, Version};
 use crate::id::Partition;
 use crate::journal::Journal;
 use crate::journal::projections::Projections;
-use crate::router::{Restore, Router, RouterMessage, Shared, Start as RouterStart};
-use crate::time::Timestamp;
+use crate::message::ClientName;
+use crate::router::{Change, Restore, Router, RouterMessage, Shared, Start as RouterStart};
 
 /// How much longer than its `init` may take an agent has to start, so that the guest's own limit speaks first.
 const AGENT_START: Duration = Duration::from_secs(10);
@@ -255,17 +254,16 @@ impl Node {
 
     /// The supervisor gave an agent up: what it has will not be handled, and its senders are told.
     pub(super) fn give_up(&self, agent: &Agent, reason: &ExitReason) {
-        let detail = reason.to_string();
-        let body = EventBody::AgentFailed {
-            agent_id: agent.id,
-            name: agent.name.clone(),
-            reason: reason.label(),
-            detail: detail.clone(),
-        };
-        self.partition(agent.partition).cast(RouterMessage::GiveUp {
+        let change = Change::Life {
             agent: agent.id,
-            standing: Standing::Failed { why: detail },
-            records: vec![agent.event(&body, Timestamp::now())],
+            command: Command::GiveUp {
+                reason: reason.label(),
+                why: reason.to_string(),
+            },
+            by: ClientName::anonymous(),
+        };
+        self.partition(agent.partition).cast(RouterMessage::Change {
+            change: Box::new(change),
             reply: None,
         });
     }

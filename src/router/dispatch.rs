@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Receipt, ReceiverOutcome, Shared};
 use crate::agent::{Agent, Standing};
-use crate::directory::Target;
+use crate::directory::{Directory, Target};
 use crate::error::Error;
 use crate::id::{AgentId, MessageId, Seq};
 use crate::journal::{Dispatch, Record};
@@ -103,6 +103,73 @@ impl Letter {
     }
 }
 
+/// Whom the receivers of a draft mean.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    /// Each address once, with the receiver as it was written, in the order of the draft; at most [`limits::RECEIVERS`].
+    targets: Vec<(String, Target)>,
+    /// Receivers that mean nobody.
+    unknown: Vec<String>,
+    /// Receivers with addresses beyond the limit.
+    too_many: Vec<String>,
+}
+
+impl Resolved {
+    /// Looks each receiver up, once.
+    pub(super) fn of(receivers: &[String], directory: &Directory) -> Self {
+        let mut resolved = Self::default();
+        let (mut asked, mut seen) = (HashSet::new(), HashSet::new());
+        for receiver in receivers.iter().filter(|receiver| asked.insert(receiver.as_str())) {
+            let found = directory.resolve(receiver);
+            if found.is_empty() {
+                resolved.unknown.push(receiver.clone());
+            }
+            for target in found {
+                if resolved.targets.len() >= limits::RECEIVERS {
+                    resolved.too_many.push(receiver.clone());
+                    break;
+                }
+                if seen.insert(target.address()) {
+                    resolved.targets.push((receiver.clone(), target));
+                }
+            }
+        }
+        resolved
+    }
+
+    /// Who is to have the message, and who is not, whatever the mailboxes say. `hops` is how many messages have caused one
+    /// another up to the one whose turn sends this.
+    fn judge(self, hops: Option<u32>) -> (Vec<(String, Target)>, Vec<Verdict>) {
+        let looping = hops.is_some_and(|hops| hops >= limits::HOPS);
+        let unknown = self.unknown.into_iter().map(|receiver| {
+            let error = Error::AgentNotFound(receiver.clone());
+            (receiver, FailureReason::UnknownReceiver, error)
+        });
+        let too_many = self.too_many.into_iter().map(|receiver| {
+            let error = Error::LimitExceeded {
+                what: "the number of receivers of one message",
+                limit: limits::RECEIVERS as u64,
+            };
+            (receiver, FailureReason::OverLimit, error)
+        });
+        let mut refused: Vec<Verdict> = unknown.chain(too_many).collect();
+        let mut accepted = self.targets;
+        if looping {
+            let agents = accepted.extract_if(.., |(_, target)| matches!(target, Target::Agent(_)));
+            refused.extend(agents.map(|(receiver, _)| {
+                let error = Error::DeliveryFailed {
+                    reason: format!("{} messages caused each other without end", limits::HOPS),
+                };
+                (receiver, FailureReason::Loop, error)
+            }));
+        }
+        (accepted, refused)
+    }
+}
+
+/// A receiver as it was written, and why it does not get the message.
+type Verdict = (String, FailureReason, Error);
+
 impl Shared {
     /// Stamps a draft, finds its receivers and reserves room in each mailbox. `reply_slots` are those that the sender has reserved
     /// already. None: no receiver takes it, and `Refused` says for each why.
@@ -110,105 +177,14 @@ impl Shared {
         &self,
         stamp: Stamp<'_>,
         draft: Draft,
-        mut reply_slots: Vec<ReplySlot>,
+        reply_slots: Vec<ReplySlot>,
     ) -> (Option<Letter>, Vec<Refused>) {
-        let mut targets: Vec<(String, Target)> = Vec::new();
-        let (mut asked, mut seen) = (HashSet::new(), HashSet::new());
-        let (mut unknown, mut too_many) = (Vec::new(), Vec::new());
-        for receiver in draft
-            .receivers
-            .iter()
-            .filter(|receiver| asked.insert(receiver.as_str()))
-        {
-            let found = self.directory.resolve(receiver);
-            if found.is_empty() {
-                unknown.push(receiver.clone());
-            }
-            for target in found {
-                if targets.len() >= limits::RECEIVERS {
-                    too_many.push(receiver.clone());
-                    break;
-                }
-                if seen.insert(target.address()) {
-                    targets.push((receiver.clone(), target));
-                }
-            }
-        }
-        let looping = stamp.cause.is_some_and(|cause| cause.hops >= limits::HOPS);
+        let resolved = Resolved::of(&draft.receivers, &self.directory);
+        let hops = stamp.cause.map(|cause| cause.hops);
         let sender = stamp.sender.agent().and_then(|id| self.directory.by_id(id));
-        let message = Arc::new(stamp.message(draft, &targets));
-        let refusal = |receiver: String, reason, error, reply_slot| Refused {
-            receiver,
-            reason,
-            error,
-            about: message.clone(),
-            reply_slot,
-        };
-        let mut refused = Vec::new();
-        for receiver in unknown {
-            let error = Error::AgentNotFound(receiver.clone());
-            refused.push(refusal(
-                receiver,
-                FailureReason::UnknownReceiver,
-                error,
-                reply_slots.pop(),
-            ));
-        }
-        for receiver in too_many {
-            let error = Error::LimitExceeded {
-                what: "the number of receivers of one message",
-                limit: limits::RECEIVERS as u64,
-            };
-            refused.push(refusal(receiver, FailureReason::OverLimit, error, reply_slots.pop()));
-        }
-        let mut letter = Letter {
-            message: message.clone(),
-            agents: Vec::new(),
-            clients: Vec::new(),
-            undelivered: None,
-            asks: Vec::new(),
-        };
-        for (written, target) in targets {
-            match target {
-                Target::Client(name) => letter.clients.push(name),
-                Target::Agent(_) if looping => refused.push(Refused {
-                    receiver: written,
-                    reason: FailureReason::Loop,
-                    error: Error::DeliveryFailed {
-                        reason: format!("{} messages caused each other without end", limits::HOPS),
-                    },
-                    about: message.clone(),
-                    reply_slot: reply_slots.pop(),
-                }),
-                Target::Agent(agent) => match agent.mailbox.admit(&message) {
-                    Ok(reservation) => {
-                        if let (Some(sender), Some(question)) = (&sender, question(&message, &agent)) {
-                            // A cfp to many needs as many reply slots; the turn reserved the first.
-                            if let Some(reply_slot) = reply_slots.pop().or_else(|| sender.mailbox.reserve_reply()) {
-                                letter.asks.push((sender.clone(), question, reply_slot));
-                            }
-                        }
-                        letter.agents.push((agent, reservation));
-                    }
-                    Err(refusal) => refused.push(Refused {
-                        receiver: written,
-                        reason: reason(refusal),
-                        error: error(refusal, &agent),
-                        about: message.clone(),
-                        reply_slot: reply_slots.pop(),
-                    }),
-                },
-            }
-        }
-        if letter.agents.is_empty() && letter.clients.is_empty() {
-            return (None, refused);
-        }
-        let why: Vec<_> = refused
-            .iter()
-            .map(|refusal| format!("{}: {}", refusal.receiver, refusal.reason))
-            .collect();
-        letter.undelivered = (!why.is_empty()).then(|| why.join("; "));
-        (Some(letter), refused)
+        let message = Arc::new(stamp.message(draft, &resolved.targets));
+        let (accepted, refused) = resolved.judge(hops);
+        admit(&message, sender.as_ref(), accepted, refused, reply_slots)
     }
 
     /// A failure from the platform to the sender of `about`, if it is one that may be told; `receiver` is who failed.
@@ -250,7 +226,7 @@ impl Shared {
     /// The batch up to `seq` has its position in the journal: its letters go to the mailboxes and to those who wait. Answers
     /// with the agents whose mailbox closed between admission and now.
     #[must_use]
-    pub(super) fn hand_on(&self, letter: Letter, seq: Seq) -> Vec<(AgentId, Arc<Message>)> {
+    pub(super) fn hand_on(&self, letter: Letter, seq: Seq, now: Instant) -> Vec<(AgentId, Arc<Message>)> {
         let mut bounced = Vec::new();
         for (sender, question, reply_slot) in letter.asks {
             sender.mailbox.ask(question, letter.message.performative, reply_slot);
@@ -259,7 +235,7 @@ impl Shared {
             let delivery = Delivery {
                 message: letter.message.clone(),
                 attempt: 1,
-                admitted: Instant::now(),
+                admitted: now,
                 seq,
                 reservation,
             };
@@ -272,6 +248,64 @@ impl Shared {
         }
         bounced
     }
+}
+
+/// Reserves room for the message in the mailbox of each agent that is to have it, and the slot of its reply in the sender's.
+/// The refusals are those of `refused` and of the mailboxes; each takes one of `reply_slots` as long as there are any.
+fn admit(
+    message: &Arc<Message>,
+    sender: Option<&Arc<Agent>>,
+    accepted: Vec<(String, Target)>,
+    refused: Vec<Verdict>,
+    mut reply_slots: Vec<ReplySlot>,
+) -> (Option<Letter>, Vec<Refused>) {
+    let refusal = |(receiver, reason, error): Verdict, reply_slot| Refused {
+        receiver,
+        reason,
+        error,
+        about: message.clone(),
+        reply_slot,
+    };
+    let mut refused: Vec<_> = refused
+        .into_iter()
+        .map(|verdict| refusal(verdict, reply_slots.pop()))
+        .collect();
+    let mut letter = Letter {
+        message: message.clone(),
+        agents: Vec::new(),
+        clients: Vec::new(),
+        undelivered: None,
+        asks: Vec::new(),
+    };
+    for (written, target) in accepted {
+        match target {
+            Target::Client(name) => letter.clients.push(name),
+            Target::Agent(agent) => match agent.mailbox.admit(message) {
+                Ok(reservation) => {
+                    if let (Some(sender), Some(question)) = (sender, question(message, &agent)) {
+                        // A cfp to many needs as many reply slots; the turn reserved the first.
+                        if let Some(reply_slot) = reply_slots.pop().or_else(|| sender.mailbox.reserve_reply()) {
+                            letter.asks.push((sender.clone(), question, reply_slot));
+                        }
+                    }
+                    letter.agents.push((agent, reservation));
+                }
+                Err(full) => {
+                    let verdict = (written, reason(full), error(full, &agent));
+                    refused.push(refusal(verdict, reply_slots.pop()));
+                }
+            },
+        }
+    }
+    if letter.agents.is_empty() && letter.clients.is_empty() {
+        return (None, refused);
+    }
+    let why: Vec<_> = refused
+        .iter()
+        .map(|refusal| format!("{}: {}", refusal.receiver, refusal.reason))
+        .collect();
+    letter.undelivered = (!why.is_empty()).then(|| why.join("; "));
+    (Some(letter), refused)
 }
 
 impl Stamp<'_> {
@@ -342,7 +376,7 @@ fn error(refusal: Refusal, receiver: &Agent) -> Error {
         Refusal::Bytes => full("bytes"),
         Refusal::Closed => {
             let (state, mend) = match &*receiver.standing.read() {
-                Standing::Loaded | Standing::Running | Standing::Suspended => ("starting", "try again"),
+                Standing::Loaded { .. } | Standing::Running | Standing::Suspended => ("starting", "try again"),
                 Standing::Draining { .. } => ("draining", "it takes no more messages; deploy it again"),
                 Standing::Stopped => ("stopped", "start it again"),
                 Standing::Failed { .. } => ("failed", "see its supervision tree, then start it again"),
@@ -351,3 +385,6 @@ fn error(refusal: Refusal, receiver: &Agent) -> Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

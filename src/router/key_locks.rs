@@ -40,18 +40,47 @@ pub struct KeyLock {
 
 impl KeyLock {
     /// The record of the answer, for the batch of the effect that it tells of.
-    pub fn answer(&self, answer: &impl Serialize, at: Timestamp) -> Record {
+    pub fn record(&self, answer: &impl Serialize, at: Timestamp) -> Record {
+        self.record_of(json(answer), at)
+    }
+
+    /// The answer, which keeps the lock until it is recorded.
+    pub fn answered(self, answer: &impl Serialize) -> Answer {
+        Answer {
+            json: json(answer),
+            lock: self,
+        }
+    }
+
+    fn record_of(&self, answer: String, at: Timestamp) -> Record {
         Record::Answer {
             principal: self.principal.as_str().to_owned(),
             key: self.attempt.key.as_str().to_owned(),
             fingerprint: self.attempt.fingerprint,
-            answer: serde_json::to_string(answer).expect("an answer is serialisable: its keys are strings"),
+            answer,
             at,
         }
     }
 
     pub fn principal(&self) -> &ClientName {
         &self.principal
+    }
+}
+
+fn json(answer: &impl Serialize) -> String {
+    serde_json::to_string(answer).expect("an answer is serialisable: its keys are strings")
+}
+
+/// What a request under an idempotency key was answered, before it is recorded.
+#[derive(Debug)]
+pub struct Answer {
+    json: String,
+    lock: KeyLock,
+}
+
+impl Answer {
+    pub fn record(&self, at: Timestamp) -> Record {
+        self.lock.record_of(self.json.clone(), at)
     }
 }
 

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{ActorProcessingErr, ActorRef, MessagingErr};
-use tokio::task::JoinHandle;
-
+use super::Core;
+use super::core::{Batch, Then};
 use super::dispatch::Letter;
-use super::{PartitionOwner, RouterMessage};
 use crate::journal::Record;
 use crate::mailbox::Refusal;
+use crate::message::Address;
 use crate::time::Timestamp;
 use crate::timer;
 
@@ -17,50 +16,10 @@ use crate::timer;
 const LOOKS_AT_ONCE: usize = 256;
 /// How long a timer waits when the mailbox or the disk is full.
 const FULL_AGAIN: Duration = Duration::from_millis(250);
-/// The longest that the clock of the day is not looked at: it may be set meanwhile.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// The next look at the timers. Dropped, it does not come.
-pub(super) struct Alarm {
-    at: Timestamp,
-    task: JoinHandle<Result<(), MessagingErr<RouterMessage>>>,
-}
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl PartitionOwner {
-    /// Has [`RouterMessage::Alarm`] come when the next timer is due.
-    pub(super) fn arm(&mut self, myself: &ActorRef<RouterMessage>) {
-        let Some(next) = self.agenda.next() else {
-            return;
-        };
-        if self.alarm.as_ref().is_some_and(|alarm| alarm.at <= next) {
-            return; // it looks before then, and arms again
-        }
-        let now = Timestamp::now();
-        let wait = next.since(now).min(LOOK_AGAIN);
-        self.alarm = Some(Alarm {
-            at: now.plus(wait),
-            task: myself.send_after(wait, || RouterMessage::Alarm),
-        });
-    }
-
-    pub(super) fn forget_removed(&mut self, records: &[Record]) {
-        for record in records {
-            if let Record::AgentRemoved { agent, .. } = record {
-                self.agenda.forget(*agent);
-            }
-        }
-    }
-
-    /// Fires what is due.
-    pub(super) async fn ring(&mut self) -> Result<(), ActorProcessingErr> {
-        self.alarm = None;
-        let now = Timestamp::now();
+impl Core {
+    /// Fires what is due. None: nothing is.
+    pub(super) fn fire(&mut self, now: Timestamp) -> Option<Batch> {
         let (mut records, mut letters, mut fired) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..LOOKS_AT_ONCE {
             let Some((id, timer, last)) = self.agenda.take(now) else {
@@ -72,7 +31,7 @@ impl PartitionOwner {
             };
             let next = timer.next(now);
             if let Some(next) = next
-                && agent.mailbox.has_any_by(last)
+                && agent.mailbox.has_any_of(&Address::Platform, last)
             {
                 self.agenda.look_again(id, timer.id, next); // this time is one with the one that waits
                 continue;
@@ -102,13 +61,6 @@ impl PartitionOwner {
                 }
             }
         }
-        if records.is_empty() {
-            return Ok(());
-        }
-        let seq = self.append(records, letters).await?;
-        for (id, timer, next) in fired {
-            self.agenda.fired(id, timer, next, seq);
-        }
-        Ok(())
+        (!fired.is_empty()).then(|| Batch::new(records, letters, Then::Fired(fired)))
     }
 }

@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use dashmap::DashMap;
-use tokio::sync::oneshot;
-
+use super::ReplyTo;
 use crate::fipa::Performative;
 use crate::id::Seq;
 use crate::message::{Address, ClientName, Message};
+use dashmap::DashMap;
 
 /// Someone who waits. Dropping the receiver ends the wait.
 #[derive(Debug)]
 pub struct Expected {
-    pub reply: oneshot::Sender<(Arc<Message>, Seq)>,
+    pub reply: ReplyTo<(Arc<Message>, Seq)>,
     /// Take the first answer of any kind, even one that does not end the session.
     pub first: bool,
 }
@@ -34,7 +33,7 @@ impl Waiters {
     /// `question` is about to be handed on; `expected` waits for its answer. False: somebody waits already for an answer of
     /// the same conversation and name, and which is whose could not be told.
     pub fn expect(&self, question: &Message, expected: Expected) -> bool {
-        self.waiting.retain(|_, (_, waiting)| !waiting.reply.is_closed());
+        self.waiting.retain(|_, (_, waiting)| !waiting.reply.is_abandoned());
         let (Address::Client(client), Some(reply_with)) = (&question.sender, &question.reply_with) else {
             return true;
         };
@@ -67,7 +66,8 @@ impl Waiters {
             .waiting
             .remove_if(&key, |_, (asked, wait)| ends(*asked, wait.first))
         {
-            let _ = expected.reply.send((reply.clone(), seq)); // gone: the answer stays in the history
+            // A caller that has gone finds the reply in the history.
+            expected.reply.send((reply.clone(), seq));
         }
     }
 }

@@ -1,12 +1,13 @@
-//! Machine code of modules, kept on the disk, so that the same bytes are compiled once and not at every start. Never needed:
-//! what is lost or damaged is compiled again.
+//! The cache of compiled modules on the disk, so that a module is compiled once and not at every start. Its loss costs time and
+//! nothing else: whatever is missing or damaged is compiled again.
 //!
 //! ```text
 //! <dir>/<sha256 of the module>-<engine>-<sha256 of the code>.code
 //! ```
 //!
-//! The folder is its user's alone, for what is in it is run. Each entry is whole or not there: it is written under another name,
-//! and read against the digest in its own. Nothing is synced: after a power cut the digest tells.
+//! Only the user of the server may write to the folder, because the server runs the machine code in it. A file is written under a
+//! temporary name and then renamed, so that it is whole or absent. It is read against the digest of the code in its name. Nothing
+//! is synced to the disk: after a power cut the digest shows which files are damaged.
 
 use std::collections::HashMap;
 use std::fs::{self, File, Permissions};
@@ -26,38 +27,45 @@ use crate::error::Error;
 use crate::id::Digest;
 
 const SUFFIX: &str = ".code";
-/// How the names of files begin that are being written.
+/// The prefix of temporary names.
 const UNFINISHED: &str = ".new-";
 
-/// Where compiled modules are kept.
+/// The folder of the cache, and its limit.
 #[derive(Clone, Debug)]
 pub struct CacheFolder {
-    /// Made if it is missing; the folder that it is in is there.
+    /// The folder is made if it is missing. Its parent folder must exist.
     pub dir: PathBuf,
-    /// Bytes of all code together. To make room, the code goes that was not loaded for longest; that of programs in use stays.
-    /// What finds no room is not kept.
+    /// Bytes of all code together. To make room, the cache evicts the code that was loaded least recently, but never the code of a
+    /// program in use. Code for which there is no room is not kept.
     pub bytes: u64,
 }
 
-/// What code is for: a module, and an engine's version, settings and processor.
+/// The key of an entry: the module, and the version, settings and processor for which it was compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     module: Digest,
+    /// A hash of the engine's version and settings and of the processor.
     engine: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
+    /// The digest of the code, which is in the name of its file.
     code: Digest,
     bytes: u64,
+    /// When the code was loaded last.
     used: SystemTime,
-    lease: Weak<()>,
+    /// The entry is not evicted while somebody has this pin.
+    pin: Weak<()>,
 }
 
-/// Code that is on the disk, checked, and stays there while this is.
-pub(super) struct Kept {
+/// Keeps an entry of the cache from being evicted while it lives.
+pub(super) type Pin = Arc<()>;
+
+/// The file of an entry, after its content was checked. It is not evicted while this lives.
+pub(super) struct CachedCode {
     pub(super) path: PathBuf,
-    pub(super) lease: Arc<()>,
+    pub(super) pin: Pin,
 }
 
 pub(super) struct Cache {
@@ -81,7 +89,7 @@ impl Key {
         format!("{}-{:016x}-{}{SUFFIX}", hex(self.module), self.engine, hex(code))
     }
 
-    /// What a file's name says it is.
+    /// Reads the name of a file: its key, and the digest of its code.
     fn parse(name: &str) -> Option<(Self, Digest)> {
         let mut parts = name.strip_suffix(SUFFIX)?.split('-');
         let digest = |part: Option<&str>| format!("sha256:{}", part?).parse().ok();
@@ -96,7 +104,7 @@ fn hex(digest: Digest) -> String {
     digest.to_string().trim_start_matches("sha256:").to_owned()
 }
 
-/// A hash that is the same in every start of every build.
+/// A hasher whose result is the same in each process and each build, unlike that of the standard library.
 struct Fingerprint(Sha256);
 
 impl Hasher for Fingerprint {
@@ -111,7 +119,7 @@ impl Hasher for Fingerprint {
 }
 
 impl Cache {
-    /// Opens the folder, or makes it. One that others could write is emptied first: nobody knows who wrote what is in it.
+    /// Opens the folder, or makes it. If other users could write to it, its files are deleted first: any of them may be theirs.
     pub(super) fn open(folder: &CacheFolder) -> Result<Self, Error> {
         let dir = folder.dir.clone();
         let wrong = |what: String| Error::Conflict(format!("the folder of compiled modules {}: {what}", dir.display()));
@@ -122,13 +130,13 @@ impl Cache {
         }
         let is = fs::symlink_metadata(&dir).map_err(io)?;
         if !is.is_dir() || is.uid() != rustix::process::geteuid().as_raw() {
-            let mend = "it must be a folder of the user that runs the server, who runs what is in it; remove it";
-            return Err(wrong(mend.to_owned()));
+            let expected = "it must be a folder that belongs to the user of the server; remove it";
+            return Err(wrong(expected.to_owned()));
         }
         let trusted = is.mode() & 0o022 == 0;
         fs::set_permissions(&dir, Permissions::from_mode(0o700)).map_err(io)?;
         if !trusted {
-            tracing::warn!(dir = %dir.display(), "others could write the folder of compiled modules: it is emptied");
+            tracing::warn!(dir = %dir.display(), "other users could write to the folder of compiled modules, so its files are deleted");
         }
         let mut entries = HashMap::new();
         for file in fs::read_dir(&dir).map_err(io)? {
@@ -144,9 +152,9 @@ impl Cache {
                     code,
                     bytes: is.len(),
                     used: is.modified().map_err(io)?,
-                    lease: Weak::new(),
+                    pin: Weak::new(),
                 };
-                // Two for one key: a damaged one was replaced and could not be removed.
+                // Two files have the same key if a damaged one was replaced but could not be removed.
                 if let Some(other) = entries.insert(key, entry) {
                     let _ = fs::remove_file(dir.join(key.file(other.code)));
                 }
@@ -161,19 +169,19 @@ impl Cache {
         Ok(cache)
     }
 
-    /// The code for `key`, if it is there and what it was when it was put.
-    pub(super) fn get(&self, key: Key) -> Option<Kept> {
-        let lease = Arc::new(());
+    /// The code for `key`, if it is there and not damaged.
+    pub(super) fn get(&self, key: Key) -> Option<CachedCode> {
+        let pin = Arc::new(());
         let code = {
             let mut entries = self.entries.lock();
             let entry = entries.get_mut(&key)?;
             entry.used = SystemTime::now();
-            entry.lease = Arc::downgrade(&lease);
+            entry.pin = Arc::downgrade(&pin);
             entry.code
         };
         let path = self.dir.join(key.file(code));
         match check(&path, code) {
-            Ok(()) => Some(Kept { path, lease }),
+            Ok(()) => Some(CachedCode { path, pin }),
             Err(error) => {
                 tracing::warn!(file = %path.display(), %error, "a compiled module is damaged and is compiled again");
                 self.remove(key);
@@ -182,10 +190,10 @@ impl Cache {
         }
     }
 
-    /// Keeps `code`, if there is room. None: there is none.
-    pub(super) fn put(&self, key: Key, code: &[u8]) -> io::Result<Option<Kept>> {
+    /// Adds `code`. None: there is no room for it.
+    pub(super) fn put(&self, key: Key, code: &[u8]) -> io::Result<Option<CachedCode>> {
         let (digest, bytes) = (Digest::of(code), code.len() as u64);
-        let lease = Arc::new(());
+        let pin = Arc::new(());
         {
             let mut entries = self.entries.lock();
             if !self.make_room(&mut entries, bytes) {
@@ -195,7 +203,7 @@ impl Cache {
                 code: digest,
                 bytes,
                 used: SystemTime::now(),
-                lease: Arc::downgrade(&lease),
+                pin: Arc::downgrade(&pin),
             };
             entries.insert(key, entry);
         }
@@ -210,7 +218,7 @@ impl Cache {
         if written.is_err() {
             self.entries.lock().remove(&key);
         }
-        written.map(|()| Some(Kept { path, lease }))
+        written.map(|()| Some(CachedCode { path, pin }))
     }
 
     pub(super) fn remove(&self, key: Key) {
@@ -222,19 +230,19 @@ impl Cache {
     fn delete(&self, key: Key, entry: &Entry) {
         let path = self.dir.join(key.file(entry.code));
         if let Err(error) = fs::remove_file(&path) {
-            // It is known no more, and the next start finds it again.
+            // The entry is gone all the same. The next start finds the file again.
             tracing::warn!(file = %path.display(), %error, "a compiled module is not removed");
         }
     }
 
-    /// Removes what was not used for longest until `bytes` more fit. False: they do not, and what could go has gone.
+    /// Evicts entries, least recently used ones first, until `bytes` more fit or no entry can go. Returns whether they fit.
     fn make_room(&self, entries: &mut HashMap<Key, Entry>, bytes: u64) -> bool {
         if bytes > self.limit {
             return false;
         }
         let mut total: u64 = entries.values().map(|entry| entry.bytes).sum();
         while total.saturating_add(bytes) > self.limit {
-            let idle = entries.iter().filter(|(_, entry)| entry.lease.strong_count() == 0);
+            let idle = entries.iter().filter(|(_, entry)| entry.pin.strong_count() == 0);
             let Some(oldest) = idle.min_by_key(|(_, entry)| entry.used).map(|(key, _)| *key) else {
                 return false;
             };
@@ -247,17 +255,17 @@ impl Cache {
     }
 }
 
-/// Whether the file has the content that its name says, and is ours.
+/// Checks that the file belongs to the user of this process and has the content that its name promises.
 fn check(path: &Path, code: Digest) -> io::Result<()> {
     let file: File = rustix::fs::open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?.into();
     let is = file.metadata()?;
     if !is.is_file() || is.uid() != rustix::process::geteuid().as_raw() {
-        return Err(io::Error::other("it is no file of this user"));
+        return Err(io::Error::other("it is not a file of this user"));
     }
     if Digest::read(&file)? != code {
-        return Err(io::Error::other("its content is not what its name says"));
+        return Err(io::Error::other("its content does not match the digest in its name"));
     }
-    // The next start knows by this what was used last.
+    // The next start reads from this when the code was used last.
     file.set_modified(SystemTime::now())
 }
 
@@ -277,7 +285,7 @@ mod tests {
         Cache::open(&CacheFolder { dir, bytes }).unwrap()
     }
 
-    fn put(cache: &Cache, module: u8, code: &[u8]) -> Kept {
+    fn put(cache: &Cache, module: u8, code: &[u8]) -> CachedCode {
         cache.put(key(module), code).unwrap().unwrap()
     }
 

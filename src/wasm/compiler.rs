@@ -1,8 +1,8 @@
-//! From a checked module to machine code. A compiler is the part that is likeliest to break on hostile bytes, and what it needs
-//! is out of the author's hands, so the server runs it in a process of its own, with limits of its own.
+//! Compiles a checked module to machine code. Hostile bytes are likeliest to break the compiler, and nothing in this crate can
+//! bound the time and memory that it takes. Therefore the server runs it in a child process, with limits of the kernel.
 //!
-//! The parent says what is to be done in one argument, and the module goes in by the standard input, which stays open: at its
-//! end the parent is gone, and so the child ends. The code comes out by the standard output, a complaint by the other.
+//! The child gets its job as one argument in JSON and the module on its standard input. That pipe stays open: when it ends, the
+//! parent is gone, and the child ends too. The child writes the code to its standard output, and an error to its standard error.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -15,33 +15,33 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use wasmtime::Engine;
 
-use super::engine;
+use super::settings;
 use super::validate::finding;
 use crate::error::{Error, Finding};
 
-/// The hidden subcommand of the program that compiles.
+/// The hidden subcommand with which the server starts itself to compile a module.
 pub const SUBCOMMAND: &str = "compile-module";
 
-/// Threads of one compilation. Each has a heap and a stack, and their addresses count as its memory.
+/// Threads of one compilation. Each has a heap and a stack, which take address space, and the limit of memory counts that.
 const THREADS: u64 = 4;
-/// By how much a compilation gives way to guests, as `nice` does.
+/// The priority of a compilation, as `nice` has it: guests go first.
 const NICENESS: i32 = 5;
-/// Bytes of a complaint that are read.
-const COMPLAINT_BYTES: u64 = 4 << 10;
+/// Bytes of the child's standard error that the parent reads.
+const STDERR_BYTES: u64 = 4 << 10;
 
-/// How the child ends when the module is at fault. Beside the codes that Rust and the command line use.
+/// The exit code of the child if the compiler refuses the module. Rust's panics and the command line use other codes.
 const REFUSED: u8 = 3;
-/// How it ends when nobody waits for it any more.
+/// The exit code of the child if its parent is gone.
 const ORPHANED: i32 = 4;
 
 /// Where modules are compiled.
 #[derive(Clone, Debug)]
 pub enum Compiler {
-    /// On a thread of this process, without limits. For programs that embed this library and trust their modules.
+    /// In threads of this process, without limits. For programs that embed this library and trust their modules.
     InProcess,
-    /// In a process for each module.
+    /// In a child process for each module.
     Child {
-        /// An absolute path of a program that takes `compile-module`, as `caxton` does.
+        /// The absolute path of a program that has the subcommand [`SUBCOMMAND`], as `caxton` does.
         program: PathBuf,
         limits: CompileLimits,
     },
@@ -50,19 +50,20 @@ pub enum Compiler {
 /// What the compilation of one module may cost. A module that needs more is refused.
 #[derive(Clone, Copy, Debug)]
 pub struct CompileLimits {
-    /// From start to end, whatever else the machine does meanwhile.
+    /// Wall-clock time, from the start of the process to its end.
     pub time: Duration,
-    /// Bytes of address space of its process.
+    /// Bytes of address space of the child process.
     pub memory: u64,
 }
 
-/// A module or component that was found to be valid.
+/// A valid module or component, ready to be compiled.
 pub(super) struct Source {
     pub(super) bytes: bytes::Bytes,
+    /// Whether it is a component.
     pub(super) component: bool,
 }
 
-/// What the parent asks of the child.
+/// What the child is to do.
 #[derive(Debug, Serialize, Deserialize)]
 struct Job {
     /// Bytes of the module.
@@ -70,9 +71,9 @@ struct Job {
     component: bool,
     metered: bool,
     memory_reservation: u64,
-    /// Bytes of address space.
+    /// Bytes of address space that the child may have.
     memory: u64,
-    /// Seconds of processor time, over all threads. The parent's clock is the limit; this one is for a parent that is stopped.
+    /// Seconds of processor time of all threads together. The parent ends the child earlier, unless the parent itself is stopped.
     cpu: u64,
 }
 
@@ -86,7 +87,7 @@ pub(super) fn compile(engine: &Engine, source: &Source) -> Result<Vec<u8>, Findi
     compiled.map_err(|error| refused(&format!("{error:#}")))
 }
 
-/// Compiles in a process of its own. It ends when this future is dropped.
+/// Compiles in a child process. The child is killed when this future is dropped.
 pub(super) async fn compile_in_child(
     program: &PathBuf,
     limits: CompileLimits,
@@ -103,7 +104,7 @@ pub(super) async fn compile_in_child(
         cpu: limits.time.as_secs().max(1).saturating_mul(THREADS),
     };
     let unavailable = |error: std::io::Error| {
-        tracing::error!(program = %program.display(), %error, "the compiler does not run");
+        tracing::error!(program = %program.display(), %error, "the compiler's process cannot be run");
         Error::Unavailable {
             reason: format!("the compiler's process: {error}"),
             retry_after: Duration::from_secs(1),
@@ -112,7 +113,8 @@ pub(super) async fn compile_in_child(
     let mut process = Command::new(program)
         .arg(SUBCOMMAND)
         .arg(serde_json::to_string(&job).map_err(Error::internal)?)
-        // Nothing of the server's surroundings, secrets least of all. A Ctrl-C is for the server, which ends the child.
+        // The child inherits no environment, which may have secrets of the server. It has a process group of its own, so that a
+        // Ctrl-C reaches the server only, which then ends the child.
         .env_clear()
         .env("RAYON_NUM_THREADS", THREADS.to_string())
         .current_dir("/")
@@ -128,24 +130,24 @@ pub(super) async fn compile_in_child(
         return Err(Error::internal("a process has no pipes"));
     };
     let work = async {
-        // A child that ends before it has read all says why with its status.
-        let (code, complaint, _) = tokio::join!(
+        // The write fails if the child ends early. The child's status then says why, so the error is not needed.
+        let (code, stderr, _) = tokio::join!(
             read(stdout, limits.memory),
-            read(stderr, COMPLAINT_BYTES),
+            read(stderr, STDERR_BYTES),
             stdin.write_all(&source.bytes)
         );
         let status = process.wait().await?;
-        Ok((status, code?, complaint?))
+        Ok((status, code?, stderr?))
     };
     let Ok(worked) = tokio::time::timeout(limits.time, work).await else {
-        let _ = process.kill().await; // it has ended meanwhile
+        let _ = process.kill().await; // fails only if it has ended by itself
         return Err(Error::InvalidWasm(vec![too_long(limits)]));
     };
-    let (status, code, complaint) = worked.map_err(unavailable)?;
+    let (status, code, stderr) = worked.map_err(unavailable)?;
     if status.success() {
         return Ok(code);
     }
-    let finding = verdict(status, &String::from_utf8_lossy(&complaint), limits);
+    let finding = verdict(status, &String::from_utf8_lossy(&stderr), limits);
     tracing::warn!(%status, finding = finding.found, "a module was not compiled");
     Err(Error::InvalidWasm(vec![finding]))
 }
@@ -156,40 +158,40 @@ async fn read(from: impl AsyncRead + Unpin, most: u64) -> std::io::Result<Vec<u8
     Ok(bytes)
 }
 
-/// Why the child did not compile.
-fn verdict(status: ExitStatus, complaint: &str, limits: CompileLimits) -> Finding {
+/// The finding that explains to the module's author why the child did not compile it.
+fn verdict(status: ExitStatus, stderr: &str, limits: CompileLimits) -> Finding {
     use std::os::unix::process::ExitStatusExt;
 
     let signal = status.signal();
     if status.code() == Some(REFUSED.into()) {
-        refused(complaint)
+        refused(stderr)
     } else if signal == Some(Signal::XCPU.as_raw()) {
         too_long(limits)
-    // What Rust says before it aborts.
-    } else if signal.is_some() && complaint.starts_with("memory allocation of") {
+    // Rust writes this before it aborts because it got no memory.
+    } else if signal.is_some() && stderr.starts_with("memory allocation of") {
         finding(
             "compile-memory",
-            format!("its compilation needs more than {} bytes of memory", limits.memory),
-            "a module that can be compiled with less: split it, or raise wasm.compile_memory in the configuration",
+            format!("the compilation needs more than {} bytes of memory", limits.memory),
+            "a module that compiles in less memory: split it, or raise wasm.compile_memory in the configuration",
         )
     } else {
-        refused(&format!("the compiler broke on it ({status})"))
+        refused(&format!("the compiler crashed on this module ({status})"))
     }
 }
 
 fn too_long(limits: CompileLimits) -> Finding {
     finding(
         "compile-time",
-        format!("its compilation takes longer than {:?}", limits.time),
-        "a module that can be compiled in less: split it, or raise wasm.compile_time in the configuration",
+        format!("the compilation takes longer than {:?}", limits.time),
+        "a module that compiles in less time: split it, or raise wasm.compile_time in the configuration",
     )
 }
 
 pub(super) fn refused(why: &str) -> Finding {
-    finding("compile", why, "a module that wasmtime can compile and link")
+    finding("compile", why, "a module that the server can compile and link")
 }
 
-/// The child: does the `job` of its argument, and ends.
+/// The main function of the child: does `job`, which is its argument.
 pub fn run(job: &str) -> ExitCode {
     match serde_json::from_str(job).map_err(Into::into).and_then(|job| work(&job)) {
         Ok(end) => end,
@@ -205,10 +207,10 @@ fn work(job: &Job) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut bytes = vec![0; usize::try_from(job.length)?];
     std::io::stdin().read_exact(&mut bytes)?;
     std::thread::Builder::new().spawn(|| {
-        let _ = std::io::stdin().read(&mut [0]); // nothing comes but the end
+        let _ = std::io::stdin().read(&mut [0]); // returns when the parent is gone: the parent writes nothing more
         std::process::exit(ORPHANED);
     })?;
-    let engine = Engine::new(&engine::settings(job.memory_reservation, job.metered))?;
+    let engine = Engine::new(&settings::config(job.memory_reservation, job.metered))?;
     let source = Source {
         bytes: bytes.into(),
         component: job.component,
@@ -227,7 +229,7 @@ fn work(job: &Job) -> Result<ExitCode, Box<dyn std::error::Error>> {
     }
 }
 
-/// Sets the limits, before a byte of the module is read.
+/// Limits this process, before it reads a byte of the module.
 fn confine(job: &Job) -> rustix::io::Result<()> {
     let limit = |resource, most| {
         let limit = Rlimit {
@@ -241,7 +243,7 @@ fn confine(job: &Job) -> rustix::io::Result<()> {
     rustix::process::setrlimit(
         Resource::Cpu,
         Rlimit {
-            // The signal at the one says what it was; the kill at the other is certain.
+            // At the first limit the kernel sends SIGXCPU, from which the parent knows the reason. At the second it kills.
             current: Some(job.cpu),
             maximum: Some(job.cpu.saturating_add(1)),
         },

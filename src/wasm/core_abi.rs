@@ -1,124 +1,23 @@
-//! The core ABI: for hand-written WAT, Go, and whatever has no component tools. Its list of calls is the contract
-//! ([`IMPORTS`], [`EXPORTS`]); [`super::validate`] refuses a module by the same list.
+//! The core ABI, for handwritten WAT, for Go, and for each language without tools for components. Its contract is
+//! [`super::abi`]. Here are the functions that a guest imports, and the calls of the functions that it exports.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use wasmparser::ValType::{self, I32, I64};
-use wasmtime::{Caller, Engine, Extern, Linker, Memory, Store, TypedFunc};
+use wasmtime::{Caller, Engine, Linker, Memory, Store, TypedFunc};
 
+use super::abi::{ABSENT, ALLOC, INBOX, MALFORMED, MODULE, NOT_PERMITTED, OK, OVER_LIMIT, Range, view};
 use super::crash::Fault;
 use super::host::{Guest, Level, Refusal, nesting, shallow};
-use super::{End, caps, wasi};
+use super::turn::End;
+use super::{caps, wasi};
 use crate::message::Draft;
 use crate::time::Timestamp;
 
-/// The module that imports name.
-pub(super) const MODULE: &str = "caxton";
-
-pub(super) struct Signature {
-    pub(super) name: &'static str,
-    pub(super) params: &'static [ValType],
-    pub(super) results: &'static [ValType],
-    /// Of an export. No import has to be used.
-    pub(super) required: bool,
-}
-
-pub(super) const fn import(name: &'static str, params: &'static [ValType], results: &'static [ValType]) -> Signature {
-    Signature {
-        name,
-        params,
-        results,
-        required: false,
-    }
-}
-
-pub(super) const IMPORTS: &[Signature] = &[
-    import("send_message", &[I32, I32], &[I32]),
-    import("log", &[I32, I32, I32], &[]),
-    import("current_timestamp", &[], &[I64]),
-    import("random_u32", &[], &[I32]),
-    import("store_data", &[I32, I32, I32, I32], &[I32]),
-    import("load_data", &[I32, I32, I32, I32], &[I32]),
-    import("delete_data", &[I32, I32], &[I32]),
-    // Microseconds from now -> the timer's id, at least 1; -2, -3.
-    import("set_timer", &[I64], &[I32]),
-    // 0; -1 unknown, -2.
-    import("cancel_timer", &[I32], &[I32]),
-];
-
-/// The import that is linked under this name, of this door's own module or of WASI's.
-pub(super) fn offered(module: &str, name: &str) -> Option<&'static Signature> {
-    match module {
-        MODULE => IMPORTS.iter().find(|offered| offered.name == name),
-        wasi::MODULE => wasi::imports().find(|offered| offered.name == name),
-        _ => None,
-    }
-}
-
-pub(super) const ALLOC: &str = "caxton_alloc";
-pub(super) const INBOX: &str = "caxton_inbox";
-
-/// Beside these, `memory`.
-pub(super) const EXPORTS: &[Signature] = &[
-    // How the host finds a place for a message: one of this and `caxton_inbox` has to be there.
-    Signature {
-        name: ALLOC,
-        params: &[I32],
-        results: &[I32],
-        required: false,
-    },
-    Signature {
-        name: "handle_message",
-        params: &[I32, I32],
-        results: &[I32],
-        required: true,
-    },
-    Signature {
-        name: "agent_init",
-        params: &[],
-        results: &[I32],
-        required: false,
-    },
-    Signature {
-        name: "agent_shutdown",
-        params: &[],
-        results: &[],
-        required: false,
-    },
-    // Without it a timer's message comes to `handle_message`.
-    Signature {
-        name: "handle_timer",
-        params: &[I32],
-        results: &[I32],
-        required: false,
-    },
-    Signature {
-        name: INBOX,
-        params: &[I32],
-        results: &[I32],
-        required: false,
-    },
-    Signature {
-        name: "_initialize",
-        params: &[],
-        results: &[],
-        required: false,
-    },
-];
-
-const OK: i32 = 0;
-/// Malformed, or absent.
-const MALFORMED: i32 = -1;
-const ABSENT: i32 = -1;
-const NOT_PERMITTED: i32 = -2;
-const OVER_LIMIT: i32 = -3;
-
-/// The least that is asked of `caxton_inbox`, so that messages of common sizes need no second call.
+/// The smallest buffer that the host asks of `caxton_inbox`, in bytes. Messages of common sizes fit in it, so that the host
+/// calls the function only once.
 const INBOX_BYTES: usize = 16 << 10;
-
-type Call<'a> = Caller<'a, Guest>;
 
 pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
@@ -135,57 +34,7 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     Ok(linker)
 }
 
-/// A pointer and a length as a guest gave them: i32, meant as unsigned.
-#[derive(Clone, Copy)]
-pub(super) struct Range {
-    call: &'static str,
-    pointer: u32,
-    length: u32,
-}
-
-impl Range {
-    pub(super) const fn new(call: &'static str, pointer: i32, length: i32) -> Self {
-        Self {
-            call,
-            pointer: pointer.cast_unsigned(),
-            length: length.cast_unsigned(),
-        }
-    }
-
-    pub(super) fn within(self, memory: usize) -> Result<std::ops::Range<usize>, Fault> {
-        let bad = Fault::BadPointer {
-            call: self.call,
-            pointer: self.pointer,
-            length: self.length,
-            memory,
-        };
-        let start = usize::try_from(self.pointer).ok();
-        let end = start
-            .zip(usize::try_from(self.length).ok())
-            .and_then(|(start, length)| start.checked_add(length));
-        match (start, end) {
-            (Some(start), Some(end)) if end <= memory => Ok(start..end),
-            _ => Err(bad),
-        }
-    }
-
-    pub(super) fn of(self, memory: &[u8]) -> Result<&[u8], Fault> {
-        Ok(&memory[self.within(memory.len())?])
-    }
-}
-
-/// The guest's memory and data. While a start function runs, nothing has stored the memory yet.
-pub(super) fn view<'a>(caller: &'a mut Call<'_>) -> wasmtime::Result<(&'a mut [u8], &'a mut Guest)> {
-    let memory = match caller.data().memory {
-        Some(memory) => memory,
-        None => caller
-            .get_export("memory")
-            .and_then(Extern::into_memory)
-            .ok_or_else(|| wasmtime::Error::msg("the module exports no memory"))?,
-    };
-    Ok(memory.data_and_store_mut(caller))
-}
-
+/// The code that tells the guest what has become of its call.
 fn code(done: &Result<(), Refusal>) -> i32 {
     match done {
         Ok(()) => OK,
@@ -195,7 +44,7 @@ fn code(done: &Result<(), Refusal>) -> i32 {
     }
 }
 
-fn send_message(mut caller: Call<'_>, pointer: i32, length: i32) -> wasmtime::Result<i32> {
+fn send_message(mut caller: Caller<'_, Guest>, pointer: i32, length: i32) -> wasmtime::Result<i32> {
     let (memory, guest) = view(&mut caller)?;
     let json = Range::new("send_message", pointer, length).of(memory)?;
     if json.len() > caps::DRAFT_BYTES {
@@ -203,14 +52,16 @@ fn send_message(mut caller: Call<'_>, pointer: i32, length: i32) -> wasmtime::Re
     }
     let sent = draft(json).and_then(|draft| guest.send(draft));
     if let Err(Refusal::Malformed(why)) = &sent {
-        // The code alone says too little to whoever writes the guest.
-        guest.log(Level::Warn, format!("send_message: malformed: {why}").as_bytes());
+        // The code alone does not tell the author of the guest what is malformed.
+        guest
+            .log
+            .line(Level::Warn, format!("send_message: malformed: {why}").as_bytes());
     }
     Ok(code(&sent))
 }
 
 fn draft(json: &[u8]) -> Result<Draft, Refusal> {
-    // Most drafts nest little, and need no look at their parts.
+    // Only a draft that nests deeper than that can have an extension parameter that does. Few drafts do.
     if nesting(json) > caps::EXTENSION_DEPTH {
         let members: BTreeMap<String, &RawValue> = serde_json::from_slice(json).unwrap_or_default();
         for (name, value) in members.iter().filter(|(name, _)| name.starts_with("x_")) {
@@ -220,7 +71,7 @@ fn draft(json: &[u8]) -> Result<Draft, Refusal> {
     Draft::from_json(json).map_err(|invalid| Refusal::Malformed(invalid.to_string()))
 }
 
-fn log(mut caller: Call<'_>, level: i32, pointer: i32, length: i32) -> wasmtime::Result<()> {
+fn log(mut caller: Caller<'_, Guest>, level: i32, pointer: i32, length: i32) -> wasmtime::Result<()> {
     let (memory, guest) = view(&mut caller)?;
     let line = Range::new("log", pointer, length).of(memory)?;
     let level = match level {
@@ -230,13 +81,13 @@ fn log(mut caller: Call<'_>, level: i32, pointer: i32, length: i32) -> wasmtime:
         3 => Level::Warn,
         _ => Level::Error,
     };
-    guest.log(level, line);
+    guest.log.line(level, line);
     Ok(())
 }
 
-/// Any number is a random number, so there is none left to say no with: a guest without the grant, or that wants more than a turn
-/// may have, crashes here.
-fn random_u32(mut caller: Call<'_>) -> wasmtime::Result<i32> {
+/// Any i32 can be a random number, so no value is left over as an error code. Therefore the guest crashes here when it lacks the
+/// permission or has drawn all random bytes of its turn.
+fn random_u32(mut caller: Caller<'_, Guest>) -> wasmtime::Result<i32> {
     let mut bytes = [0; 4];
     caller.data_mut().random(&mut bytes).map_err(|refusal| match refusal {
         Refusal::OverLimit => Fault::OverLimit("random"),
@@ -245,7 +96,7 @@ fn random_u32(mut caller: Call<'_>) -> wasmtime::Result<i32> {
     Ok(i32::from_le_bytes(bytes))
 }
 
-fn store_data(mut caller: Call<'_>, kp: i32, kl: i32, dp: i32, dl: i32) -> wasmtime::Result<i32> {
+fn store_data(mut caller: Caller<'_, Guest>, kp: i32, kl: i32, dp: i32, dl: i32) -> wasmtime::Result<i32> {
     let (memory, guest) = view(&mut caller)?;
     let key = Range::new("store_data", kp, kl).of(memory)?;
     let value = Range::new("store_data", dp, dl).of(memory)?;
@@ -253,7 +104,7 @@ fn store_data(mut caller: Call<'_>, kp: i32, kl: i32, dp: i32, dl: i32) -> wasmt
     Ok(code(&guest.set(key, value)))
 }
 
-fn load_data(mut caller: Call<'_>, kp: i32, kl: i32, bp: i32, bl: i32) -> wasmtime::Result<i32> {
+fn load_data(mut caller: Caller<'_, Guest>, kp: i32, kl: i32, bp: i32, bl: i32) -> wasmtime::Result<i32> {
     let (memory, guest) = view(&mut caller)?;
     let key = Range::new("load_data", kp, kl).of(memory)?;
     let buffer = Range::new("load_data", bp, bl).within(memory.len())?;
@@ -269,7 +120,7 @@ fn load_data(mut caller: Call<'_>, kp: i32, kl: i32, bp: i32, bl: i32) -> wasmti
     }
 }
 
-fn delete_data(mut caller: Call<'_>, kp: i32, kl: i32) -> wasmtime::Result<i32> {
+fn delete_data(mut caller: Caller<'_, Guest>, kp: i32, kl: i32) -> wasmtime::Result<i32> {
     let (memory, guest) = view(&mut caller)?;
     let key = Range::new("delete_data", kp, kl).of(memory)?;
     let key = std::str::from_utf8(key).map_err(|_| Fault::Key("delete_data"))?;
@@ -280,9 +131,9 @@ fn delete_data(mut caller: Call<'_>, kp: i32, kl: i32) -> wasmtime::Result<i32> 
     })
 }
 
-/// Answers with the timer's id, which is positive.
-fn set_timer(mut caller: Call<'_>, after_micros: i64) -> i32 {
-    // A time before now is as absurd as one after the longest.
+/// Returns the timer's id, which is positive, or an error code, which is negative.
+fn set_timer(mut caller: Caller<'_, Guest>, after_micros: i64) -> i32 {
+    // A negative time is refused in the same way as one that is too long.
     let after = u64::try_from(after_micros).map_or(Duration::MAX, Duration::from_micros);
     match caller.data_mut().set_timer(after) {
         Ok(id) => id.cast_signed(),
@@ -290,7 +141,7 @@ fn set_timer(mut caller: Call<'_>, after_micros: i64) -> i32 {
     }
 }
 
-fn cancel_timer(mut caller: Call<'_>, id: i32) -> i32 {
+fn cancel_timer(mut caller: Caller<'_, Guest>, id: i32) -> i32 {
     match caller.data_mut().cancel_timer(id.cast_unsigned()) {
         Ok(true) => OK,
         Ok(false) => ABSENT,
@@ -298,10 +149,10 @@ fn cancel_timer(mut caller: Call<'_>, id: i32) -> i32 {
     }
 }
 
-/// The exports of one instance.
+/// The exported functions of one instance, and its memory.
 pub(super) struct Exports {
     memory: Memory,
-    place: Place,
+    buffer: MessageBuffer,
     handle: TypedFunc<(i32, i32), i32>,
     init: Option<TypedFunc<(), i32>>,
     timer: Option<TypedFunc<i32, i32>>,
@@ -309,14 +160,15 @@ pub(super) struct Exports {
     initialize: Option<TypedFunc<(), ()>>,
 }
 
-/// Where a message is put.
-enum Place {
-    /// In a buffer that the guest makes for it, and owns from then on.
+/// How the host gets a buffer in the guest's memory for a message.
+enum MessageBuffer {
+    /// The guest makes a buffer for each message and owns it from then on: `caxton_alloc`.
     Alloc(TypedFunc<i32, i32>),
+    /// The guest keeps one buffer for all messages: `caxton_inbox`.
     Inbox(Inbox),
 }
 
-/// A buffer that the guest keeps for messages. It is asked for again only when a message does not fit.
+/// The buffer that the guest keeps for messages. The host asks for a larger one only when a message does not fit.
 struct Inbox {
     func: TypedFunc<i32, i32>,
     pointer: i32,
@@ -324,23 +176,23 @@ struct Inbox {
 }
 
 impl Exports {
-    /// Validation has seen to it that what is required is there.
+    /// Looks up the exports of `instance`. A required one is always there, because validation refuses modules without it.
     pub(super) fn of(instance: wasmtime::Instance, store: &mut Store<Guest>) -> wasmtime::Result<Self> {
         let memory = instance
             .get_memory(&mut *store, "memory")
             .ok_or_else(|| wasmtime::Error::msg("the module exports no memory"))?;
         store.data_mut().memory = Some(memory);
-        let place = match instance.get_typed_func(&mut *store, INBOX) {
-            Ok(func) => Place::Inbox(Inbox {
+        let buffer = match instance.get_typed_func(&mut *store, INBOX) {
+            Ok(func) => MessageBuffer::Inbox(Inbox {
                 func,
                 pointer: 0,
                 capacity: 0,
             }),
-            Err(_) => Place::Alloc(instance.get_typed_func(&mut *store, ALLOC)?),
+            Err(_) => MessageBuffer::Alloc(instance.get_typed_func(&mut *store, ALLOC)?),
         };
         Ok(Self {
             memory,
-            place,
+            buffer,
             handle: instance.get_typed_func(&mut *store, "handle_message")?,
             init: instance.get_typed_func(&mut *store, "agent_init").ok(),
             timer: instance.get_typed_func(&mut *store, "handle_timer").ok(),
@@ -361,8 +213,8 @@ impl Exports {
 
     pub(super) async fn handle(&mut self, store: &mut Store<Guest>, json: &[u8]) -> wasmtime::Result<End> {
         let length = i32::try_from(json.len()).map_err(|_| wasmtime::Error::msg("the message is longer than 2 GiB"))?;
-        let (call, pointer) = match &mut self.place {
-            Place::Inbox(inbox) => {
+        let (call, pointer) = match &mut self.buffer {
+            MessageBuffer::Inbox(inbox) => {
                 if json.len() > inbox.capacity {
                     let capacity = json.len().next_power_of_two().max(INBOX_BYTES);
                     inbox.pointer = inbox
@@ -373,11 +225,11 @@ impl Exports {
                 }
                 (INBOX, inbox.pointer)
             }
-            Place::Alloc(alloc) => (ALLOC, alloc.call_async(&mut *store, length).await?),
+            MessageBuffer::Alloc(alloc) => (ALLOC, alloc.call_async(&mut *store, length).await?),
         };
         let memory = self.memory.data_mut(&mut *store);
-        let place = Range::new(call, pointer, length).within(memory.len())?;
-        memory[place].copy_from_slice(json);
+        let range = Range::new(call, pointer, length).within(memory.len())?;
+        memory[range].copy_from_slice(json);
         Ok(ended(self.handle.call_async(&mut *store, (pointer, length)).await?))
     }
 

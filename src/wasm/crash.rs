@@ -1,17 +1,59 @@
-//! From wasmtime's errors to the kinds of crash that the rest of the server knows.
+//! Crashes of guests, and how an error of wasmtime becomes one of them.
 
 use std::time::Duration;
 
 use wasmtime::{Trap, WasmBacktrace};
 
-use super::capacity::NoRoom;
+use super::capacity::Occupancy;
+use super::caps;
 use super::limiter::Limiter;
-use super::{Crash, CrashKind, caps};
 
-/// Bytes of one frame of a backtrace; C++ and Rust have longer names than anybody reads.
+/// Bytes of one frame in a backtrace. Demangled names of C++ and Rust can be much longer than anybody reads.
 const FRAME_BYTES: usize = 200;
 
-/// What the host itself ends a call for.
+/// Why an instance is broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crash {
+    pub kind: CrashKind,
+    /// What happened, as a sentence.
+    pub detail: String,
+    /// The frames of the guest, innermost first, at most [`caps::BACKTRACE_FRAMES`].
+    pub backtrace: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CrashKind {
+    /// The guest did what WebAssembly or the contract with its host forbids.
+    Trap,
+    /// The call burnt all of its fuel.
+    OutOfFuel,
+    /// The call took longer than its deadline.
+    Deadline,
+    /// The guest was denied more memory, and trapped.
+    OutOfMemory,
+    /// The guest passed a pointer or a length that reaches outside its memory.
+    BadPointer,
+    /// The node has no room for another instance, so none was made. The guest is not at fault.
+    NoRoom,
+    /// The instances of the node have all the memory that they may have together, so no instance was made.
+    NoMemory,
+}
+
+impl CrashKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::OutOfFuel => "out_of_fuel",
+            Self::Deadline => "deadline",
+            Self::OutOfMemory => "out_of_memory",
+            Self::BadPointer => "bad_pointer",
+            Self::NoRoom => "no_room",
+            Self::NoMemory => "no_memory",
+        }
+    }
+}
+
+/// The reasons for which the host itself ends a call, beside those that wasmtime has.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Fault {
     #[error("{call}: {length} bytes at {pointer} are outside the guest's memory of {memory} bytes")]
@@ -40,18 +82,18 @@ impl Crash {
         }
     }
 
-    pub(super) fn no_room(room: NoRoom) -> Self {
-        let NoRoom { limit, used, .. } = room;
+    pub(super) fn no_room(occupancy: Occupancy) -> Self {
+        let Occupancy { limit, used, .. } = occupancy;
         let detail = format!(
-            "there is no room for another instance: {used} of {limit}; remove agents, or raise wasm.instances and vm.max_map_count"
+            "there is no room for another instance: {used} of {limit} are in use; remove agents, or raise wasm.instances and vm.max_map_count"
         );
         Self::new(CrashKind::NoRoom, detail)
     }
 
-    pub(super) fn no_memory(room: NoRoom) -> Self {
-        let NoRoom { limit, used, .. } = room;
+    pub(super) fn no_memory(occupancy: Occupancy) -> Self {
+        let Occupancy { limit, used, .. } = occupancy;
         let detail = format!(
-            "there is no memory for another instance: all have {used} bytes of {limit}; remove agents, or raise wasm.memory"
+            "there is no memory for another instance: all agents together use {used} of {limit} bytes; remove agents, or raise wasm.memory"
         );
         Self::new(CrashKind::NoMemory, detail)
     }
@@ -60,7 +102,7 @@ impl Crash {
         Self::new(CrashKind::Deadline, format!("the call was not done after {deadline:?}"))
     }
 
-    /// What `error` was, in a call with this `deadline`.
+    /// The crash that `error` means for a call with this `deadline`.
     pub(super) fn classify(error: &wasmtime::Error, limiter: &Limiter, deadline: Duration) -> Self {
         let trap = error.downcast_ref::<Trap>().copied();
         let fault = error.downcast_ref::<Fault>();
@@ -80,11 +122,11 @@ impl Crash {
             (Some(trap), None, Some(denied)) => (CrashKind::OutOfMemory, format!("{denied} ({trap})")),
             (None, None, Some(denied)) => (CrashKind::OutOfMemory, denied.to_owned()),
             (Some(trap), None, None) => (CrashKind::Trap, trap.to_string()),
-            // What a component hands to the host is read by wasmtime, which has no type for this error.
+            // Wasmtime reads what a component passes to the host, and has no type for this error. Only its text tells it.
             (None, None, None) if error.root_cause().to_string().contains("out of bounds of memory") => {
                 (CrashKind::BadPointer, error.root_cause().to_string())
             }
-            // The chain holds the frames too; the innermost cause is what went wrong.
+            // The outer errors of the chain are frames of the backtrace. The innermost one is what went wrong.
             (None, None, None) => (CrashKind::Trap, error.root_cause().to_string()),
         };
         Self {
@@ -95,12 +137,13 @@ impl Crash {
     }
 }
 
-/// The guest's frames, innermost first, names demangled.
+/// The frames of the guest, innermost first, with demangled names.
 fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     let Some(trace) = error.downcast_ref::<WasmBacktrace>() else {
         return Vec::new();
     };
-    // Its text is the one place where wasmtime demangles: a heading, and a line "  0:  0x3c - module!function" a frame.
+    // Wasmtime demangles names only in this text. It is a heading and then one line for each frame, such as
+    // "  0:  0x3c - module!function".
     let text = trace.to_string();
     let frame = |line: &str| {
         let (number, frame) = line.trim_start().split_once(": ")?;

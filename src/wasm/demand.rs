@@ -1,21 +1,22 @@
-//! What a module asks of its host, as far as its bytes tell before anything of it runs. Pure.
+//! What a module needs of its host, as far as its bytes show before it runs. Pure.
 
 use std::collections::BTreeMap;
 
 use wasmparser::{Parser, Payload};
 
-use super::core_abi;
+use super::abi;
 use super::limiter::TABLE_ELEMENT;
-use super::validate::PARTS;
+use super::validate::NESTED_BINARIES;
 
 const PAGE: u64 = 64 << 10;
 
-/// Permissions, as the `config` of a deploy names them, and the imports that say no without them.
+/// The functions of the core ABI that need a permission, by the name of the permission in the `config` of a deploy.
 const CORE: &[(&str, &[&str])] = &[
     ("state", &["store_data", "load_data", "delete_data"]),
     ("random", &["random_u32"]),
     ("timers", &["set_timer", "cancel_timer"]),
 ];
+/// The interfaces of the component world that need a permission.
 const INTERFACES: &[(&str, &str)] = &[
     ("state", "caxton:agent/state@"),
     ("random", "caxton:agent/random@"),
@@ -24,20 +25,20 @@ const INTERFACES: &[(&str, &str)] = &[
     ("environment", "caxton:agent/environment@"),
 ];
 
-/// See the module. Of bytes that are no module it is what could be read of them.
+/// What a module needs of its host. For bytes that are not a valid module, it is what could be read of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
-    /// Bytes of the memories and tables with which an instance begins; of a component, those of its largest module.
+    /// Bytes of the memories and tables with which an instance starts. For a component, those of its largest module.
     pub memory_bytes: u64,
-    /// Permissions that some import needs, and the first such import. That the agent may message somebody is none of them: what
-    /// sends may also only answer.
+    /// The permissions that imports of the module need, each with the first such import. The permission `message` is never among
+    /// them: a module that can send may do so only to reply, which needs no permission.
     pub permissions: BTreeMap<&'static str, String>,
 }
 
 impl Demand {
     pub fn of(module: &[u8]) -> Self {
         let mut demand = Self::default();
-        // What cannot be read is told by validation.
+        // If the bytes cannot be read to their end, validation reports it.
         let _ = demand.read(module);
         demand
     }
@@ -47,12 +48,14 @@ impl Demand {
         reason = "sections that ask for nothing, now and in versions to come"
     )]
     fn read(&mut self, module: &[u8]) -> wasmparser::Result<()> {
-        // Bytes of each module that has begun and not ended, and of the binary itself.
+        // Bytes of memories and tables: one sum for the binary itself, and one for each module around the current section.
         let mut open = vec![0_u64];
         for payload in Parser::new(0).parse_all(module) {
             match payload? {
-                // No agent nests so much.
-                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } if open.len() > PARTS => break,
+                // Validation refuses a module that nests deeper.
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } if open.len() > NESTED_BINARIES => {
+                    break;
+                }
                 Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => open.push(0),
                 Payload::End(_) => self.memory_bytes = self.memory_bytes.max(open.pop().unwrap_or(0)),
                 Payload::MemorySection(memories) => {
@@ -87,7 +90,7 @@ impl Demand {
     }
 
     fn import(&mut self, module: &str, name: &str) {
-        let permission = if module == core_abi::MODULE {
+        let permission = if module == abi::MODULE {
             CORE.iter()
                 .find(|(_, names)| names.contains(&name))
                 .map(|(permission, _)| permission)
@@ -96,7 +99,7 @@ impl Demand {
             INTERFACES.iter().find(interface).map(|(permission, _)| permission)
         };
         if let Some(permission) = permission {
-            let import = if module == core_abi::MODULE { name } else { module };
+            let import = if module == abi::MODULE { name } else { module };
             self.permissions.entry(permission).or_insert_with(|| import.to_owned());
         }
     }

@@ -1,4 +1,4 @@
-//! One incarnation of a program, and its turns.
+//! Instances of programs, and their turns.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,42 +6,49 @@ use std::time::Instant;
 use bytes::Bytes;
 use wasmtime::{PoolConcurrencyLimitError, Store};
 
-use super::capacity::Admission;
-use super::engine::{self, Pace, SLACK};
-use super::host::{Guest, InHand};
+use super::capacity::MapPermit;
+use super::crash::{Crash, CrashKind};
+use super::host::{Guest, Host, InHand};
+use super::limits::{Budget, Limits};
+use super::pace::{FIRST_SLICE, Pace, Running, SLACK};
 use super::program::{Loaded, Program};
-use super::{Budget, Crash, CrashKind, Effects, End, Handover, Host, Limits, Turn, Usage, component, core_abi};
+use super::turn::{Effects, End, Handover, Turn, Usage};
+use super::{component, core_abi};
 use crate::message::{Message, MessageView};
 use crate::timer;
 
-/// A guest with a memory of its own. Its calls never overlap; after a crash it answers none.
+/// One incarnation of a program, with memory of its own. Its calls never overlap. After a crash it refuses all calls.
 pub struct Instance {
     store: Store<Guest>,
-    door: Door,
+    exports: Exports,
     condition: Condition,
     metered: bool,
-    // What the guest runs on: the code, and the clock that interrupts it.
+    // Keeps the machine code, and the thread that advances the epochs.
     _program: Arc<Program>,
-    // Given back last, when the maps are.
-    _admission: Admission,
+    // The last field: the maps go back to the budget after the store has released them.
+    _permit: MapPermit,
 }
 
-enum Door {
-    // Boxed: its table of functions is several times the size of the other's.
+/// The functions of the guest, by the interface that its module uses.
+enum Exports {
+    // Boxed, because it is several times the size of the other variant.
     Core(Box<core_abi::Exports>),
-    Component(component::Agent),
+    Component(component::Exports),
 }
 
+/// Whether an instance can be called.
 enum Condition {
     Sound,
-    /// In a call. Found at the begin of one, the call before was dropped midway and nothing is known of the memory.
-    Called,
+    /// A call is running. If the next call finds this, the future of the last one was dropped before its end, and the memory of
+    /// the guest may be inconsistent.
+    InCall,
     Crashed(CrashKind),
 }
 
+/// Which function of the guest a turn calls, and with what.
 enum Call<'a> {
     Init,
-    /// What it hands over is put in here.
+    /// The exported state is written to this place.
     ExportState(&'a mut Option<Bytes>),
     CodeChange {
         from: &'a semver::Version,
@@ -56,48 +63,48 @@ enum Call<'a> {
 }
 
 impl Program {
-    /// Makes an instance. No guest code runs but start functions, under the runtime's budget for them.
+    /// Makes an instance. Of the guest only start functions run, within the budget [`RuntimeConfig::start`](super::RuntimeConfig).
     pub async fn instantiate(self: &Arc<Self>, host: Host, limits: Limits) -> Result<Instance, Crash> {
-        let side = self.engines.side(self.metered);
-        let admission = self.engines.capacity.instance(side.pooled).map_err(Crash::no_room)?;
+        let linked = self.engines.linked(self.metered);
+        let permit = self.engines.maps.instance(linked.pooled).map_err(Crash::no_room)?;
         let budget = self.engines.start;
         let pace = Pace::new(Arc::clone(&self.engines.slow_lane));
         let guest = Guest::new(host, &limits, pace, Arc::clone(&self.engines.memory));
-        let mut store = Store::new(&side.engine, guest);
+        let mut store = Store::new(&linked.engine, guest);
         store.limiter(|guest| &mut guest.limiter);
-        engine::interruptible(&mut store);
+        store.epoch_deadline_callback(|context| Ok(context.data().pace.end_of_slice()));
         let _running = begin(&mut store, None, budget, self.metered);
         let opened = tokio::time::timeout(budget.deadline.saturating_add(SLACK), self.open(&mut store)).await;
         store.data_mut().finish();
         match opened {
-            Ok(Ok(door)) => Ok(Instance {
+            Ok(Ok(exports)) => Ok(Instance {
                 store,
-                door,
+                exports,
                 condition: Condition::Sound,
                 metered: self.metered,
                 _program: Arc::clone(self),
-                _admission: admission,
+                _permit: permit,
             }),
-            // Components with several memories or many tables used the slots up before the maps.
+            // Components with several memories or many tables can use up the pool before the budget of maps.
             Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => {
-                Err(Crash::no_room(self.engines.capacity.no_room()))
+                Err(Crash::no_room(self.engines.maps.occupancy()))
             }
-            Ok(Err(_)) if store.data().limiter.node_is_full() => Err(Crash::no_memory(self.engines.memory.no_room())),
+            Ok(Err(_)) if store.data().limiter.node_is_full() => Err(Crash::no_memory(self.engines.memory.occupancy())),
             Ok(Err(error)) => Err(Crash::classify(&error, &store.data().limiter, budget.deadline)),
             Err(_) => Err(Crash::deadline(budget.deadline)),
         }
     }
 
-    async fn open(&self, store: &mut Store<Guest>) -> wasmtime::Result<Door> {
+    async fn open(&self, store: &mut Store<Guest>) -> wasmtime::Result<Exports> {
         match &self.loaded {
             Loaded::Core(module) => {
                 let instance = module.instantiate_async(&mut *store).await?;
                 let exports = core_abi::Exports::of(instance, store)?;
-                Ok(Door::Core(Box::new(exports)))
+                Ok(Exports::Core(Box::new(exports)))
             }
             Loaded::Component(component) => {
-                let agent = component::Agent::open(component, store).await?;
-                Ok(Door::Component(agent))
+                let exports = component::Exports::open(component, store).await?;
+                Ok(Exports::Component(exports))
             }
         }
     }
@@ -111,7 +118,7 @@ impl Instance {
 
     /// One turn. `attempt` is 1 at the first delivery of `message`.
     pub async fn handle(&mut self, message: &Message, attempt: u32, budget: Budget) -> Turn {
-        // A guest with no entry for timers takes their messages like any other.
+        // A guest without a function for timers gets the message of a timer like any other message.
         let call = match timer::fired(message) {
             Some(id) if self.takes_timers() => Call::Timer(id),
             _ => Call::Handle { message, attempt },
@@ -119,27 +126,29 @@ impl Instance {
         self.turn(call, budget).await
     }
 
+    /// Whether the guest has a function for timers.
     pub(super) fn takes_timers(&self) -> bool {
-        match &self.door {
-            Door::Core(core) => core.takes_timers(),
-            Door::Component(component) => component.takes_timers(),
+        match &self.exports {
+            Exports::Core(core) => core.takes_timers(),
+            Exports::Component(component) => component.takes_timers(),
         }
     }
 
-    /// Whether the guest is to be told of its end.
+    /// Whether the guest has a function that is called before it is stopped.
     pub fn takes_shutdown(&self) -> bool {
-        match &self.door {
-            Door::Core(core) => core.takes_shutdown(),
-            Door::Component(component) => component.takes_shutdown(),
+        match &self.exports {
+            Exports::Core(core) => core.takes_shutdown(),
+            Exports::Component(component) => component.takes_shutdown(),
         }
     }
 
-    /// Tells the guest that it will not be called again. What it sends then is an effect like any other.
+    /// Calls that function: the last call of the guest. Its effects are committed like those of any other turn.
     pub async fn shutdown(&mut self, budget: Budget) -> Turn {
         self.turn(Call::Shutdown, budget).await
     }
 
-    /// Asks the guest for what it hands over to a later version. It goes on as it was: nothing of this turn takes effect.
+    /// Asks the guest for the state that it hands over to an instance of a later version. The turn has no effects, and the guest
+    /// can go on with its messages afterwards.
     pub async fn export_state(&mut self, budget: Budget) -> Handover {
         let mut state = None;
         let mut turn = self.turn(Call::ExportState(&mut state), budget).await;
@@ -147,13 +156,13 @@ impl Instance {
         Handover { turn, state }
     }
 
-    /// Hands over to the guest what an instance of the version `from` exported. Called after [`Self::init`] and before the first
-    /// message. A guest that takes nothing over ends in an error.
+    /// Passes to the guest the state that an instance of the version `from` has exported. Called after [`Self::init`] and before the
+    /// first message. If the guest has no function for that, the turn ends in an error.
     pub async fn code_change(&mut self, from: &semver::Version, state: &[u8], budget: Budget) -> Turn {
         self.turn(Call::CodeChange { from, state }, budget).await
     }
 
-    /// Bytes of linear memory now.
+    /// Bytes of linear memory that the instance has now.
     pub fn memory_bytes(&self) -> u64 {
         self.store.data().limiter.memory_bytes()
     }
@@ -169,13 +178,13 @@ impl Instance {
                 },
             };
         }
-        self.condition = Condition::Called;
+        self.condition = Condition::InCall;
         let in_hand = match &call {
             Call::Handle { message, .. } => Some(InHand::from(*message)),
             Call::Init | Call::Timer(_) | Call::Shutdown | Call::ExportState(_) | Call::CodeChange { .. } => None,
         };
         let running = begin(&mut self.store, in_hand, budget, self.metered);
-        // To drop a call midway is safe: wasmtime unwinds its stack, and the store is never entered again.
+        // A timeout drops the call before its end. That is safe: wasmtime unwinds its stack, and no call enters the store again.
         let called = tokio::time::timeout(budget.deadline.saturating_add(SLACK), self.enter(call)).await;
         let usage = Usage {
             guest_time: running.guest_time(),
@@ -196,43 +205,45 @@ impl Instance {
         Turn { end, effects, usage }
     }
 
+    /// Calls the function of the guest.
     async fn enter(&mut self, call: Call<'_>) -> wasmtime::Result<End> {
-        let Self { store, door, .. } = self;
-        match (door, call) {
-            (Door::Core(core), Call::Init) => core.init(store).await,
-            (Door::Core(core), Call::Handle { message, attempt }) => {
+        let Self { store, exports, .. } = self;
+        match (exports, call) {
+            (Exports::Core(core), Call::Init) => core.init(store).await,
+            (Exports::Core(core), Call::Handle { message, attempt }) => {
                 let view = MessageView {
                     delivery_attempt: Some(attempt),
                     ..MessageView::of(message)
                 };
                 core.handle(store, &view.to_json()).await
             }
-            (Door::Core(core), Call::Timer(id)) => core.timer(store, id).await,
-            (Door::Core(core), Call::Shutdown) => core.shutdown(store).await,
-            // That door hands nothing over.
-            (Door::Core(_), Call::ExportState(_)) => Ok(End::Ok),
-            (Door::Core(_), Call::CodeChange { .. }) => Ok(component::cannot_take_over()),
-            (Door::Component(component), Call::Init) => component.init(store).await,
-            (Door::Component(component), Call::Handle { message, attempt }) => {
+            (Exports::Core(core), Call::Timer(id)) => core.timer(store, id).await,
+            (Exports::Core(core), Call::Shutdown) => core.shutdown(store).await,
+            // The core ABI has no functions to hand state over.
+            (Exports::Core(_), Call::ExportState(_)) => Ok(End::Ok),
+            (Exports::Core(_), Call::CodeChange { .. }) => Ok(component::cannot_take_over()),
+            (Exports::Component(component), Call::Init) => component.init(store).await,
+            (Exports::Component(component), Call::Handle { message, attempt }) => {
                 component.handle(store, message, attempt).await
             }
-            (Door::Component(component), Call::Timer(id)) => component.timer(store, id).await,
-            (Door::Component(component), Call::Shutdown) => component.shutdown(store).await,
-            (Door::Component(component), Call::ExportState(out)) => {
+            (Exports::Component(component), Call::Timer(id)) => component.timer(store, id).await,
+            (Exports::Component(component), Call::Shutdown) => component.shutdown(store).await,
+            (Exports::Component(component), Call::ExportState(out)) => {
                 let (end, state) = component.export_state(store).await?;
                 *out = state.map(Bytes::from);
                 Ok(end)
             }
-            (Door::Component(component), Call::CodeChange { from, state }) => {
+            (Exports::Component(component), Call::CodeChange { from, state }) => {
                 component.code_change(store, from, state).await
             }
         }
     }
 
+    /// Why this instance cannot be called, if it cannot.
     fn refusal(&self) -> Option<Crash> {
         match self.condition {
             Condition::Sound => None,
-            Condition::Called => Some(Crash::new(
+            Condition::InCall => Some(Crash::new(
                 CrashKind::Trap,
                 "an earlier call of this instance was abandoned; it must be replaced",
             )),
@@ -253,13 +264,14 @@ fn fuel(budget: Budget) -> u64 {
     budget.fuel.unwrap_or(u64::MAX)
 }
 
-fn begin(store: &mut Store<Guest>, in_hand: Option<InHand>, budget: Budget, metered: bool) -> engine::Running {
+/// Begins a turn: resets what the last one used of its budget.
+fn begin(store: &mut Store<Guest>, in_hand: Option<InHand>, budget: Budget, metered: bool) -> Running {
     if metered {
         store
             .set_fuel(fuel(budget))
             .expect("a metered program's engine counts fuel");
     }
-    engine::first_slice(store);
+    store.set_epoch_deadline(FIRST_SLICE);
     let guest = store.data_mut();
     guest.begin(in_hand, budget.sends);
     guest.pace.begin(Instant::now().checked_add(budget.deadline))

@@ -1,34 +1,38 @@
-//! The cap over all memories and tables of one instance, and its share of what all instances have together.
+//! Limits the memories and tables of one instance, and counts them in what all instances have together.
 
 use std::sync::Arc;
 
 use wasmtime::ResourceLimiter;
 
-use super::capacity::{Memory, NoRoom};
+use super::capacity::{MemoryBudget, Occupancy};
 
-/// What a table's element costs: a pointer.
+/// Bytes of one element of a table, which is a pointer.
 pub(super) const TABLE_ELEMENT: u64 = 8;
-/// Core instances of one component. Python's and JavaScript's have one for each library and adapter.
+/// Core instances in one component. Components made from Python or JavaScript have one for each library and adapter.
 const INSTANCES: usize = 256;
+/// Memories in one component.
 const MEMORIES: usize = 8;
+/// Tables in one component.
 const TABLES: usize = 64;
 
-/// Counts what an instance has, and says no beyond its limit. To the guest, no is a growth that fails.
+/// Counts what an instance has, and denies more than its limit. For the guest, a growth that is denied fails and returns -1.
 #[derive(Debug)]
 pub(super) struct Limiter {
     limit: u64,
-    /// Of all instances.
-    shared: Arc<Memory>,
-    /// The last growth that was denied since [`Limiter::forget`] was within the instance's own limit.
+    /// What all instances of the node have together.
+    shared: Arc<MemoryBudget>,
+    /// Whether the growth in `denied` was within the instance's own limit, and all instances together had no more.
     node_is_full: bool,
+    /// Bytes of all memories of the instance.
     memory: u64,
+    /// Bytes of all tables of the instance.
     tables: u64,
-    /// The last growth that was denied since [`Limiter::forget`], as a sentence.
+    /// The growth that was denied last since [`Limiter::forget`], as a sentence.
     denied: Option<String>,
 }
 
 impl Limiter {
-    pub(super) const fn new(limit: u64, shared: Arc<Memory>) -> Self {
+    pub(super) const fn new(limit: u64, shared: Arc<MemoryBudget>) -> Self {
         Self {
             limit,
             shared,
@@ -44,43 +48,46 @@ impl Limiter {
         self.memory
     }
 
-    /// A trap that follows a denied growth is the guest's way to say that it ran out of memory.
+    /// The growth that was denied last in this turn. If the guest then traps, it ran out of memory: most languages trap when they
+    /// get no memory.
     pub(super) fn denied(&self) -> Option<&str> {
         self.denied.as_deref()
     }
 
+    /// Forgets the growth that was denied. Called at the begin of each turn.
     pub(super) fn forget(&mut self) {
         self.denied = None;
         self.node_is_full = false;
     }
 
-    /// Whether a growth was denied because all instances together have all that there is.
+    /// Whether a growth was denied because all instances of the node together have no more memory to take.
     pub(super) const fn node_is_full(&self) -> bool {
         self.node_is_full
     }
 
-    /// Whether `desired` bytes in place of `current` fit, beside `others`.
+    /// Whether a memory or table, which `what` names, may grow from `current` to `desired` bytes. `maximum` is the limit of its own
+    /// type or of the engine. If it may, the bytes are taken from the budget of all instances.
     fn fits(&mut self, what: &str, current: u64, desired: u64, maximum: Option<u64>) -> bool {
         let total = (self.memory + self.tables)
             .saturating_sub(current)
             .saturating_add(desired);
         if total > self.limit {
             self.denied = Some(format!(
-                "{what} was to grow from {current} to {desired} bytes, which makes {total} in all; the limit is {}",
+                "{what} was to grow from {current} to {desired} bytes, which makes {total} bytes in all; the limit is {}",
                 self.limit
             ));
             false
         } else if maximum.is_some_and(|maximum| desired > maximum) {
-            // Said here because a growth that is allowed here and then fails would have to be given back, and the report
-            // of a failure does not say whose it is.
+            // Wasmtime would refuse this growth too, but only after it was counted here. Its report of the failure does not say
+            // which memory failed to grow, so the bytes could not be given back.
             self.denied = Some(format!(
-                "{what} was to grow to {desired} bytes, beyond the maximum that its module or the engine has for it"
+                "{what} was to grow to {desired} bytes, beyond the maximum that its module or the server sets"
             ));
             false
         } else if !self.shared.take(desired.saturating_sub(current)) {
-            let NoRoom { limit, used, .. } = self.shared.no_room();
+            let Occupancy { limit, used, .. } = self.shared.occupancy();
             self.denied = Some(format!(
-                "{what} was to grow from {current} to {desired} bytes; all agents of the node have {used}, and may have {limit}"
+                "{what} was to grow from {current} to {desired} bytes; all agents together use {used} of {limit} bytes"
             ));
             self.node_is_full = true;
             false
@@ -110,7 +117,7 @@ impl ResourceLimiter for Limiter {
         Ok(fits)
     }
 
-    /// The system said no. What was counted stays counted: the machine is out of memory, and this guest is about to crash.
+    /// The kernel gave no memory. The bytes stay counted: the machine is out of memory, and this guest is about to crash.
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
         self.denied = Some(format!("a memory could not grow: {error}"));
         Ok(())

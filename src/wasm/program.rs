@@ -1,4 +1,4 @@
-//! Compiled programs: made once for all agents that run the same bytes, and gone with the last of them.
+//! Compiles modules to programs. All agents that run the same bytes share one program, which is dropped with the last of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -8,23 +8,24 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::InstancePre;
 
-use super::cache::{Cache, Key};
-use super::capacity::{Admission, NoRoom};
+use super::cache::{Cache, Key, Pin};
+use super::capacity::{MapPermit, Occupancy};
 use super::code::Code;
 use super::compiler::{self, Compiler, Source};
-use super::component::AgentPre;
-use super::engine::{Engines, RuntimeConfig, Side};
+use super::component::ComponentPre;
+use super::engine::{Engines, LinkedEngine, RuntimeConfig};
 use super::host::Guest;
 use super::validate::{self, Kind, finding};
 use crate::error::{Error, Finding};
 use crate::id::Digest;
 
-/// From this size on, a digest is taken off the async threads.
+/// Bytes from which on the digest of a module is computed on a thread for blocking work.
 const LARGE: usize = 256 << 10;
 
+/// The digest of a module, and whether its program is metered.
 type ProgramKey = (Digest, bool);
-/// Locked while its program compiles, so that whoever else wants the same waits for it.
-type Slot = Arc<tokio::sync::Mutex<Weak<Program>>>;
+/// A program, or the lock on which all wait who want it while the first of them compiles it (single flight).
+type Flight = Arc<tokio::sync::Mutex<Weak<Program>>>;
 
 /// The engines, and the programs that are compiled for them.
 pub struct Runtime {
@@ -32,27 +33,27 @@ pub struct Runtime {
     compiler: Compiler,
     cache: Option<Arc<Cache>>,
     compiles: Arc<Semaphore>,
-    programs: Mutex<HashMap<ProgramKey, Slot>>,
+    programs: Mutex<HashMap<ProgramKey, Flight>>,
 }
 
-/// A module or component, checked, compiled and linked.
+/// A module or component that was checked, compiled and linked.
 pub struct Program {
     digest: Digest,
     version: Option<semver::Version>,
     size: usize,
+    /// Whether it counts fuel. That is decided when it is compiled.
     pub(super) metered: bool,
     pub(super) loaded: Loaded,
     pub(super) engines: Arc<Engines>,
-    _lease: Lease,
-    _admission: Admission,
+    /// Keeps the code in the cache. None: the code is not in the cache.
+    _pin: Option<Pin>,
+    _permit: MapPermit,
 }
 
-/// Keeps the code of a program on the disk while it is in use.
-type Lease = Option<Arc<()>>;
-
+/// A program that is ready to be instantiated.
 pub(super) enum Loaded {
     Core(InstancePre<Guest>),
-    Component(AgentPre),
+    Component(ComponentPre),
 }
 
 impl Runtime {
@@ -66,14 +67,14 @@ impl Runtime {
         }))
     }
 
-    /// Makes what wasmtime needs on each thread that runs guests, ahead of the first call: under memory pressure it is
-    /// better to fail at the start than to panic then. For `on_thread_start` of the async runtime.
+    /// Allocates what wasmtime needs on each thread that runs guests. Without this, wasmtime allocates it in the first call of a
+    /// guest and panics if there is no memory. Call it in `on_thread_start` of the async runtime, to fail at the start instead.
     pub fn prepare_thread() {
         wasmtime::Engine::tls_eager_initialize();
     }
 
-    /// Checks and compiles `module`, unless that was done and its program is in use. The error is `InvalidWasm` with all
-    /// that is wrong with it.
+    /// The program of `module`: the one in use, or else a new one. A module that cannot be compiled gives `Error::InvalidWasm` with
+    /// the findings.
     pub async fn compile(&self, module: Bytes, metered: bool) -> Result<Arc<Program>, Error> {
         let digest = if module.len() < LARGE {
             Digest::of(&module)
@@ -83,8 +84,8 @@ impl Runtime {
                 .await
                 .map_err(Error::internal)?
         };
-        let slot = self.slot((digest, metered));
-        let mut held = slot.lock().await;
+        let flight = self.flight((digest, metered));
+        let mut held = flight.lock().await;
         if let Some(program) = held.upgrade() {
             return Ok(program);
         }
@@ -95,21 +96,21 @@ impl Runtime {
 
     async fn make(&self, digest: Digest, module: Bytes, metered: bool) -> Result<Program, Error> {
         let compiles = Arc::clone(&self.compiles);
-        // Held by each step that blocks, because it goes on when whoever waited for it has gone.
+        // Each blocking step shares the permit, because it runs to its end even if this future is dropped.
         let permit = Arc::new(compiles.acquire_owned().await.map_err(Error::internal)?);
-        let admission = self.engines.capacity.program()?;
+        let maps = self.engines.maps.program()?;
         let size = module.len();
         let (source, version) = blocking(&permit, move || prepare(module)).await?;
         let component = source.component;
-        let key = Key::of(digest, &self.engines.side(metered).engine);
+        let key = Key::of(digest, &self.engines.linked(metered).engine);
         let engines = Arc::clone(&self.engines);
-        let link = move |code: &Code| Loaded::link(code, component, engines.side(metered));
-        let (loaded, lease) = if let Some(loaded) = self.load(&permit, key, link.clone()).await? {
+        let link = move |code: &Code| Loaded::link(code, component, engines.linked(metered));
+        let (loaded, pin) = if let Some(loaded) = self.load(&permit, key, link.clone()).await? {
             loaded
         } else {
             let code = self.code(&permit, source, metered).await?;
             let cache = self.cache.clone();
-            blocking(&permit, move || keep_and_link(cache.as_deref(), key, code, &link)).await?
+            blocking(&permit, move || cache_and_link(cache.as_deref(), key, code, &link)).await?
         };
         Ok(Program {
             digest,
@@ -118,27 +119,27 @@ impl Runtime {
             metered,
             loaded,
             engines: Arc::clone(&self.engines),
-            _lease: lease,
-            _admission: admission,
+            _pin: pin,
+            _permit: maps,
         })
     }
 
-    /// From the cache, if it is there.
+    /// The program from the cache, if its code is there.
     async fn load(
         &self,
         permit: &Arc<OwnedSemaphorePermit>,
         key: Key,
         link: impl Fn(&Code) -> Result<Loaded, Vec<Finding>> + Send + 'static,
-    ) -> Result<Option<(Loaded, Lease)>, Error> {
+    ) -> Result<Option<(Loaded, Option<Pin>)>, Error> {
         let Some(cache) = self.cache.clone() else {
             return Ok(None);
         };
         let load = move || {
-            let kept = cache.get(key)?;
-            match link(&Code::kept(&kept)) {
-                Ok(loaded) => Some((loaded, Some(kept.lease))),
+            let cached = cache.get(key)?;
+            match link(&Code::cached(&cached)) {
+                Ok(loaded) => Some((loaded, Some(cached.pin))),
                 Err(findings) => {
-                    tracing::warn!(file = %kept.path.display(), ?findings, "a compiled module cannot be used and is compiled again");
+                    tracing::warn!(file = %cached.path.display(), ?findings, "a compiled module cannot be used and is compiled again");
                     cache.remove(key);
                     None
                 }
@@ -151,11 +152,12 @@ impl Runtime {
         Ok(loaded)
     }
 
+    /// Compiles `source` to machine code.
     async fn code(&self, permit: &Arc<OwnedSemaphorePermit>, source: Source, metered: bool) -> Result<Vec<u8>, Error> {
         let engines = Arc::clone(&self.engines);
         let code = match &self.compiler {
             Compiler::InProcess => {
-                let compile = move || compiler::compile(&engines.side(metered).engine, &source);
+                let compile = move || compiler::compile(&engines.linked(metered).engine, &source);
                 blocking(permit, move || compile().map_err(|finding| vec![finding])).await?
             }
             Compiler::Child { program, limits } => {
@@ -166,28 +168,28 @@ impl Runtime {
         Ok(code)
     }
 
-    /// How much room for instances there is.
-    pub fn room(&self) -> NoRoom {
-        self.engines.capacity.no_room()
+    /// How much of the room for instances is in use.
+    pub fn room(&self) -> Occupancy {
+        self.engines.maps.occupancy()
     }
 
-    /// How much memory for instances there is.
-    pub fn memory(&self) -> NoRoom {
-        self.engines.memory.no_room()
+    /// How much of the memory for instances is in use.
+    pub fn memory(&self) -> Occupancy {
+        self.engines.memory.occupancy()
     }
 
-    /// The program of these bytes, if it is compiled and in use.
+    /// The program of the module with this digest, if it is compiled and in use.
     pub fn compiled(&self, digest: Digest, metered: bool) -> Option<Arc<Program>> {
-        let slot = self.programs.lock().get(&(digest, metered)).cloned()?;
-        slot.try_lock().ok()?.upgrade()
+        let flight = self.programs.lock().get(&(digest, metered)).cloned()?;
+        flight.try_lock().ok()?.upgrade()
     }
 
-    fn slot(&self, key: ProgramKey) -> Slot {
+    fn flight(&self, key: ProgramKey) -> Flight {
         let mut programs = self.programs.lock();
-        // Nothing tells this cache that a program has gone, so it looks when it is asked anyway.
-        programs.retain(|other, slot| {
-            let in_use = |slot: &Slot| slot.try_lock().map_or(true, |program| program.strong_count() > 0);
-            *other == key || Arc::strong_count(slot) > 1 || in_use(slot)
+        // Entries of programs that were dropped are removed here, since nothing signals the drop.
+        programs.retain(|other, flight| {
+            let in_use = |flight: &Flight| flight.try_lock().map_or(true, |program| program.strong_count() > 0);
+            *other == key || Arc::strong_count(flight) > 1 || in_use(flight)
         });
         Arc::clone(programs.entry(key).or_default())
     }
@@ -198,12 +200,12 @@ impl Program {
         self.digest
     }
 
-    /// What the module says of itself in its custom section `version`, if that is a semantic version.
+    /// The version in the module's custom section `version`, if that is a semantic version.
     pub const fn version(&self) -> Option<&semver::Version> {
         self.version.as_ref()
     }
 
-    /// Bytes of the module as it was given.
+    /// Bytes of the module as it was uploaded.
     pub const fn size(&self) -> usize {
         self.size
     }
@@ -218,11 +220,14 @@ impl Program {
 }
 
 impl Loaded {
-    fn link(code: &Code, component: bool, side: &Side) -> Result<Self, Vec<Finding>> {
+    fn link(code: &Code, component: bool, linked: &LinkedEngine) -> Result<Self, Vec<Finding>> {
         if component {
-            let component = code.component(&side.engine).map_err(|error| unusable(&error))?;
-            let linked = side.component.instantiate_pre(&component).and_then(AgentPre::new);
-            return linked.map(Self::Component).map_err(|error| {
+            let component = code.component(&linked.engine).map_err(|error| unusable(&error))?;
+            let instance = linked
+                .component_linker
+                .instantiate_pre(&component)
+                .and_then(ComponentPre::new);
+            return instance.map(Self::Component).map_err(|error| {
                 vec![finding(
                     "component-type",
                     format!("{error:#}"),
@@ -230,23 +235,24 @@ impl Loaded {
                 )]
             });
         }
-        let module = code.module(&side.engine).map_err(|error| unusable(&error))?;
-        side.core
+        let module = code.module(&linked.engine).map_err(|error| unusable(&error))?;
+        linked
+            .core_linker
             .instantiate_pre(&module)
             .map(Self::Core)
             .map_err(|error| unusable(&error))
     }
 }
 
-/// Links code that was just compiled, from the cache if that takes it.
-fn keep_and_link(
+/// Adds code that was just compiled to the cache and links it, from its file there if the cache had room.
+fn cache_and_link(
     cache: Option<&Cache>,
     key: Key,
     code: Vec<u8>,
     link: &impl Fn(&Code) -> Result<Loaded, Vec<Finding>>,
-) -> Result<(Loaded, Lease), Vec<Finding>> {
-    let kept = match cache.map(|cache| (cache, cache.put(key, &code))) {
-        Some((cache, Ok(Some(kept)))) => Some((cache, kept)),
+) -> Result<(Loaded, Option<Pin>), Vec<Finding>> {
+    let cached = match cache.map(|cache| (cache, cache.put(key, &code))) {
+        Some((cache, Ok(Some(cached)))) => Some((cache, cached)),
         Some((_, Ok(None))) => {
             tracing::info!(
                 bytes = code.len(),
@@ -260,21 +266,21 @@ fn keep_and_link(
         }
         None => None,
     };
-    let Some((cache, kept)) = kept else {
+    let Some((cache, cached)) = cached else {
         return link(&Code::fresh(code)).map(|loaded| (loaded, None));
     };
-    let linked = link(&Code::kept(&kept));
+    let linked = link(&Code::cached(&cached));
     if linked.is_err() {
         cache.remove(key);
     }
-    linked.map(|loaded| (loaded, Some(kept.lease)))
+    linked.map(|loaded| (loaded, Some(cached.pin)))
 }
 
 fn unusable(error: &wasmtime::Error) -> Vec<Finding> {
     vec![compiler::refused(&format!("{error:#}"))]
 }
 
-/// Does a part of a compilation off the async threads.
+/// Runs a step of a compilation on a thread for blocking work. A step that panics means that the module is bad.
 async fn blocking<T: Send + 'static>(
     permit: &Arc<OwnedSemaphorePermit>,
     work: impl FnOnce() -> Result<T, Vec<Finding>> + Send + 'static,
@@ -286,12 +292,13 @@ async fn blocking<T: Send + 'static>(
     });
     match worked.await {
         Ok(worked) => worked.map_err(Error::InvalidWasm),
-        // The parser or the compiler met what it did not expect. To the caller, that is a bad module.
-        Err(_) => Err(Error::InvalidWasm(vec![compiler::refused("the compiler failed on it")])),
+        Err(_) => Err(Error::InvalidWasm(vec![compiler::refused(
+            "the compiler crashed on this module",
+        )])),
     }
 }
 
-/// What the compiler is given, and the version that the module says it has.
+/// Checks `module`. Returns what is to be compiled, and the version that the module names.
 fn prepare(module: Bytes) -> Result<(Source, Option<semver::Version>), Vec<Finding>> {
     let inspected = validate::inspect(&module)?;
     let (bytes, component) = match inspected.kind {
@@ -306,7 +313,7 @@ fn prepare(module: Bytes) -> Result<(Source, Option<semver::Version>), Vec<Findi
     Ok((Source { bytes, component }, inspected.version))
 }
 
-/// Makes a component of a core module that has its interfaces in a section, as wit-bindgen's have.
+/// Makes a component of a core module whose component type is embedded in a custom section, as wit-bindgen makes them.
 fn componentise(module: &[u8]) -> Result<Vec<u8>, Vec<Finding>> {
     wit_component::ComponentEncoder::default()
         .module(module)
@@ -315,7 +322,7 @@ fn componentise(module: &[u8]) -> Result<Vec<u8>, Vec<Finding>> {
             vec![finding(
                 "component-type",
                 format!("{error:#}"),
-                "a module that wit-component can make a component of",
+                "a core module that fits the component type embedded in it",
             )]
         })
 }

@@ -1,6 +1,6 @@
-//! What supervision costs beside raw ractor: from an exit to running again, and while nothing happens.
+//! The cost of supervision in comparison with raw ractor: from an exit until the child is running again, and while it is idle.
 //!
-//! `cargo bench -p supervisors`. The ratios are of one run, so that they hold on any machine.
+//! `cargo bench -p supervisors` runs it. Both sides of a ratio are measured in the same run, so the ratios hold on any machine.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use supervisors::{ChildSpec, Dynamic, DynamicHandle, Failure, Intensity, StartCo
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// Never melts down within a bench.
+/// An intensity that no benchmark exceeds.
 const AMPLE: Intensity = Intensity::new(u32::MAX, Duration::from_millis(1));
 
 const IDLE: usize = 20_000;
 
-/// Says when it runs, and fails when told anything.
+/// An actor that reports when it is running, and fails when it gets a message.
 struct Worker;
 
 impl Actor for Worker {
@@ -27,7 +27,7 @@ impl Actor for Worker {
     type Arguments = UnboundedSender<ActorRef<()>>;
 
     async fn pre_start(&self, myself: ActorRef<()>, running: Self::Arguments) -> Result<(), ActorProcessingErr> {
-        // The idle ones have nobody to tell.
+        // Nobody receives the reports of the idle actors.
         let _ = running.send(myself);
         Ok(())
     }
@@ -48,7 +48,7 @@ async fn next(running: &mut UnboundedReceiver<ActorRef<()>>) -> ActorRef<()> {
     running.recv().await.expect("somebody starts")
 }
 
-/// A worker fails and, once it is gone, is spawned again by hand.
+/// A worker fails and is spawned again by hand when it has ended.
 async fn raw(count: u64) -> Duration {
     let (sender, mut running) = unbounded_channel();
     let mut actor = Actor::spawn(None, Worker, sender.clone()).await.expect("it starts").0;
@@ -79,7 +79,7 @@ async fn raw_spawn(count: u64) -> Duration {
     took
 }
 
-/// A worker fails and its supervisor has it running again.
+/// A worker fails and its supervisor restarts it.
 async fn supervised(count: u64, strategy: Strategy, siblings: usize) -> Duration {
     let (sender, mut running) = unbounded_channel();
     let mut supervisor = Supervisor::new("bench", strategy, AMPLE);
@@ -108,7 +108,7 @@ async fn supervised(count: u64, strategy: Strategy, siblings: usize) -> Duration
     took
 }
 
-/// Runs one bench and keeps its mean.
+/// Runs one benchmark and returns its mean.
 fn measure<F: Future<Output = Duration>>(
     criterion: &mut Criterion,
     runtime: &Runtime,
@@ -132,7 +132,7 @@ fn measure<F: Future<Output = Duration>>(
     seconds / count
 }
 
-/// Bytes of memory in use, where the system tells.
+/// The resident memory of the process in bytes, where `/proc` exists.
 fn resident() -> f64 {
     const PAGE: f64 = 4_096.0;
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
@@ -162,7 +162,8 @@ async fn idle_supervised() -> (Tree, DynamicHandle) {
     (tree, handle)
 }
 
-/// The memory and the start of a child that does nothing, each kept while the other is measured.
+/// Compares the memory and the start time of idle children with those of raw actors. The actors of both sides are kept to the
+/// end.
 fn idle(runtime: &Runtime) {
     let per_child = |bytes: f64| bytes / IDLE as f64;
     let (start, before) = (Instant::now(), resident());
@@ -181,7 +182,7 @@ fn idle(runtime: &Runtime) {
         per_child(raw_start.as_secs_f64()) * 1e6,
         start.as_secs_f64() / raw_start.as_secs_f64()
     );
-    // An idle child costs no time: no timer, no message.
+    // An idle child has no timer and gets no message, so it takes no processor time.
     let alive = runtime.metrics().num_alive_tasks();
     println!("tasks a child: {:.2}, raw 1", per_child((alive - raw.len()) as f64));
     assert_eq!(handle.count_children().active, IDLE);

@@ -1,91 +1,37 @@
-//! The ractor side of a supervisor: it carries actions out and reports what came of them.
+//! The actor of a supervisor: it carries out the actions of the decision core and reports their results to it.
 //!
-//! No handler waits for a child. Starts, stops and delays are tasks of this library that end in a message to the supervisor,
-//! so a slow child holds up neither its siblings nor a shutdown.
+//! No handler waits for a child. Starts, stops and delays are tasks that end with a message to the supervisor, so a slow child
+//! delays neither its siblings nor a shutdown.
 
 mod children;
 mod perform;
+mod state;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 
-use crate::core::{Action, ChildId, Core, Exit, Mode, Refused};
+use self::state::{State, Waiter};
+use crate::core::{Action, Core, Exit, Mode, Refused};
 use crate::exit::{ExitReason, Failure, MELTDOWN};
-use crate::handle::StartChildError;
+use crate::message::{DoneReply, Msg};
 use crate::meter::Meter;
-use crate::node::{Node, Scope, now};
-use crate::spec::{BoxError, ChildSpec, Started};
-use crate::stop::{self, Ended};
-
-pub(crate) type RunReply = oneshot::Sender<Result<ActorCell, StartChildError>>;
-pub(crate) type RestReply = oneshot::Sender<Result<(), StartChildError>>;
-
-pub(crate) enum Msg {
-    /// A start has ended; its result is in the child's slot.
-    StartDone(ChildId, u64),
-    StopDone(ChildId, u64, Ended),
-    /// A child turned out to be gone without an event.
-    Lost(ChildId, u64),
-    HeartbeatLost(ChildId, u64),
-    Due(ChildId, u64),
-    /// Restarts have left the window since.
-    WindowMoved,
-    /// The specification or the budget is not what it was.
-    Changed,
-    StartChild(Box<ChildSpec>, RunReply),
-    Terminate(ChildId, RestReply),
-    Restart(ChildId, RunReply),
-    Delete(ChildId, RestReply),
-    Suspend(ChildId, RestReply),
-    Resume(ChildId, RestReply),
-    Replace(Box<ChildSpec>, RestReply),
-}
-
-/// Whoever waits for a child to be up, or down.
-enum Waiter {
-    Run(RunReply),
-    Rest(RestReply),
-    /// Waits for its new spec to be used.
-    Replace(RestReply),
-}
+use crate::position::{Ended, Position, now};
+use crate::scope::Scope;
+use crate::spec::{BoxError, Started};
+use crate::stop;
 
 pub(crate) struct Arguments {
-    node: Arc<Node>,
+    position: Arc<Position>,
     path: String,
     scope: Scope,
     ready: oneshot::Sender<Result<(), ExitReason>>,
 }
 
-pub(crate) struct State {
-    node: Arc<Node>,
-    path: String,
-    /// The scope of the children.
-    scope: Scope,
-    ready: Option<oneshot::Sender<Result<(), ExitReason>>>,
-    by_actor: HashMap<ActorId, (ChildId, u64)>,
-    /// Starts under way, and exits of actors not known yet: a child can end before its start is reported.
-    starting: usize,
-    early: HashMap<ActorId, ExitReason>,
-    timers: HashMap<ChildId, AbortHandle>,
-    waiters: HashMap<ChildId, Vec<Waiter>>,
-    window_timer: Option<AbortHandle>,
-    exit: Option<Exit>,
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        for timer in self.timers.values().chain(&self.window_timer) {
-            timer.abort();
-        }
-    }
-}
-
-/// Stops a supervisor whose start is given up. It would otherwise stay, unknown to its parent.
+/// Stops a supervisor whose start is aborted. It would otherwise go on running, unknown to its parent.
 struct StopUnlessStarted(Option<ActorCell>);
 
 impl Drop for StopUnlessStarted {
@@ -96,16 +42,17 @@ impl Drop for StopUnlessStarted {
     }
 }
 
-/// Starts a supervisor and returns when all its children run. When one of them cannot start the others are stopped first.
+/// Starts a supervisor and returns when all its children are running. When one of them does not start, the others are stopped
+/// before this returns the error.
 pub(crate) async fn launch(
-    node: Arc<Node>,
+    position: Arc<Position>,
     parent: Option<ActorCell>,
     path: String,
     scope: Scope,
 ) -> Result<Started, BoxError> {
     let (ready, started) = oneshot::channel();
     let arguments = Arguments {
-        node,
+        position,
         path,
         scope,
         ready,
@@ -121,7 +68,7 @@ pub(crate) async fn launch(
         guard.0 = None;
         return Ok(spawned);
     }
-    stop::gone(spawned).await;
+    stop::wait_until_gone(spawned).await;
     match result {
         Ok(Err(reason)) => Err(Box::new(reason)),
         Ok(Ok(())) | Err(_) => Err(Box::new(ExitReason::Killed)),
@@ -137,15 +84,15 @@ impl Actor for SupervisorActor {
 
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments {
-            node,
+            position,
             path,
             scope,
             ready,
         } = arguments;
-        let plan = &node.plan;
-        let (mode, budget) = {
-            let inner = node.inner.lock();
-            (inner.core.mode(), inner.core.window().budget())
+        let plan = &position.plan;
+        let (mode, intensity) = {
+            let inner = position.inner.lock();
+            (inner.core.mode(), inner.core.window().intensity())
         };
         let dynamic = matches!(mode, Mode::Dynamic { .. });
         let label = match (plan.label, &scope.label) {
@@ -159,15 +106,15 @@ impl Actor for SupervisorActor {
             children.extend(populate());
         }
         let meter = Meter::new(label, mode.name());
-        meter.intensity(0, budget.restarts);
-        node.renew(&myself, meter, children);
+        meter.intensity(0, intensity.restarts);
+        position.begin_incarnation(&myself, meter, children);
         Ok(State {
             path,
             scope: Scope {
                 bus: scope.bus,
                 label: below,
             },
-            node,
+            position,
             ready: Some(ready),
             by_actor: HashMap::new(),
             starting: 0,
@@ -180,14 +127,14 @@ impl Actor for SupervisorActor {
     }
 
     async fn post_start(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
-        let actions = state.node.inner.lock().core.begin(now());
+        let actions = state.position.inner.lock().core.begin(now());
         state.perform(&myself, actions);
         Ok(())
     }
 
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
-        let node = Arc::clone(&state.node);
-        let core = |decide: &dyn Fn(&mut Core) -> Vec<Action>| decide(&mut node.inner.lock().core);
+        let position = Arc::clone(&state.position);
+        let core = |decide: &dyn Fn(&mut Core) -> Vec<Action>| decide(&mut position.inner.lock().core);
         let actions = match message {
             Msg::StartDone(id, incarnation) => {
                 let actions = state.start_done(&myself, &id, incarnation);
@@ -200,11 +147,11 @@ impl Actor for SupervisorActor {
             Msg::StopDone(id, incarnation, ended) => {
                 let zombie = ended == Ended::Zombie;
                 if zombie {
-                    // Its event, should it ever come, is of no interest any more.
+                    // An exit of the zombie, should it ever come, is ignored.
                     let gone = (Arc::clone(&id), incarnation);
                     state.by_actor.retain(|_, child| *child != gone);
                 }
-                node.inner.lock().live.remove(&id);
+                position.inner.lock().live.remove(&id);
                 core(&|core| core.on_stopped(&id, incarnation, zombie, now()))
             }
             Msg::Lost(id, incarnation) => core(&|core| core.on_exit(&id, incarnation, ExitReason::Cancelled, now())),
@@ -220,19 +167,19 @@ impl Actor for SupervisorActor {
             Msg::Changed => Vec::new(),
             Msg::StartChild(spec, reply) => state.start_child(*spec, reply),
             Msg::Terminate(id, reply) => {
-                let result = node.inner.lock().core.terminate(&id, now());
-                state.command(id, Waiter::Rest(reply), result)
+                let result = position.inner.lock().core.terminate(&id, now());
+                state.command(id, Waiter::Done(reply), result)
             }
             Msg::Restart(id, reply) => {
-                let result = node.inner.lock().core.restart(&id, now());
+                let result = position.inner.lock().core.restart(&id, now());
                 state.command(id, Waiter::Run(reply), result)
             }
             Msg::Delete(id, reply) => {
-                let result = node.inner.lock().core.delete(&id, now());
-                state.command(id, Waiter::Rest(reply), result)
+                let result = position.inner.lock().core.delete(&id, now());
+                state.command(id, Waiter::Done(reply), result)
             }
-            Msg::Suspend(id, reply) => answer(reply, node.inner.lock().core.suspend(&id)),
-            Msg::Resume(id, reply) => answer(reply, node.inner.lock().core.resume(&id, now())),
+            Msg::Suspend(id, reply) => answer(reply, position.inner.lock().core.suspend(&id)),
+            Msg::Resume(id, reply) => answer(reply, position.inner.lock().core.resume(&id, now())),
             Msg::Replace(spec, reply) => state.replace(*spec, reply),
         };
         state.perform(&myself, actions);
@@ -250,13 +197,18 @@ impl Actor for SupervisorActor {
                 (cell, ExitReason::from_termination(reason.as_deref()))
             }
             SupervisionEvent::ActorFailed(cell, error) => (cell, ExitReason::from_failure(&error)),
-            // That a child started is known from its start function.
+            // The start function of a child reports that it has started.
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {
                 return Ok(());
             }
         };
         if let Some((id, incarnation)) = state.by_actor.remove(&cell.get_id()) {
-            let actions = state.node.inner.lock().core.on_exit(&id, incarnation, reason, now());
+            let actions = state
+                .position
+                .inner
+                .lock()
+                .core
+                .on_exit(&id, incarnation, reason, now());
             state.perform(&myself, actions);
         } else if state.starting > 0 {
             state.early.insert(cell.get_id(), reason);
@@ -264,14 +216,14 @@ impl Actor for SupervisorActor {
         Ok(())
     }
 
-    /// The ordered shutdown. It has to be over when this returns: ractor then kills what is left, in no order.
+    /// The ordered shutdown. It must be complete when this returns, because ractor then kills all remaining children in no order.
     async fn post_stop(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
         let cell = myself.get_cell();
-        let batches = state.node.inner.lock().core.close();
+        let batches = state.position.inner.lock().core.close();
         for batch in batches {
             join_all(batch.iter().map(|id| state.close_child(&cell, id))).await;
         }
-        state.node.inner.lock().meter = None;
+        state.position.inner.lock().meter = None;
         let (reason, result) = match state.exit.take() {
             None | Some(Exit::AutoShutdown) => (ExitReason::Shutdown, Ok(())),
             Some(Exit::StartFailed(reason)) => (reason, Ok(())),
@@ -280,7 +232,7 @@ impl Actor for SupervisorActor {
                 (ExitReason::from_error(&failure), Err(ActorProcessingErr::from(failure)))
             }
         };
-        state.node.inner.lock().exit = Some(reason.clone());
+        state.position.inner.lock().exit = Some(reason.clone());
         if let Some(ready) = state.ready.take() {
             let _ = ready.send(Err(reason));
         }
@@ -288,21 +240,12 @@ impl Actor for SupervisorActor {
     }
 }
 
-/// Answers a command that is done when it is decided.
-fn answer(reply: RestReply, result: Result<Vec<Action>, Refused>) -> Vec<Action> {
+/// Answers a command that needs no further action of the actor to succeed.
+fn answer(reply: DoneReply, result: Result<Vec<Action>, Refused>) -> Vec<Action> {
     let (result, actions) = match result {
         Ok(actions) => (Ok(()), actions),
         Err(refused) => (Err(refused.into()), Vec::new()),
     };
     let _ = reply.send(result);
     actions
-}
-
-impl Waiter {
-    fn refuse(self, error: StartChildError) {
-        match self {
-            Self::Run(reply) => drop(reply.send(Err(error))),
-            Self::Rest(reply) | Self::Replace(reply) => drop(reply.send(Err(error))),
-        }
-    }
 }

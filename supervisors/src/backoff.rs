@@ -1,28 +1,28 @@
-//! How long to wait before the next restart.
+//! Backoff: the delay before the next restart of a child.
 
 use std::time::Duration;
 
-/// Delays between the restarts of a child that keeps failing.
+/// Delays before the restarts of a child that keeps failing.
 ///
-/// The first restart is immediate, the second waits `min`, each later one `factor` times longer up to `max`. A child that was
-/// up for `reset_after` starts from the beginning.
+/// The first restart is immediate and the second waits for `min`. Each further delay is `factor` times longer, up to `max`.
+/// After an uptime of `reset_after` the next restart is a first one again.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Backoff {
-    /// The first delay.
+    /// The delay before the second restart.
     pub min: Duration,
     /// The longest delay, jitter included.
     pub max: Duration,
-    /// What each delay is of the one before.
+    /// The ratio of each delay to the one before it. A factor below 1 counts as 1.
     pub factor: f64,
-    /// The share of a delay by which it may be longer or shorter, 0 to 1: children that failed together should not come
-    /// back together.
+    /// The fraction of a delay, from 0 to 1, by which it is made longer or shorter at random, so that children that failed
+    /// together are not restarted together.
     pub jitter: f64,
-    /// The uptime after which a child counts as healthy again.
+    /// The uptime after which earlier restarts no longer lengthen the delay.
     pub reset_after: Duration,
 }
 
 impl Default for Backoff {
-    /// 100 ms doubling to 30 s, a tenth of jitter, forgotten after a minute of uptime.
+    /// Delays from 100 ms, doubled up to 30 s, with a jitter of 0.1, reset after one minute of uptime.
     fn default() -> Self {
         Self {
             min: Duration::from_millis(100),
@@ -35,7 +35,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The delay before the restart that follows `streak` others. `unit` is a random number from 0 to 1.
+    /// The delay before a restart that follows `streak` earlier ones. `unit` is a random number from 0 to 1.
     pub fn delay(&self, streak: u32, unit: f64) -> Duration {
         let Some(exponent) = streak.checked_sub(1) else {
             return Duration::ZERO;

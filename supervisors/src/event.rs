@@ -1,4 +1,4 @@
-//! What happens in a tree, in order.
+//! The events of a tree, in one order, and their readers.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,108 +7,54 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use crate::exit::ExitReason;
+use crate::note::{EventKind, Note};
 
-/// Events kept for a reader that falls behind; one that falls further is told how many it lost.
+/// The number of events that are kept for a slow reader. A reader that falls further behind gets [`EventError::Lagged`].
 pub const EVENT_CAPACITY: usize = 4_096;
 
-/// What happened to a child.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EventKind {
-    /// Its first incarnation runs.
-    ChildStarted,
-    /// It ended by itself.
-    ChildExited,
-    /// An incarnation could not start.
-    StartFailed,
-    /// It waits before its next restart.
-    Backoff,
-    /// It and its siblings are stopped to be started again.
-    GroupRestart,
-    /// A later incarnation runs.
-    Restarted,
-    /// Its budget is spent; it stays down until told to restart.
-    ChildFailed,
-    /// It was stopped on purpose.
-    ChildTerminated,
-    /// It could not be killed in time and was left behind.
-    Zombie,
-    /// Its supervisor restarts too often and ends. The path is the supervisor's.
-    Meltdown,
-    /// Its exits are not followed by a start until it is resumed.
-    Suspended,
-    /// It is supervised as before.
-    Resumed,
-    /// An incarnation by its new spec runs.
-    Replaced,
-    /// A significant child has ended, and its supervisor follows. The path is the supervisor's.
-    AutoShutdown,
-}
-
-impl EventKind {
-    /// The name in `snake_case`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ChildStarted => "child_started",
-            Self::ChildExited => "child_exited",
-            Self::StartFailed => "start_failed",
-            Self::Backoff => "backoff",
-            Self::GroupRestart => "group_restart",
-            Self::Restarted => "restarted",
-            Self::ChildFailed => "child_failed",
-            Self::ChildTerminated => "child_terminated",
-            Self::Zombie => "zombie",
-            Self::Meltdown => "meltdown",
-            Self::Suspended => "suspended",
-            Self::Resumed => "resumed",
-            Self::Replaced => "replaced",
-            Self::AutoShutdown => "auto_shutdown",
-        }
-    }
-}
-
-/// One thing that happened in a tree.
+/// Something that happened to a child or a supervisor of a tree.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// 1 for the tree's first event, one more for each that follows.
+    /// The sequence number: 1 for the first event of the tree, and one more for each event that follows.
     pub seq: u64,
-    /// When it happened.
+    /// When the event happened.
     pub at: SystemTime,
-    /// The child's path, such as `node/core/journal`.
+    /// The path of the child or supervisor, such as `node/core/journal`.
     pub path: String,
     /// What happened.
     pub kind: EventKind,
-    /// Which incarnation of the child it happened to.
+    /// The incarnation of the child to which the event happened, or 0 in events of the supervisor itself.
     pub incarnation: u64,
-    /// Why.
+    /// The exit reason that led to the event.
     pub reason: Option<ExitReason>,
-    /// Which restart within the period this is.
+    /// The number of restarts within the period of the restart intensity, this one included.
     pub attempt: Option<u32>,
-    /// How many the budget allows.
+    /// The number of restarts that the restart intensity allows.
     pub limit: Option<u32>,
-    /// How long the next restart waits.
+    /// The delay before the next restart.
     pub delay: Option<Duration>,
-    /// How long it took from the exit to running again.
+    /// The time from the exit until the child was running again.
     pub recovery: Option<Duration>,
 }
 
-/// The reader was too slow and lost this many events.
+/// Why [`EventStream::recv`] returns no event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
-    /// This many events were dropped before the next.
-    #[error("{0} events were dropped")]
+    /// The reader was too slow and lost this many events. The next call returns the oldest event that is still kept.
+    #[error("the reader was too slow and lost {0} events")]
     Lagged(u64),
-    /// The tree is gone.
-    #[error("the tree is gone")]
+    /// The tree has ended, and no more events follow.
+    #[error("the supervision tree has ended")]
     Closed,
 }
 
-/// A reader of a tree's events, from the moment it subscribed.
+/// A reader of the events that a tree has published since the reader subscribed.
 #[derive(Debug)]
 pub struct EventStream(broadcast::Receiver<Event>);
 
 impl EventStream {
-    /// The next event. A reader that fell behind gets [`EventError::Lagged`] once and then the oldest event still kept.
+    /// Waits for the next event. A reader that fell too far behind gets [`EventError::Lagged`] once, and then the oldest event
+    /// that is still kept.
     pub async fn recv(&mut self) -> Result<Event, EventError> {
         self.0.recv().await.map_err(|error| match error {
             broadcast::error::RecvError::Lagged(lost) => EventError::Lagged(lost),
@@ -117,11 +63,11 @@ impl EventStream {
     }
 }
 
-/// The tree's one sequence of events.
+/// The channel that puts all events of a tree into one sequence.
 #[derive(Debug, Clone)]
 pub(crate) struct Bus {
     sender: broadcast::Sender<Event>,
-    /// Held while sending, so that sequence numbers arrive in order.
+    /// The lock is held while an event is sent, so that sequence numbers arrive in order.
     seq: Arc<Mutex<u64>>,
 }
 
@@ -138,7 +84,7 @@ impl Bus {
     }
 
     pub(crate) fn publish(&self, path: String, note: Note) {
-        note.log(&path);
+        log(&path, &note);
         let mut seq = self.seq.lock();
         *seq += 1;
         let event = Event {
@@ -153,65 +99,29 @@ impl Bus {
             delay: note.delay,
             recovery: note.recovery,
         };
-        // Nobody listening is the usual case, and no error.
+        // It is no error that nobody has subscribed.
         let _ = self.sender.send(event);
     }
 }
 
-/// An event without its place and time: what the decision core knows of it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Note {
-    pub(crate) kind: EventKind,
-    pub(crate) incarnation: u64,
-    pub(crate) reason: Option<ExitReason>,
-    pub(crate) attempt: Option<u32>,
-    pub(crate) limit: Option<u32>,
-    pub(crate) delay: Option<Duration>,
-    pub(crate) recovery: Option<Duration>,
-}
-
-impl Note {
-    /// Crashes of children are daily work; what ends or gives up a part of the tree is not.
-    fn log(&self, path: &str) {
-        let (kind, incarnation) = (self.kind.name(), self.incarnation);
-        let reason = self.reason.as_ref().map(ToString::to_string);
-        match self.kind {
-            EventKind::Meltdown | EventKind::Zombie => tracing::error!(path, kind, incarnation, reason, "supervision"),
-            EventKind::ChildFailed | EventKind::GroupRestart | EventKind::StartFailed => {
-                tracing::warn!(path, kind, incarnation, reason, "supervision");
-            }
-            EventKind::ChildStarted
-            | EventKind::ChildExited
-            | EventKind::Backoff
-            | EventKind::Restarted
-            | EventKind::ChildTerminated
-            | EventKind::Suspended
-            | EventKind::Resumed
-            | EventKind::Replaced
-            | EventKind::AutoShutdown => tracing::debug!(path, kind, incarnation, reason, "supervision"),
+/// Logs an event. Crashes of children are expected and logged as debug. What ends a part of the tree, or shows that it is in
+/// trouble, is logged as a warning or an error.
+fn log(path: &str, note: &Note) {
+    let (kind, incarnation) = (note.kind.name(), note.incarnation);
+    let reason = note.reason.as_ref().map(ToString::to_string);
+    match note.kind {
+        EventKind::Meltdown | EventKind::Zombie => tracing::error!(path, kind, incarnation, reason, "supervision"),
+        EventKind::ChildFailed | EventKind::GroupRestart | EventKind::StartFailed => {
+            tracing::warn!(path, kind, incarnation, reason, "supervision");
         }
-    }
-
-    pub(crate) fn new(kind: EventKind, incarnation: u64) -> Self {
-        Self {
-            kind,
-            incarnation,
-            reason: None,
-            attempt: None,
-            limit: None,
-            delay: None,
-            recovery: None,
-        }
-    }
-
-    pub(crate) fn because(mut self, reason: ExitReason) -> Self {
-        self.reason = Some(reason);
-        self
-    }
-
-    pub(crate) fn attempt(mut self, attempt: u32, limit: u32) -> Self {
-        self.attempt = Some(attempt);
-        self.limit = Some(limit);
-        self
+        EventKind::ChildStarted
+        | EventKind::ChildExited
+        | EventKind::Backoff
+        | EventKind::Restarted
+        | EventKind::ChildTerminated
+        | EventKind::Suspended
+        | EventKind::Resumed
+        | EventKind::Replaced
+        | EventKind::AutoShutdown => tracing::debug!(path, kind, incarnation, reason, "supervision"),
     }
 }

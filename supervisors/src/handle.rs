@@ -1,4 +1,4 @@
-//! Handles to running supervisors.
+//! Handles: commands on a running supervisor, under every strategy.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -6,166 +6,123 @@ use std::sync::Arc;
 use ractor::ActorCell;
 use tokio::sync::oneshot;
 
-use crate::actor::Msg;
-use crate::core::{Child, Refused, State};
-use crate::dynamic::Dynamic;
-use crate::exit::ExitReason;
-use crate::intensity::Intensity;
-use crate::node::{Node, SpecError, check_child};
-use crate::spec::{AutoShutdown, ChildSpec, Kind, Strategy};
-use crate::supervisor::Supervisor;
+use crate::core::{Child, State};
+use crate::error::StartChildError;
+use crate::message::Msg;
+use crate::position::Position;
+use crate::spec::{ChildSpec, Kind};
 
-/// Why a command on a supervisor was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StartChildError {
-    /// The child's spec is there, and it is down: `restart` brings it back.
-    #[error("the child is already present")]
-    AlreadyPresent,
-    /// The child runs, or is about to.
-    #[error("the child is already started")]
-    AlreadyStarted,
-    /// As many children as allowed run or wait for a restart.
-    #[error("too many children")]
-    MaxChildren,
-    /// It did not start; or it was stopped by another command before it had.
-    #[error("the child did not start: {0}")]
-    Failed(ExitReason),
-    /// There is no such child.
-    #[error("there is no such child")]
-    NotFound,
-    /// The spec cannot be.
-    #[error(transparent)]
-    Invalid(SpecError),
-    /// The supervisor is not there: its tree has stopped, or it is being restarted.
-    #[error("the supervisor is gone")]
-    Gone,
-}
-
-impl From<Refused> for StartChildError {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::AlreadyPresent => Self::AlreadyPresent,
-            Refused::AlreadyStarted => Self::AlreadyStarted,
-            Refused::MaxChildren => Self::MaxChildren,
-            Refused::NotFound => Self::NotFound,
-            Refused::Gone => Self::Gone,
-        }
-    }
-}
-
-/// A child as `which_children` shows it.
+/// A child as [`Handle::which_children`] shows it.
 #[derive(Debug, Clone)]
 pub struct ChildInfo {
-    /// Its id.
+    /// The id of the child.
     pub id: String,
     /// `worker` or `supervisor`.
     pub kind: &'static str,
     /// `running`, `starting`, `backoff`, `restarting`, `failed`, `stopping`, `stopped` or `suspended`.
     pub state: &'static str,
-    /// Of its latest start.
+    /// The incarnation of the latest start: 1 for the first start, and one more for each start that follows.
     pub incarnation: u64,
-    /// The actor, when it runs.
+    /// The actor, while the child is running.
     pub cell: Option<ActorCell>,
 }
 
-/// How many children there are.
+/// The numbers of children of a supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ChildCounts {
-    /// All.
+    /// All children.
     pub specs: usize,
-    /// Those that run, suspended or not.
+    /// Children that are running, suspended or not.
     pub active: usize,
-    /// Supervisors, running or not.
+    /// Children that are supervisors, running or not.
     pub supervisors: usize,
-    /// Workers, running or not.
+    /// Children that are workers, running or not.
     pub workers: usize,
 }
 
-/// A handle to a supervisor, the same over its restarts. `K` is [`Supervisor`] or [`Dynamic`].
+/// A handle to a supervisor, which stays valid when the supervisor is restarted. `K` is [`Supervisor`](crate::Supervisor) or
+/// [`Dynamic`](crate::Dynamic).
 ///
-/// What commands add, exchange or take away lasts as long as the supervisor runs: its next incarnation begins with what was
-/// declared and populated, as in OTP. How it was reconfigured lasts.
+/// The children that commands add, replace or delete are changed until the supervisor is restarted. The next incarnation of
+/// the supervisor begins with its declared and populated children, as in OTP. What `reconfigure` changes outlasts a restart.
 pub struct Handle<K> {
-    node: Arc<Node>,
+    pub(crate) position: Arc<Position>,
     kind: PhantomData<fn() -> K>,
 }
 
-/// A handle to a supervisor with declared children.
-pub type SupervisorHandle = Handle<Supervisor>;
-
-/// A handle to a dynamic supervisor.
-pub type DynamicHandle = Handle<Dynamic>;
-
 impl<K> Clone for Handle<K> {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.node))
+        Self::new(Arc::clone(&self.position))
     }
 }
 
 impl<K> Handle<K> {
-    pub(crate) fn new(node: Arc<Node>) -> Self {
+    pub(crate) fn new(position: Arc<Position>) -> Self {
         Self {
-            node,
+            position,
             kind: PhantomData,
         }
     }
 
-    /// Adds a child after all others and starts it. A child whose first start fails is not kept, and is no restart.
+    /// Adds a child after all others, starts it, and returns its actor. When this first start fails, the child is removed again
+    /// and no restart is counted.
     pub async fn start_child(&self, spec: ChildSpec) -> Result<ActorCell, StartChildError> {
         self.ask(|reply| Msg::StartChild(Box::new(spec), reply)).await
     }
 
-    /// Stops a child as its spec says, and keeps the spec unless it is temporary. Returns when the incarnation that was there
-    /// is gone; a `restart` that comes meanwhile brings up the next.
+    /// Stops a child as its [`Shutdown`](crate::Shutdown) says, and keeps its specification unless the child is temporary.
+    /// Returns when the running incarnation has ended, also when another command has started the next one meanwhile.
     ///
-    /// It stays down until `restart`, or until a sibling's exit restarts it with its group: a group begins with all its
-    /// members, as in OTP. One that is terminated while its group restarts stays down.
+    /// The child stays down until `restart`, or until a group restart that begins later, which as in OTP starts all members of
+    /// the group. A child that is terminated during a group restart is not started by it.
     pub async fn terminate(&self, id: &str) -> Result<(), StartChildError> {
         self.ask(|reply| Msg::Terminate(id.into(), reply)).await
     }
 
-    /// Starts a child anew, whatever its state: a running one is stopped first, a failed one revived. It is no restart, and
-    /// restores the child's own budget and delays.
+    /// Starts a child, whatever its state, and returns its actor. A running child is stopped first. This counts as no restart,
+    /// and it restores the child's own restart budget and backoff.
     ///
-    /// When it does not start: under a supervisor with declared children one that was down stays down; any other is retried
-    /// as after a failed restart.
+    /// When the child does not start, the error says why. A child that was down under a supervisor with declared children then
+    /// stays down. Any other child is retried, as after a restart that failed.
     pub async fn restart(&self, id: &str) -> Result<ActorCell, StartChildError> {
         self.ask(|reply| Msg::Restart(id.into(), reply)).await
     }
 
-    /// Stops a child and forgets its spec. Returns when it is gone.
+    /// Stops a child and removes its specification. Returns when the child has ended.
     pub async fn delete(&self, id: &str) -> Result<(), StartChildError> {
         self.ask(|reply| Msg::Delete(id.into(), reply)).await
     }
 
-    /// Leaves a child alone: from now on its exits are followed by no start, not even with its siblings, until `resume`. A
-    /// supervisor that is itself restarted forgets this.
+    /// Suspends the supervision of a child: until `resume`, no exit of it is followed by a start, not even by a group restart.
+    /// When the supervisor itself is restarted, the child is no longer suspended.
     pub async fn suspend(&self, id: &str) -> Result<(), StartChildError> {
         self.ask(|reply| Msg::Suspend(id.into(), reply)).await
     }
 
-    /// Ends what `suspend` began. An exit that came meanwhile is decided now, under the rules and the budget of now.
+    /// Resumes the supervision of a suspended child. An exit that occurred meanwhile is decided now, by the rules and the restart
+    /// budget that apply now.
     pub async fn resume(&self, id: &str) -> Result<(), StartChildError> {
         self.ask(|reply| Msg::Resume(id.into(), reply)).await
     }
 
-    /// Gives the child of this id another spec and an incarnation that goes by it, in its old place: the running one is
-    /// stopped by its own spec, then the new one is started. It is no restart. Returns when the new one runs; for a child
-    /// that is down, and stays so, at once.
+    /// Replaces the specification of the child with this id. The running incarnation is stopped as the old specification says,
+    /// and the next one is started by the new specification, at the same position among its siblings. This counts as no
+    /// restart. Returns when the new incarnation is running, or at once for a child that is down, which stays down.
     ///
-    /// When the new one does not start, the old spec is put back and started, and the error says why once that runs.
+    /// When the new incarnation does not start, the old specification is restored and started. The call then returns why the
+    /// new one did not start, as soon as the old one is running.
     pub async fn replace(&self, spec: ChildSpec) -> Result<(), StartChildError> {
         self.ask(|reply| Msg::Replace(Box::new(spec), reply)).await
     }
 
-    /// The actor of a child that runs.
+    /// The actor of a child, while the child is running.
     pub fn child(&self, id: &str) -> Option<ActorCell> {
-        self.node.cell_of(id)
+        self.position.cell_of(id)
     }
 
-    /// All children, in the order they were added, whatever their state.
+    /// All children in start order, whatever their state.
     pub fn which_children(&self) -> Vec<ChildInfo> {
-        let inner = self.node.inner.lock();
+        let inner = self.position.inner.lock();
         let info = |(id, child): (&Arc<str>, &Child)| ChildInfo {
             id: id.to_string(),
             kind: inner.kind_of(id),
@@ -176,9 +133,9 @@ impl<K> Handle<K> {
         inner.core.children().iter().map(info).collect()
     }
 
-    /// How many children there are.
+    /// The numbers of children.
     pub fn count_children(&self) -> ChildCounts {
-        let inner = self.node.inner.lock();
+        let inner = self.position.inner.lock();
         let supervisor = |spec: &&Arc<ChildSpec>| matches!(spec.kind, Kind::Supervisor(_));
         let running = |child: &&Child| matches!(child.state, State::Running { .. });
         let specs = inner.specs.len();
@@ -191,69 +148,27 @@ impl<K> Handle<K> {
         }
     }
 
-    /// Has the gauges follow.
-    fn changed(&self) {
-        if let Some(actor) = self.node.actor() {
+    /// Makes the actor publish its metrics again, after the core was changed without a message to the actor.
+    pub(crate) fn changed(&self) {
+        if let Some(actor) = self.position.actor() {
             let _ = actor.cast(Msg::Changed);
         }
     }
 
-    fn reset_one(&self, id: &str) -> Result<(), StartChildError> {
-        self.node.inner.lock().core.reset_child(id)?;
+    pub(crate) fn reset_one(&self, id: &str) -> Result<(), StartChildError> {
+        self.position.inner.lock().core.reset_child(id)?;
         self.changed();
         Ok(())
     }
 
+    /// Sends a command to the actor of the supervisor and waits for the answer.
     async fn ask<T>(
         &self,
         message: impl FnOnce(oneshot::Sender<Result<T, StartChildError>>) -> Msg,
     ) -> Result<T, StartChildError> {
-        let actor = self.node.actor().ok_or(StartChildError::Gone)?;
+        let actor = self.position.actor().ok_or(StartChildError::Gone)?;
         let (reply, answer) = oneshot::channel();
         actor.cast(message(reply)).map_err(|_| StartChildError::Gone)?;
         answer.await.unwrap_or(Err(StartChildError::Gone))
-    }
-}
-
-impl Handle<Supervisor> {
-    /// Changes the supervisor's own specification, for this incarnation and those to come. No child is restarted or stopped:
-    /// the next exit goes by the new strategy, and the restarts made so far count under the new budget.
-    pub fn reconfigure(
-        &self,
-        strategy: Strategy,
-        intensity: Intensity,
-        auto_shutdown: AutoShutdown,
-    ) -> Result<(), SpecError> {
-        {
-            let mut inner = self.node.inner.lock();
-            let specs = inner.specs.values().map(|spec| &**spec);
-            for spec in specs.chain(&self.node.plan.children) {
-                check_child(spec, auto_shutdown)?;
-            }
-            inner.core.reconfigure(strategy, intensity, auto_shutdown);
-        }
-        self.changed();
-        Ok(())
-    }
-
-    /// Forgets all restarts: the shared budget is full again, delays begin from the beginning, and the children's counts are
-    /// zero. Metrics, which only grow, stay. A delay that has begun passes, and who is down stays down.
-    pub fn reset(&self) {
-        self.node.inner.lock().core.reset();
-        self.changed();
-    }
-
-    /// Forgets one child's restarts: its delays begin from the beginning and its counts are zero. What it used of the
-    /// shared budget stays used.
-    pub fn reset_child(&self, id: &str) -> Result<(), StartChildError> {
-        self.reset_one(id)
-    }
-}
-
-impl Handle<Dynamic> {
-    /// Forgets one child's restarts: its budget is full again, its delays begin from the beginning, and its counts are zero.
-    /// One that has failed stays down until `restart`.
-    pub fn reset(&self, id: &str) -> Result<(), StartChildError> {
-        self.reset_one(id)
     }
 }

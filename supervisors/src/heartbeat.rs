@@ -1,4 +1,4 @@
-//! Signs of life from a child, for those that can hang without ending.
+//! Heartbeats: how a supervisor detects a child that hangs without ending.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -6,31 +6,32 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often a child must show that it lives.
+/// How often a child must show that it is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Heartbeat {
-    /// The longest silence, unless the child is busy.
+    /// The longest time between two beats while the child is not busy.
     pub every: Duration,
-    /// The longest time a child may stay busy with one handler.
+    /// The longest time that the child may be busy without a beat.
     pub busy_for: Duration,
-    /// How long after its start the first look is.
+    /// The time after the start of the child before the first check.
     pub grace: Duration,
 }
 
-/// A child's sign of life. It beats when it is idle, and is busy while a handler runs: the two together tell a slow child
-/// from a dead one.
+/// The sign of life of a child. The child beats while it is idle, and says that it is busy while a handler runs, so that a slow
+/// child is distinguished from a dead one.
 #[derive(Debug, Clone)]
 pub struct Pulse(Arc<Beats>);
 
 #[derive(Debug)]
 struct Beats {
     epoch: Instant,
-    /// Milliseconds since the epoch.
+    /// When the last beat was, in milliseconds since `epoch`.
     last: AtomicU64,
+    /// The number of `Busy` guards.
     busy: AtomicUsize,
 }
 
-/// Says that its holder is busy until it is dropped.
+/// The child counts as busy until this guard is dropped.
 #[derive(Debug)]
 pub struct Busy(Arc<Beats>);
 
@@ -43,12 +44,12 @@ impl Pulse {
         }))
     }
 
-    /// Says that the child lives.
+    /// Shows that the child is alive.
     pub fn beat(&self) {
         self.0.beat();
     }
 
-    /// Says that a handler is running, until the guard is dropped.
+    /// Shows that the child is alive, and that it is busy with a handler until the guard is dropped.
     #[must_use]
     pub fn busy(&self) -> Busy {
         self.0.beat();
@@ -56,6 +57,7 @@ impl Pulse {
         Busy(Arc::clone(&self.0))
     }
 
+    /// Whether the last beat was too long ago.
     pub(crate) fn is_lost(&self, rules: &Heartbeat) -> bool {
         let allowed = if self.0.busy.load(Ordering::Relaxed) > 0 {
             rules.busy_for

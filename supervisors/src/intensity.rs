@@ -1,76 +1,78 @@
-//! How many restarts within how long.
+//! Restart intensity: how many restarts are allowed within which period.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// A budget of restarts: more than `restarts` within `period` is a meltdown.
+/// A restart intensity. More than `restarts` restarts within `period` are a meltdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Intensity {
     /// Restarts allowed within the period.
     pub restarts: u32,
-    /// The length of the sliding window.
+    /// The length of the sliding window in which restarts are counted.
     pub period: Duration,
 }
 
 impl Intensity {
-    /// A budget of `restarts` within `period`.
+    /// Allows `restarts` restarts within `period`.
     pub const fn new(restarts: u32, period: Duration) -> Self {
         Self { restarts, period }
     }
 }
 
-/// A restart counts to the end of the period, and a timer may not fire before it.
+/// A restart still counts at the very end of the period. A timer that waits until it no longer counts waits this much longer.
 const TICK: Duration = Duration::from_millis(1);
 
-/// The restarts that still count.
+/// The sliding window: a restart intensity, and the restarts that count toward it.
 #[derive(Debug, Clone)]
 pub(crate) struct Window {
-    budget: Intensity,
+    intensity: Intensity,
     restarts: VecDeque<Instant>,
 }
 
 impl Window {
-    pub(crate) fn new(budget: Intensity) -> Self {
+    pub(crate) fn new(intensity: Intensity) -> Self {
         Self {
-            budget,
+            intensity,
             restarts: VecDeque::new(),
         }
     }
 
-    /// Counts one restart; whether the budget still allows it. At most one entry more than the budget is ever kept.
+    /// Counts one restart and returns whether the intensity allows it. The window never holds more restarts than the intensity
+    /// allows.
     pub(crate) fn record(&mut self, now: Instant) -> bool {
         self.forget_old(now);
         self.restarts.push_back(now);
-        let allowed = self.restarts.len() <= self.budget.restarts as usize;
+        let allowed = self.restarts.len() <= self.intensity.restarts as usize;
         if !allowed {
             self.restarts.pop_front();
         }
         allowed
     }
 
+    /// The number of restarts that count at this time.
     pub(crate) fn used(&self, now: Instant) -> u32 {
         let counted = self.restarts.iter().filter(|at| self.counts(**at, now));
         u32::try_from(counted.count()).unwrap_or(u32::MAX)
     }
 
-    /// How long until the oldest restart that counts has left the window.
+    /// The time until the oldest restart that counts has left the window.
     pub(crate) fn moves_in(&self, now: Instant) -> Option<Duration> {
         let oldest = self.restarts.iter().find(|at| self.counts(**at, now))?;
         let left = self
-            .budget
+            .intensity
             .period
             .saturating_sub(now.saturating_duration_since(*oldest));
         Some(left + TICK)
     }
 
-    pub(crate) fn budget(&self) -> Intensity {
-        self.budget
+    pub(crate) fn intensity(&self) -> Intensity {
+        self.intensity
     }
 
-    /// Goes by another budget. Restarts that were made count under it, as far as they are still known.
-    pub(crate) fn set_budget(&mut self, budget: Intensity) {
-        self.budget = budget;
-        let surplus = self.restarts.len().saturating_sub(budget.restarts as usize);
+    /// Changes the intensity. The latest restarts count under the new one, as many as it allows.
+    pub(crate) fn set_intensity(&mut self, intensity: Intensity) {
+        self.intensity = intensity;
+        let surplus = self.restarts.len().saturating_sub(intensity.restarts as usize);
         self.restarts.drain(..surplus);
     }
 
@@ -79,7 +81,7 @@ impl Window {
     }
 
     fn counts(&self, at: Instant, now: Instant) -> bool {
-        now.saturating_duration_since(at) <= self.budget.period
+        now.saturating_duration_since(at) <= self.intensity.period
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -148,7 +150,7 @@ mod tests {
         for n in 0..3 {
             window.record(start + n * SECOND);
         }
-        window.set_budget(Intensity::new(1, 5 * SECOND));
+        window.set_intensity(Intensity::new(1, 5 * SECOND));
         assert_eq!(window.used(start + 7 * SECOND), 1);
         assert_eq!(window.used(start + 8 * SECOND), 0);
     }

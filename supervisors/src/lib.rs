@@ -1,97 +1,141 @@
 //! OTP supervision for [ractor](https://docs.rs/ractor).
 //!
-//! A [`Supervisor`] is a value: a name, a [`Strategy`], an [`Intensity`] and children. Started, it is a [`Tree`] that keeps
-//! its children running, stops them in order, and can be looked at while it does.
+//! A [`Supervisor`] is a value: a name, a [`Strategy`], a restart intensity ([`Intensity`]) and child specifications
+//! ([`ChildSpec`]). Started, it becomes a [`Tree`], which keeps its children running, stops them in order, and can be
+//! inspected while it runs.
+//!
+//! Where a rule comes from OTP, it is that of the module `supervisor` in Erlang's standard library. Each departure from OTP is
+//! named as one.
 //!
 //! # Start
 //!
-//! Children start left to right, each after the one before it has started. `start` returns when all have. When one does not,
-//! those that have are stopped in reverse order and the error names the child and the reason. A start that hangs is given up
-//! after its `start_timeout`. Ids are unique among siblings.
+//! Children start from left to right: each one starts when the one before it has started. [`Supervisor::start`] returns when
+//! all children have started. When a child does not start, the children that had started are stopped in reverse order, and
+//! the error names the child and the reason. A start that takes longer than its `start_timeout` is a failed start. The ids of
+//! siblings are unique.
 //!
 //! # Exits
 //!
-//! A child comes back by its [`Restart`]: permanent always, transient unless it ended normally or by shutdown, temporary
-//! never, not even with its siblings, and its spec goes with it. [`ExitReason`] says why it ended: a kill, a cancelled task, a
-//! panic, a lost heartbeat and each kind of [`Failure`] are reasons of their own, and all abnormal. Exits of earlier
-//! incarnations and of actors unknown are ignored. The old incarnation is gone before the new one starts.
+//! The [`Restart`] type of a child decides whether the supervisor restarts it. A permanent child is always restarted. A
+//! transient child is restarted unless it ended normally or by shutdown. A temporary child is never restarted, not even
+//! together with its siblings, and its child specification is removed when it ends.
+//!
+//! [`ExitReason`] says why a child ended. A kill, a cancelled task, a panic, a lost heartbeat and each kind of [`Failure`] are
+//! distinct reasons, and all of them are abnormal.
+//!
+//! Each start of a child makes a new incarnation of it. An incarnation starts only when the one before it has ended. Exits of
+//! earlier incarnations and of unknown actors are ignored.
 //!
 //! # Strategies
 //!
-//! `one_for_one` restarts the child alone. `one_for_all` stops the others at once, last one first, and starts all;
-//! `rest_for_one` does so with the later ones only. Failures of the old generation while a group restarts are part of that one
-//! restart. A failure of the new one, or a start that fails, is another attempt and counts.
+//! - `one_for_one` restarts only the child that ended.
+//! - `one_for_all` stops all other children, the last one first, and then starts all children.
+//! - `rest_for_one` stops the children that started after the one that ended, the last one first, and then starts that child
+//!   and those after it.
 //!
-//! As in OTP a group restart starts all its members, also one that was down, terminated or ended for good.
+//! A restart of several children is a group restart. When another child of the group fails while the group is being stopped,
+//! that failure belongs to the same group restart. When a child fails after the group has begun to start again, or does not
+//! start, that is another restart and counts toward the restart intensity.
 //!
-//! A [`Dynamic`] supervisor has children that come and go by id, each independent of the others, started and stopped in
-//! parallel.
+//! As in OTP, a group restart starts every child of the group, also a child that was terminated or had ended for good.
 //!
-//! # Intensity
+//! A [`Dynamic`] supervisor has children that are added and removed by id while it runs. They are independent of each other,
+//! and they are started and stopped in parallel.
 //!
-//! More than `restarts` within `period` is a meltdown: all children stop in reverse order, the supervisor ends with a failure
-//! of kind [`MELTDOWN`], and its parent decides. Failed attempts count. The window slides, so that failures far enough apart
-//! never add up.
+//! # Restart intensity
 //!
-//! Under a dynamic supervisor, and this departs from OTP on purpose, the budget is each child's own. A child that spends it is
-//! `failed`: it stays visible and down until [`DynamicHandle::restart`] revives it, and its siblings live.
+//! An [`Intensity`] allows `restarts` restarts within `period`. One more is a meltdown: the supervisor stops all its children
+//! in reverse order and ends with a failure of the kind [`MELTDOWN`], and the supervisor above it decides what follows.
+//! Attempts to restart that fail count as restarts. The period is a sliding window, so failures that are far enough apart
+//! never add up to a meltdown. The restarts that the intensity still allows are called the restart budget.
+//!
+//! A dynamic supervisor applies the intensity to each child on its own. This departs from OTP on purpose. A child that exceeds
+//! its intensity becomes `failed`: it stays down, remains visible, and does not affect its siblings.
+//! [`DynamicHandle::restart`](Handle::restart) starts it again.
 //!
 //! # Backoff
 //!
-//! With a [`Backoff`] the first restart is immediate, the second waits `min`, each later one `factor` times longer up to `max`,
-//! more or less by `jitter`, from the beginning again after an uptime of `reset_after`. Without one all restarts are immediate.
-//! Delays that grow past the intensity's period keep a child from ever melting down: it is then retried for ever, slowly.
+//! With a [`Backoff`] the first restart of a child is immediate and the second waits for `min`. Each further delay is `factor`
+//! times longer, up to `max`, and is varied by `jitter`. After an uptime of `reset_after` the next restart is a first one
+//! again. Without a backoff every restart is immediate.
+//!
+//! When the delays grow longer than the period of the restart intensity, the child never exceeds the intensity. It is then
+//! retried for ever, at the rate of its longest delay.
 //!
 //! # Shutdown
 //!
-//! A child is asked to stop and waited for, for as long as its [`Shutdown`] says; then it is killed and waited for again, at
-//! most [`KILL_WAIT`]; what is still there then is reported as a zombie and left behind. Declared children stop in reverse
-//! order, dynamic ones together. Whoever stops a supervisor stops what is below it in that order; only a kill does not.
-//! A supervisor ends by itself, normally, as [`AutoShutdown`] says.
+//! The [`Shutdown`] of a child says how long it may take to stop after it was asked to. When that time is over, the child is
+//! killed, and the supervisor waits for at most [`KILL_WAIT`] until it has ended. A child that is still running then is
+//! reported as a zombie and left behind.
+//!
+//! Declared children are stopped in reverse order, the children of a dynamic supervisor all at once. This order also holds
+//! when somebody other than its supervisor stops a supervisor. It does not hold when a supervisor is killed.
+//!
+//! With an [`AutoShutdown`], a supervisor ends by itself when its significant children have ended. Its
+//! exit reason is then a shutdown.
 //!
 //! # Heartbeat
 //!
-//! A child whose spec has a [`Heartbeat`] shows signs of life through its [`Pulse`]: it beats when idle and says when it is
-//! busy. One that does neither is killed, and ends with [`ExitReason::HeartbeatLost`].
+//! A child whose specification has a [`Heartbeat`] reports through its [`Pulse`] that it is alive: it beats while it is idle,
+//! and it says when it is busy. A child that does neither in time is killed, and its exit reason is
+//! [`ExitReason::HeartbeatLost`].
 //!
 //! # Commands
 //!
-//! A [`Handle`] is a way to a running supervisor that outlives its restarts: [`Supervisor::into_child_with_handle`],
-//! [`Dynamic::into_child`], [`Tree::handle`]. `start_child`, `terminate`, `restart` and `delete` are those of OTP's
-//! `supervisor`, under every strategy:
+//! A [`Handle`] gives commands to a running supervisor and stays valid when the supervisor is restarted. It comes from
+//! [`Supervisor::into_child_with_handle`], [`Dynamic::into_child`] or [`Tree::handle`]. The commands `start_child`,
+//! `terminate`, `restart` and `delete` are OTP's, and they work under every strategy:
 //!
-//! - a child is added at the right end. One whose first start fails is not kept, and is no restart;
-//! - a terminated child keeps its spec and stays down until `restart`, or until its group restarts. One that is terminated
-//!   while its group restarts is left out of that, and a group waits no longer for the delay of one that is gone;
-//! - a child that was down and does not start when told to stays down, and nothing is counted (`restart_child`). Under a
-//!   dynamic supervisor it is retried under its own budget;
-//! - none of them touches a sibling, uses the budget, or triggers an auto-shutdown;
-//! - a supervisor that is restarted begins with what was declared and populated, whatever was added, replaced or deleted.
+//! - `start_child` adds a child after all others. When the first start of the new child fails, the child is removed again, and
+//!   no restart is counted.
+//! - `terminate` stops a child and keeps its specification. The child stays down until `restart`, or until a group restart that
+//!   begins later. A child that is terminated during a group restart is not started by it. When the group was waiting for
+//!   the backoff of that child, it no longer waits.
+//! - `restart` starts a child again. When a child that was down does not start, it stays down and nothing is counted, as with
+//!   OTP's `restart_child`. A dynamic supervisor instead retries it within the restart intensity of the child.
+//! - No command touches a sibling, counts as a restart, or causes an auto-shutdown.
+//! - A supervisor that is restarted begins again with its declared and populated children, whatever commands have added,
+//!   replaced or deleted.
 //!
-//! Unlike OTP's, a supervisor takes commands while it starts or restarts children, and stops a running child before it
-//! deletes or restarts it.
+//! Two things differ from OTP: a supervisor accepts commands while it starts or restarts children, and `delete` and `restart`
+//! stop the child first when it is running.
 //!
-//! [`SupervisorHandle::reconfigure`](Handle::reconfigure) changes strategy, intensity and auto-shutdown of a running
-//! supervisor and restarts nothing; `reset` gives a budget back.
+//! [`SupervisorHandle::reconfigure`](Handle::reconfigure) changes the strategy, the restart intensity and the auto-shutdown of
+//! a running supervisor and restarts nothing. `reset` restores the restart budget.
 //!
 //! # Upgrade
 //!
-//! The supervisor's part of OTP's `suspend`, `code_change` and `resume`. [`Handle::suspend`] leaves a child alone: its exits are
-//! followed by no start, until [`Handle::resume`] decides them. [`Handle::replace`] exchanges its spec by an ordered stop and
-//! start in the same place, puts the old spec back when the new one does not start, and is no restart either way. The mailbox
-//! and the state are the owner's: to upgrade is to suspend, let the turn in flight end, export the state, replace by a spec
-//! whose start imports it and fails if it is not healthy, and resume.
+//! The library does the supervisor's part of OTP's `suspend`, `code_change` and `resume`:
 //!
-//! # Looking at a tree
+//! - While a child is suspended ([`Handle::suspend`]), no exit of it is followed by a start. [`Handle::resume`] makes the
+//!   supervisor decide about the exits that it has postponed.
+//! - [`Handle::replace`] stops a child in order and starts it by a new specification, at the same position among its siblings.
+//!   When the new one does not start, the old specification is restored and started. Neither counts as a restart.
 //!
-//! [`Tree::snapshot`] is the whole tree as data. [`Tree::subscribe`] is its events in one order; a reader that is too slow stalls
-//! nobody and is told how many it lost. After one crash come `child_exited`, `backoff` if there is a delay, then `restarted`.
+//! The mailbox and the state of a child belong to whoever wrote its actor. An upgrade therefore has these steps: suspend the
+//! child, let the message that it is handling finish, export its state, replace its specification by one whose start imports
+//! that state and fails when the child is not healthy, and resume it.
 //!
-//! Metrics go through the `metrics` facade: `supervisor_restarts_total`, `supervisor_meltdowns_total` (also children that
-//! became `failed`), `supervisor_intensity_used`, `supervisor_intensity_limit`, `supervisor_children{state}`,
-//! `supervisor_recovery_seconds` (exit to running) and `supervisor_backoff_seconds`. A suspended child counts as such
-//! whatever it does, unless it is down. Their labels are the supervisor's name or
-//! `label`, the strategy and the reason. Below a dynamic supervisor, where names may come from users, it is that supervisor's.
+//! # Inspecting a tree
+//!
+//! [`Tree::snapshot`] returns the whole tree as data. [`Tree::subscribe`] returns its events in one order. A reader that is too
+//! slow delays nobody and learns how many events it has lost. A crash is followed by the events `child_exited`, `backoff` if
+//! the restart is delayed, and `restarted`.
+//!
+//! Metrics are recorded through the `metrics` facade:
+//!
+//! | metric | value |
+//! |---|---|
+//! | `supervisor_restarts_total` | restarts, by reason |
+//! | `supervisor_meltdowns_total` | meltdowns, and children that became `failed`, by reason |
+//! | `supervisor_intensity_used`, `supervisor_intensity_limit` | restarts within the period, and how many are allowed |
+//! | `supervisor_children` | children, by `state`; a suspended child counts as `suspended` unless it is down |
+//! | `supervisor_recovery_seconds` | the time from an exit until the child is running again |
+//! | `supervisor_backoff_seconds` | delays of restarts |
+//!
+//! The label `supervisor` is the name of the supervisor, or what its `label` says, and the label `strategy` is its strategy.
+//! The names of supervisors below a dynamic supervisor may come from users. Their metrics therefore have the label of that
+//! dynamic supervisor.
 //!
 //! # Example
 //!
@@ -130,32 +174,38 @@ mod actor;
 mod backoff;
 mod core;
 mod dynamic;
+mod error;
 mod event;
 mod exit;
 mod handle;
 mod heartbeat;
 mod intensity;
+mod message;
 mod meter;
-mod node;
+mod note;
+mod position;
+mod rules;
+mod scope;
 mod snapshot;
 mod spec;
 mod stop;
 mod supervisor;
+mod termination;
 mod tree;
 
 pub use self::backoff::Backoff;
-pub use self::dynamic::Dynamic;
-pub use self::event::{EVENT_CAPACITY, Event, EventError, EventKind, EventStream};
+pub use self::dynamic::{Dynamic, DynamicHandle};
+pub use self::error::{SpecError, StartChildError, StartError};
+pub use self::event::{EVENT_CAPACITY, Event, EventError, EventStream};
 pub use self::exit::{ExitReason, Failure, MELTDOWN};
-pub use self::handle::{ChildCounts, ChildInfo, DynamicHandle, Handle, StartChildError, SupervisorHandle};
+pub use self::handle::{ChildCounts, ChildInfo, Handle};
 pub use self::heartbeat::{Busy, Heartbeat, Pulse};
 pub use self::intensity::Intensity;
-pub use self::node::{Populate, SpecError};
+pub use self::note::EventKind;
+pub use self::position::Populate;
+pub use self::rules::{AutoShutdown, Restart, Shutdown, Strategy};
 pub use self::snapshot::{IntensityUse, LastExit, Snapshot};
-pub use self::spec::{
-    AutoShutdown, BoxError, ChildSpec, GiveUpFn, Restart, Shutdown, StartContext, Started, Strategy, WORKER_SHUTDOWN,
-    WORKER_START,
-};
+pub use self::spec::{BoxError, ChildSpec, GiveUpFn, StartContext, Started, WORKER_SHUTDOWN, WORKER_START};
 pub use self::stop::KILL_WAIT;
-pub use self::supervisor::{StartError, Supervisor};
+pub use self::supervisor::{Supervisor, SupervisorHandle};
 pub use self::tree::Tree;

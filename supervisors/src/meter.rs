@@ -1,14 +1,15 @@
-//! Metrics, through the `metrics` facade.
+//! Metrics of a supervisor, through the `metrics` facade.
 //!
-//! The labels are the supervisor's name, its strategy and the reason. Below a dynamic supervisor, where names may come from
-//! users, the label is the dynamic supervisor's own.
+//! The labels are the name of the supervisor, its strategy and the exit reason. Below a dynamic supervisor names may come from
+//! users, so there the label is the name of that dynamic supervisor.
 
 use std::sync::Arc;
 
 use metrics::{counter, gauge, histogram};
 
 use crate::core::STATES;
-use crate::event::{EventKind, Note};
+use crate::exit::ExitReason;
+use crate::note::{EventKind, Note};
 
 pub(crate) struct Meter {
     supervisor: Arc<str>,
@@ -33,7 +34,7 @@ impl Meter {
     pub(crate) fn note(&self, note: &Note) {
         match note.kind {
             EventKind::Meltdown | EventKind::ChildFailed => {
-                let reason = note.reason.as_ref().map_or("normal", crate::ExitReason::label);
+                let reason = note.reason.as_ref().map_or("normal", ExitReason::label);
                 counter!("supervisor_meltdowns_total", "supervisor" => self.name(), "strategy" => self.strategy, "reason" => reason)
                     .increment(1);
             }
@@ -60,7 +61,7 @@ impl Meter {
             | EventKind::Replaced
             | EventKind::AutoShutdown => {}
         }
-        // Under a dynamic supervisor this is the budget of the child it happened to.
+        // Under a dynamic supervisor these numbers are about the intensity of the child to which the event happened.
         if let (Some(used), Some(limit)) = (note.attempt, note.limit) {
             self.intensity(used, limit);
         }
@@ -73,7 +74,7 @@ impl Meter {
             .set(f64::from(limit));
     }
 
-    /// From now on all goes to this strategy's account.
+    /// Changes the label `strategy`. The gauges of the children move from the old strategy to the new one.
     pub(crate) fn set_strategy(&mut self, strategy: &'static str) {
         if strategy != self.strategy {
             let published = self.published;
@@ -83,7 +84,8 @@ impl Meter {
         }
     }
 
-    /// Publishes the children by state. Differences, so that supervisors of one label add up.
+    /// Publishes the numbers of children by state. It publishes differences, so that the numbers of supervisors with the same
+    /// label add up.
     pub(crate) fn children(&mut self, counts: [i64; STATES.len()]) {
         for (index, state) in STATES.into_iter().enumerate() {
             let change = counts[index] - self.published[index];
@@ -100,7 +102,7 @@ impl Meter {
     }
 }
 
-/// The children of a supervisor that is gone are no more, however it went.
+/// Takes the children of a supervisor that has ended out of the gauges, however it ended.
 impl Drop for Meter {
     fn drop(&mut self) {
         self.children([0; STATES.len()]);

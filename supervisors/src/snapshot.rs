@@ -1,69 +1,69 @@
-//! The tree as data.
+//! Snapshots: a tree as data.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use ractor::{ActorCell, ActorStatus};
+use ractor::ActorStatus;
 
 use crate::core::{Child, ChildId, Core, Mode, State};
-use crate::node::{Inner, Live, Node, now};
+use crate::position::{Inner, Position, now};
 use crate::spec::Kind;
 
-/// A restart budget and what of it is used.
+/// A restart intensity, and how many restarts count toward it now.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct IntensityUse {
-    /// Restarts that count now.
+    /// The number of restarts within the period.
     pub used: u32,
-    /// Restarts allowed within the period.
+    /// The number of restarts that are allowed within the period.
     pub limit: u32,
-    /// The period's length.
+    /// The length of the period in seconds.
     pub period_seconds: f64,
 }
 
-/// How a child last ended.
+/// The last exit of a child.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct LastExit {
-    /// The reason's label.
+    /// The label of the exit reason.
     pub reason: &'static str,
-    /// When, in microseconds since 1970.
+    /// When the child ended, in microseconds since 1970.
     pub at: u64,
-    /// The reason in full.
+    /// The exit reason in full.
     pub detail: String,
 }
 
-/// A supervisor or worker, and all below it.
+/// A supervisor or worker, with everything below it.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Snapshot {
-    /// Its path from the root, such as `node/core/journal`.
+    /// The path from the root, such as `node/core/journal`.
     pub path: String,
     /// `supervisor` or `worker`.
     pub kind: &'static str,
     /// The last part of the path.
     pub name: String,
-    /// A supervisor's strategy, or `dynamic`.
+    /// The strategy of a supervisor, or `dynamic`. Workers have none.
     pub strategy: Option<&'static str>,
     /// `running`, `starting`, `backoff`, `restarting`, `failed`, `stopping`, `stopped` or `suspended`.
     pub state: &'static str,
-    /// 1 for its first start, one more for each that follows.
+    /// 1 for the first start, and one more for each start that follows.
     pub incarnation: u64,
-    /// How long it has been running.
+    /// How long it has been running, in seconds.
     pub uptime_seconds: Option<f64>,
-    /// How often it was restarted, by the label of the reason.
+    /// How often it was restarted, by the label of the exit reason.
     pub restarts: BTreeMap<&'static str, u64>,
-    /// The budget it gives to its children, or under a dynamic supervisor has itself. Of a dynamic supervisor's children
-    /// the use is that of the one that used most.
+    /// The restart intensity of a supervisor, or of a child under a dynamic supervisor. For a dynamic supervisor, `used` is that
+    /// of the child that has used most.
     pub intensity: Option<IntensityUse>,
-    /// How long until its next start.
+    /// The time until its next start in seconds, while it is in backoff.
     pub backoff_remaining_seconds: Option<f64>,
-    /// How it last ended.
+    /// Its last exit.
     pub last_exit: Option<LastExit>,
-    /// Those below it, in start order.
+    /// Its children, in start order.
     pub children: Vec<Snapshot>,
 }
 
 impl Snapshot {
-    /// The part of the tree at this path.
+    /// Finds the part of the tree at this path.
     pub fn find(&self, path: &str) -> Option<&Self> {
         if self.path == path {
             return Some(self);
@@ -71,17 +71,17 @@ impl Snapshot {
         self.children.iter().find_map(|child| child.find(path))
     }
 
-    pub(crate) fn of_root(node: &Arc<Node>, path: &str, status: ActorStatus) -> Self {
+    pub(crate) fn of_root(position: &Arc<Position>, path: &str, status: ActorStatus) -> Self {
         let state = match status {
             ActorStatus::Unstarted | ActorStatus::Starting => "starting",
             ActorStatus::Running | ActorStatus::Upgrading => "running",
             ActorStatus::Draining | ActorStatus::Stopping => "stopping",
             ActorStatus::Stopped => "stopped",
         };
-        let mut root = Self::blank(path.to_owned(), node.plan.name.to_string());
+        let mut root = Self::blank(path.to_owned(), position.plan.name.to_string());
         root.state = state;
         root.incarnation = 1;
-        root.fill(node);
+        root.fill(position);
         root
     }
 
@@ -102,27 +102,27 @@ impl Snapshot {
         }
     }
 
-    /// What the supervisor knows of itself and its children. Its lock is let go before the next one is taken.
-    fn fill(&mut self, node: &Arc<Node>) {
+    /// Adds what a supervisor knows of itself and its children. Its lock is released before that of the next supervisor is taken.
+    fn fill(&mut self, position: &Arc<Position>) {
         let now = now();
         self.kind = "supervisor";
         let mut below = Vec::new();
         {
-            let inner = node.inner.lock();
+            let inner = position.inner.lock();
             self.strategy = Some(inner.core.mode().name());
             self.uptime_seconds = self.uptime_seconds.or_else(|| inner.uptime(now));
             self.intensity = Some(shared_use(&inner.core, now));
             for (id, child) in inner.core.children() {
                 self.children.push(Self::of_child(&self.path, id, child, &inner, now));
                 below.push(inner.specs.get(id).and_then(|spec| match &spec.kind {
-                    Kind::Supervisor(node) => Some(Arc::clone(node)),
+                    Kind::Supervisor(position) => Some(Arc::clone(position)),
                     Kind::Worker => None,
                 }));
             }
         }
-        for (child, node) in self.children.iter_mut().zip(below) {
-            if let Some(node) = node {
-                child.fill(&node);
+        for (child, position) in self.children.iter_mut().zip(below) {
+            if let Some(position) = position {
+                child.fill(&position);
             }
         }
     }
@@ -145,11 +145,11 @@ impl Snapshot {
             | State::Failed => {}
         }
         if matches!(inner.core.mode(), Mode::Dynamic { .. }) {
-            let budget = child.window.budget();
+            let intensity = child.window.intensity();
             view.intensity = Some(IntensityUse {
                 used: child.window.used(now),
-                limit: budget.restarts,
-                period_seconds: budget.period.as_secs_f64(),
+                limit: intensity.restarts,
+                period_seconds: intensity.period.as_secs_f64(),
             });
         }
         view.last_exit = child.last_exit.as_ref().map(|exit| LastExit {
@@ -161,28 +161,10 @@ impl Snapshot {
     }
 }
 
-impl Inner {
-    pub(crate) fn kind_of(&self, id: &ChildId) -> &'static str {
-        match self.specs.get(id).map(|spec| &spec.kind) {
-            Some(Kind::Supervisor(_)) => "supervisor",
-            Some(Kind::Worker) | None => "worker",
-        }
-    }
-
-    pub(crate) fn running(&self, id: &str) -> Option<ActorCell> {
-        match self.live.get(id) {
-            Some(Live::Running(started, _)) => Some(started.cell.clone()),
-            Some(Live::Starting { .. } | Live::Stopping(..)) | None => None,
-        }
-    }
-
-    fn uptime(&self, now: Instant) -> Option<f64> {
-        self.since.map(|since| seconds(now, since))
-    }
-}
-
+/// The intensity of a supervisor, and how much of it is used: by all children together, or under a dynamic supervisor by the
+/// child that has used most.
 fn shared_use(core: &Core, now: Instant) -> IntensityUse {
-    let budget = core.window().budget();
+    let intensity = core.window().intensity();
     let used = match core.mode() {
         Mode::Static(_) => core.window().used(now),
         Mode::Dynamic { .. } => {
@@ -192,8 +174,8 @@ fn shared_use(core: &Core, now: Instant) -> IntensityUse {
     };
     IntensityUse {
         used,
-        limit: budget.restarts,
-        period_seconds: budget.period.as_secs_f64(),
+        limit: intensity.restarts,
+        period_seconds: intensity.period.as_secs_f64(),
     }
 }
 

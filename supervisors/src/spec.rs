@@ -1,4 +1,4 @@
-//! What a child is: how it starts, when it comes back, how it stops.
+//! Child specifications: how a child starts, when it is restarted, and how it stops.
 
 use std::error::Error;
 use std::fmt;
@@ -11,94 +11,49 @@ use ractor::{ActorCell, ActorRef, Message};
 use tokio::task::JoinHandle;
 
 use crate::backoff::Backoff;
+use crate::event::EventStream;
 use crate::exit::ExitReason;
 use crate::heartbeat::{Heartbeat, Pulse};
 use crate::intensity::Intensity;
-use crate::node::{Node, Scope};
+use crate::position::Position;
+use crate::rules::{Restart, Rules, Shutdown};
+use crate::scope::Scope;
 
-/// The error of a start, as actors and ractor give it.
+/// The error of a start function, as actors and ractor return it.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// What the exit of one child means to its siblings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Strategy {
-    /// Nothing: it alone is restarted.
-    OneForOne,
-    /// All are stopped in reverse order and started again.
-    OneForAll,
-    /// Those started after it are stopped in reverse order and started again with it.
-    RestForOne,
-}
-
-/// Whether a child comes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Restart {
-    /// Always.
-    Permanent,
-    /// Unless it ended normally or by shutdown.
-    Transient,
-    /// Never, not even with its siblings; its spec goes with it.
-    Temporary,
-}
-
-/// How a child is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Shutdown {
-    /// Killed at once; its `post_stop` does not run.
-    BrutalKill,
-    /// Asked to stop, and killed when it has not by then.
-    Timeout(Duration),
-    /// Asked to stop, and waited for. For supervisors, whose children have limits of their own.
-    Infinity,
-}
-
-/// Whether a supervisor ends when its significant children have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AutoShutdown {
-    /// It does not.
-    #[default]
-    Never,
-    /// When one of them ended by itself.
-    AnySignificant,
-    /// When the last of them ended by itself.
-    AllSignificant,
-}
-
-/// How long a worker may take to stop unless its spec says otherwise.
+/// The shutdown timeout of a worker whose specification does not set another.
 pub const WORKER_SHUTDOWN: Duration = Duration::from_secs(5);
 
-/// How long a worker may take to start unless its spec says otherwise.
+/// The start timeout of a worker whose specification does not set another.
 pub const WORKER_START: Duration = Duration::from_secs(30);
 
-/// Where an incarnation of a child is being started.
+/// What a start function is given: which incarnation of which child it starts, and under which supervisor.
 #[derive(Debug, Clone)]
 pub struct StartContext {
-    /// The supervisor, to be given to `Actor::spawn_linked`.
+    /// The supervisor, for `Actor::spawn_linked`.
     pub supervisor: ActorCell,
-    /// The child's path in the tree, such as `node/core/journal`.
+    /// The path of the child, such as `node/core/journal`.
     pub path: String,
-    /// 1 for the first start, one more for each that follows.
+    /// 1 for the first start, and one more for each start that follows.
     pub incarnation: u64,
-    /// The child's sign of life, looked at only when its spec has a heartbeat.
+    /// The sign of life of the child. It is checked only when the specification has a heartbeat.
     pub pulse: Pulse,
     pub(crate) scope: Scope,
 }
 
 impl StartContext {
-    /// The tree's events from now on, for a child that writes them down.
-    pub fn events(&self) -> crate::EventStream {
+    /// Subscribes to the events of the tree from now on.
+    pub fn events(&self) -> EventStream {
         self.scope.bus.subscribe()
     }
 }
 
 /// A child that has started.
 ///
-/// Made of an `ActorCell`, an `ActorRef`, or the pair that `Actor::spawn_linked` returns. The pair is best: ractor drops the
-/// state of a failed actor after its exit was announced, and only the task tells when a file or a port it held is free.
+/// It is made from an `ActorCell`, an `ActorRef`, or the pair that `Actor::spawn_linked` returns. The pair is best. ractor drops
+/// the state of a failed actor after it has announced the exit, so only the end of the task shows that a file or a port that
+/// the actor held is free.
 #[derive(Debug)]
 pub struct Started {
     pub(crate) cell: ActorCell,
@@ -128,17 +83,17 @@ impl<M: Message> From<(ActorRef<M>, JoinHandle<()>)> for Started {
 
 pub(crate) type StartFuture = Pin<Box<dyn Future<Output = Result<Started, BoxError>> + Send>>;
 pub(crate) type StartFn = Arc<dyn Fn(StartContext) -> StartFuture + Send + Sync>;
-/// Called when a child will not come back by itself, with its last exit.
+/// A function that is called with the exit reason of a child that its supervisor does not restart.
 pub type GiveUpFn = Arc<dyn Fn(&ExitReason) + Send + Sync>;
 
-/// What a child is below its supervisor.
+/// Whether a child is a worker or a supervisor. Its supervisor finds the position of the latter here.
 #[derive(Clone)]
 pub(crate) enum Kind {
     Worker,
-    Supervisor(Arc<Node>),
+    Supervisor(Arc<Position>),
 }
 
-/// One child: how it starts, when it comes back, how it stops.
+/// A child specification: how a child starts, when it is restarted, and how it stops.
 #[derive(Clone)]
 pub struct ChildSpec {
     pub(crate) id: Arc<str>,
@@ -151,31 +106,12 @@ pub struct ChildSpec {
     pub(crate) on_give_up: Option<GiveUpFn>,
 }
 
-/// The part of a spec that decides; the rest only acts.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Rules {
-    pub(crate) restart: Restart,
-    pub(crate) backoff: Option<Backoff>,
-    pub(crate) significant: bool,
-    pub(crate) intensity: Option<Intensity>,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self {
-            restart: Restart::Permanent,
-            backoff: None,
-            significant: false,
-            intensity: None,
-        }
-    }
-}
-
 impl ChildSpec {
-    /// A worker, permanent unless said otherwise, started anew by `start` for each incarnation.
+    /// Makes the specification of a worker. It is permanent, its shutdown timeout is [`WORKER_SHUTDOWN`] and its start timeout
+    /// [`WORKER_START`], unless the methods below say otherwise. `start` is called for each incarnation.
     ///
-    /// `start` should return as soon as the actor is spawned: a start that is given up is dropped, and an actor that it had
-    /// linked by then would stay.
+    /// `start` should return as soon as the actor is spawned. When a start takes too long or the child is stopped meanwhile, the
+    /// future is dropped, and an actor that it had already spawned would go on running.
     pub fn worker<F, Fut, S>(id: impl Into<String>, start: F) -> Self
     where
         F: Fn(StartContext) -> Fut + Send + Sync + 'static,
@@ -198,10 +134,10 @@ impl ChildSpec {
         }
     }
 
-    pub(crate) fn supervisor(id: Arc<str>, node: Arc<Node>, start: StartFn) -> Self {
+    pub(crate) fn supervisor(id: Arc<str>, position: Arc<Position>, start: StartFn) -> Self {
         Self {
             id,
-            kind: Kind::Supervisor(node),
+            kind: Kind::Supervisor(position),
             start,
             rules: Rules::default(),
             shutdown: Shutdown::Infinity,
@@ -211,63 +147,65 @@ impl ChildSpec {
         }
     }
 
-    /// The child's id, unique among its siblings.
+    /// The id of the child, which is unique among its siblings.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// When it comes back.
+    /// Sets when the child is restarted.
     #[must_use]
     pub fn restart(mut self, restart: Restart) -> Self {
         self.rules.restart = restart;
         self
     }
 
-    /// How it is stopped.
+    /// Sets how the child is stopped.
     #[must_use]
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
         self.shutdown = shutdown;
         self
     }
 
-    /// How long to wait between restarts; without it they are immediate.
+    /// Sets the delays before restarts. Without a backoff every restart is immediate.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.rules.backoff = Some(backoff);
         self
     }
 
-    /// Whether its own end may end the supervisor, see [`AutoShutdown`].
+    /// Sets whether the end of the child may end the supervisor, see [`AutoShutdown`](crate::AutoShutdown).
     #[must_use]
     pub fn significant(mut self, significant: bool) -> Self {
         self.rules.significant = significant;
         self
     }
 
-    /// Its own budget, in place of the one its dynamic supervisor gives to each child. A static supervisor has one budget
-    /// for all and ignores this.
+    /// Sets the restart intensity of this child, in place of the one that its dynamic supervisor has for each child. A supervisor
+    /// with declared children has one intensity for all of them and ignores this.
     #[must_use]
     pub fn intensity(mut self, intensity: Intensity) -> Self {
         self.rules.intensity = Some(intensity);
         self
     }
 
-    /// How long its start may take.
+    /// Sets how long a start may take.
     #[must_use]
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = Some(timeout);
         self
     }
 
-    /// Kills and restarts it when it shows no sign of life through [`StartContext::pulse`].
+    /// Has the child killed when it shows no sign of life through [`StartContext::pulse`]. The child is then restarted as after
+    /// any other abnormal exit.
     #[must_use]
     pub fn heartbeat(mut self, heartbeat: Heartbeat) -> Self {
         self.heartbeat = Some(heartbeat);
         self
     }
 
-    /// Called when the child has ended and will not come back by itself: its budget is spent and it is `failed`, or it is
-    /// temporary, or transient and ended normally. Not called for a child that was told to stop.
+    /// Sets a function that is called when the child has ended and its supervisor does not restart it. That is so when the child
+    /// has exceeded its restart intensity and is `failed`, when it is temporary, and when it is transient and did not end
+    /// abnormally. The function is not called for a child that was stopped by a command.
     #[must_use]
     pub fn on_give_up(mut self, call: GiveUpFn) -> Self {
         self.on_give_up = Some(call);

@@ -1,41 +1,34 @@
-//! How a child ends: stop, wait, kill, wait, and no longer than that.
+//! How a child is stopped: it is asked to stop, waited for, killed, and waited for again, each for a limited time.
 //!
-//! ractor's `stop_and_wait` returns at once with an error when a stop was already sent, so stopping and waiting are apart
+//! ractor's `stop_and_wait` returns an error at once when a stop was already sent. Stopping and waiting are therefore two steps
 //! here.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorCell;
+use ractor::{ActorCell, ActorStatus};
 
-use crate::exit::SHUTDOWN;
-use crate::node::{Live, Node};
-use crate::spec::{ChildSpec, Kind, Shutdown, Started};
+use crate::position::{Ended, Live, Position};
+use crate::rules::Shutdown;
+use crate::spec::{ChildSpec, Kind, Started};
+use crate::termination::SHUTDOWN;
 
-/// How long a killed actor may take to be gone. A handler that never yields cannot be killed at all.
+/// How long a supervisor waits for a child that it has killed. A handler that never yields cannot be killed at all.
 pub const KILL_WAIT: Duration = Duration::from_secs(5);
-
-/// How a stop ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// It stopped when asked, or was gone already.
-    Stopped,
-    Killed,
-    /// It is still there.
-    Zombie,
-}
 
 /// Asks an actor to stop.
 pub(crate) fn stop(cell: &ActorCell) {
     cell.stop(Some(SHUTDOWN.to_owned()));
 }
 
-/// Takes a child from a supervisor that reads its events no more. The event of a stopped actor holds its last state: linked,
-/// that state would lie in the supervisor's port until the supervisor itself is gone, with all files and sockets in it.
-/// Unlinked, it is dropped with the child, but ractor kills the child no more when the supervisor is killed meanwhile: this does.
-struct Adopted(Option<ActorCell>);
+/// A child that is no longer linked to its supervisor, because the supervisor is ending and reads no more events.
+///
+/// The event of a stopped actor contains its last state. While the child is linked, that state with all its files and sockets
+/// would stay in the supervisor's port until the supervisor has ended. Without the link the state is dropped with the child,
+/// but ractor no longer kills the child when the supervisor is killed meanwhile. Dropping this guard does.
+struct Unlinked(Option<ActorCell>);
 
-impl Adopted {
+impl Unlinked {
     fn from(supervisor: Option<&ActorCell>, child: &ActorCell) -> Self {
         let Some(supervisor) = supervisor else {
             return Self(None);
@@ -45,7 +38,7 @@ impl Adopted {
     }
 }
 
-impl Drop for Adopted {
+impl Drop for Unlinked {
     fn drop(&mut self) {
         if let Some(child) = self.0.take() {
             child.kill();
@@ -53,17 +46,17 @@ impl Drop for Adopted {
     }
 }
 
-/// Ends whatever there is of a child, as the spec says that it was started by, or at once. `closing` is the supervisor when
-/// it ends itself.
+/// Ends a child in any state, as the specification says that its start was made by, or by a kill if `kill` is set. `closing` is
+/// the supervisor, if the child ends because the supervisor does.
 pub(crate) async fn end(live: Live, kill: bool, closing: Option<&ActorCell>) -> Ended {
     let shutdown = |spec: &ChildSpec| if kill { Shutdown::BrutalKill } else { spec.shutdown };
     match live {
         Live::Running(started, spec) => {
-            let _adopted = Adopted::from(closing, &started.cell);
+            let _unlinked = Unlinked::from(closing, &started.cell);
             end_actor(started, shutdown(&spec)).await
         }
         Live::Stopping(task, cell) => {
-            let _adopted = cell.map(|cell| Adopted::from(closing, &cell));
+            let _unlinked = cell.map(|cell| Unlinked::from(closing, &cell));
             task.await.unwrap_or(Ended::Zombie)
         }
         Live::Starting { task, slot, spec, .. } => {
@@ -72,20 +65,18 @@ pub(crate) async fn end(live: Live, kill: bool, closing: Option<&ActorCell>) -> 
             let started = slot.lock().take();
             match (started, &spec.kind) {
                 (Some(Ok(started)), _) => {
-                    let _adopted = Adopted::from(closing, &started.cell);
+                    let _unlinked = Unlinked::from(closing, &started.cell);
                     end_actor(started, shutdown(&spec)).await
                 }
-                // Its children are starting; they stop in order too.
-                (_, Kind::Supervisor(node)) => end_starting(node).await,
+                // The children of this supervisor are starting. They are stopped in order too.
+                (_, Kind::Supervisor(position)) => {
+                    position.stop_actor().await;
+                    Ended::Stopped
+                }
                 (_, Kind::Worker) => Ended::Stopped,
             }
         }
     }
-}
-
-async fn end_starting(node: &Arc<Node>) -> Ended {
-    node.stop_actor().await;
-    Ended::Stopped
 }
 
 async fn end_actor(started: Started, shutdown: Shutdown) -> Ended {
@@ -107,12 +98,12 @@ async fn end_actor(started: Started, shutdown: Shutdown) -> Ended {
             return Ended::Zombie;
         }
     }
-    gone(started).await;
+    wait_until_gone(started).await;
     if asked_in_vain { Ended::Killed } else { Ended::Stopped }
 }
 
-/// Waits until an actor that has ended is really gone, with all it held.
-pub(crate) async fn gone(started: Started) {
+/// Waits until an actor that has ended is dropped, with everything that it held.
+pub(crate) async fn wait_until_gone(started: Started) {
     let all = async {
         let _ = started.cell.wait(None).await;
         if let Some(task) = started.task {
@@ -122,12 +113,12 @@ pub(crate) async fn gone(started: Started) {
     let _ = tokio::time::timeout(KILL_WAIT, all).await;
 }
 
-/// Ends what a dead supervisor left behind.
+/// Kills a child that a dead supervisor has left behind.
 pub(crate) async fn discard(live: Live) {
     match live {
         Live::Running(started, _) => {
             started.cell.kill();
-            gone(started).await;
+            wait_until_gone(started).await;
         }
         Live::Stopping(task, _) => {
             let _ = task.await;
@@ -138,8 +129,55 @@ pub(crate) async fn discard(live: Live) {
             let started = slot.lock().take();
             if let Some(Ok(started)) = started {
                 started.cell.kill();
-                gone(started).await;
+                wait_until_gone(started).await;
             }
+        }
+    }
+}
+
+/// How long the next incarnation of a killed supervisor waits until the children of the killed one have ended.
+const REMAINS_WAIT: Duration = Duration::from_secs(30);
+
+impl Position {
+    /// Asks the supervisor to stop, and waits until it has ended.
+    pub(crate) async fn stop_actor(&self) {
+        if let Some(actor) = self.actor()
+            && actor.get_status() != ActorStatus::Stopped
+        {
+            stop(&actor.get_cell());
+            let _ = actor.wait(None).await;
+        }
+    }
+
+    /// Ends what is left of the previous incarnation. When a supervisor is killed, ractor kills its children too but does not
+    /// wait for them, and the next incarnation must not start while they are still running.
+    pub(crate) async fn end_remains(&self) {
+        let ended = tokio::time::timeout(REMAINS_WAIT, self.end_all_remains()).await;
+        if ended.is_err() {
+            tracing::error!(supervisor = %self.plan.name, "children of a killed supervisor are still running; its next incarnation starts anyway");
+        }
+    }
+
+    async fn end_all_remains(&self) {
+        self.stop_actor().await;
+        let (left, positions) = {
+            let mut inner = self.inner.lock();
+            let left: Vec<Live> = inner.live.drain().map(|(_, live)| live).collect();
+            // The incarnation of a child that was being replaced belongs to the specification that its start was made by.
+            let specs = inner.specs.values().chain(left.iter().filter_map(Live::spec));
+            let positions: Vec<Arc<Self>> = specs
+                .filter_map(|spec| match &spec.kind {
+                    Kind::Supervisor(position) => Some(Arc::clone(position)),
+                    Kind::Worker => None,
+                })
+                .collect();
+            (left, positions)
+        };
+        for live in left {
+            discard(live).await;
+        }
+        for position in positions {
+            Box::pin(position.end_all_remains()).await;
         }
     }
 }

@@ -1,50 +1,30 @@
-//! A supervisor with declared children.
+//! Supervisors with declared children.
 
 use std::sync::Arc;
 
 use crate::actor::launch;
 use crate::core::Mode;
-use crate::event::Bus;
-use crate::exit::ExitReason;
-use crate::handle::{Handle, SupervisorHandle};
+use crate::error::{SpecError, StartChildError};
+use crate::handle::Handle;
 use crate::intensity::Intensity;
-use crate::node::{Node, Plan, Populate, Scope, SpecError};
-use crate::spec::{AutoShutdown, ChildSpec, StartContext, StartFn, StartFuture, Strategy};
-use crate::tree::Tree;
+use crate::position::{Plan, Populate, Position, check_child};
+use crate::rules::{AutoShutdown, Strategy};
+use crate::spec::{ChildSpec, StartContext, StartFn, StartFuture};
 
-/// Why a tree did not start. Whatever had started was stopped again, in reverse order.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StartError {
-    /// The tree was declared wrongly; nothing was started.
-    #[error(transparent)]
-    Invalid(#[from] SpecError),
-    /// A child did not start.
-    #[error("{path} did not start: {reason}")]
-    Child {
-        /// The child: the deepest one, when a supervisor did not start because of it.
-        path: String,
-        /// Why.
-        reason: ExitReason,
-    },
-    /// The supervisor itself was stopped or killed meanwhile.
-    #[error("the supervisor ended while it started: {0}")]
-    Interrupted(ExitReason),
-}
-
-/// A supervisor with declared children, as a value: it can be built, passed on and nested before anything runs.
+/// A supervisor with declared children, as a value. It can be built, passed on and nested before anything is started.
 pub struct Supervisor {
-    plan: Plan,
+    pub(crate) plan: Plan,
 }
 
 impl Supervisor {
-    /// A supervisor without children, restarting by `strategy` at most as often as `intensity` allows for all of them
-    /// together.
+    /// Makes a supervisor without children. It restarts children by `strategy`, and at most as often as `intensity` allows for
+    /// all of them together.
     pub fn new(name: impl Into<String>, strategy: Strategy, intensity: Intensity) -> Self {
         Self {
             plan: Plan {
                 name: Arc::from(name.into()),
                 mode: Mode::Static(strategy),
-                budget: intensity,
+                intensity,
                 auto_shutdown: AutoShutdown::Never,
                 label: None,
                 children: Vec::new(),
@@ -53,83 +33,97 @@ impl Supervisor {
         }
     }
 
-    /// Adds a child after those added before.
+    /// Adds a child after the children that were added before.
     #[must_use]
     pub fn child(mut self, spec: ChildSpec) -> Self {
         self.plan.children.push(spec);
         self
     }
 
-    /// More children, after those declared, asked for at each start of the supervisor. One that cannot be is left out; one
-    /// that does not start fails the supervisor's start, like any other.
+    /// Adds the children that `populate` returns after the declared ones. The function is called at each start of the
+    /// supervisor. A child whose specification is invalid is left out. A child that does not start fails the start of the
+    /// supervisor, as a declared one does.
     #[must_use]
     pub fn populate(mut self, populate: Populate) -> Self {
         self.plan.populate = Some(populate);
         self
     }
 
-    /// Whether it ends when its significant children have ended by themselves.
+    /// Sets whether the supervisor ends when its significant children have ended by themselves.
     #[must_use]
     pub fn auto_shutdown(mut self, mode: AutoShutdown) -> Self {
         self.plan.auto_shutdown = mode;
         self
     }
 
-    /// The value of the metric label `supervisor`, its name unless given.
+    /// Sets the value of the metric label `supervisor`, which is otherwise the name of the supervisor.
     #[must_use]
     pub fn label(mut self, label: &'static str) -> Self {
         self.plan.label = Some(label);
         self
     }
 
-    /// This supervisor as a child of another: permanent, and waited for when it stops.
+    /// Makes this supervisor a child of another one. The child is permanent, has no start timeout and no shutdown timeout.
     pub fn into_child(self) -> ChildSpec {
-        nest(Node::new(self.plan))
+        nest(Position::new(self.plan))
     }
 
-    /// This supervisor as a child of another, and the handle to it.
+    /// Makes this supervisor a child of another one, as `into_child` does, and returns the handle to it as well.
     pub fn into_child_with_handle(self) -> (ChildSpec, SupervisorHandle) {
-        let node = Node::new(self.plan);
-        (nest(Arc::clone(&node)), Handle::new(node))
-    }
-
-    /// Starts the tree on the current tokio runtime. Returns when every child has started.
-    pub async fn start(self) -> Result<Tree, StartError> {
-        self.plan.check()?;
-        let bus = Bus::new();
-        let path = self.plan.name.to_string();
-        let node = Node::new(self.plan);
-        let scope = Scope {
-            bus: bus.clone(),
-            label: None,
-        };
-        let error = match launch(Arc::clone(&node), None, path.clone(), scope).await {
-            Ok(started) => return Ok(Tree::new(node, started.cell, path, bus)),
-            Err(error) => error,
-        };
-        let reason = ExitReason::from_start_error(&path, &*error);
-        let ExitReason::StartFailed { path: failed, reason } = reason else {
-            return Err(StartError::Interrupted(reason));
-        };
-        if failed == path {
-            return Err(StartError::Interrupted(*reason));
-        }
-        Err(StartError::Child {
-            path: failed,
-            reason: *reason,
-        })
+        let position = Position::new(self.plan);
+        (nest(Arc::clone(&position)), Handle::new(position))
     }
 }
 
-/// A supervisor as a child, whose start is that of all its children.
-pub(crate) fn nest(node: Arc<Node>) -> ChildSpec {
-    let id = Arc::clone(&node.plan.name);
+/// A handle to a supervisor with declared children.
+pub type SupervisorHandle = Handle<Supervisor>;
+
+impl Handle<Supervisor> {
+    /// Changes the strategy, the restart intensity and the auto-shutdown of the supervisor, for this incarnation and all later
+    /// ones. No child is restarted or stopped. The new strategy applies from the next exit on, and the restarts so far count
+    /// toward the new intensity.
+    pub fn reconfigure(
+        &self,
+        strategy: Strategy,
+        intensity: Intensity,
+        auto_shutdown: AutoShutdown,
+    ) -> Result<(), SpecError> {
+        {
+            let mut inner = self.position.inner.lock();
+            let specs = inner.specs.values().map(|spec| &**spec);
+            for spec in specs.chain(&self.position.plan.children) {
+                check_child(spec, auto_shutdown)?;
+            }
+            inner.core.reconfigure(strategy, intensity, auto_shutdown);
+        }
+        self.changed();
+        Ok(())
+    }
+
+    /// Forgets all restarts: the shared restart budget is full, the next restart of each child is immediate, and the restart
+    /// counts of the children are zero. Metrics that only grow keep their values. A delay that has begun goes on, and a child
+    /// that is down stays down.
+    pub fn reset(&self) {
+        self.position.inner.lock().core.reset();
+        self.changed();
+    }
+
+    /// Forgets the restarts of one child: its next restart is immediate and its restart counts are zero. Its restarts still
+    /// count toward the shared restart intensity.
+    pub fn reset_child(&self, id: &str) -> Result<(), StartChildError> {
+        self.reset_one(id)
+    }
+}
+
+/// Makes a supervisor the child of another one. The child has started when all its own children have.
+pub(crate) fn nest(position: Arc<Position>) -> ChildSpec {
+    let id = Arc::clone(&position.plan.name);
     let start: StartFn = {
-        let node = Arc::clone(&node);
+        let position = Arc::clone(&position);
         Arc::new(move |context: StartContext| -> StartFuture {
-            let node = Arc::clone(&node);
-            Box::pin(launch(node, Some(context.supervisor), context.path, context.scope))
+            let position = Arc::clone(&position);
+            Box::pin(launch(position, Some(context.supervisor), context.path, context.scope))
         })
     };
-    ChildSpec::supervisor(id, node, start)
+    ChildSpec::supervisor(id, position, start)
 }

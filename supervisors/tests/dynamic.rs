@@ -1,4 +1,4 @@
-//! Children that come and go.
+//! Dynamic supervisors: children that are added and removed at run time.
 
 mod bench;
 
@@ -255,7 +255,7 @@ async fn a_child_without_a_sign_of_life_is_killed_and_restarted_and_a_busy_one_i
     agents.start_child(spec.heartbeat(heartbeat)).await.expect("it starts");
     let exit = until(&mut events, EventKind::ChildExited, "node/agents/a").await;
     assert_eq!(exit.reason, Some(ExitReason::HeartbeatLost));
-    // Busy for eight seconds, silent for one.
+    // The child was busy for eight seconds and then silent for one.
     assert!((9..=10).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     until(&mut events, EventKind::Restarted, "node/agents/a").await;
     tree.shutdown().await;

@@ -1,4 +1,4 @@
-//! What many starts and stops leave behind. Alone in its process, whose memory it measures.
+//! What many starts and stops leave behind in memory. The test is alone in its process, because it measures the whole process.
 
 mod bench;
 
@@ -7,17 +7,17 @@ use supervisors::{Dynamic, Strategy, Supervisor, SupervisorHandle};
 
 const CYCLES: usize = 100_000;
 
-/// Cycles after which whatever is kept for good is there.
+/// The cycles after which the memory is measured first: what is allocated once and kept is allocated by then.
 const WARM: usize = 20_000;
 
-/// 50 bytes a cycle would be 4 MB by the end.
+/// The growth that is allowed after that. A leak of 50 bytes in each cycle would be 4 MB.
 const GROWTH: usize = 2 << 20;
 
 fn tasks() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
 
-/// Bytes of memory in use, where the system tells.
+/// The resident memory of the process in bytes, or 0 where `/proc` does not exist.
 fn resident() -> usize {
     const PAGE: usize = 4_096;
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
@@ -25,7 +25,7 @@ fn resident() -> usize {
     pages.unwrap_or(0) * PAGE
 }
 
-/// One start that fails for every four that go well, under both kinds of supervisor.
+/// Under both kinds of supervisor, one start fails for every four that succeed.
 #[tokio::test]
 async fn a_hundred_thousand_starts_and_stops_leave_nothing_behind() {
     let board = Board::default();

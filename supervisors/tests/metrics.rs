@@ -1,4 +1,4 @@
-//! The metrics by their names and labels.
+//! Names and labels of the metrics.
 
 #![expect(clippy::float_cmp, reason = "counts in gauges are exact")]
 
@@ -15,7 +15,7 @@ use supervisors::{AutoShutdown, Backoff, Dynamic, EventKind, Failure, Intensity,
 
 const RUNNING: &str = "supervisor_children{state=running,strategy=one_for_all,supervisor=crew}";
 
-/// All metrics by name and labels.
+/// The values of all metrics, by name and labels.
 #[derive(Default)]
 struct Metrics {
     counters: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
@@ -108,7 +108,7 @@ async fn the_metrics_have_the_names_and_labels_of_the_documentation() {
     assert_eq!(seen.counter(&because("supervisor_restarts_total")), 2);
     assert_eq!(seen.gauge(&of("supervisor_intensity_used")), 2.0);
     assert_eq!(seen.samples(&of("supervisor_backoff_seconds")), [0.1]);
-    // Both children, twice: at once, and after the delay.
+    // Both children were restarted twice: at once, and after the delay.
     let recovered = seen.samples(&of("supervisor_recovery_seconds"));
     assert_eq!(recovered.iter().filter(|seconds| **seconds >= 0.1).count(), 2);
     assert_eq!(recovered.len(), 4);

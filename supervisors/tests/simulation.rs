@@ -1,4 +1,4 @@
-//! Whole trees of real actors under a virtual clock, with faults by seed.
+//! Whole trees of real actors under a virtual clock, with random faults that a seed determines.
 
 mod bench;
 
@@ -15,13 +15,13 @@ use supervisors::{
 
 const TREES: u64 = 300;
 
-/// Runs one tree only: the one whose seed a failure has printed.
+/// The variable for a seed that a failed test has printed: only the tree of that seed is run.
 const SEED: &str = "SUPERVISORS_SEED";
 
-/// How many trees, in place of the number above.
+/// The variable for the number of trees, in place of `TREES`.
 const COUNT: &str = "SUPERVISORS_SEQUENCES";
 
-/// A tree to be, and the names of its workers.
+/// A random tree that is being declared, and the names of its workers.
 struct Plan<'a> {
     rng: &'a mut StdRng,
     board: &'a Board,
@@ -74,7 +74,7 @@ fn fault(rng: &mut StdRng, board: &Board, name: &str) {
     let Some(actor) = board.find(name) else {
         return;
     };
-    // Whoever is down already hears nothing.
+    // A message to a worker that is down has no effect.
     match rng.random_range(0..6) {
         0 => drop(actor.cast(Order::Panic)),
         1 => drop(actor.cast(Order::Fail(Failure::new("trap", "as told")))),
@@ -86,7 +86,7 @@ fn fault(rng: &mut StdRng, board: &Board, name: &str) {
             board.starts(name, starts);
             actor.kill();
         }
-        // The supervisor above it, unless that is the root.
+        // The supervisor of the worker is killed, unless it is the root.
         _ => {
             let supervisor = actor.try_get_supervisor();
             if let Some(supervisor) = supervisor.filter(|actor| actor.try_get_supervisor().is_some()) {
@@ -96,7 +96,7 @@ fn fault(rng: &mut StdRng, board: &Board, name: &str) {
     }
 }
 
-/// Running workers in start order.
+/// The running workers in start order.
 fn running(tree: &Snapshot) -> Vec<String> {
     if tree.kind == "worker" {
         let alive = tree.state == "running";
@@ -112,7 +112,7 @@ fn at_rest(tree: &Snapshot) -> bool {
     ["running", "stopped", "failed"].contains(&tree.state) && tree.children.iter().all(at_rest)
 }
 
-/// No worker begins before the incarnation before it is gone, and none stays.
+/// Checks that no worker starts before its last incarnation has ended, and that none is left at the end.
 fn check_lives(log: &[String]) {
     let mut alive: HashMap<&str, &str> = HashMap::new();
     for line in log {

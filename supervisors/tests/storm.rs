@@ -1,4 +1,4 @@
-//! Many exits, many children, and nothing left of them.
+//! Storms: many exits and many children, of which nothing is left.
 
 mod bench;
 

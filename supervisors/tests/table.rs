@@ -1,9 +1,9 @@
-//! The table of rules in the crate's documentation.
+//! The table of rules in the documentation of the crate is complete.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The names of the tests in all files below.
+/// Adds the names of the tests in all files below a folder.
 fn tests_in(directory: &Path, names: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(directory).expect("it is a directory") {
         let path = entry.expect("it can be read").path();

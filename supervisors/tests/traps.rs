@@ -1,4 +1,4 @@
-//! What ractor does that a supervisor must not fall for.
+//! Behaviour of ractor that a supervisor must allow for.
 
 mod bench;
 
@@ -123,7 +123,7 @@ async fn a_child_that_was_not_linked_is_supervised_all_the_same() {
             let (actor, _) = Actor::spawn(None, Worker, arguments).await?;
             let cell = actor.get_cell();
             if context.incarnation < 3 {
-                // Ends unlinked, and so without an event.
+                // The actor ends before it is linked, so there is no event.
                 cell.kill();
                 let _ = cell.wait(None).await;
             }
@@ -160,7 +160,7 @@ async fn a_killed_supervisor_leaves_nobody_to_meet_its_next_incarnation() {
     let tree = alone(inner.into_child()).await;
     let mut events = tree.subscribe();
     let supervisor = board.actor("a").try_get_supervisor().expect("it has one");
-    // A kill gets through to it only after the handler.
+    // A kill takes effect only after the handler of this child.
     board.tell("b", Order::Block(SECOND / 4));
     tokio::time::sleep(SECOND / 20).await;
     supervisor.kill();

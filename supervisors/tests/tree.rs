@@ -240,7 +240,7 @@ async fn a_shutdown_does_not_wait_for_a_start() {
     until(&mut events, EventKind::ChildStarted, "node/inner/b").await;
     board.look();
     tree.shutdown().await;
-    // The supervisor that was starting has stopped what it had started, in order and before its elder.
+    // The supervisor that was starting has stopped its children that had started, in order and before its older sibling.
     assert_eq!(board.look(), ["~b2", "-b2", "~a1", "-a1"]);
 }
 

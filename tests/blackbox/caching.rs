@@ -1,4 +1,4 @@
-//! Compiled modules are kept on the disk: the same bytes are compiled once, whatever happens to the server.
+//! Compiled modules are cached on the disk: the same bytes are compiled once, even if the server crashes or restarts.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::guests;
 use crate::harness::{TestNode, caxton, until};
 
-/// How often this start of the server compiled, and how often it found a module compiled.
+/// How many modules the server compiled since its start, and how many compiled ones it loaded.
 async fn compiled_and_loaded(node: &TestNode) -> (u64, u64) {
     let answer = node.request(reqwest::Method::GET, "/metrics").send().await.unwrap();
     let text = answer.text().await.unwrap();

@@ -1,4 +1,4 @@
-//! Instances are counted, for the kernel has room for so many.
+//! The number of instances is limited, because the kernel limits the number of memory maps.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::harness::TestNode;
 
 #[tokio::test]
 async fn an_agent_beyond_the_last_instance_is_refused_with_the_numbers() {
-    // One of the three is the program's.
+    // The program counts as one of the three.
     let node = TestNode::start_with("[wasm]\ninstances = 3").await;
     node.deploy("one", "echo").await;
     node.deploy("two", "echo").await;
@@ -20,7 +20,7 @@ async fn an_agent_beyond_the_last_instance_is_refused_with_the_numbers() {
         json!({"resource": "instances", "limit": 3, "used": 3})
     );
     node.get("/api/v1/agents/three").await.refused(404, "AGENT_NOT_FOUND");
-    // Nor is there room for another program.
+    // Another program does not fit either.
     let refused = node
         .try_deploy(&json!({"name": "three"}), guests::example("counter"))
         .await;

@@ -14,7 +14,7 @@ pub(crate) struct Client {
     base: String,
 }
 
-/// What the server answered, good or bad.
+/// A response of the server: a success or an error.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub status: u16,
@@ -23,14 +23,14 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The body of a good answer.
+    /// The body of a successful response.
     #[track_caller]
     pub(crate) fn good(self) -> Value {
         assert!((200..300).contains(&self.status), "{} {:#}", self.status, self.body);
         self.body
     }
 
-    /// The error of a refusal with this status and code, whose envelope is checked.
+    /// The error in a response with this status and code. Its envelope is checked.
     #[track_caller]
     pub(crate) fn refused(self, status: u16, code: &str) -> Value {
         let error = &self.body["error"];
@@ -62,12 +62,12 @@ impl Client {
         }
     }
 
-    /// Where REST answers.
+    /// The URL of a REST path.
     pub(crate) fn base(&self) -> &str {
         &self.base
     }
 
-    /// The same for WebSockets.
+    /// The URL of a WebSocket path.
     pub(crate) fn websocket_url(&self, path: &str) -> String {
         format!("{}{path}", self.base.replacen("http", "ws", 1))
     }
@@ -76,7 +76,7 @@ impl Client {
         self.http.request(method, format!("{}{path}", self.base))
     }
 
-    /// Sends a request. None: there is no server, or it died meanwhile.
+    /// Sends a request. None: there is no server, or it ended meanwhile.
     pub(crate) async fn try_answer(request: RequestBuilder) -> Option<Answer> {
         let response = request.send().await.ok()?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -115,19 +115,19 @@ impl Client {
         Self::answer(self.request(Method::POST, "/api/v1/agents").multipart(form)).await
     }
 
-    /// Deploys as the reference prints it: a form with the parts `wasm` and `config`.
+    /// Deploys as in the API reference: with a form that has the parts `wasm` and `config`.
     pub(crate) async fn try_deploy(&self, config: &Value, module: impl Into<Vec<u8>>) -> Answer {
         let wasm = Part::bytes(module.into()).file_name("agent.wasm");
         self.post_form(Form::new().part("wasm", wasm).text("config", config.to_string()))
             .await
     }
 
-    /// Deploys an example agent under a name, with every permission, and answers with its id.
+    /// Deploys an example agent under a name, with every permission, and returns its id.
     pub(crate) async fn deploy(&self, name: &str, guest: &str) -> String {
         self.deploy_as(json!({"name": name}), guests::example(guest)).await
     }
 
-    /// Deploys with a configuration, to which every permission is added if it has none.
+    /// Deploys with a configuration. If it has no permissions, the agent gets all of them.
     pub(crate) async fn deploy_as(&self, mut config: Value, module: Vec<u8>) -> String {
         if config.get("permissions").is_none() {
             config["permissions"] = json!({
@@ -138,13 +138,13 @@ impl Client {
         agent["agent_id"].as_str().unwrap().to_owned()
     }
 
-    /// Sends a request of the client `sender`, and answers with its message id.
+    /// Sends a request of the client `sender`, and returns its message id.
     pub(crate) async fn send(&self, receiver: &str, content: &Value) -> String {
         let sent = self.post("/api/v1/messages", &request(receiver, content)).await.good();
         sent["message_id"].as_str().unwrap().to_owned()
     }
 
-    /// Sends a request and answers with the message that answers it.
+    /// Sends a request and returns the reply.
     pub(crate) async fn ask(&self, receiver: &str, content: &Value) -> Value {
         let answer = self
             .post("/api/v1/messages/wait?timeout_seconds=30", &request(receiver, content))
@@ -152,14 +152,14 @@ impl Client {
         answer.good()["reply"].clone()
     }
 
-    /// Asks and checks that the agent answered, with what content.
+    /// Sends a request, checks that the agent replied with an `inform`, and returns its content.
     pub(crate) async fn told(&self, receiver: &str, content: &Value) -> Value {
         let reply = self.ask(receiver, content).await;
         assert_eq!(reply["performative"], "inform", "{reply:#}");
         reply["content"].clone()
     }
 
-    /// Asks and checks that the platform answered with a failure of this reason; its detail.
+    /// Sends a request, checks that the platform replied with a failure of this reason, and returns its detail.
     pub(crate) async fn failure(&self, receiver: &str, reason: &str) -> String {
         let reply = self.ask(receiver, &json!("work")).await;
         let content = &reply["content"];
@@ -175,7 +175,7 @@ impl Client {
         self.get(&format!("/api/v1/agents/{key}")).await.good()
     }
 
-    /// Ids of all agents.
+    /// The ids of all agents.
     pub(crate) async fn agent_ids(&self) -> Vec<String> {
         let page = self.get("/api/v1/agents?limit=1000").await.good();
         let agents = page["agents"].as_array().unwrap();
@@ -204,7 +204,7 @@ impl Client {
         .await
     }
 
-    /// All pages of the history that `query` asks for.
+    /// All messages of the history that match `query`, read in pages.
     pub(crate) async fn history(&self, query: &str) -> Vec<Value> {
         let mut messages = Vec::new();
         let mut cursor = String::new();

@@ -1,10 +1,10 @@
-//! Modules are compiled by processes of their own: what they cost is capped, and their end is nobody else's.
+//! Each module is compiled by a process of its own: its time and memory are limited, and its crash affects nobody else.
 
 use serde_json::{Value, json};
 
 use crate::harness::{TestNode, until};
 
-/// An agent that does nothing but takes long to compile: so many functions.
+/// An agent that does nothing but takes long to compile, because it has many functions.
 pub(crate) fn slow(functions: usize) -> Vec<u8> {
     let one = "(func (param i32 i32) (result i32) (local i32 i32 i32) (loop $l (local.set 2 (i32.mul (local.get 0) (i32.xor \
                (local.get 1) (i32.rotl (local.get 3) (local.get 2))))) (local.set 3 (i32.div_u (local.get 2) (i32.add (local.get 4) \
@@ -13,7 +13,7 @@ pub(crate) fn slow(functions: usize) -> Vec<u8> {
     agent(&one.repeat(functions))
 }
 
-/// An agent with one function of so many operations, which are all in the compiler's memory at once.
+/// An agent with one function of many operations. The compiler has all of them in memory at once.
 fn large(operations: usize) -> Vec<u8> {
     let body = "(local.set 0 (i32.add (i32.mul (local.get 0) (local.get 1)) (i32.const 77)))".repeat(operations);
     agent(&format!("(func (param i32 i32) {body})"))
@@ -28,7 +28,7 @@ fn agent(functions: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
-/// The finding for which a module was refused.
+/// The finding for which the server refused a module.
 fn finding(error: &Value) -> (String, String) {
     let finding = &error["details"]["findings"][0];
     let text = |field: &str| finding[field].as_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! What a restart of the server brings back, after kill -9 and after SIGTERM.
+//! Recovery: what is there again when the server restarts, after kill -9 and after SIGTERM.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ async fn state_survives_kill_nine() {
     }
 }
 
-/// Ten requests of 50 ms each, all acknowledged; the ids.
+/// Sends ten requests that take 50 ms each, and returns the ids. All of them are acknowledged.
 async fn queue_ten(node: &TestNode) -> Vec<String> {
     node.deploy_as(json!({"name": "slow"}), guests::slow_counter(50)).await;
     let mut ids = Vec::new();
@@ -178,7 +178,7 @@ async fn the_counts_of_the_history_survive_kill_nine() {
 async fn a_crash_of_the_server_is_no_crash_of_the_message_in_hand() {
     let mut node = TestNode::start().await;
     let config = json!({"name": "slow", "delivery": {"max_deliveries": 1}});
-    // Long enough to be seen in hand on a machine that is busy.
+    // Long enough for the test to see the message in its turn, even on a busy machine.
     node.deploy_as(config, guests::slow_counter(2_000)).await;
     let id = node.send("slow", &json!(null)).await;
     for _ in 0..3 {
@@ -192,8 +192,8 @@ async fn a_crash_of_the_server_is_no_crash_of_the_message_in_hand() {
     assert_eq!(node.until_settled(&id).await["status"], "processed");
 }
 
-/// Deploys agents and removes every other one of them until the server is gone; the acknowledged ones, and whether they are
-/// to be there.
+/// Deploys agents, and removes every other one of them, until the server is gone. Returns the names of acknowledged operations,
+/// and whether each agent must exist.
 async fn churn(client: Client, worker: usize, deployed: Arc<AtomicUsize>) -> BTreeMap<String, bool> {
     let mut known = BTreeMap::new();
     for number in 0.. {
@@ -207,7 +207,7 @@ async fn churn(client: Client, worker: usize, deployed: Arc<AtomicUsize>) -> BTr
         deployed.fetch_add(1, Ordering::Relaxed);
         if number % 2 == 1 {
             let request = client.request(Method::DELETE, &format!("/api/v1/agents/{name}"));
-            known.remove(&name); // until it is acknowledged, either is right
+            known.remove(&name); // without an acknowledgement, both are right
             match Client::try_answer(request).await {
                 Some(answer) if answer.status == 200 => known.insert(name, false),
                 _ => break,
@@ -267,7 +267,7 @@ async fn a_dead_letter_stays_dead() {
     );
 }
 
-/// Starts once. The first message leaves a key behind at which every later init traps.
+/// Starts only once. Its first message stores a key, and every init that finds the key traps.
 const STARTS_ONCE: &str = r#"(module
   (import "caxton" "store_data" (func $store (param i32 i32 i32 i32) (result i32)))
   (import "caxton" "load_data" (func $load (param i32 i32 i32 i32) (result i32)))
@@ -286,7 +286,7 @@ async fn an_agent_that_does_not_start_any_more_keeps_nobody_else_from_starting()
     let supervision = json!({"intensity": 2, "backoff": {"min": "1ms", "max": "5ms"}});
     let config = json!({"name": "once", "supervision": supervision});
     node.deploy_as(config, guests::assemble(STARTS_ONCE)).await;
-    // In every partition, the unlucky one's among them.
+    // There are agents in every partition, so also in that of the agent that cannot start.
     for n in 0..80 {
         node.deploy(&format!("echo-{n}"), "echo").await;
     }

@@ -1,5 +1,5 @@
-//! The crash test: clients at work, faults by the dice, a restart after each; and at the end a judge who holds what the clients
-//! were told against what became of it. `scripts/crash-test` runs more rounds of it.
+//! The crash test: clients send requests, a random fault ends the server, and it is restarted, round after round. At the end a
+//! checker compares the responses to the clients with the history and the state of the agents. `scripts/crash-test` runs more rounds.
 
 mod agents;
 mod checker;
@@ -22,15 +22,15 @@ use self::schedule::Round;
 use self::world::World;
 use crate::harness::TestNode;
 
-/// Rounds when nobody says how many.
+/// The default number of rounds.
 const ROUNDS: usize = 10;
-/// Violations that are printed. A broken rule breaks often.
+/// The most violations that are printed. A broken rule often causes many.
 const PRINTED: usize = 40;
 
-/// Recoveries at either end of a run that are compared: they should not take longer as the history grows.
+/// How many recoveries at the beginning and at the end of a run are compared: a growing history must not slow them down.
 const ENDS: usize = 10;
 
-/// A number of the environment. Not under `CAXTON_`: the server takes all of these for its configuration.
+/// A number from an environment variable. Its name has no prefix `CAXTON_`, because the server reads those as its configuration.
 fn from_environment<T: std::str::FromStr>(variable: &str) -> Option<T> {
     let text = std::env::var(variable).ok()?;
     let number = text.parse().ok();
@@ -38,7 +38,7 @@ fn from_environment<T: std::str::FromStr>(variable: &str) -> Option<T> {
     number
 }
 
-/// From the end of the process to an agent's answer.
+/// The time from the end of the process to the first reply of an agent.
 async fn recover(node: &mut TestNode) -> Duration {
     let began = Instant::now();
     node.restart().await;

@@ -1,4 +1,4 @@
-//! `caxton demo`: the story of the README.
+//! `caxton demo`, as the README shows it.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Agents find each other by what they can do.
+//! Agents find each other by capability.
 
 use serde_json::{Value, json};
 

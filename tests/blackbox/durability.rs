@@ -1,4 +1,4 @@
-//! What an acknowledgement promises, for the node and for a message.
+//! What an acknowledgement promises, by the durability of the node and of the message.
 
 use caxton::api::grpc::proto::message_service_client::MessageServiceClient;
 use caxton::api::grpc::proto::{DeliveryOptions, FipaMessage, SendMessageRequest};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::client::{Client, request};
 use crate::harness::{TestNode, until};
 
-/// A message that was acknowledged before the disk had it, once the history shows it and it is no longer queued.
+/// Waits until the history shows a message that was acknowledged before it was durable, and until it is no longer queued.
 async fn settled(node: &Client, id: &str) -> Value {
     until("the history shows the message", async || {
         let shown = node.get(&format!("/api/v1/messages/{id}")).await;

@@ -1,4 +1,4 @@
-//! Variables: for the agent that they were given to, and for nobody else.
+//! Environment variables: only the agent that they are declared for can read them.
 
 use std::fs;
 use std::path::Path;
@@ -40,7 +40,7 @@ async fn an_agent_has_its_variables_over_a_restart_and_nothing_else_shows_their_
         json!({"TOKEN": "********", "REGION": "********"})
     );
     assert_eq!(node.told("keeper", &json!(null)).await, SECRET);
-    // The agent itself may tell it: its answer is in the history, and the rest of what there is to read has none of it.
+    // The agent itself may send the value: its reply is in the history. Nothing else that can be read has it.
     let mut shown = vec![deployed, event, details];
     for path in [
         "/api/v1/agents",

@@ -1,4 +1,4 @@
-//! The WebSocket: who subscribes hears what happens, in order.
+//! The WebSocket: subscribers get events in order.
 
 use serde_json::{Value, json};
 use tokio_tungstenite::connect_async;

@@ -1,4 +1,4 @@
-//! A disk with faults under one server: what is not synced goes with a power cut, there is only so much room, and calls
+//! A disk with faults under one server: a power cut loses everything that is not synced, space is limited, and system calls
 //! fail. The other half is `faults/shim.c`, which is preloaded into the server.
 
 use std::collections::HashMap;
@@ -13,24 +13,24 @@ use rand::rngs::StdRng;
 const SECTOR: usize = 512;
 
 pub(crate) struct FaultyDisk {
-    /// The folder whose files are on it.
+    /// The folder whose files are on the disk.
     below: PathBuf,
-    /// What the shim reads and keeps.
+    /// The folder of the files that the shim reads and writes.
     dir: PathBuf,
     unsynced: Option<&'static str>,
 }
 
-/// What a power cut leaves of what was not synced.
+/// The unsynced changes that survive a power cut.
 pub(crate) enum Cut<'a> {
-    /// Neither what was written nor the names that were made, changed and removed; else names count as synced.
+    /// None: neither writes nor created, renamed and removed names. In the other cases, names count as synced.
     Nothing,
     /// The first half of the last write to each file.
     HalfOfTheLast,
-    /// Any sectors of any writes, some with a flipped bit.
+    /// Random sectors of all writes, some with a flipped bit.
     Sectors(&'a mut StdRng),
 }
 
-/// A change that was not synced, and how to undo it.
+/// A change that was not synced, with the data to undo it.
 struct Change {
     offset: u64,
     length: usize,
@@ -39,7 +39,7 @@ struct Change {
 }
 
 impl FaultyDisk {
-    /// A disk for the files below a folder. Files that match `unsynced` are never synced, though the server is told so.
+    /// A disk for the files below a folder. Files that match `unsynced` are never synced, although their syncs succeed.
     pub(crate) fn new(below: &Path, dir: &Path, unsynced: Option<&'static str>) -> Self {
         fs::create_dir_all(dir).unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/blackbox/faults/shim.c");
@@ -57,7 +57,7 @@ impl FaultyDisk {
         }
     }
 
-    /// Puts a server on this disk.
+    /// Makes a server run on this disk.
     pub(crate) fn put_under(&self, server: &mut Command) {
         server
             .env("LD_PRELOAD", self.dir.join("shim.so"))
@@ -68,14 +68,14 @@ impl FaultyDisk {
         }
     }
 
-    /// What goes wrong from now on, as `faults/shim.c` lists it; an empty text for nothing.
+    /// Sets the faults from now on, in the form that `faults/shim.c` describes. An empty text means no faults.
     pub(crate) fn goes_wrong(&self, faults: &str) {
         let draft = self.dir.join("control.new");
         fs::write(&draft, faults).unwrap();
         fs::rename(draft, self.dir.join("control")).unwrap();
     }
 
-    /// Bytes of changes to files with this ending that no sync has made durable.
+    /// How many bytes of files with this ending are changed and not synced.
     pub(crate) fn unsynced_bytes(&self, ending: &str) -> usize {
         let files = self.changed().into_iter();
         let changed = files.filter(|(file, _)| file.to_string_lossy().ends_with(ending));
@@ -85,7 +85,7 @@ impl FaultyDisk {
             .sum()
     }
 
-    /// The power goes, after the server was killed: what was not synced was never written, but for what `cut` leaves.
+    /// Cuts the power, after the server was killed: undoes all unsynced changes, except those that `cut` keeps.
     pub(crate) fn lose_power(&self, mut cut: Cut<'_>) {
         if matches!(cut, Cut::Nothing) {
             self.lose_names(&self.below);
@@ -139,12 +139,12 @@ impl FaultyDisk {
         }
         for (_, path) in files(&self.below) {
             if path.to_string_lossy().ends_with("-shm") {
-                fs::remove_file(path).unwrap(); // it was in memory
+                fs::remove_file(path).unwrap(); // the file was only in memory
             }
         }
     }
 
-    /// Names in `dir` and below are again what they were when their folder was synced.
+    /// Restores the names in `dir` and below to those at the last sync of their folder.
     fn lose_names(&self, dir: &Path) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -157,7 +157,7 @@ impl FaultyDisk {
         for line in journal.lines().rev() {
             let (change, names) = line.split_at(1);
             let (first, second) = names.split_once(' ').unwrap_or((names, ""));
-            // The kill may have come before the change: then there is nothing to undo.
+            // The server may have been killed before the change. Then there is nothing to undo.
             let _ = match change {
                 "+" => fs::remove_file(dir.join(first)),
                 "=" => fs::rename(dir.join(second), dir.join(first)),
@@ -166,7 +166,7 @@ impl FaultyDisk {
         }
     }
 
-    /// The files that are not as they were synced, and their changes since, oldest first.
+    /// The files that changed since their last sync, and these changes, oldest first.
     fn changed(&self) -> Vec<(PathBuf, Vec<Change>)> {
         let files = files(&self.below).into_iter();
         let changed = files.filter_map(|(inode, path)| {
@@ -177,7 +177,7 @@ impl FaultyDisk {
     }
 }
 
-/// Reads a file's undo journal. A record that the kill cut off is of a change that did not begin.
+/// Reads a file's undo journal. If the kill cut off a record, its change did not begin.
 fn changes(journal: &[u8]) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut rest = journal;

@@ -1,4 +1,4 @@
-//! kill -9 in a flood of acknowledged messages, again and again: nothing acknowledged is lost and nothing happens twice.
+//! kill -9 during a flood of acknowledged messages, several times: no acknowledged message is lost, and none takes effect twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use crate::ledger::{Flooded, Ledger};
 
 const ROUNDS: usize = 10;
 
-/// Floods the server and kills it at a moment that the dice choose.
+/// Floods the server, and kills it at a random time.
 async fn round(node: &mut TestNode, ledger: &Arc<Ledger>, dice: &mut StdRng) {
     let enough = ledger.count() + dice.random_range(5..80);
     let senders = ledger.flood(node);
     ledger.until_count(enough).await;
-    // Not for order: the kill should come at any point of what the server does.
+    // This sleep is not for order: the kill should come at a random point of the server's work.
     tokio::time::sleep(Duration::from_micros(dice.random_range(0..20_000))).await;
     node.kill_nine();
     senders.join_all().await;

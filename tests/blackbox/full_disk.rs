@@ -1,4 +1,4 @@
-//! A full disk: reads go on, writes are refused, no turn starts, and it ends by itself.
+//! A full disk: reads go on, writes are refused, and no turn starts. When there is space again, the server continues by itself.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::harness::{TestNode, until};
 use crate::ledger::{Flooded, Ledger};
 use crate::socket::Socket;
 
-/// Bytes that the files may take in all: the first segment, and not much more.
+/// How many bytes the files may take together: the first segment, and a little more.
 const LITTLE: &str = "room 73500000";
 const MUCH: &str = "room 400000000";
 
@@ -47,7 +47,7 @@ async fn until_full(node: &TestNode) {
     .await;
 }
 
-/// What `grpc.health.v1` says of the server as a whole.
+/// The status of the whole server by `grpc.health.v1`.
 async fn serving(node: &TestNode) -> ServingStatus {
     let channel = Endpoint::from_shared(node.grpc()).unwrap().connect().await.unwrap();
     let mut client = HealthClient::new(channel);
@@ -92,7 +92,7 @@ async fn reads_go_on(node: &TestNode) {
     assert_eq!(node.series("caxton_disk_full", &[]).await, Some(1.0));
 }
 
-/// Turns so far, once no more come for half a second: absence has no event to wait for.
+/// The number of turns, when there was none for half a second. That nothing happens has no event to wait for.
 async fn turns_at_rest(node: &TestNode) -> f64 {
     let mut last = (-1.0, 0);
     until("no more turns end", async || {
@@ -115,7 +115,7 @@ async fn a_disk_gets_full_in_a_flood(config: &str) {
     let ledger = Arc::new(Ledger::default());
     let senders = ledger.flood(&node);
     ledger.until_count(10).await;
-    // More than it can handle before the disk is full.
+    // More messages than the agent can handle before the disk is full.
     for _ in 0..40 {
         let sent = node.post("/api/v1/messages", &request("slow", &Value::Null)).await;
         if sent.status == 503 {
@@ -165,7 +165,7 @@ async fn when_there_is_no_room_for_the_next_segment_what_was_acknowledged_stays_
     let mut node = TestNode::start_on_faulty_disk("", "", None).await;
     node.deploy("counter", "counter").await;
     node.disk().goes_wrong("full *.new");
-    // For a client, so that nothing but the journal and the history has to do with them.
+    // The messages go to a client, so that only the journal and the history have work with them.
     let content = "x".repeat(1_000_000);
     let message = json!({"performative": "inform", "receiver": "client:reader", "content": content});
     let mut acknowledged = Vec::new();

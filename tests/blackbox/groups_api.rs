@@ -1,4 +1,4 @@
-//! Supervision groups over REST and gRPC: declared, changed, removed, and seen in the tree.
+//! Supervision groups over REST and gRPC: they are declared, changed and removed, and the tree shows them.
 
 use caxton::api::grpc::proto::agent_service_client::AgentServiceClient;
 use caxton::api::grpc::proto::supervision_service_client::SupervisionServiceClient;
@@ -242,7 +242,7 @@ fn refused(status: &Status, code: Code, reason: &str) {
     assert_eq!((status.code(), info.reason.as_str()), (code, reason), "{status:?}");
 }
 
-/// Deploys `cart` into `shop` over gRPC; answers with its id.
+/// Deploys `cart` into `shop` over gRPC, and returns its id.
 async fn cart_joins(node: &TestNode, shop: &Supervisor) -> String {
     let mut agents = AgentServiceClient::connect(node.grpc()).await.unwrap();
     let config = AgentConfig {

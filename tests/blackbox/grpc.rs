@@ -1,4 +1,4 @@
-//! gRPC, `caxton.v1`: the same use cases as REST, with its errors as statuses.
+//! gRPC, `caxton.v1`: the same use cases as REST, with the same errors as gRPC statuses.
 
 use std::collections::BTreeMap;
 
@@ -254,7 +254,7 @@ async fn errors_have_their_status_and_their_published_code() {
 async fn a_module_of_more_than_four_mebibytes_is_taken() {
     let node = TestNode::start().await;
     let mut module = guests::example("echo");
-    // A custom section: its id, its size in LEB128, a name of one byte, and zeros.
+    // A custom section: its id, its size in LEB128, a name of one byte, and zeros as content.
     let size: u32 = 6 << 20;
     let leb = [0, 7, 14, 21].map(|shift| u8::try_from((size >> shift) & 0x7f).unwrap());
     module.extend([0, leb[0] | 0x80, leb[1] | 0x80, leb[2] | 0x80, leb[3], 1, b'x']);

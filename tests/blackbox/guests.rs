@@ -1,4 +1,4 @@
-//! Agents for tests: assembled from text, or built by `scripts/build-agents`.
+//! Agents for tests. They are assembled from WebAssembly text, or built by `scripts/build-agents`.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ pub(crate) fn example(name: &str) -> Vec<u8> {
     assemble(&text(name))
 }
 
-/// An agent of `examples/agents/built`, as its author's tools left it.
+/// An agent of `examples/agents/built`, as its tools compiled it.
 pub(crate) fn built(name: &str) -> Vec<u8> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/agents/built/{name}.wasm"));
     std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
@@ -28,7 +28,7 @@ pub(crate) fn assemble(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
-/// The agent `counter`, which in addition works for `millis` on each message before it looks at it.
+/// The agent `counter`, but each of its turns works for `millis` milliseconds before it reads the message.
 pub(crate) fn slow_counter(millis: u64) -> Vec<u8> {
     let clock = r#"(import "caxton" "current_timestamp" (func $now (result i64)))"#;
     let work = format!(
@@ -48,7 +48,7 @@ pub(crate) fn slow_counter(millis: u64) -> Vec<u8> {
     assemble(&text.replacen(first_line, &format!("{work}\n{first_line}"), 1))
 }
 
-/// The agent `counter`, which does `last` when it is shut down. `(drop (call $add_one))` counts that too.
+/// The agent `counter`, but it runs `last` when it is shut down. `(drop (call $add_one))` counts the shutdown too.
 pub(crate) fn counter_until(last: &str) -> Vec<u8> {
     let first_export = r#"(func (export "handle_message")"#;
     let text = text("counter");
@@ -57,7 +57,7 @@ pub(crate) fn counter_until(last: &str) -> Vec<u8> {
     assemble(&text.replacen(first_export, &format!("{shutdown}\n  {first_export}"), 1))
 }
 
-/// The agent `echo` as a compiler for WASI makes it: it prints `line` on standard error and then does `more` at each message.
+/// The agent `echo` in the form of a WASI program: at each message it prints `line` on standard error and then runs `more`.
 pub(crate) fn printing_echo(line: &str, more: &str) -> Vec<u8> {
     let first_import = r#"(import "caxton" "send_message""#;
     let entry = r#"(func (export "handle_message") (param $ptr i32) (param $len i32) (result i32)"#;
@@ -79,7 +79,7 @@ pub(crate) fn printing_echo(line: &str, more: &str) -> Vec<u8> {
     assemble(&text.replacen(entry, &format!("{data}\n  {entry}\n    {print}"), 1))
 }
 
-/// A component that sets a timer of this period at each message, and has an entry for timers.
+/// A component that sets a periodic timer at each message, and exports the function for fired timers.
 pub(crate) fn periodic(millis: u64) -> Vec<u8> {
     let import = r#"(import "caxton:agent/timer@1.0.0" "set-periodic" (func $set (param i64 i32)))"#;
     let body = format!(
@@ -93,8 +93,8 @@ pub(crate) fn periodic(millis: u64) -> Vec<u8> {
     component("timed-agent", import, &body, timer)
 }
 
-/// A component that answers with the value of its variable `TOKEN`, which is JSON, or with null. An error says that it was
-/// refused.
+/// A component that replies with the value of its variable `TOKEN`, which is JSON, or with null. Its turn ends in error if it may
+/// not read variables.
 pub(crate) fn variable() -> Vec<u8> {
     let import = r#"(import "caxton:agent/environment@1.0.0" "get" (func $get (param i32 i32 i32)))"#;
     let body = format!(
@@ -111,8 +111,8 @@ pub(crate) fn variable() -> Vec<u8> {
     component("agent", import, &body, r#"(data (i32.const 256) "TOKENnull")"#)
 }
 
-/// A component that answers each message with the first name that is found for `tailor`, in quotes, or with null. An error
-/// says that it was refused.
+/// A component that replies to each message with the name of the first agent with the capability `tailor`, in quotes, or with null.
+/// Its turn ends in error if it may not search.
 pub(crate) fn searcher() -> Vec<u8> {
     let import = r#"(import "caxton:agent/directory@1.0.0" "find" (func $find (param i32 i32 i32)))"#;
     let body = format!(
@@ -135,19 +135,19 @@ pub(crate) fn searcher() -> Vec<u8> {
     component("agent", import, &body, data)
 }
 
-/// A component that broadcasts an `inform` of `"hear"` to all who have `tailor`, at each message.
+/// A component that, at each message, broadcasts an `inform` of `"hear"` to all agents with the capability `tailor`.
 pub(crate) fn announcer() -> Vec<u8> {
     let import = r#"(import "caxton:agent/messaging@1.0.0" "broadcast" (func $broadcast (param i32 i32)))"#;
     let body = "(call $broadcast (i32.const 256) (i32.const 64))
          (if (i32.load8_u (i32.const 64)) (then (return (i32.const 32))))
          (i32.const 16)";
-    // Capability, act, content; what follows, up to 392, is absent.
+    // Capability, performative and content. All other members, up to 392, are absent.
     let draft = r#"(data (i32.const 256) "\90\01\00\00\06\00\00\00\07\00\00\00\00\00\00\00\96\01\00\00\06\00\00\00")
         (data (i32.const 400) "tailor\22hear\22")"#;
     component("agent", import, body, draft)
 }
 
-/// A component that says no to each message, with a reason of so many bytes. There are 40,000 at most.
+/// A component whose every turn ends in error, with a reason of this many bytes. It can have up to 40,000.
 pub(crate) fn complainer(bytes: u32) -> Vec<u8> {
     let body = format!(
         "(memory.fill (i32.const 20000) (i32.const 120) (i32.const {bytes}))
@@ -158,14 +158,14 @@ pub(crate) fn complainer(bytes: u32) -> Vec<u8> {
     component("agent", "", &body, "")
 }
 
-/// Answers the message in hand with JSON of this place and length.
+/// Replies to the message of the turn with JSON at this address and of this length.
 fn inform(json: &str) -> String {
     format!("(call $reply (i32.const 7) (i32.const 0) {json} (i32.const 0) (i32.const 0) (i32.const 64))")
 }
 
-/// A component of a world of ours that does `body` at each message and returns where its result lies: zeros at 16 are
-/// `ok`, at 32 lies an `err` with the text `no`, and what a host call returned lies at 64. `rest` are its other exports
-/// and data, from 256 on.
+/// A component of Caxton's world that runs `body` at each message. `body` returns the address of the turn's result: zeros at 16
+/// are `ok`, and an `err` with the text `no` is at 32. The result of a host call is at 64. `rest` has the other exports, and data
+/// from 256 on.
 fn component(world: &str, imports: &str, body: &str, rest: &str) -> Vec<u8> {
     let wat = format!(
         r#"(module

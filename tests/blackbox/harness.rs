@@ -1,4 +1,4 @@
-//! A server in a process of its own, on a data folder of its own, that can be killed and started again.
+//! A server in a process of its own, with a data folder of its own. Tests can kill it and start it again.
 
 use std::fs::{self, File};
 use std::ops::Deref;
@@ -14,10 +14,10 @@ use tempfile::TempDir;
 use crate::client::Client;
 use crate::faults::FaultyDisk;
 
-/// How long anything may take before a test gives up on it. Generous: it only matters when something is wrong.
+/// How long a test waits for anything before it fails. The time is generous, because it matters only if something is wrong.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Looks until `look` finds something. This is the one place where tests wait for what no event tells.
+/// Calls `look` until it finds something. This is the only function by which tests wait for something that has no event.
 pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
@@ -29,9 +29,9 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
     }
 }
 
-/// Chance that can be repeated.
+/// A random number generator whose seed is printed, so that a run can be repeated.
 pub(crate) fn dice() -> StdRng {
-    // Not under CAXTON_: the server takes all of these for its configuration.
+    // The name has no prefix CAXTON_, because the server reads those variables as its configuration.
     let seed = std::env::var("TEST_SEED")
         .ok()
         .and_then(|text| text.parse().ok())
@@ -55,12 +55,12 @@ impl TestNode {
         Self::start_as(tempfile::tempdir().unwrap(), None, None).await
     }
 
-    /// Starts with a configuration file of this text.
+    /// Starts a server with a configuration file of this text.
     pub(crate) async fn start_with(config: &str) -> Self {
         Self::start_as(tempfile::tempdir().unwrap(), Some(config.to_owned()), None).await
     }
 
-    /// Starts with a configuration on a disk with faults: these at first. Files that match `unsynced` are never synced.
+    /// Starts a server with a configuration, on a disk that has these faults at first. Files that match `unsynced` are never synced.
     pub(crate) async fn start_on_faulty_disk(config: &str, faults: &str, unsynced: Option<&'static str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (data, dir) = (folder.path().join(DATA), folder.path().join("faults"));
@@ -69,7 +69,7 @@ impl TestNode {
         Self::start_as(folder, Some(config.to_owned()), Some(disk)).await
     }
 
-    /// Starts on a data folder that is there already, and takes it over.
+    /// Starts a server on an existing data folder, and takes the folder over.
     pub(crate) async fn start_on(data: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::rename(data, folder.path().join(DATA)).unwrap();
@@ -106,12 +106,12 @@ impl TestNode {
         self.grpc = address("grpc");
     }
 
-    /// Where gRPC answers, as a URL.
+    /// The URL of gRPC.
     pub(crate) fn grpc(&self) -> String {
         self.grpc.clone()
     }
 
-    /// A client that can move to another task. It knows the address of this start only.
+    /// A client that can move to another task. Its address is invalid after a restart of the server.
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
     }
@@ -120,22 +120,22 @@ impl TestNode {
         self.folder.path().join(DATA)
     }
 
-    /// The disk of a server that was started on one with faults.
+    /// The faulty disk of a server that was started on one.
     pub(crate) fn disk(&self) -> &FaultyDisk {
         self.disk.as_ref().unwrap()
     }
 
-    /// What all starts of the server have logged.
+    /// The log lines of all starts of the server.
     pub(crate) fn logged(&self) -> String {
         fs::read_to_string(self.log()).unwrap()
     }
 
-    /// What the server said, in a file.
+    /// The file with the log lines of the server.
     pub(crate) fn log(&self) -> PathBuf {
         self.folder.path().join(LOG)
     }
 
-    /// `kill -9`: the process has no say in it.
+    /// `kill -9`: the process cannot react to it.
     pub(crate) fn kill_nine(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -148,7 +148,7 @@ impl TestNode {
         assert!(sent.unwrap().success(), "SIG{name}");
     }
 
-    /// SIGTERM, and how the server ended.
+    /// Sends SIGTERM, and returns the exit status of the server.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
         self.signal("TERM");
         self.until_it_ended().await
@@ -165,18 +165,18 @@ impl TestNode {
         self.until_it_listens().await;
     }
 
-    /// Starts it and does not wait until it listens.
+    /// Starts the server, and does not wait until it listens.
     pub(crate) fn begin_start(&mut self) {
         self.process = spawn(self.folder.path(), self.config.as_deref(), self.disk.as_ref());
     }
 
-    /// Whether the folder stays when this is dropped, for people to look into; where it is.
+    /// Sets whether the folder stays when this is dropped, so that people can look into it. Returns its path.
     pub(crate) fn keep(&mut self, keep: bool) -> &Path {
         self.folder.disable_cleanup(keep);
         self.folder.path()
     }
 
-    /// Starts the server again, which does not get as far as to listen; how it ended.
+    /// Starts the server again, expects that it ends before it listens, and returns its exit status.
     pub(crate) async fn restart_in_vain(&mut self) -> ExitStatus {
         self.begin_start();
         let status = self.until_it_ended().await;
@@ -184,7 +184,7 @@ impl TestNode {
         status
     }
 
-    /// The processes that compile modules for the server now.
+    /// The processes that are compiling modules for the server.
     pub(crate) fn compilers(&self) -> Vec<u32> {
         let children = format!("/proc/{0}/task", self.process.id());
         let tasks = fs::read_dir(children).into_iter().flatten().flatten();
@@ -199,7 +199,7 @@ impl TestNode {
         children.filter(compiles).collect()
     }
 
-    /// Memory that the process has in RAM, in bytes.
+    /// The resident memory of the process, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -218,7 +218,7 @@ impl Deref for TestNode {
 
 impl Drop for TestNode {
     fn drop(&mut self) {
-        let _ = self.process.kill(); // it may have ended already
+        let _ = self.process.kill(); // an error means that it has ended already
         let _ = self.process.wait();
         if std::thread::panicking() {
             let log = fs::read_to_string(self.log()).unwrap_or_default();
@@ -237,7 +237,7 @@ const ADDRESSES: &str = "addresses.json";
 
 fn spawn(folder: &Path, config: Option<&str>, disk: Option<&FaultyDisk>) -> Child {
     let addresses = folder.join(ADDRESSES);
-    let _ = fs::remove_file(&addresses); // of the start before
+    let _ = fs::remove_file(&addresses); // the file of the previous start, if there was one
     let log = File::options()
         .create(true)
         .append(true)

@@ -1,4 +1,4 @@
-//! The history: pages, and all of it as a stream.
+//! The history: in pages, and as a stream.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::harness::TestNode;
 
-/// All that match, as the server streams them.
+/// All messages that match, as the server streams them.
 async fn exported(node: &Client, query: &str) -> Vec<Value> {
     let request = node.request(Method::GET, &format!("/api/v1/messages?{query}"));
     let response = request.header("accept", "application/x-ndjson").send().await.unwrap();
@@ -26,7 +26,7 @@ async fn an_export_is_all_pages_a_message_on_each_line() {
     node.told("echo", &json!("once")).await;
     let pages = node.history("agent=counter").await;
     assert_eq!(pages.len(), 40);
-    // Read in many pages, it is the same.
+    // The pages have the same messages as the stream.
     assert_eq!(exported(&node, "agent=counter&limit=3").await, pages);
     assert_eq!(exported(&node, "agent=counter").await, pages);
     assert_eq!(exported(&node, "performative=cfp").await, [Value::Null; 0]);

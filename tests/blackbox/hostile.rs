@@ -1,4 +1,4 @@
-//! Modules that nobody here wrote: each gets its documented code and a sentence, and nobody else notices.
+//! Hostile modules: each is refused or fails with its documented code and a sentence, and no other agent is affected.
 
 mod bytes;
 mod corpus;
@@ -17,19 +17,19 @@ use crate::client::{Client, request};
 use crate::guests;
 use crate::harness::{PATIENCE, TestNode, until};
 
-/// More than this and the server keeps what it should have thrown away.
+/// How much the memory of the server may grow. More would mean that it keeps something that it should free.
 const MEMORY_GROWTH: u64 = 400 << 20;
 
-/// All that the server may log of the corpus: its agents have shares of the log, and those that log without end use theirs up.
+/// How much the server may log for the corpus. Each agent may log so many bytes a second, and those that log without end use that up.
 const LOG_BYTES: usize = 8 << 20;
 
-/// Tries of a message whose turn crashes.
+/// How many times a message is delivered whose turn crashes.
 const DELIVERIES: u32 = 2;
 
-/// Rows of the corpus that are tried at a time.
+/// How many rows of the corpus are tried at a time.
 const AT_A_TIME: usize = 6;
 
-/// Deploys a row as what it is, and checks what comes of it. It leaves nothing behind.
+/// Deploys a row, checks its outcome, and removes everything again.
 async fn tried(client: Client, row: Row) {
     let (name, outcome) = (row.name, row.outcome);
     println!("{name}: {outcome:?}");
@@ -78,7 +78,7 @@ async fn tried(client: Client, row: Row) {
     gone.refused(404, "AGENT_NOT_FOUND");
 }
 
-/// Asks an agent of the corpus, and checks what its sender is told and what becomes of the agent.
+/// Sends a request to an agent of the corpus, and checks the reply and the status of the agent afterwards.
 async fn lived(client: &Client, name: &str, outcome: Outcome) {
     let asked = client
         .post(
@@ -87,7 +87,7 @@ async fn lived(client: &Client, name: &str, outcome: Outcome) {
         )
         .await;
     assert_eq!(asked.status, 200, "{name}: {:#}", asked.body);
-    // A text: numbers and depths that are JSON, and that this test's reader does not read.
+    // Compared as text: some numbers and depths are valid JSON that the parser of this test cannot read.
     let text = asked
         .body
         .as_str()
@@ -133,7 +133,7 @@ async fn lived(client: &Client, name: &str, outcome: Outcome) {
     assert_eq!(unbroken, (&json!(1), &json!([])), "{name}: it goes on as it was");
 }
 
-/// Asks the neighbour again and again until it is told to stop: how many answers, and the longest wait.
+/// Sends requests to the neighbour until it is told to stop. Returns the number of replies, and the longest wait for one.
 async fn probe(client: Client, stop: Arc<AtomicBool>) -> (u32, Duration) {
     let (mut answers, mut longest) = (0, Duration::ZERO);
     while !stop.load(Ordering::Relaxed) {
@@ -162,7 +162,7 @@ async fn each_hostile_module_comes_to_its_documented_end_and_nobody_else_notices
     let probe = tokio::spawn(probe(node.client(), stop.clone()));
     let trials = rows.into_iter().map(|row| {
         let name = row.name.clone();
-        // One that fails does not hide the others.
+        // All rows are tried, even if one of them fails.
         let trial = AssertUnwindSafe(tried(node.client(), row)).catch_unwind();
         async { trial.await.err().map(|_| name) }
     });

@@ -1,4 +1,4 @@
-//! Requests that come again with their key: one effect, one answer.
+//! Requests that are sent again with their key: they take effect once, and have the same answer each time.
 
 use caxton::api::grpc::proto::message_service_client::MessageServiceClient;
 use caxton::api::grpc::proto::{FipaMessage, SendMessageRequest};
@@ -19,7 +19,7 @@ async fn post(node: &Client, path: &str, key: &str, body: &Value) -> Answer {
 }
 
 async fn deploy(node: &Client, key: &str, name: &str) -> Answer {
-    // A form has another boundary each time; what it says is the same.
+    // Each form has another boundary, but the same parts.
     let wasm = Part::bytes(guests::example("counter")).file_name("counter.wasm");
     let config = json!({"name": name, "permissions": {"state": true}, "environment": {"TOKEN": "s3cret"}}).to_string();
     let request = node
@@ -92,7 +92,7 @@ async fn a_wait_that_was_cut_off_goes_on_and_has_the_answer_again_and_again() {
     let late = post(&node, &format!("{path}?timeout_seconds=0.1"), "k", &message).await;
     let late = late.refused(504, "TIMEOUT");
 
-    // Two at once: whichever comes second is told that the first is there.
+    // Two requests at once: the one that arrives second is told that the first is being answered.
     let mut waits = JoinSet::new();
     for _ in 0..2 {
         let (client, asked) = (node.client(), message.clone());

@@ -1,4 +1,4 @@
-//! What holds for agents in every language: one table, and the agent `clerk` in each.
+//! Rules for agents in every language: one table of tests, run with the agent `clerk` of each language.
 
 use serde_json::{Value, json};
 
@@ -6,23 +6,24 @@ use crate::guests;
 use crate::harness::{TestNode, until};
 
 enum Then {
-    /// It answers with an `inform` of this.
+    /// It replies with an `inform` of this content.
     Tells(Value),
-    /// It does so sooner or later.
+    /// It replies with an `inform` of this content sooner or later: the request is repeated until it does.
     TellsAtLast(Value),
-    /// It answers with this act.
+    /// It replies with this performative.
     Answers(&'static str),
-    /// The platform answers in its place with a `failure` of this reason, and a detail with this in it.
+    /// The platform replies in its place with a `failure` of this reason, whose detail contains this text.
     Fails(&'static str, &'static str),
-    /// Another agent gets this of it.
+    /// Another agent gets this message from it.
     Reaches(Value),
-    /// It is asked after the server was killed and started again.
+    /// The server is killed and restarted before the request.
     TellsAfterRestart(Value),
 }
 
 use Then::{Answers, Fails, Reaches, Tells, TellsAfterRestart, TellsAtLast};
 
-/// What it shows, what the clerk is told to do, and what comes of it. `error` is in what a turn's error is told with.
+/// For each rule: its name, the tasks for the clerk, and the outcome of each. `error` is the text by which the language reports a
+/// turn that ended in error.
 fn table(error: &'static str) -> Vec<(&'static str, Value, Then)> {
     let odd = json!({"text": "grüße \"\\\n😀", "list": [1, -2.5, null, true, {}]});
     let (recall, starts) = (json!({"do": "recall"}), json!({"do": "starts"}));
@@ -101,7 +102,7 @@ async fn the_table_holds_for_javascript() {
     holds_for("clerk_js", "no paper").await;
 }
 
-/// The core ABI has a number for an error, and no text.
+/// In the core ABI an error is a number without a text.
 #[tokio::test]
 async fn the_table_holds_for_assemblyscript() {
     holds_for("clerk_as", "1").await;

@@ -1,4 +1,4 @@
-//! A flood of requests, and what its senders were promised: checks that nothing of it is lost and nothing happens twice.
+//! A flood of requests, and the promises to its senders: checks that no acknowledged request is lost, and that none takes effect twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,12 +13,12 @@ use crate::client::Client;
 use crate::harness::{TestNode, until};
 
 const SENDERS: usize = 8;
-/// `forward` sends on what it gets, to `counter`.
+/// `forward` forwards its requests to `counter`.
 const RECEIVERS: [&str; 2] = ["counter", "forward"];
-/// Before a sender that was sent away comes again.
+/// How long a sender waits after a refusal.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What the clients know: the messages that were acknowledged, by the names under which their answers come.
+/// The record of the clients: the acknowledged messages, by the `reply_with` that their replies refer to.
 #[derive(Default)]
 pub(crate) struct Ledger {
     acknowledged: Mutex<BTreeMap<String, String>>,
@@ -46,7 +46,7 @@ impl Ledger {
         self.acknowledged.lock().unwrap().len()
     }
 
-    /// Senders that go on until there is no server or [`Self::stop`] is called.
+    /// Starts senders, which run until there is no server or [`Self::stop`] is called.
     pub(crate) fn flood(self: &Arc<Self>, node: &TestNode) -> JoinSet<()> {
         self.enough.store(false, Ordering::Relaxed);
         let mut senders = JoinSet::new();
@@ -67,7 +67,7 @@ impl Ledger {
         .await;
     }
 
-    /// Messages that were acknowledged and are not in the history.
+    /// The messages that were acknowledged and are not in the history.
     pub(crate) fn lost(&self, history: &[Value]) -> Vec<String> {
         let known: BTreeSet<_> = history
             .iter()
@@ -88,7 +88,7 @@ impl Ledger {
         assert!(lost.is_empty(), "{when}: acknowledged and lost: {lost:?}");
     }
 
-    /// Waits until nothing is queued, and checks that each request was handled, sent on and answered once.
+    /// Waits until nothing is queued, and checks that each request was handled, forwarded and replied to once.
     pub(crate) async fn all_handled_once(&self, node: &TestNode, agents: &Flooded) {
         until("everything is handled", async || {
             let queued = node.get("/api/v1/messages?status=queued&limit=1").await.good();
@@ -108,7 +108,7 @@ impl Ledger {
         };
         let (to_counter, to_forward) = (to(&agents.counter), to(&agents.forward));
 
-        // What went through `forward` was sent on once for each.
+        // `forward` forwarded each of its requests once.
         let from_forward = to_counter
             .iter()
             .copied()
@@ -120,7 +120,7 @@ impl Ledger {
             .collect();
         same("sent on", &sent_on, &expected.iter().map(String::as_str).collect());
 
-        // Each request is answered once, and the answers are the numbers from 1 on: no effect is missing and none is double.
+        // Each request has one reply, and the replies are the numbers from 1 on: no effect is missing, and none happened twice.
         let answers = node.history(&format!("sender={}", agents.counter)).await;
         assert!(answers.iter().all(|answer| answer["performative"] == "inform"));
         let failures = node.history("performative=failure").await;
@@ -151,7 +151,7 @@ impl Ledger {
     }
 }
 
-/// Sends requests one after the other and notes each acknowledgement.
+/// Sends requests one after the other, and records each acknowledgement.
 async fn send_on(client: Client, ledger: Arc<Ledger>, sender: usize) {
     while !ledger.enough.load(Ordering::Relaxed) {
         let reply_with = format!("q{}", ledger.sent.fetch_add(1, Ordering::Relaxed));
@@ -167,8 +167,8 @@ async fn send_on(client: Client, ledger: Arc<Ledger>, sender: usize) {
             return;
         };
         match answer.status {
-            429 => {}                               // the mailbox is full: this one was refused, and another will be taken
-            503 => tokio::time::sleep(PAUSE).await, // the server takes nothing now
+            429 => {} // the mailbox is full and this request is refused; a later one can succeed
+            503 => tokio::time::sleep(PAUSE).await, // the server accepts nothing now
             _ => {
                 let sent = answer.good();
                 let id = text(&sent, "message_id").to_owned();
@@ -178,7 +178,7 @@ async fn send_on(client: Client, ledger: Arc<Ledger>, sender: usize) {
     }
 }
 
-/// All requests in the history: of clients, and those that were sent on.
+/// All requests in the history: those of clients, and those that were forwarded.
 pub(crate) async fn requests(node: &TestNode) -> Vec<Value> {
     node.history("performative=request").await
 }
@@ -188,7 +188,7 @@ fn text<'a>(message: &'a Value, member: &str) -> &'a str {
     message[member].as_str().unwrap()
 }
 
-/// The member of each message, once: a set that is as large as the list.
+/// The values of a member of all messages. Checks that no two messages have the same value.
 #[track_caller]
 fn distinct<'a>(messages: impl IntoIterator<Item = &'a Value>, member: &str) -> BTreeSet<&'a str> {
     let all: Vec<_> = messages.into_iter().map(|message| text(message, member)).collect();
@@ -197,7 +197,7 @@ fn distinct<'a>(messages: impl IntoIterator<Item = &'a Value>, member: &str) -> 
     distinct
 }
 
-/// Two sets are the same; if not, only what differs is shown.
+/// Checks that two sets are equal, and prints only their differences.
 #[track_caller]
 fn same(what: &str, actual: &BTreeSet<&str>, expected: &BTreeSet<&str>) {
     let missing: Vec<_> = expected.difference(actual).collect();

@@ -1,4 +1,4 @@
-//! An agent's way from its deploy to its removal.
+//! The life of an agent, from its deploy to its removal.
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;

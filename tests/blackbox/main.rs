@@ -1,7 +1,7 @@
 //! The black-box suite: the real program in a process of its own, over real HTTP, WebSocket and gRPC.
 //!
-//! Each test is named as the rule it shows. Nothing here sleeps to get an order and no port is fixed: tests wait for an
-//! event, or look until a condition holds ([`until`](harness::until)).
+//! The name of each test is the rule that it shows. No test sleeps to get an order, and no port is fixed: tests wait for an
+//! event, or check until a condition holds ([`until`](harness::until)).
 
 mod client;
 mod faults;

@@ -1,4 +1,4 @@
-//! Backup, restore, doctor and retention, as an operator uses them.
+//! Backup, restore, doctor and retention, by the commands of an operator.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::client::request;
 use crate::harness::{TestNode, caxton, until};
 use crate::socket::Socket;
 
-/// Runs the program to its end.
+/// Runs the program until it ends.
 pub(crate) async fn run(arguments: &[&str]) -> Output {
     let mut command = caxton();
     command.args(arguments);
@@ -33,7 +33,7 @@ pub(crate) fn good(output: &Output) -> String {
     said
 }
 
-/// What a program said that ended with status 1.
+/// The output of a program that ended with status 1.
 #[track_caller]
 pub(crate) fn bad(output: &Output) -> String {
     let said = said(output);
@@ -60,7 +60,7 @@ fn segments(data: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Every message of the history, by id, with how it stands.
+/// The status of every message in the history, by id.
 async fn standing(node: &TestNode) -> Vec<(String, Value)> {
     let mut messages: Vec<_> = node
         .history("")
@@ -247,7 +247,7 @@ async fn a_write_that_a_crash_interrupted_is_cut_off_and_told_in_the_log() {
     let segment = segments(&node.data_dir())[0].clone();
     let mut bytes = fs::read(&segment).unwrap();
     let place = bytes.len();
-    // The head of a frame and no more.
+    // Only the head of a frame.
     bytes.extend([9, 0, 0, 0, 1, 2, 3, 4, 5, 6]);
     fs::write(&segment, bytes).unwrap();
     let sound = good(&doctor(&node.data_dir(), &[]).await);
@@ -350,7 +350,7 @@ async fn retention_takes_old_segments_and_nothing_that_lives() {
     node.post("/api/v1/agents/sleeper/resume", &json!({})).await.good();
     assert_eq!(node.until_settled(&waiting).await["status"], "processed");
 
-    // Who comes back from before the oldest record is told what it cannot hear of.
+    // A subscriber that resumes before the oldest record is told which records are missing.
     let mut socket = Socket::open(&node).await;
     socket.subscribe(&json!({"events": ["*"], "since_seq": 0})).await;
     let gap = socket.until("gap", |_| true).await;

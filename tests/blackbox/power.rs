@@ -1,4 +1,4 @@
-//! Power cuts: what was not synced is gone, which kill -9 alone cannot show, for the kernel keeps what the process wrote.
+//! Power cuts: everything that was not synced is lost. kill -9 alone cannot show that, because the kernel keeps what the process wrote.
 
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ async fn a_failed_sync_ends_the_server_and_takes_nothing_that_was_acknowledged()
 async fn a_failed_sync_of_the_history_ends_the_server_as_well() {
     let mut node = TestNode::start_on_faulty_disk("", "", None).await;
     node.disk().goes_wrong("fail-sync *.db-wal");
-    // Enough for the history's log to be moved into its file, for which it is synced.
+    // So many messages that the write-ahead log of the history is checkpointed into its file, and the file is synced.
     let content = "x".repeat(1_000_000);
     let message = json!({"performative": "inform", "receiver": "client:reader", "content": content});
     let mut acknowledged = Vec::new();
@@ -100,7 +100,7 @@ async fn a_write_that_the_power_cut_tore_is_cut_off_and_said() {
     node.deploy("counter", "counter").await;
     let acknowledged = node.send("counter", &json!({"add": 1})).await;
     node.until_settled(&acknowledged).await;
-    // Once nothing else is on its way: what the next sync waits for is the next message alone.
+    // When nothing else is in flight, only the next message can cause the next sync.
     until("everything is synced", async || {
         (node.disk().unsynced_bytes(".log") == 0).then_some(())
     })

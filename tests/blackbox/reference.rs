@@ -1,5 +1,5 @@
-//! Each example of the API reference, sent as printed with ids put in: the answer has every field that is printed, with the
-//! same type.
+//! Sends each example of the API reference as printed, but with valid ids. The response must have every field of the printed one,
+//! with the same type.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -38,7 +38,7 @@ fn compare(path: &str, actual: &Value, printed: &Value) -> Result<(), String> {
     }
 }
 
-/// `config` of the reference's deploy.
+/// The `config` of the deploy in the reference.
 const CONFIG: &str = r#"{"name":"my-agent","strategy":"immediate","resources":{"memory":"50MB","cpu":"100000"}}"#;
 
 const DEPLOYED: &str = r#"{
@@ -203,7 +203,7 @@ async fn a_stop_and_a_removal_answer_as_printed() {
         .refused(404, "AGENT_NOT_FOUND");
 }
 
-/// The reference's message, to `receiver`.
+/// The message in the reference, to `receiver`.
 fn printed_message(receiver: &str) -> Value {
     json!({
         "performative": "request",
@@ -259,7 +259,7 @@ async fn a_send_that_waits_answers_with_the_reply() {
     );
     assert_eq!(reply["content"], json!({"action": "process", "data": {"key": "value"}}));
 
-    // The echo does not answer an inform.
+    // The agent `echo` does not reply to an inform.
     let inform = json!({"performative": "inform", "receiver": id, "content": "no question"});
     let late = node
         .post("/api/v1/messages/wait?timeout_seconds=0.2", &inform)

@@ -1,4 +1,4 @@
-//! Bad requests: the right status, the published code, and the field that is wrong.
+//! Bad requests: the error has the right status, the published code, and the name of the wrong field.
 
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
@@ -274,7 +274,7 @@ async fn what_is_too_large_is_refused_with_the_limit() {
         "{error:#}"
     );
 
-    // One is too large as a module only, the other already as a form.
+    // The first is too large for a module only, the second already too large for a form.
     for (bytes, limit) in [((1 << 20) + 1, 1 << 20..=1 << 20), (2 << 20, 1 << 20..=2 << 20)] {
         let error = node
             .try_deploy(&json!({"name": "large"}), vec![0; bytes])

@@ -1,4 +1,4 @@
-//! `caxton serve` as an operator sees it: addresses, health, and what it refuses.
+//! `caxton serve` for an operator: addresses, health, and refusals to start.
 
 use std::process::Output;
 

@@ -11,7 +11,7 @@ use crate::harness::PATIENCE;
 
 pub(crate) struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    /// Every event that came, in its order.
+    /// Every event that has arrived, in order.
     pub heard: Vec<Value>,
 }
 
@@ -24,14 +24,14 @@ impl Socket {
         }
     }
 
-    /// Opens and subscribes to events by globs.
+    /// Opens a WebSocket, and subscribes to events by globs.
     pub(crate) async fn subscribed(client: &Client, events: &[&str]) -> Self {
         let mut socket = Self::open(client).await;
         socket.subscribe(&json!({"events": events})).await;
         socket
     }
 
-    /// Subscribes and answers with the subscription's id.
+    /// Subscribes, and returns the subscription's id.
     pub(crate) async fn subscribe(&mut self, what: &Value) -> String {
         let mut message = what.clone();
         message["type"] = "subscribe".into();
@@ -39,7 +39,7 @@ impl Socket {
         answer["subscription_id"].as_str().unwrap().to_owned()
     }
 
-    /// Says something and waits for the answer of this type.
+    /// Sends a frame, and waits for the answer of this type.
     pub(crate) async fn answered(&mut self, message: &Value, kind: &str) -> Value {
         self.say(&message.to_string()).await;
         self.until(kind, |_| true).await
@@ -49,7 +49,7 @@ impl Socket {
         self.stream.send(Frame::text(text.to_owned())).await.unwrap();
     }
 
-    /// The next message of the server.
+    /// The next frame of the server.
     pub(crate) async fn next(&mut self) -> Value {
         loop {
             let frame = tokio::time::timeout(PATIENCE, self.stream.next()).await;
@@ -65,7 +65,7 @@ impl Socket {
         }
     }
 
-    /// The next message of this type of which `wanted` holds. Others that come first are only remembered.
+    /// The next frame of this type that `wanted` accepts. Events that arrive before it are only recorded.
     pub(crate) async fn until(&mut self, kind: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let message = self.next().await;
@@ -80,7 +80,7 @@ impl Socket {
         self.until(kind, |event| event["agent_id"] == agent).await
     }
 
-    /// An event of this type about an agent, whether it came already or is to come.
+    /// An event of this type about an agent, whether it has arrived already or will arrive.
     pub(crate) async fn heard_about(&mut self, kind: &str, agent: &str) -> Value {
         let told = |event: &&Value| event["type"] == kind && event["agent_id"] == agent;
         match self.heard.iter().find(told) {

@@ -1,4 +1,4 @@
-//! Stopping and removing agents that have work.
+//! Agents that have queued messages are stopped and removed.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::guests;
 use crate::harness::{TestNode, until};
 use crate::socket::Socket;
 
-/// Ten callers who wait for an answer of an agent that takes 60 ms for each.
+/// Ten clients that wait for the reply of an agent, which needs 60 ms for each.
 async fn ten_who_wait(node: &TestNode) -> JoinSet<Value> {
     node.deploy_as(json!({"name": "slow"}), guests::slow_counter(60)).await;
     let mut waiting = JoinSet::new();

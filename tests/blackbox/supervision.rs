@@ -1,4 +1,4 @@
-//! Crashes: who is restarted, who is told, who is given up, and that nobody else notices.
+//! Crashes: which agents are restarted, which senders get a failure, which agents fail, and that no others are affected.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::guests;
 use crate::harness::{TestNode, until};
 use crate::socket::Socket;
 
-/// So quick that a test need not wait, and still a backoff.
+/// A backoff that is short enough for a test.
 fn quick() -> Value {
     json!({"backoff": {"min": "1ms", "max": "5ms"}})
 }
@@ -117,7 +117,7 @@ async fn an_agent_that_crashes_more_than_its_intensity_allows_fails_alone() {
 
     let detail = node.failure("hopeless", "gone").await;
     assert!(!detail.is_empty());
-    // The tree and the partition tell each in their own order, and nothing orders the two.
+    // The tree and the partition each record their events in order, but the two are not ordered with each other.
     let failed = socket.heard_about("agent.failed", &id).await;
     assert!(failed["reason"].is_string(), "{failed:#}");
     socket.heard_about("supervisor.child_failed", &id).await;
@@ -161,7 +161,7 @@ async fn an_agent_that_crashes_more_than_its_intensity_allows_fails_alone() {
 async fn agents_in_a_crash_loop_take_no_memory_and_leave_the_others_alone() {
     const LOOPING: u64 = 200;
     const TRIES: u64 = 50;
-    /// More than this and something is kept of each crash.
+    /// How much the memory may grow. More would mean that the server keeps something of each crash.
     const GROWTH: u64 = 48 << 20;
     let node = TestNode::start().await;
     node.deploy("neighbour", "counter").await;

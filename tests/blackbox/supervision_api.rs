@@ -1,4 +1,4 @@
-//! The supervision tree for its operators: verbs, events that were, figures, and a WebSocket that comes back.
+//! The supervision tree for its operators: actions, past events, metrics, and a WebSocket that resumes.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ async fn act(node: &Client, path: &str, action: &str) -> Value {
     node.post("/api/v1/supervision/actions", &asked).await.good()
 }
 
-/// All events of supervisors that the query asks for, read in pages of this many.
+/// All events of supervisors that match the query, read in pages of this size.
 async fn events(node: &Client, query: &str, limit: usize) -> Vec<Value> {
     let (mut all, mut since) = (Vec::new(), 0);
     loop {
@@ -323,7 +323,7 @@ async fn who_comes_back_hears_every_event_once_and_in_order() {
     let since = heard.last().unwrap()["seq"].clone();
     drop(socket);
 
-    // While it is away, and while it comes back, much happens.
+    // Many events happen while it is disconnected and while it resumes.
     let traffic = {
         let client = node.client();
         tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! Timers: set by turns, kept by the journal, fired once.
+//! Timers: turns set them, the journal keeps them, and each fires once.
 
 use std::time::{Duration, Instant};
 
@@ -8,14 +8,14 @@ use crate::client::Client;
 use crate::guests;
 use crate::harness::{TestNode, until};
 
-/// Long enough for a few calls of a busy server, and no longer than a test may take.
+/// Long enough for a few calls to a busy server, and short enough for a test.
 const SOON: Duration = Duration::from_secs(2);
 
 async fn deploy(node: &Client) -> String {
     node.deploy("timer", "timer").await
 }
 
-/// Sets a timer; its id, or what the host has against it.
+/// Sets a timer, and returns its id or the host's error code.
 async fn set(node: &Client, after: Duration) -> Value {
     node.told("timer", &json!(after.as_micros())).await
 }
@@ -31,7 +31,7 @@ async fn until_passed(began: Instant, time: Duration) {
     until("it is time", async || (began.elapsed() > time).then_some(())).await;
 }
 
-/// What timers told their agents, the oldest first.
+/// The messages of fired timers, oldest first.
 async fn fired(node: &Client) -> Vec<Value> {
     let mut messages = node.history("").await;
     messages.retain(|message| message["protocol"] == "caxton-timer");

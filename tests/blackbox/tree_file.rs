@@ -1,4 +1,4 @@
-//! `serve --tree`: what a file declares is there when the server answers.
+//! `caxton serve --tree`: the groups and agents that the file declares exist when the server answers.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::guests;
 use crate::harness::{TestNode, caxton};
 
-/// What a server says that is given this tree file, and does not start.
+/// The error of a server that does not start with this tree file.
 fn refusal(data: &Path, file: &Path) -> String {
     let mut serve = caxton();
     serve.args([

@@ -1,4 +1,4 @@
-//! What agents use, measured, and rates of it.
+//! The resources that agents use: measured, and limited by rates.
 
 use std::time::{Duration, Instant};
 
@@ -79,7 +79,7 @@ async fn an_agent_that_sends_over_its_rate_waits_for_its_share_and_loses_nothing
     for n in 1..=10 {
         assert_eq!(node.told("counter", &json!(null)).await, n);
     }
-    // Four at once, then one each quarter of a second; the last is sent before it is paid for.
+    // Four are sent at once, and then one each quarter of a second. The last may exceed the rate: only the next turn waits for it.
     assert!(began.elapsed() > Duration::from_millis(1_200), "{:?}", began.elapsed());
 
     let bad = json!({"name": "mute", "resources": {"sends_per_second": 0}});

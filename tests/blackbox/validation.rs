@@ -1,4 +1,4 @@
-//! What is said of a module before it is deployed: over REST, gRPC and the command line it is the same.
+//! The report about a module before it is deployed is the same over REST, over gRPC and on the command line.
 
 use std::process::Output;
 
@@ -23,7 +23,7 @@ async fn validate(node: &Client, module: Vec<u8>, config: Option<Value>) -> Answ
         .expect("the server answers")
 }
 
-/// `caxton agent validate` of the module, with arguments behind.
+/// Runs `caxton agent validate` with the module and further arguments.
 fn validate_offline(module: &[u8], arguments: &[&str]) -> Output {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), module).unwrap();

@@ -1,4 +1,4 @@
-//! Guests of compilers for WASI: they print, and may exit.
+//! Guests from compilers for WASI: they print, and they may exit.
 
 use serde_json::json;
 

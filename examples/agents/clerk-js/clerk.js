@@ -1,4 +1,4 @@
-// Does small tasks as it is told, the same as the clerks in other languages. See the list in README.md.
+// Does small tasks on request, the same as the clerks in other languages. README.md lists them.
 
 import { reply, send } from "caxton:agent/messaging@1.0.0";
 import { get, set } from "caxton:agent/state@1.0.0";
@@ -30,7 +30,7 @@ export const handler = {
       case "trap":
         if (message.deliveryAttempt > task.times) return inform(message.deliveryAttempt);
         lose();
-        // A text or an Error would end the turn in error. Anything else that is thrown is a trap.
+        // Throwing a text or an Error would end the turn in error. Throwing anything else is a trap.
         throw { why: "as told" };
       case "fail":
         lose();
@@ -49,7 +49,7 @@ export const lifecycle = {
   shutdown() {},
 };
 
-/** Stores and answers what must never be seen. */
+/** Stores a value and sends a reply in a turn that fails afterwards: nobody must ever see them. */
 function lose() {
   remember("memory", "lost");
   inform("lost");
@@ -80,7 +80,7 @@ function draft(performative, receiver, value) {
   };
 }
 
-// There is no TextEncoder here. JSON can be written in ASCII alone, and then a character is a byte.
+// There is no TextEncoder here. JSON can be written in pure ASCII, in which each character is one byte.
 
 function remember(key, value) {
   const escape = (unit) => "\\u" + unit.charCodeAt(0).toString(16).padStart(4, "0");

@@ -1,9 +1,9 @@
-;; Imports what is neither Caxton's nor sealed WASI: refused when it is deployed, by name.
+;; Imports a function that neither Caxton nor sealed WASI has. A deploy is refused, and the error names the import.
 (module
   (import "env" "open_file" (func (param i32 i32) (result i32)))
   (memory (export "memory") 16)
 
-  ;; One buffer, used again for each message. It is good for a megabyte.
+  ;; One buffer, reused for each message. A message of a megabyte fits.
   (func (export "caxton_alloc") (param i32) (result i32)
     (i32.const 0))
 

@@ -22,19 +22,19 @@
     (call $put (global.get $content) (global.get $content_len))
     (call $send))
 
-  ;; ---- The same in every agent here that answers ----
+  ;; ---- The rest is the same in every agent here that replies ----
   ;; The host writes a message as compact JSON, its own fields first, in a fixed order, and the content last.
-  ;; So the first match of `"sender":"` before the content is the sender. Texts are copied as they stand,
-  ;; escapes and all, from one JSON text into another.
+  ;; The first match of `"sender":"` before the content is therefore the sender. Texts are copied unchanged,
+  ;; with their escapes, from one JSON text into another.
 
   (global $message i32 (i32.const 4096))            ;; the buffer for messages, one at a time
-  (global $end (mut i32) (i32.const 0))             ;; where the part that $after searches ends
+  (global $end (mut i32) (i32.const 0))             ;; the end of the part that $after searches
   (global $content (mut i32) (i32.const 0))         ;; where the content begins
   (global $content_len (mut i32) (i32.const 0))
   (global $draft (mut i32) (i32.const 0))           ;; where the draft begins: behind the message
-  (global $out (mut i32) (i32.const 0))             ;; where the draft goes on
+  (global $out (mut i32) (i32.const 0))             ;; where the next part of the draft is written
 
-  ;; Memory for the message, for a draft that may repeat all of it, and for a page of what else it says.
+  ;; Takes memory for the message, for a draft that may repeat all of it, and for a page with the rest of the draft.
   (func (export "caxton_alloc") (param $len i32) (result i32)
     (local $more i32)
     (local.set $more
@@ -45,8 +45,8 @@
       (then (if (i32.lt_s (memory.grow (local.get $more)) (i32.const 0)) (then (unreachable)))))
     (global.get $message))
 
-  ;; Begins with a message: finds its content, null if it has none, and leaves what is before that to be
-  ;; searched.
+  ;; Begins with a message: finds its content, null if it has none, and limits later searches to the part
+  ;; before the content.
   (func $open (param $len i32)
     (global.set $draft (i32.add (global.get $message) (local.get $len)))
     (global.set $end (global.get $draft))
@@ -59,7 +59,7 @@
         (global.set $content (i32.const 240))
         (global.set $content_len (i32.const 4)))))
 
-  ;; Where that begins which follows the $n bytes at $text; 0 if they do not occur.
+  ;; The address behind the first occurrence of the $n bytes at $text; 0 if they do not occur.
   (func $after (param $text i32) (param $n i32) (result i32)
     (local $at i32) (local $i i32)
     (local.set $at (global.get $message))
@@ -84,27 +84,27 @@
     (memory.copy (global.get $out) (local.get $from) (local.get $n))
     (global.set $out (i32.add (global.get $out) (local.get $n))))
 
-  ;; Puts a text, from behind its opening quote to behind its closing one.
+  ;; Appends a text to the draft, from behind its opening quote to behind its closing one.
   (func $put_text (param $from i32)
     (local $to i32) (local $c i32)
     (local.set $to (local.get $from))
     (loop $next
       (local.set $c (i32.load8_u (local.get $to)))
       (local.set $to (i32.add (local.get $to) (i32.const 1)))
-      (if (i32.eq (local.get $c) (i32.const 0x5c)) ;; a backslash, and what it escapes
+      (if (i32.eq (local.get $c) (i32.const 0x5c)) ;; a backslash and the character that it escapes
         (then
           (local.set $to (i32.add (local.get $to) (i32.const 1)))
           (br $next)))
       (br_if $next (i32.ne (local.get $c) (i32.const 0x22))))
     (call $put (local.get $from) (i32.sub (local.get $to) (local.get $from))))
 
-  ;; Whether the message is a request or a query. All else, an answer above all, is not to be answered.
+  ;; Whether the message is a request or a query. Nothing else gets a reply, so that no two agents reply to each other for ever.
   (func $asked (result i32)
     (i32.or
       (call $after (i32.const 16) (i32.const 23))
       (call $after (i32.const 48) (i32.const 22))))
 
-  ;; An inform to the sender, in its conversation, up to where its content goes.
+  ;; Begins the draft of an inform to the sender, in its conversation, up to its content.
   (func $begin_answer
     (local $reply_with i32)
     (global.set $out (global.get $draft))
@@ -119,7 +119,7 @@
         (call $put_text (local.get $reply_with))))
     (call $put (i32.const 0) (i32.const 11)))
 
-  ;; Ends the draft and sends it. 0, or what the host has against it.
+  ;; Ends the draft and sends it. Returns 0, or the host's error code.
   (func $send (result i32)
     (call $put (i32.const 256) (i32.const 1))
     (call $send_message (global.get $draft) (i32.sub (global.get $out) (global.get $draft)))))

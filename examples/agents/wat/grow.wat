@@ -1,9 +1,9 @@
-;; Asks for more memory, 64 KiB at a time, for ever; a refusal does not stop it. It ends by what the host does
-;; about memory, or else by its fuel or its deadline.
+;; Asks for more memory, 64 KiB at a time, without end, even after a refusal. Only the host can end it: at the
+;; limit of its memory, its fuel or its deadline.
 (module
   (memory (export "memory") 16)
 
-  ;; One buffer, used again for each message. It is good for a megabyte.
+  ;; One buffer, reused for each message. A message of a megabyte fits.
   (func (export "caxton_alloc") (param i32) (result i32)
     (i32.const 0))
 

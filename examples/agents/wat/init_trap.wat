@@ -2,7 +2,7 @@
 (module
   (memory (export "memory") 16)
 
-  ;; One buffer, used again for each message. It is good for a megabyte.
+  ;; One buffer, reused for each message. A message of a megabyte fits.
   (func (export "caxton_alloc") (param i32) (result i32)
     (i32.const 0))
 

@@ -1,2 +1,2 @@
-;; Nothing that a host could call: refused when it is deployed, with what is missing.
+;; Exports nothing that a host could call. A deploy is refused, and the error names what is missing.
 (module)

@@ -1,8 +1,8 @@
-;; Works on its first message for ever, and needs the host to stop it.
+;; Works on its first message without end. Only the host can stop it.
 (module
   (memory (export "memory") 16)
 
-  ;; One buffer, used again for each message. It is good for a megabyte.
+  ;; One buffer, reused for each message. A message of a megabyte fits.
   (func (export "caxton_alloc") (param i32) (result i32)
     (i32.const 0))
 

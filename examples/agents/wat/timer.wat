@@ -1,8 +1,8 @@
 ;; Sets and cancels timers, and counts under the key "count" those that fired. A request is answered with an inform:
-;;   5000    sets a timer in so many microseconds: its id, or what the host has against it
-;;   -3      cancels timer 3: 0, or what the host has against it
-;;   "5000"  sets the timer and traps: it is never set
-;;   null    how many fired
+;;   5000    sets a timer of so many microseconds; the reply is its id, or the host's error code
+;;   -3      cancels timer 3; the reply is 0, or the host's error code
+;;   "5000"  sets the timer and traps, so the timer is never set
+;;   null    the reply is how many fired
 (module
   (import "caxton" "send_message" (func $send_message (param i32 i32) (result i32)))
   (import "caxton" "store_data" (func $store_data (param i32 i32 i32 i32) (result i32)))
@@ -35,7 +35,7 @@
     (call $put (global.get $digits) (global.get $digits_len))
     (call $send))
 
-  ;; Does what a content says that begins with $first, and gives the answer to it.
+  ;; Does what the content asks, which begins with $first, and returns the number for the reply.
   (func $do (param $first i32) (result i64)
     (if (i32.eq (local.get $first) (i32.const 0x6e)) ;; null
       (then (return (call $count))))
@@ -48,12 +48,12 @@
   (func $number (result i64)
     (call $read (global.get $content) (global.get $content_len)))
 
-  ;; How many timers fired. -1, no such key, counts as no digits: 0.
+  ;; How many timers fired. -1 means that there is no such key. It counts as no digits: 0.
   (func $count (result i64)
     (call $read (i32.const 2048)
       (call $load_data (i32.const 208) (i32.const 5) (i32.const 2048) (i32.const 20))))
 
-  ;; The number whose digits are among $len bytes at $at.
+  ;; The number that the digits among the $len bytes at $at make.
   (func $read (param $at i32) (param $len i32) (result i64)
     (local $n i64) (local $i i32) (local $digit i32)
     (block $read
@@ -71,7 +71,7 @@
         (br $next)))
     (local.get $n))
 
-  ;; Leaves the decimal text of $n at $digits: written from the last to the first, down from 2080.
+  ;; Writes the decimal text of $n to $digits: from the last digit to the first, down from 2080.
   (global $digits (mut i32) (i32.const 0))
   (global $digits_len (mut i32) (i32.const 0))
   (func $write (param $n i64)
@@ -91,19 +91,19 @@
         (i32.store8 (global.get $digits) (i32.const 0x2d))))
     (global.set $digits_len (i32.sub (i32.const 2080) (global.get $digits))))
 
-  ;; ---- The same in every agent here that answers ----
+  ;; ---- The rest is the same in every agent here that replies ----
   ;; The host writes a message as compact JSON, its own fields first, in a fixed order, and the content last.
-  ;; So the first match of `"sender":"` before the content is the sender. Texts are copied as they stand,
-  ;; escapes and all, from one JSON text into another.
+  ;; The first match of `"sender":"` before the content is therefore the sender. Texts are copied unchanged,
+  ;; with their escapes, from one JSON text into another.
 
   (global $message i32 (i32.const 4096))            ;; the buffer for messages, one at a time
-  (global $end (mut i32) (i32.const 0))             ;; where the part that $after searches ends
+  (global $end (mut i32) (i32.const 0))             ;; the end of the part that $after searches
   (global $content (mut i32) (i32.const 0))         ;; where the content begins
   (global $content_len (mut i32) (i32.const 0))
   (global $draft (mut i32) (i32.const 0))           ;; where the draft begins: behind the message
-  (global $out (mut i32) (i32.const 0))             ;; where the draft goes on
+  (global $out (mut i32) (i32.const 0))             ;; where the next part of the draft is written
 
-  ;; Memory for the message, for a draft that may repeat all of it, and for a page of what else it says.
+  ;; Takes memory for the message, for a draft that may repeat all of it, and for a page with the rest of the draft.
   (func (export "caxton_alloc") (param $len i32) (result i32)
     (local $more i32)
     (local.set $more
@@ -114,8 +114,8 @@
       (then (if (i32.lt_s (memory.grow (local.get $more)) (i32.const 0)) (then (unreachable)))))
     (global.get $message))
 
-  ;; Begins with a message: finds its content, null if it has none, and leaves what is before that to be
-  ;; searched.
+  ;; Begins with a message: finds its content, null if it has none, and limits later searches to the part
+  ;; before the content.
   (func $open (param $len i32)
     (global.set $draft (i32.add (global.get $message) (local.get $len)))
     (global.set $end (global.get $draft))
@@ -128,7 +128,7 @@
         (global.set $content (i32.const 176))
         (global.set $content_len (i32.const 4)))))
 
-  ;; Where that begins which follows the $n bytes at $text; 0 if they do not occur.
+  ;; The address behind the first occurrence of the $n bytes at $text; 0 if they do not occur.
   (func $after (param $text i32) (param $n i32) (result i32)
     (local $at i32) (local $i i32)
     (local.set $at (global.get $message))
@@ -153,21 +153,21 @@
     (memory.copy (global.get $out) (local.get $from) (local.get $n))
     (global.set $out (i32.add (global.get $out) (local.get $n))))
 
-  ;; Puts a text, from behind its opening quote to behind its closing one.
+  ;; Appends a text to the draft, from behind its opening quote to behind its closing one.
   (func $put_text (param $from i32)
     (local $to i32) (local $c i32)
     (local.set $to (local.get $from))
     (loop $next
       (local.set $c (i32.load8_u (local.get $to)))
       (local.set $to (i32.add (local.get $to) (i32.const 1)))
-      (if (i32.eq (local.get $c) (i32.const 0x5c)) ;; a backslash, and what it escapes
+      (if (i32.eq (local.get $c) (i32.const 0x5c)) ;; a backslash and the character that it escapes
         (then
           (local.set $to (i32.add (local.get $to) (i32.const 1)))
           (br $next)))
       (br_if $next (i32.ne (local.get $c) (i32.const 0x22))))
     (call $put (local.get $from) (i32.sub (local.get $to) (local.get $from))))
 
-  ;; An inform to the sender, in its conversation, up to where its content goes.
+  ;; Begins the draft of an inform to the sender, in its conversation, up to its content.
   (func $begin_answer
     (local $reply_with i32)
     (global.set $out (global.get $draft))
@@ -182,7 +182,7 @@
         (call $put_text (local.get $reply_with))))
     (call $put (i32.const 0) (i32.const 11)))
 
-  ;; Ends the draft and sends it. 0, or what the host has against it.
+  ;; Ends the draft and sends it. Returns 0, or the host's error code.
   (func $send (result i32)
     (call $put (i32.const 192) (i32.const 1))
     (call $send_message (global.get $draft) (i32.sub (global.get $out) (global.get $draft)))))

@@ -4,13 +4,10 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::*;
-use parking_lot::{Mutex, RwLock};
 
-use crate::agent::meter::Meter;
 use crate::agent::spec::AgentSpec;
-use crate::agent::{Document, Outbox, Standing};
-use crate::id::{AgentId, DeploymentId, Partition};
-use crate::mailbox::{Capacity, Mailbox};
+use crate::agent::{Document, Outbox, Outcome, Standing};
+use crate::id::{AgentId, DeploymentId};
 use crate::wasm::Grants;
 
 struct Posted(UnboundedSender<Outcome>);
@@ -53,38 +50,23 @@ async fn agent_with(last: &str) -> (Agent, Version, wasm::Instance, UnboundedRec
     };
     let id = AgentId::new();
     let now = Timestamp::now();
-    let agent = Agent {
+    let document = Document {
         id,
-        name: spec.name.clone(),
-        partition: Partition(0),
-        document: RwLock::new(Document {
-            id,
-            spec,
-            sealed: std::collections::BTreeMap::new(),
-            version: semver::Version::new(1, 0, 0),
-            digest: version.program.digest(),
-            deployment_id: DeploymentId::new(),
-            created_at: now,
-            deployed_at: now,
-            deployed_by: "tester".to_owned(),
-            stopped_at: None,
-            suspended_at: None,
-            placement: None,
-        }),
-        standing: RwLock::new(Standing::Running),
-        mailbox: Mailbox::new(Capacity {
-            messages: 1,
-            bytes: 1_024,
-        }),
-        state: Arc::default(),
-        timers: Arc::default(),
-        meter: Meter::new(Arc::default()),
-        outbox: Arc::new(Posted(outbox)),
-        outcome_kib: Arc::new(Semaphore::new(1)),
-        version: RwLock::default(),
-        running: Mutex::default(),
-        operation: tokio::sync::Mutex::default(),
+        spec,
+        sealed: std::collections::BTreeMap::new(),
+        version: semver::Version::new(1, 0, 0),
+        digest: version.program.digest(),
+        deployment_id: DeploymentId::new(),
+        created_at: now,
+        deployed_at: now,
+        deployed_by: "tester".to_owned(),
+        stopped_at: None,
+        suspended_at: None,
+        placement: None,
     };
+    let outbox = Arc::new(Posted(outbox));
+    let agent = Agent::new(document, 1, outbox, Arc::new(Semaphore::new(1)), Arc::default());
+    agent.enter(Standing::Running);
     let host = wasm::Host {
         agent: agent.id,
         name: agent.name.clone(),

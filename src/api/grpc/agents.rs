@@ -17,10 +17,11 @@ use super::proto::{
 };
 use super::status::call;
 use crate::agent::spec::AgentSpec;
+use crate::api::agents::{Status as Doing, stop_options};
 use crate::api::tree::ExitView;
 use crate::api::validation::UNNAMED;
 use crate::error::{Error, Result};
-use crate::node::{AgentDetails, AgentSummary, Caller, Deployed, Lifecycle, Node, StopOptions, Verb};
+use crate::node::{AgentDetails, AgentSummary, Caller, Deployed, Lifecycle, Node};
 
 pub(super) struct Agents {
     node: Arc<Node>,
@@ -40,7 +41,7 @@ impl Agents {
         let Deployed { agent, warnings } = self.node.deploy(&caller, asked.wasm_module, spec).await?;
         Ok(DeployAgentResponse {
             agent_id: agent.id.to_string(),
-            status: status(agent.lifecycle).into(),
+            status: status(Doing::of(&agent)).into(),
             deployed_at: Some(timestamp(agent.deployed_at)),
             name: agent.spec.name.to_string(),
             version: agent.version.to_string(),
@@ -127,33 +128,18 @@ impl Agents {
     }
 
     async fn stop(&self, asked: StopAgentRequest, caller: Caller) -> Result<StopAgentResponse> {
-        let default = StopOptions::default();
-        let grace = match asked
+        let field = "grace_period";
+        let grace = asked
             .grace_period
-            .map(|grace| read_duration("grace_period", grace))
-            .transpose()?
-        {
-            None => default.grace,
-            Some(grace) if grace <= StopOptions::MAX_GRACE => grace,
-            Some(_) => return Err(Error::invalid("grace_period", "must be at most an hour")),
-        };
-        let options = StopOptions {
-            grace,
-            drain: asked.drain_messages.unwrap_or(default.drain),
-        };
+            .map(|grace| read_duration(field, grace))
+            .transpose()?;
+        let options = stop_options(field, grace, asked.drain_messages)?;
         let stopping = self.node.stop_agent(&caller, &asked.agent_id, options).await?;
         Ok(StopAgentResponse {
             agent_id: stopping.id.to_string(),
-            status: status(stopping.lifecycle).into(),
+            status: status(Doing::of_lifecycle(stopping.lifecycle)).into(),
             estimated_completion: Some(timestamp(stopping.estimated_completion)),
         })
-    }
-
-    async fn restart(&self, key: &str, caller: &Caller) -> Result<Agent> {
-        // By its id: a group may not be meant here.
-        let id = self.node.agent(key).await?.summary.id.to_string();
-        self.node.supervise(caller, &id, Verb::Restart).await?;
-        Ok(shown(&self.node.agent(&id).await?.summary))
     }
 
     async fn suspend(&self, key: &str, suspend: bool, caller: &Caller) -> Result<Agent> {
@@ -217,7 +203,8 @@ impl AgentService for Agents {
 
     async fn restart_agent(&self, request: Request<RestartAgentRequest>) -> Result<Response<Agent>, Status> {
         call(request, async |asked, call| {
-            self.restart(&asked.agent_id, &call.caller).await
+            let agent = self.node.restart_agent(&call.caller, &asked.agent_id).await?;
+            Ok(shown(&agent))
         })
         .await
     }
@@ -244,14 +231,16 @@ impl AgentService for Agents {
     }
 }
 
-const fn status(lifecycle: Lifecycle) -> AgentStatus {
-    match lifecycle {
-        Lifecycle::Unloaded => AgentStatus::Unloaded,
-        Lifecycle::Loaded => AgentStatus::Loaded,
-        Lifecycle::Running => AgentStatus::Running,
-        Lifecycle::Draining => AgentStatus::Draining,
-        Lifecycle::Stopped => AgentStatus::Stopped,
-        Lifecycle::Failed => AgentStatus::Failed,
+const fn status(doing: Doing) -> AgentStatus {
+    match doing {
+        Doing::Unloaded => AgentStatus::Unloaded,
+        Doing::Loaded => AgentStatus::Loaded,
+        Doing::Running => AgentStatus::Running,
+        Doing::Draining => AgentStatus::Draining,
+        Doing::Stopped => AgentStatus::Stopped,
+        Doing::Failed => AgentStatus::Failed,
+        Doing::Suspended => AgentStatus::Suspended,
+        Doing::Removed => AgentStatus::Removed,
     }
 }
 
@@ -284,12 +273,7 @@ fn shown(agent: &AgentSummary) -> Agent {
     Agent {
         agent_id: agent.id.to_string(),
         name: agent.spec.name.to_string(),
-        status: if agent.suspended {
-            AgentStatus::Suspended
-        } else {
-            status(agent.lifecycle)
-        }
-        .into(),
+        status: status(Doing::of(agent)).into(),
         version: agent.version.to_string(),
         deployment_id: agent.deployment_id.to_string(),
         digest: agent.digest.to_string(),
@@ -324,7 +308,10 @@ mod tests {
     #[test]
     fn a_status_filter_reads_what_a_status_shows() {
         for &lifecycle in Lifecycle::ALL {
-            assert_eq!(filter(status(lifecycle).into()).unwrap(), Some(lifecycle));
+            assert_eq!(
+                filter(status(Doing::of_lifecycle(lifecycle)).into()).unwrap(),
+                Some(lifecycle)
+            );
         }
         assert_eq!(filter(0).unwrap(), None);
         for none in [AgentStatus::Removed.into(), AgentStatus::Suspended.into(), 99] {

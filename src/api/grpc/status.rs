@@ -10,9 +10,10 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use tracing::Instrument as _;
 
 use crate::api::envelope::chain;
+use crate::api::idempotency;
 use crate::api::trace::Trace;
 use crate::error::{Code, Error, Result};
-use crate::idempotency::{Attempt, Key};
+use crate::idempotency::Attempt;
 use crate::node::Caller;
 
 /// `domain` of every `google.rpc.ErrorInfo`.
@@ -23,7 +24,6 @@ const TEXT_BYTES: usize = 1_024;
 const DETAILS: usize = 4;
 
 const TRACEPARENT: &str = "traceparent";
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// The gRPC status of each code.
 const fn grpc_code(code: Code) -> GrpcCode {
@@ -80,19 +80,13 @@ where
     answered
 }
 
-/// The key by which the call may come again. Metadata `idempotency-key`, as the header of the REST API.
+/// The key by which the call may come again, with the call that it is for.
 fn attempt<Q: prost::Message>(request: &Request<Q>) -> Result<Option<Attempt>> {
-    let mut keys = request.metadata().get_all(IDEMPOTENCY_KEY).iter();
-    match (keys.next(), keys.next()) {
-        (None, _) => Ok(None),
-        (Some(_), Some(_)) => Err(Error::invalid("idempotency-key", "is given more than once")),
-        (Some(key), None) => {
-            let key = Key::parse(&String::from_utf8_lossy(key.as_bytes()))?;
-            // Without the modules it is the name of the message in the `.proto`.
-            let kind = std::any::type_name::<Q>().rsplit("::").next().unwrap_or_default();
-            Ok(Some(Attempt::new(key, kind, &[&request.get_ref().encode_to_vec()])))
-        }
-    }
+    let values = request.metadata().get_all(idempotency::NAME).iter();
+    let key = idempotency::key(values.map(MetadataValue::as_bytes))?;
+    // Without the modules it is the name of the message in the `.proto`.
+    let kind = std::any::type_name::<Q>().rsplit("::").next().unwrap_or_default();
+    Ok(key.map(|key| Attempt::new(key, kind, &[&request.get_ref().encode_to_vec()])))
 }
 
 fn put_trace(metadata: &mut MetadataMap, trace: Trace) {

@@ -65,7 +65,7 @@ impl Supervision {
             backoff: asked.backoff,
             auto_shutdown: asked.auto_shutdown,
         })?;
-        let spec = merged(&self.node.group(&asked.name)?.spec, Value::Object(changes.0))?;
+        let spec = merged(&self.node.group(&asked.name)?.spec, changes.0)?;
         let group = self.node.update_group(&caller, &asked.name, spec).await?;
         Ok(view::supervisor(group))
     }

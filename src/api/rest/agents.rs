@@ -5,36 +5,36 @@ mod view;
 use std::time::Duration;
 
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use self::view::{DeployAnswer, Details, Page, Standing};
-use super::State;
-use super::failure::Failure;
-use super::idempotency::caller;
-use super::query::Parameters;
+use super::body::{NoMembers, OptionalJson, Upload};
+use super::query::{NoParameters, PageSize, Query};
 use crate::agent::spec::AgentSpec;
+use crate::api::agents::{Status, stop_options};
+use crate::api::http::Front;
+use crate::api::http::caller::Credentials;
+use crate::api::http::failure::Failure;
 use crate::api::validation::{UNNAMED, ValidationView};
-use crate::api::{json, limits};
 use crate::error::Error;
 use crate::id::AgentId;
-use crate::node::{AgentSummary, Caller, Lifecycle, StopOptions, Verb};
+use crate::node::{AgentSummary, Caller, Lifecycle, StopOptions};
 use crate::time::Timestamp;
 
 /// `POST /api/v1/agents`: the parts `wasm` and `config` of a form, or `{"wasm_module": "<base64>", "config": {…}}`.
 pub(super) async fn deploy(
-    state: web::Data<State>,
-    request: HttpRequest,
-    payload: web::Payload,
+    front: web::Data<Front>,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+    upload: Upload,
 ) -> Result<HttpResponse, Failure> {
-    Parameters::of(&request)?.finish()?;
-    let room = state.uploads.acquire().await.map_err(Error::internal)?;
-    let deploy = super::body::read_deploy(&request, payload, state.node.limits().module_bytes).await?;
+    let Upload { deploy, permit } = upload;
     let config = deploy.required_config()?;
     let spec = AgentSpec::from_json(config)?;
-    let caller = caller(&request, &[&deploy.module, config])?;
-    let deployed = state.node.deploy(&caller, deploy.module, spec).await?;
-    drop(room);
+    let caller = credentials.caller(&[&deploy.module, config]);
+    let deployed = front.node.deploy(&caller, deploy.module, spec).await?;
+    drop(permit);
     Ok(HttpResponse::Created()
         .insert_header((header::LOCATION, format!("/api/v1/agents/{}", deployed.agent.id)))
         .json(DeployAnswer::of(&deployed)))
@@ -43,61 +43,61 @@ pub(super) async fn deploy(
 /// `POST /api/v1/agents/validate`: as a deploy, and the `config` may be left out. Answers with all that a deploy would say of the
 /// module, and deploys nothing. 200, whatever is found.
 pub(super) async fn validate(
-    state: web::Data<State>,
-    request: HttpRequest,
-    payload: web::Payload,
+    front: web::Data<Front>,
+    _: Query<NoParameters>,
+    upload: Upload,
 ) -> Result<HttpResponse, Failure> {
-    Parameters::of(&request)?.finish()?;
-    let room = state.uploads.acquire().await.map_err(Error::internal)?;
-    let deploy = super::body::read_deploy(&request, payload, state.node.limits().module_bytes).await?;
+    let Upload { deploy, permit } = upload;
     let spec = AgentSpec::from_json(deploy.config().map_or(UNNAMED, |config| config))?;
-    let validation = state.node.validate(deploy.module, &spec).await?;
-    drop(room);
+    let validation = front.node.validate(deploy.module, &spec).await?;
+    drop(permit);
     Ok(HttpResponse::Ok().json(ValidationView::of(&validation)))
 }
 
+/// Which agents a list shows.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listed {
+    /// Those in this state of the lifecycle.
+    status: Option<Lifecycle>,
+    #[serde(default)]
+    limit: PageSize,
+    /// How many of them to pass over.
+    #[serde(default)]
+    offset: usize,
+}
+
 /// `GET /api/v1/agents?status=&limit=&offset=`.
-pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Failure> {
-    let mut query = Parameters::of(&request)?;
-    let status = query.one_of("status", Lifecycle::ALL, Lifecycle::as_str)?;
-    let limit = query.limit()?;
-    let offset = query.parsed("offset")?.unwrap_or(0);
-    query.finish()?;
-    Ok(HttpResponse::Ok().json(Page::of(&state.node.agents(status, limit, offset).await)))
+pub(super) async fn list(front: web::Data<Front>, Query(listed): Query<Listed>) -> HttpResponse {
+    let page = front.node.agents(listed.status, listed.limit.0, listed.offset).await;
+    HttpResponse::Ok().json(Page::of(&page))
 }
 
 /// `GET /api/v1/agents/{id or name}`.
 pub(super) async fn details(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     key: web::Path<String>,
-    request: HttpRequest,
+    _: Query<NoParameters>,
 ) -> Result<HttpResponse, Failure> {
-    Parameters::of(&request)?.finish()?;
-    Ok(HttpResponse::Ok().json(Details::of(&state.node.agent(&key).await?)))
+    Ok(HttpResponse::Ok().json(Details::of(&front.node.agent(&key).await?)))
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct StopRequest {
+/// How to stop an agent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StopRequest {
+    /// How long queued messages may still be handled: 0 to 3600, 30 if left out.
     grace_period_seconds: Option<f64>,
+    /// False: what is queued becomes dead letters at once. True if left out.
     drain_messages: Option<bool>,
 }
 
 impl StopRequest {
     fn options(&self) -> Result<StopOptions, Error> {
-        let default = StopOptions::default();
-        let grace = match self.grace_period_seconds.map(Duration::try_from_secs_f64) {
-            None => default.grace,
-            Some(Ok(grace)) if grace <= StopOptions::MAX_GRACE => grace,
-            Some(_) => {
-                let problem = format!("must be 0 to {} seconds", StopOptions::MAX_GRACE.as_secs());
-                return Err(Error::invalid("grace_period_seconds", problem));
-            }
-        };
-        Ok(StopOptions {
-            grace,
-            drain: self.drain_messages.unwrap_or(default.drain),
-        })
+        let field = "grace_period_seconds";
+        let no_span = |_| Error::invalid(field, "is no time: write seconds, 0 or more");
+        let grace = self.grace_period_seconds.map(Duration::try_from_secs_f64).transpose();
+        stop_options(field, grace.map_err(no_span)?, self.drain_messages)
     }
 }
 
@@ -105,7 +105,7 @@ impl StopRequest {
 #[derive(Debug, Serialize)]
 struct Ending {
     agent_id: AgentId,
-    status: &'static str,
+    status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
     estimated_completion: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,23 +114,17 @@ struct Ending {
 
 /// `POST /api/v1/agents/{id or name}/stop`, with `{"grace_period_seconds": 30, "drain_messages": true}` or no body.
 pub(super) async fn stop(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     key: web::Path<String>,
-    request: HttpRequest,
-    payload: web::Payload,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+    OptionalJson(asked): OptionalJson<StopRequest>,
 ) -> Result<HttpResponse, Failure> {
-    Parameters::of(&request)?.finish()?;
-    let body = super::body::read(&request, payload, "body", limits::SMALL_BODY_BYTES).await?;
-    let asked: StopRequest = if body.trim_ascii().is_empty() {
-        StopRequest::default()
-    } else {
-        json::read(&body)?
-    };
-    let caller = caller(&request, &[&body])?;
-    let stopping = state.node.stop_agent(&caller, &key, asked.options()?).await?;
+    let caller = credentials.caller(&[&asked.bytes]);
+    let stopping = front.node.stop_agent(&caller, &key, asked.value.options()?).await?;
     let answer = Ending {
         agent_id: stopping.id,
-        status: stopping.lifecycle.as_str(),
+        status: Status::of_lifecycle(stopping.lifecycle),
         estimated_completion: Some(stopping.estimated_completion),
         removed_at: None,
     };
@@ -143,89 +137,80 @@ pub(super) async fn stop(
     })
 }
 
-/// A verb has nothing to say beside the agent: no body, or `{}`.
-async fn no_body(request: &HttpRequest, payload: web::Payload) -> Result<(), Failure> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Nothing {}
-    Parameters::of(request)?.finish()?;
-    let body = super::body::read(request, payload, "body", limits::SMALL_BODY_BYTES).await?;
-    if !body.trim_ascii().is_empty() {
-        let Nothing {} = json::read(&body)?;
-    }
-    Ok(())
-}
-
 fn standing(agent: &AgentSummary) -> HttpResponse {
     HttpResponse::Ok().json(Standing::of(agent))
 }
 
 /// `POST /api/v1/agents/{id or name}/start`: one that is stopped or has failed runs again, with its state.
 pub(super) async fn start(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     key: web::Path<String>,
-    request: HttpRequest,
-    payload: web::Payload,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+    _: OptionalJson<NoMembers>,
 ) -> Result<HttpResponse, Failure> {
-    no_body(&request, payload).await?;
-    let agent = state.node.start_agent(&caller(&request, &[])?, &key).await?;
+    let agent = front.node.start_agent(&credentials.caller(&[]), &key).await?;
     Ok(standing(&agent))
 }
 
 /// `POST /api/v1/agents/{id or name}/restart`: an ordered stop of its instance and a start; its queue and its state stay.
 pub(super) async fn restart(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     key: web::Path<String>,
-    request: HttpRequest,
-    payload: web::Payload,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+    _: OptionalJson<NoMembers>,
 ) -> Result<HttpResponse, Failure> {
-    no_body(&request, payload).await?;
-    // By its id: a group may not be meant here.
-    let id = state.node.agent(&key).await?.summary.id.to_string();
-    state
-        .node
-        .supervise(&caller(&request, &[])?, &id, Verb::Restart)
-        .await?;
-    Ok(standing(&state.node.agent(&id).await?.summary))
+    let agent = front.node.restart_agent(&credentials.caller(&[]), &key).await?;
+    Ok(standing(&agent))
 }
 
 /// `POST /api/v1/agents/{id or name}/suspend`: it takes messages and no turns, until it is resumed.
 pub(super) async fn suspend(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     key: web::Path<String>,
-    request: HttpRequest,
-    payload: web::Payload,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+    _: OptionalJson<NoMembers>,
 ) -> Result<HttpResponse, Failure> {
-    no_body(&request, payload).await?;
-    let agent = state.node.suspend_agent(&caller(&request, &[])?, &key, true).await?;
+    let agent = front.node.suspend_agent(&credentials.caller(&[]), &key, true).await?;
     Ok(standing(&agent))
 }
 
 /// `POST /api/v1/agents/{id or name}/resume`.
 pub(super) async fn resume(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     key: web::Path<String>,
-    request: HttpRequest,
-    payload: web::Payload,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+    _: OptionalJson<NoMembers>,
 ) -> Result<HttpResponse, Failure> {
-    no_body(&request, payload).await?;
-    let agent = state.node.suspend_agent(&caller(&request, &[])?, &key, false).await?;
+    let agent = front.node.suspend_agent(&credentials.caller(&[]), &key, false).await?;
     Ok(standing(&agent))
+}
+
+/// How to remove an agent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Removal {
+    /// True: what is queued becomes dead letters at once.
+    #[serde(default)]
+    force: bool,
 }
 
 /// `DELETE /api/v1/agents/{id or name}?force=`: `true` does not wait for the queue to drain.
 pub(super) async fn remove(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     key: web::Path<String>,
-    request: HttpRequest,
+    Query(removal): Query<Removal>,
 ) -> Result<HttpResponse, Failure> {
-    let mut query = Parameters::of(&request)?;
-    let force = query.parsed("force")?.unwrap_or(false);
-    query.finish()?;
-    let removed = state.node.remove_agent(&Caller::anonymous(), &key, force).await?;
+    let removed = front
+        .node
+        .remove_agent(&Caller::anonymous(), &key, removal.force)
+        .await?;
     Ok(HttpResponse::Ok().json(Ending {
         agent_id: removed.id,
-        status: "removed",
+        status: Status::Removed,
         estimated_completion: None,
         removed_at: Some(removed.removed_at),
     }))
@@ -237,7 +222,8 @@ mod tests {
 
     #[test]
     fn a_stop_has_defaults_and_limits() {
-        let options = |json: &str| json::read::<StopRequest>(json.as_bytes()).and_then(|asked| asked.options());
+        let options =
+            |json: &str| crate::api::json::read::<StopRequest>(json.as_bytes()).and_then(|asked| asked.options());
         let default = options("{}").unwrap();
         assert_eq!((default.grace, default.drain), (Duration::from_secs(30), true));
         let asked = options(r#"{"grace_period_seconds": 0.5, "drain_messages": false}"#).unwrap();

@@ -1,21 +1,29 @@
-//! Bodies, read within limits of bytes and time; and the two forms of a deploy.
+//! Bodies, read within limits of bytes and time, as what the handlers take; and the two forms of a deploy.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 
 use actix_multipart::{Field, Multipart};
+use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::{HttpRequest, web};
+use actix_web::{FromRequest, HttpRequest, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
+use futures_util::future::LocalBoxFuture;
 use futures_util::{Stream, StreamExt as _};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::failure::Failure;
-use crate::api::limits;
+use crate::api::http::Front;
+use crate::api::http::edge::trace;
+use crate::api::http::failure::Failure;
+use crate::api::{json, limits};
 use crate::error::{Error, Result};
+use crate::message::Draft;
 
 /// A deploy as it came in: the module, and the JSON of its `config`, which who only validates may leave out.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,23 +43,120 @@ impl Deploy {
     }
 }
 
+/// A small document in JSON, and its bytes, by which a request that comes again is known.
+#[derive(Debug)]
+pub(super) struct Json<T> {
+    pub(super) value: T,
+    pub(super) bytes: Bytes,
+}
+
+impl<T: DeserializeOwned> FromRequest for Json<T> {
+    type Error = Failure;
+    type Future = LocalBoxFuture<'static, Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let body = read(request, payload, "body", limits::SMALL_BODY_BYTES);
+        Box::pin(async {
+            let bytes = body.await?;
+            let value = json::read(&bytes)?;
+            Ok(Self { value, bytes })
+        })
+    }
+}
+
+/// As [`Json`], where no body means an empty object.
+#[derive(Debug)]
+pub(super) struct OptionalJson<T>(pub(super) Json<T>);
+
+impl<T: DeserializeOwned> FromRequest for OptionalJson<T> {
+    type Error = Failure;
+    type Future = LocalBoxFuture<'static, Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let body = read(request, payload, "body", limits::SMALL_BODY_BYTES);
+        Box::pin(async {
+            let bytes = body.await?;
+            let document = if bytes.trim_ascii().is_empty() {
+                b"{}"
+            } else {
+                &bytes[..]
+            };
+            let value = json::read(document)?;
+            Ok(Self(Json { value, bytes }))
+        })
+    }
+}
+
+/// The body of a request that has nothing to say beside its path: none, or `{}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoMembers {}
+
+/// A message of a client, in the trace of its request.
+#[derive(Debug)]
+pub(super) struct Posted {
+    pub(super) draft: Draft,
+    pub(super) bytes: Bytes,
+}
+
+impl FromRequest for Posted {
+    type Error = Failure;
+    type Future = LocalBoxFuture<'static, Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let trace = trace(request);
+        let body = read(request, payload, "message", limits::MESSAGE_BODY_BYTES);
+        Box::pin(async move {
+            let bytes = body.await?;
+            let draft = Draft {
+                traceparent: Some(trace.traceparent()),
+                ..Draft::from_json(&bytes)?
+            };
+            Ok(Self { draft, bytes })
+        })
+    }
+}
+
+/// A deploy, and the permit to have it in memory, for which its body waits unread.
+#[derive(Debug)]
+pub(super) struct Upload {
+    pub(super) deploy: Deploy,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+impl FromRequest for Upload {
+    type Error = Failure;
+    type Future = LocalBoxFuture<'static, Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, mut payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let front = request.app_data::<web::Data<Front>>();
+            let front = front.ok_or_else(|| Error::internal("the listener has no front"))?;
+            let permit = front.uploads.clone().acquire_owned().await.map_err(Error::internal)?;
+            let deploy = read_deploy(&request, &mut payload, front.node.limits().module_bytes).await?;
+            Ok(Self { deploy, permit })
+        })
+    }
+}
+
 /// Reads a body of at most `limit` bytes. One that declares more is refused unread.
-pub(super) async fn read(
+fn read(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut Payload,
     what: &'static str,
     limit: usize,
-) -> Result<Bytes, Failure> {
-    declared(request.headers(), what, limit)?;
-    in_time(collect(payload, what, limit)).await
+) -> impl Future<Output = Result<Bytes, Failure>> + use<> {
+    let declared = declared(request.headers(), what, limit);
+    let payload = payload.take();
+    async move {
+        declared?;
+        in_time(collect(payload, what, limit)).await
+    }
 }
 
 /// Reads a deploy, as `multipart/form-data` or else as JSON, with a module of at most `module_bytes`.
-pub(super) async fn read_deploy(
-    request: &HttpRequest,
-    payload: web::Payload,
-    module_bytes: usize,
-) -> Result<Deploy, Failure> {
+async fn read_deploy(request: &HttpRequest, payload: &mut Payload, module_bytes: usize) -> Result<Deploy, Failure> {
     let media = request
         .headers()
         .get(header::CONTENT_TYPE)
@@ -64,7 +169,7 @@ pub(super) async fn read_deploy(
             "form of a deploy",
             module_bytes.saturating_add(envelope),
         )?;
-        let parts = Multipart::new(request.headers(), payload);
+        let parts = Multipart::new(request.headers(), payload.take());
         return in_time(from_multipart(parts, module_bytes)).await;
     }
     let limit = module_bytes.div_ceil(3).saturating_mul(4).saturating_add(envelope);

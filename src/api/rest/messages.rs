@@ -1,26 +1,29 @@
 //! `/api/v1/messages`.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::dev::Payload;
 use actix_web::http::header;
-use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::State;
-use super::failure::Failure;
-use super::idempotency::caller;
-use super::query::Parameters;
+use super::body::Posted;
+use super::query::{NoParameters, PageSize, Query};
+use crate::api::http::Front;
+use crate::api::http::caller::Credentials;
+use crate::api::http::failure::Failure;
 use crate::api::limits;
-use crate::api::trace::Trace;
 use crate::error::Error;
 use crate::fipa::Performative;
 use crate::id::MessageId;
 use crate::journal::projections::{MessageQuery, Page, Status, Stored};
-use crate::message::{Address, Draft, MessageView};
-use crate::node::{Caller, Node, Receipt, ReceiverOutcome};
+use crate::message::{Address, MessageView};
+use crate::node::{Node, Receipt, ReceiverOutcome};
 use crate::time::Timestamp;
 
 /// Durably journaled, and in the mailbox of each receiver that did not refuse.
@@ -77,36 +80,57 @@ impl<'a> Outcome<'a> {
     }
 }
 
-async fn draft(request: &HttpRequest, payload: web::Payload) -> Result<(Caller, Draft), Failure> {
-    let body = super::body::read(request, payload, "message", limits::MESSAGE_BODY_BYTES).await?;
-    // The middleware gave every request its trace.
-    let trace = request.extensions().get::<Trace>().copied().unwrap_or_else(Trace::new);
-    let traceparent = Some(trace.traceparent());
-    let draft = Draft {
-        traceparent,
-        ..Draft::from_json(&body)?
-    };
-    Ok((caller(request, &[&body])?, draft))
-}
-
 /// `POST /api/v1/messages`: a message. Answers once it is durable and in the receivers' mailboxes.
 pub(super) async fn send(
-    state: web::Data<State>,
-    request: HttpRequest,
-    payload: web::Payload,
+    front: web::Data<Front>,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+    posted: Posted,
 ) -> Result<HttpResponse, Failure> {
-    Parameters::of(&request)?.finish()?;
-    let (caller, draft) = draft(&request, payload).await?;
-    let receipt = state.node.send(&caller, draft).await?;
+    let caller = credentials.caller(&[&posted.bytes]);
+    let receipt = front.node.send(&caller, posted.draft).await?;
     Ok(HttpResponse::Ok().json(Sent::of(&receipt)))
+}
+
+/// How to wait for an answer.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wait {
+    /// More than 0 and at most 300; 30 if left out.
+    timeout_seconds: Option<f64>,
+    until: Option<Until>,
+}
+
+/// Which message ends a wait. Without it, the one that ends the exchange: an `agree` is only a promise of the answer.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Until {
+    /// Whatever the receiver says first.
+    First,
+}
+
+impl Wait {
+    fn timeout(&self) -> Result<Duration, Error> {
+        let Some(seconds) = self.timeout_seconds else {
+            return Ok(limits::DEFAULT_REPLY_WAIT);
+        };
+        let wait = Duration::try_from_secs_f64(seconds).ok();
+        wait.filter(|wait| !wait.is_zero() && *wait <= limits::REPLY_WAIT)
+            .ok_or_else(|| {
+                let most = limits::REPLY_WAIT.as_secs();
+                let problem = format!("is {seconds}, and must be more than 0 and at most {most}");
+                Error::invalid("timeout_seconds", problem)
+            })
+    }
 }
 
 /// `POST /api/v1/messages/wait?timeout_seconds=30&until=first`: a message; answers with what its receiver says. Without
 /// `until=first`, an `agree` is only a promise of the answer. 504 `TIMEOUT`: no answer in time.
 pub(super) async fn send_and_wait(
-    state: web::Data<State>,
-    request: HttpRequest,
-    payload: web::Payload,
+    front: web::Data<Front>,
+    Query(wait): Query<Wait>,
+    credentials: Credentials,
+    posted: Posted,
 ) -> Result<HttpResponse, Failure> {
     #[derive(Serialize)]
     struct Answer<'a> {
@@ -116,12 +140,9 @@ pub(super) async fn send_and_wait(
         conversation_id: &'a str,
         reply: MessageView<'a>,
     }
-    let mut query = Parameters::of(&request)?;
-    let timeout = wait(&mut query)?;
-    let first = query.one_of("until", &["first"], |word| word)?.is_some();
-    query.finish()?;
-    let (caller, draft) = draft(&request, payload).await?;
-    let reply = state.node.send_and_wait(&caller, draft, timeout, first).await?;
+    let (timeout, first) = (wait.timeout()?, wait.until.is_some());
+    let caller = credentials.caller(&[&posted.bytes]);
+    let reply = front.node.send_and_wait(&caller, posted.draft, timeout, first).await?;
     Ok(HttpResponse::Ok().json(Answer {
         message_id: reply.receipt.message_id,
         status: DELIVERED,
@@ -132,21 +153,6 @@ pub(super) async fn send_and_wait(
             ..MessageView::of(&reply.message)
         },
     }))
-}
-
-fn wait(query: &mut Parameters) -> Result<Duration, Error> {
-    let Some(seconds) = query.parsed::<f64>("timeout_seconds")? else {
-        return Ok(limits::DEFAULT_REPLY_WAIT);
-    };
-    let wait = Duration::try_from_secs_f64(seconds).ok();
-    wait.filter(|wait| !wait.is_zero() && *wait <= limits::REPLY_WAIT)
-        .ok_or_else(|| {
-            let most = limits::REPLY_WAIT.as_secs();
-            Error::invalid(
-                "timeout_seconds",
-                format!("is {seconds}, and must be more than 0 and at most {most}"),
-            )
-        })
 }
 
 /// A message of the history: with its status, how often a receiver tried it at most, and why it failed if it did.
@@ -172,13 +178,68 @@ impl<'a> Told<'a> {
     }
 }
 
+/// Which messages of the history are wanted: all that is given must hold.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct History {
+    conversation_id: Option<String>,
+    /// The id or name of an agent that sent the message or received it.
+    agent: Option<String>,
+    /// The id or name of an agent, `client:<name>`, or `platform`.
+    sender: Option<String>,
+    /// As `sender`.
+    receiver: Option<String>,
+    performative: Option<Performative>,
+    protocol: Option<String>,
+    /// The earliest time of sending.
+    since: Option<Timestamp>,
+    /// The time of sending before which the message was sent.
+    until: Option<Timestamp>,
+    status: Option<Status>,
+    #[serde(default)]
+    limit: PageSize,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl History {
+    fn query(self, address_of: impl Fn(&str) -> Result<Address, Error>) -> Result<MessageQuery, Error> {
+        let address = |text: Option<String>| text.map(|text| address_of(&text)).transpose();
+        let agent = address(self.agent)?;
+        if agent.as_ref().is_some_and(|address| address.agent().is_none()) {
+            return Err(Error::invalid(
+                "agent",
+                "is no agent: name clients and the platform as sender or receiver",
+            ));
+        }
+        Ok(MessageQuery {
+            conversation_id: self.conversation_id,
+            agent: agent.and_then(|agent| agent.agent()),
+            sender: address(self.sender)?,
+            receiver: address(self.receiver)?,
+            performative: self.performative,
+            protocol: self.protocol,
+            since: self.since,
+            until: self.until,
+            status: self.status,
+            limit: self.limit.0,
+            cursor: self.cursor,
+            uncounted: false,
+        })
+    }
+}
+
 /// `GET /api/v1/messages?conversation_id=&agent=&sender=&receiver=&performative=&protocol=&since=&until=&status=&limit=&cursor=`.
 /// All that are given must hold; `agent` is at either end; `since` is inclusive, `until` is not. `next_cursor` is null on
 /// the last page, and a page of large messages ends before its limit.
 ///
 /// With `Accept: application/x-ndjson` all that match now are streamed, a message on each line; `limit` is then how many are
 /// read at a time.
-pub(super) async fn history(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Failure> {
+pub(super) async fn history(
+    front: web::Data<Front>,
+    Query(asked): Query<History>,
+    form: Form,
+) -> Result<HttpResponse, Failure> {
     #[derive(Serialize)]
     struct Answer<'a> {
         messages: Vec<Told<'a>>,
@@ -186,9 +247,9 @@ pub(super) async fn history(state: web::Data<State>, request: HttpRequest) -> Re
         total_is_exact: bool,
         next_cursor: Option<&'a str>,
     }
-    let query = message_query(|text| state.node.address(text), Parameters::of(&request)?)?;
-    if wants_lines(&request) {
-        let lines = export(state.node.clone(), query).await?;
+    let query = asked.query(|text| front.node.address(text))?;
+    if form == Form::Lines {
+        let lines = export(front.node.clone(), query).await?;
         return Ok(HttpResponse::Ok().content_type(NDJSON).streaming(lines));
     }
     let Page {
@@ -196,7 +257,7 @@ pub(super) async fn history(state: web::Data<State>, request: HttpRequest) -> Re
         total,
         total_is_exact,
         next_cursor,
-    } = state.node.messages(query).await?;
+    } = front.node.messages(query).await?;
     let messages = messages.iter().map(Told::of).collect();
     Ok(HttpResponse::Ok().json(Answer {
         messages,
@@ -208,15 +269,26 @@ pub(super) async fn history(state: web::Data<State>, request: HttpRequest) -> Re
 
 const NDJSON: &str = "application/x-ndjson";
 
-fn wants_lines(request: &HttpRequest) -> bool {
-    let accept = request
-        .headers()
-        .get(header::ACCEPT)
-        .and_then(|accept| accept.to_str().ok());
-    accept.is_some_and(|accept| {
-        let kinds = accept.split(',').filter_map(|kind| kind.split(';').next());
-        kinds.map(str::trim).any(|kind| kind.eq_ignore_ascii_case(NDJSON))
-    })
+/// In which form the history is told, as the header `Accept` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Page,
+    /// All of it, a message on each line.
+    Lines,
+}
+
+impl FromRequest for Form {
+    type Error = Infallible;
+    type Future = Ready<Result<Self, Infallible>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let accept = request.headers().get(header::ACCEPT);
+        let lines = accept.and_then(|accept| accept.to_str().ok()).is_some_and(|accept| {
+            let kinds = accept.split(',').filter_map(|kind| kind.split(';').next());
+            kinds.map(str::trim).any(|kind| kind.eq_ignore_ascii_case(NDJSON))
+        });
+        ready(Ok(if lines { Self::Lines } else { Self::Page }))
+    }
 }
 
 /// What matches when it begins, in order. A page is read when the client has taken the one before. An error after the first
@@ -253,57 +325,26 @@ async fn export(
     }))
 }
 
-fn message_query(
-    address_of: impl Fn(&str) -> Result<Address, Error>,
-    mut query: Parameters,
-) -> Result<MessageQuery, Error> {
-    let mut address = |name| query.text(name)?.map(|text| address_of(&text)).transpose();
-    let (agent, sender, receiver) = (address("agent")?, address("sender")?, address("receiver")?);
-    if agent.as_ref().is_some_and(|address| address.agent().is_none()) {
-        return Err(Error::invalid(
-            "agent",
-            "is no agent: name clients and the platform as sender or receiver",
-        ));
-    }
-    let asked = MessageQuery {
-        conversation_id: query.text("conversation_id")?,
-        agent: agent.and_then(|agent| agent.agent()),
-        sender,
-        receiver,
-        performative: query.parsed::<Performative>("performative")?,
-        protocol: query.text("protocol")?,
-        since: query.parsed("since")?,
-        until: query.parsed("until")?,
-        status: query.one_of("status", Status::ALL, Status::as_str)?,
-        limit: query.limit()?,
-        cursor: query.text("cursor")?,
-        uncounted: false,
-    };
-    query.finish()?;
-    Ok(asked)
-}
-
 /// `GET /api/v1/messages/{id}`.
 pub(super) async fn one(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     id: web::Path<String>,
-    request: HttpRequest,
+    _: Query<NoParameters>,
 ) -> Result<HttpResponse, Failure> {
-    Parameters::of(&request)?.finish()?;
-    let stored = state.node.message(&id).await?;
+    let stored = front.node.message(&id).await?;
     Ok(HttpResponse::Ok().json(Told::of(&stored)))
 }
 
 #[cfg(test)]
 mod tests {
-    use actix_web::test::TestRequest;
+    use serde::de::DeserializeOwned;
     use serde_json::json;
 
     use super::*;
     use crate::message::FailureReason;
 
-    fn parameters(query: &str) -> Parameters {
-        Parameters::of(&TestRequest::get().uri(&format!("/?{query}")).to_http_request()).unwrap()
+    fn read<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
+        Query::parse(query).map(|Query(read)| read)
     }
 
     #[test]
@@ -356,17 +397,12 @@ mod tests {
 
     #[test]
     fn a_wait_has_a_default_and_limits() {
-        assert_eq!(wait(&mut parameters("")).unwrap(), Duration::from_secs(30));
-        assert_eq!(
-            wait(&mut parameters("timeout_seconds=0.5")).unwrap(),
-            Duration::from_millis(500)
-        );
-        assert_eq!(
-            wait(&mut parameters("timeout_seconds=300")).unwrap(),
-            Duration::from_mins(5)
-        );
+        let wait = |query: &str| read::<Wait>(query).and_then(|wait| wait.timeout());
+        assert_eq!(wait("").unwrap(), Duration::from_secs(30));
+        assert_eq!(wait("timeout_seconds=0.5").unwrap(), Duration::from_millis(500));
+        assert_eq!(wait("timeout_seconds=300").unwrap(), Duration::from_mins(5));
         for bad in ["0", "-1", "300.1", "NaN", "inf", "soon"] {
-            let error = wait(&mut parameters(&format!("timeout_seconds={bad}"))).unwrap_err();
+            let error = wait(&format!("timeout_seconds={bad}")).unwrap_err();
             assert_eq!(error.details(), json!({"field": "timeout_seconds"}), "{bad}");
         }
     }
@@ -379,7 +415,8 @@ mod tests {
     fn a_query_of_the_history_names_what_is_wrong() {
         let good =
             "conversation_id=conv_789&performative=query-ref&since=2024-01-15T10:30:00Z&status=processed&limit=50";
-        let query = message_query(plain, parameters(good)).unwrap();
+        let message_query = |query: &str| read::<History>(query).and_then(|asked| asked.query(plain));
+        let query = message_query(good).unwrap();
         assert_eq!(query.conversation_id.as_deref(), Some("conv_789"));
         assert_eq!((query.performative, query.limit), (Some(Performative::QueryRef), 50));
         for (bad, field) in [
@@ -391,7 +428,7 @@ mod tests {
             ("agent=client:me", "agent"),
         ] {
             assert_eq!(
-                message_query(plain, parameters(bad)).unwrap_err().details(),
+                message_query(bad).unwrap_err().details(),
                 json!({"field": field}),
                 "{bad}"
             );

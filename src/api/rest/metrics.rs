@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Serialize;
+use actix_web::{HttpResponse, web};
+use serde::{Deserialize, Serialize};
 
-use super::State;
-use super::failure::Failure;
-use super::query::Parameters;
+use super::query::{NoParameters, Query};
+use crate::api::http::Front;
+use crate::api::http::failure::Failure;
+use crate::api::json::finite;
 use crate::error::Error;
 use crate::id::AgentId;
 use crate::node::{AgentMetrics, SystemMetrics};
@@ -17,33 +18,36 @@ use crate::time::Timestamp;
 const MEGABYTE: u64 = 1_000_000;
 
 /// `GET /metrics`: the text format of Prometheus.
-pub(super) async fn prometheus(state: web::Data<State>) -> HttpResponse {
+pub(super) async fn prometheus(front: web::Data<Front>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body(state.node.prometheus())
+        .body(front.node.prometheus())
 }
 
 /// `GET /api/v1/metrics/system`.
-pub(super) async fn system(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Failure> {
-    Parameters::of(&request)?.finish()?;
-    Ok(HttpResponse::Ok().json(SystemView::of(&state.node.system_metrics().await, Timestamp::now())))
+pub(super) async fn system(front: web::Data<Front>, _: Query<NoParameters>) -> HttpResponse {
+    HttpResponse::Ok().json(SystemView::of(&front.node.system_metrics().await, Timestamp::now()))
+}
+
+/// Over what time an agent is measured.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Period {
+    /// 1 minute to 24 hours, such as `30m`; 1 hour if left out.
+    period: Option<Span>,
 }
 
 /// `GET /api/v1/metrics/agents/{id or name}?period=1h`: over the last `period`, 1 minute to 24 hours, 1 hour by default.
 pub(super) async fn agent(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     key: web::Path<String>,
-    request: HttpRequest,
+    Query(asked): Query<Period>,
 ) -> Result<HttpResponse, Failure> {
-    let mut query = Parameters::of(&request)?;
-    let period = query
-        .with("period", Span::parse)?
-        .unwrap_or(Span(Duration::from_hours(1)));
-    query.finish()?;
+    let period = asked.period.unwrap_or(Span(Duration::from_hours(1)));
     if !(Duration::from_mins(1)..=Duration::from_hours(24)).contains(&period.0) {
         return Err(Error::invalid("period", format!("is {period}, and must be 1m to 24h")).into());
     }
-    let metrics = state.node.agent_metrics(&key, period.0).await?;
+    let metrics = front.node.agent_metrics(&key, period.0).await?;
     Ok(HttpResponse::Ok().json(AgentView::of(period, metrics)))
 }
 
@@ -191,11 +195,6 @@ impl AgentView {
             },
         }
     }
-}
-
-/// JSON has no NaN: a mean over nothing is shown as 0.
-pub(super) fn finite(number: f64) -> f64 {
-    if number.is_finite() { number } else { 0.0 }
 }
 
 #[cfg(test)]

@@ -1,139 +1,225 @@
 //! Query parameters: each is known, given once, and named in the error when it is wrong.
 
-use std::fmt::Display;
-use std::str::FromStr;
+use std::future::{Ready, ready};
 
-use actix_web::HttpRequest;
-use actix_web::web::Query;
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest, web};
+use serde::Deserialize;
+use serde::de::value::MapDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 
+use crate::api::http::failure::Failure;
+use crate::api::invalid::{Invalid, cut, wanted};
+use crate::api::limits;
 use crate::error::{Error, Result};
 
-/// The parameters of a request that have not been taken yet.
+/// The query parameters of a request, as the members of `T` say.
 #[derive(Debug)]
-pub(super) struct Parameters(Vec<(String, String)>);
+pub(super) struct Query<T>(pub(super) T);
 
-impl Parameters {
-    pub(super) fn of(request: &HttpRequest) -> Result<Self> {
-        Self::parse(request.query_string())
+/// The parameters of a request that has none: all are refused.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoParameters {}
+
+/// How many things a page has at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "usize")]
+pub(super) struct PageSize(pub(super) usize);
+
+impl Default for PageSize {
+    fn default() -> Self {
+        Self(limits::DEFAULT_PAGE)
     }
+}
 
-    fn parse(query: &str) -> Result<Self> {
-        let pairs = Query::<Vec<(String, String)>>::from_query(query)
+impl TryFrom<usize> for PageSize {
+    type Error = String;
+
+    fn try_from(size: usize) -> Result<Self, String> {
+        if (1..=limits::PAGE).contains(&size) {
+            Ok(Self(size))
+        } else {
+            Err(format!("{size} is none of 1 to {}", limits::PAGE))
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Query<T> {
+    pub(super) fn parse(query: &str) -> Result<Self> {
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(query)
             .map_err(|error| Error::invalid("query", format!("cannot be read: {error}")))?
             .into_inner();
-        Ok(Self(pairs))
-    }
-
-    /// Takes a text.
-    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>> {
-        let Some(at) = self.0.iter().position(|(key, _)| key == name) else {
-            return Ok(None);
-        };
-        let (_, value) = self.0.swap_remove(at);
-        if self.0.iter().any(|(key, _)| key == name) {
-            return Err(Error::invalid(name, "is given more than once"));
-        }
-        if value.is_empty() {
-            return Err(Error::invalid(name, "is empty: give a value, or leave it out"));
-        }
-        Ok(Some(value))
-    }
-
-    /// Takes what `read` makes of a text.
-    pub(super) fn with<T, E: Display>(
-        &mut self,
-        name: &str,
-        read: impl FnOnce(&str) -> std::result::Result<T, E>,
-    ) -> Result<Option<T>> {
-        let read = |text: String| read(&text).map_err(|error| Error::invalid(name, format!("is wrong: {error}")));
-        self.text(name)?.map(read).transpose()
-    }
-
-    /// Takes what parses as `T`.
-    pub(super) fn parsed<T: FromStr<Err: Display>>(&mut self, name: &str) -> Result<Option<T>> {
-        self.with(name, str::parse)
-    }
-
-    /// Takes one of a few words.
-    pub(super) fn one_of<T: Copy>(
-        &mut self,
-        name: &str,
-        all: &[T],
-        word: impl Fn(T) -> &'static str,
-    ) -> Result<Option<T>> {
-        self.with(name, |text| {
-            all.iter().copied().find(|value| word(*value) == text).ok_or_else(|| {
-                let words: Vec<_> = all.iter().map(|value| word(*value)).collect();
-                format!(
-                    "`{}` is none of {}",
-                    text.chars().take(40).collect::<String>(),
-                    words.join(", ")
-                )
+        let pairs = pairs.into_iter().map(|(name, value)| (name, Parameter(value)));
+        serde_path_to_error::deserialize(MapDeserializer::new(pairs))
+            .map(Self)
+            .map_err(|error| {
+                let path = error.path().clone();
+                error.into_inner().at(&path, "query")
             })
-        })
     }
+}
 
-    /// Takes a page size of 1 to [`PAGE`](crate::api::limits::PAGE).
-    pub(super) fn limit(&mut self) -> Result<usize> {
-        use crate::api::limits::{DEFAULT_PAGE, PAGE};
-        match self.parsed("limit")? {
-            None => Ok(DEFAULT_PAGE),
-            Some(limit) if (1..=PAGE).contains(&limit) => Ok(limit),
-            Some(limit) => Err(Error::invalid("limit", format!("is {limit}, and must be 1 to {PAGE}"))),
+impl<T: DeserializeOwned> FromRequest for Query<T> {
+    type Error = Failure;
+    type Future = Ready<Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Self::parse(request.query_string()).map_err(Failure::from))
+    }
+}
+
+/// The text of one parameter, which is read as what its member is.
+struct Parameter(String);
+
+impl Parameter {
+    fn given(self) -> Result<String, Invalid> {
+        if self.0.is_empty() {
+            return Err(Invalid::Wrong("is empty: give a value, or leave it out".to_owned()));
         }
+        Ok(self.0)
     }
+}
 
-    /// Refuses what nobody took.
-    pub(super) fn finish(self) -> Result<()> {
-        match self.0.into_iter().next() {
-            None => Ok(()),
-            Some((name, _)) => {
-                let name: String = name.chars().take(64).collect();
-                Err(Error::invalid(name, "is no query parameter of this request"))
+impl IntoDeserializer<'_, Invalid> for Parameter {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+/// Methods that parse the text, and say what it should have been if it does not parse.
+macro_rules! parse {
+    ($($method:ident: $visit:ident),+ $(,)?) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Invalid> {
+            let text = self.given()?;
+            match text.parse() {
+                Ok(value) => visitor.$visit(value),
+                Err(_) => Err(Invalid::Wrong(format!("is `{}`, and must be {}", cut(&text), wanted(&visitor)))),
             }
         }
+    )+};
+}
+
+impl<'de> Deserializer<'de> for Parameter {
+    type Error = Invalid;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Invalid> {
+        visitor.visit_string(self.given()?)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Invalid> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Invalid> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Invalid> {
+        visitor.visit_enum(self.given()?.into_deserializer())
+    }
+
+    parse! {
+        deserialize_bool: visit_bool,
+        deserialize_u32: visit_u32,
+        deserialize_u64: visit_u64,
+        deserialize_f64: visit_f64,
+    }
+
+    serde::forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u16 u128 f32 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct
+        identifier ignored_any
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::Lifecycle;
 
-    fn field<T>(result: Result<T>) -> String {
-        let Some(Error::InvalidRequest { field, .. }) = result.err() else {
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Asked {
+        agent: Option<String>,
+        #[serde(default)]
+        limit: PageSize,
+        offset: Option<usize>,
+        status: Option<Lifecycle>,
+        force: Option<bool>,
+        seconds: Option<f64>,
+    }
+
+    fn asked(query: &str) -> Asked {
+        Query::parse(query).unwrap().0
+    }
+
+    fn refused(query: &str) -> (String, String) {
+        let error = Query::<Asked>::parse(query).unwrap_err();
+        let Error::InvalidRequest { field, problem } = error else {
             panic!("no invalid request")
         };
-        field
+        (field, problem)
     }
 
     #[test]
-    fn parameters_are_taken_one_by_one() {
-        let mut query = Parameters::parse("limit=10&agent=my%2Dagent&offset=5").unwrap();
-        assert_eq!(query.limit().unwrap(), 10);
-        assert_eq!(query.text("agent").unwrap().as_deref(), Some("my-agent"));
-        assert_eq!(query.parsed::<usize>("offset").unwrap(), Some(5));
-        assert_eq!(query.text("status").unwrap(), None);
-        query.finish().unwrap();
-        assert_eq!(Parameters::parse("").unwrap().limit().unwrap(), 50);
+    fn parameters_are_read_as_what_they_are() {
+        let all = asked("limit=10&agent=my%2Dagent&offset=5&status=running&force=true&seconds=0.5");
+        assert_eq!((all.limit, all.offset), (PageSize(10), Some(5)));
+        assert_eq!(all.agent.as_deref(), Some("my-agent"));
+        assert_eq!((all.status, all.force), (Some(Lifecycle::Running), Some(true)));
+        assert_eq!(all.seconds, Some(0.5));
+        let none = asked("");
+        assert_eq!((none.limit, none.agent), (PageSize(50), None));
     }
 
     #[test]
     fn wrong_parameters_are_named() {
-        for bad in [
-            "limit=0",
-            "limit=1001",
-            "limit=ten",
-            "limit=",
-            "limit=1&limit=2",
-            "limit=-1",
+        for (query, field) in [
+            ("limit=0", "limit"),
+            ("limit=1001", "limit"),
+            ("limit=ten", "limit"),
+            ("limit=", "limit"),
+            ("limit=1&limit=2", "limit"),
+            ("limit=-1", "limit"),
+            ("agent=", "agent"),
+            ("agent=a&agent=a", "agent"),
+            ("status=asleep", "status"),
+            ("force=yes", "force"),
+            ("seconds=soon", "seconds"),
+            ("colour=red", "colour"),
+            ("colour=", "colour"),
         ] {
-            assert_eq!(field(Parameters::parse(bad).unwrap().limit()), "limit", "{bad}");
+            assert_eq!(refused(query).0, field, "{query}");
         }
-        assert_eq!(field(Parameters::parse("colour=red").unwrap().finish()), "colour");
-        let mut query = Parameters::parse("status=asleep").unwrap();
-        assert_eq!(
-            field(query.one_of("status", crate::node::Lifecycle::ALL, crate::node::Lifecycle::as_str)),
-            "status"
-        );
+        let nothing = Query::<NoParameters>::parse("colour=red").unwrap_err();
+        assert_eq!(nothing.details()["field"], "colour");
+    }
+
+    #[test]
+    fn an_error_says_what_is_given_and_what_is_expected() {
+        for (query, problem) in [
+            ("limit=ten", "is `ten`, and must be a whole number, 0 or more"),
+            ("limit=0", "is wrong: 0 is none of 1 to 1000"),
+            ("force=yes", "is `yes`, and must be true or false"),
+            ("agent=a&agent=b", "is given more than once"),
+            ("agent=", "is empty: give a value, or leave it out"),
+            (
+                "status=asleep",
+                "is `asleep`, and must be one of unloaded, loaded, running, draining, stopped, failed",
+            ),
+            (
+                "colour=red",
+                "is not known here; these are: agent, limit, offset, status, force, seconds",
+            ),
+        ] {
+            assert_eq!(refused(query).1, problem, "{query}");
+        }
     }
 }

@@ -1,16 +1,16 @@
 //! `/api/v1/supervisors`: groups of agents that their users declare.
 
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::State;
-use super::failure::Failure;
-use super::idempotency::caller;
-use super::query::Parameters;
+use super::body::Json;
+use super::query::{NoParameters, Query};
+use crate::api::http::Front;
+use crate::api::http::caller::Credentials;
+use crate::api::http::failure::Failure;
 use crate::api::supervision::{SupervisorView, merged};
-use crate::api::{json, limits};
-use crate::error::Error;
 use crate::group::GroupSpec;
 use crate::node::Caller;
 
@@ -23,69 +23,62 @@ struct List {
 
 /// `POST /api/v1/supervisors`: a declaration. Answers once the group is there, empty, and durable.
 pub(super) async fn create(
-    state: web::Data<State>,
-    request: HttpRequest,
-    payload: web::Payload,
+    front: web::Data<Front>,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+    asked: Json<GroupSpec>,
 ) -> Result<HttpResponse, Failure> {
-    Parameters::of(&request)?.finish()?;
-    let body = super::body::read(&request, payload, "body", limits::SMALL_BODY_BYTES).await?;
-    let spec: GroupSpec = json::read(&body)?;
-    let caller = caller(&request, &[&body])?;
-    let group = state.node.create_group(&caller, spec).await?;
+    let caller = credentials.caller(&[&asked.bytes]);
+    let group = front.node.create_group(&caller, asked.value).await?;
     Ok(HttpResponse::Created()
         .insert_header((header::LOCATION, format!("/api/v1/supervisors/{}", group.spec.name)))
         .json(SupervisorView::from(group)))
 }
 
 /// `GET /api/v1/supervisors`.
-pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Failure> {
-    Parameters::of(&request)?.finish()?;
-    let supervisors: Vec<_> = state.node.groups().into_iter().map(SupervisorView::from).collect();
-    Ok(HttpResponse::Ok().json(List {
+pub(super) async fn list(front: web::Data<Front>, _: Query<NoParameters>) -> HttpResponse {
+    let supervisors: Vec<_> = front.node.groups().into_iter().map(SupervisorView::from).collect();
+    HttpResponse::Ok().json(List {
         total: supervisors.len(),
         supervisors,
-    }))
+    })
 }
 
 /// `GET /api/v1/supervisors/{name}`.
 pub(super) async fn one(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     name: web::Path<String>,
-    request: HttpRequest,
+    _: Query<NoParameters>,
 ) -> Result<HttpResponse, Failure> {
-    Parameters::of(&request)?.finish()?;
-    Ok(HttpResponse::Ok().json(SupervisorView::from(state.node.group(&name)?)))
+    Ok(HttpResponse::Ok().json(SupervisorView::from(front.node.group(&name)?)))
 }
 
 /// `PUT /api/v1/supervisors/{name}`: the members that are given replace those that there are. Restarts nothing.
 pub(super) async fn update(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     name: web::Path<String>,
-    request: HttpRequest,
-    payload: web::Payload,
+    _: Query<NoParameters>,
+    changes: Json<Map<String, Value>>,
 ) -> Result<HttpResponse, Failure> {
-    Parameters::of(&request)?.finish()?;
-    let body = super::body::read(&request, payload, "body", limits::SMALL_BODY_BYTES).await?;
-    let changes =
-        serde_json::from_slice(&body).map_err(|error| Error::invalid("body", format!("is not JSON: {error}")))?;
-    let spec = merged(&state.node.group(&name)?.spec, changes)?;
-    let group = state.node.update_group(&Caller::anonymous(), &name, spec).await?;
+    let spec = merged(&front.node.group(&name)?.spec, changes.value)?;
+    let group = front.node.update_group(&Caller::anonymous(), &name, spec).await?;
     Ok(HttpResponse::Ok().json(SupervisorView::from(group)))
+}
+
+/// What the removal of a group answers.
+#[derive(Debug, Serialize)]
+struct Removed<'a> {
+    name: &'a str,
+    status: &'static str,
 }
 
 /// `DELETE /api/v1/supervisors/{name}`: of a group that has no members.
 pub(super) async fn remove(
-    state: web::Data<State>,
+    front: web::Data<Front>,
     name: web::Path<String>,
-    request: HttpRequest,
+    _: Query<NoParameters>,
 ) -> Result<HttpResponse, Failure> {
-    #[derive(Serialize)]
-    struct Removed<'a> {
-        name: &'a str,
-        status: &'static str,
-    }
-    Parameters::of(&request)?.finish()?;
-    state.node.remove_group(&Caller::anonymous(), &name).await?;
+    front.node.remove_group(&Caller::anonymous(), &name).await?;
     Ok(HttpResponse::Ok().json(Removed {
         name: &name,
         status: "removed",

@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::State;
-use super::failure::Failure;
-use super::idempotency::caller;
-use super::query::Parameters;
-use crate::api::{json, limits};
+use super::body::Json;
+use super::query::{NoParameters, Query};
+use crate::api::http::Front;
+use crate::api::http::caller::Credentials;
+use crate::api::http::failure::Failure;
 
 /// `GET /healthz`: the process answers. `{"status": "ok"}`.
 pub(super) async fn health() -> HttpResponse {
@@ -19,14 +19,15 @@ pub(super) async fn health() -> HttpResponse {
 
 /// `GET /readyz`: `{"status": "ready"}`, or 503 with the reason while the journal is read back, before everything has
 /// started, and while the disk is full.
-pub(super) async fn ready(state: web::Data<State>) -> Result<HttpResponse, Failure> {
-    state.node.ready()?;
+pub(super) async fn ready(front: web::Data<Front>) -> Result<HttpResponse, Failure> {
+    front.node.ready()?;
     Ok(HttpResponse::Ok().json(json!({"status": "ready"})))
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Backup {
+pub(super) struct Backup {
+    /// An absolute path on the server's machine, of a folder that does not exist or is empty.
     to: PathBuf,
 }
 
@@ -34,14 +35,14 @@ struct Backup {
 /// Answers once the backup is whole and on the disk: `{"to", "seq", "created_at", "files", "bytes", "key"}`. `key` is `{"id", "file"}`
 /// of the key that is needed to restore it and that is not in it, or null if nothing in it is sealed.
 pub(super) async fn backup(
-    state: web::Data<State>,
-    request: HttpRequest,
-    payload: web::Payload,
+    front: web::Data<Front>,
+    _: Query<NoParameters>,
+    credentials: Credentials,
+    asked: Json<Backup>,
 ) -> Result<HttpResponse, Failure> {
-    Parameters::of(&request)?.finish()?;
-    let body = super::body::read(&request, payload, "body", limits::SMALL_BODY_BYTES).await?;
-    let Backup { to } = json::read(&body)?;
-    let manifest = state.node.backup(&caller(&request, &[&body])?, to.clone()).await?;
+    let caller = credentials.caller(&[&asked.bytes]);
+    let Backup { to } = asked.value;
+    let manifest = front.node.backup(&caller, to.clone()).await?;
     let bytes: u64 = manifest.files.iter().map(|file| file.size).sum();
     Ok(HttpResponse::Ok().json(json!({
         "to": to,

@@ -1,44 +1,60 @@
-//! What the world imports: each call is translated, and done by [`Guest`].
+//! The imports of the world: each function translates its arguments and calls [`Guest`], which does the work.
 
 use std::time::{Duration, Instant};
 
-use super::to_fipa;
-use super::wit::caxton::agent::directory::{AgentDescription, DirectoryError};
-use super::wit::caxton::agent::environment::EnvironmentError;
-use super::wit::caxton::agent::random::RandomError;
-use super::wit::caxton::agent::state::StateError;
-use super::wit::caxton::agent::timer::TimerError;
-use super::wit::caxton::agent::{clock, directory, environment, log, messaging, random, state, timer, types};
-use crate::message::{Content, Draft};
-use crate::wasm::host::{self, Guest, Refusal};
-use crate::wasm::{Found, caps};
+use wasmtime::Engine;
+use wasmtime::component::{HasSelf, Linker};
 
-/// A broadcast is a message whose receivers are named by what they can do.
-fn addressed(capability: &str, said: messaging::Announcement) -> Result<messaging::Draft, Refusal> {
+use super::world::to_fipa;
+use super::world::wit::caxton::agent::directory::{AgentDescription, DirectoryError};
+use super::world::wit::caxton::agent::environment::EnvironmentError;
+use super::world::wit::caxton::agent::random::RandomError;
+use super::world::wit::caxton::agent::state::StateError;
+use super::world::wit::caxton::agent::timer::TimerError;
+use super::world::wit::{
+    self,
+    caxton::agent::{clock, directory, environment, log, messaging, random, state, timer, types},
+};
+use crate::message::{Content, Draft};
+use crate::wasm::caps;
+use crate::wasm::grants::Found;
+use crate::wasm::host::{self, Guest, Refusal};
+
+pub(in crate::wasm) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = Linker::new(engine);
+    wit::Agent::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest: &mut Guest| guest)?;
+    Ok(linker)
+}
+
+/// The draft of a broadcast: a message to all agents that have a capability.
+fn broadcast_draft(capability: &str, announcement: messaging::Announcement) -> Result<messaging::Draft, Refusal> {
     if capability.is_empty() {
         return Err(malformed("capability", "is empty"));
     }
     Ok(messaging::Draft {
         receivers: vec![format!("all:{capability}")],
-        performative: said.performative,
-        content: said.content,
-        conversation_id: said.conversation_id,
-        reply_with: said.reply_with,
-        in_reply_to: said.in_reply_to,
-        reply_by: said.reply_by,
-        protocol: said.protocol,
-        ontology: said.ontology,
-        language: said.language,
-        reply_to: said.reply_to,
-        extensions: said.extensions,
+        performative: announcement.performative,
+        content: announcement.content,
+        conversation_id: announcement.conversation_id,
+        reply_with: announcement.reply_with,
+        in_reply_to: announcement.in_reply_to,
+        reply_by: announcement.reply_by,
+        protocol: announcement.protocol,
+        ontology: announcement.ontology,
+        language: announcement.language,
+        reply_to: announcement.reply_to,
+        extensions: announcement.extensions,
     })
 }
 
-/// A draft of the world's as ours. Lengths and counts are checked when it is sent.
-fn inside(draft: messaging::Draft) -> Result<Draft, Refusal> {
+/// Translates a draft from the world. Its lengths and counts are checked later, when it is sent.
+fn from_world(draft: messaging::Draft) -> Result<Draft, Refusal> {
     let extensions = draft.extensions.into_iter().map(|(name, value)| {
         if !name.starts_with("x_") {
-            return Err(malformed(&name, "must begin with x_, as parameters of your own do"));
+            return Err(malformed(
+                &name,
+                "must begin with x_, as the names of all extension parameters do",
+            ));
         }
         host::shallow(&name, value.as_bytes())?;
         let value = serde_json::from_str(&value).map_err(|error| malformed(&name, &format!("is not JSON: {error}")))?;
@@ -97,7 +113,7 @@ impl From<Refusal> for StateError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NotPermitted => Self::NotPermitted,
-            // State takes any bytes: nothing of it is malformed.
+            // Keys and values can be any bytes, so no call is malformed.
             Refusal::OverLimit | Refusal::Malformed(_) => Self::OverLimit,
         }
     }
@@ -116,15 +132,19 @@ impl types::Host for Guest {}
 
 impl messaging::Host for Guest {
     fn send(&mut self, draft: messaging::Draft) -> Result<(), types::SendError> {
-        Ok(inside(draft).and_then(|draft| Guest::send(self, draft))?)
+        Ok(from_world(draft).and_then(|draft| Guest::send(self, draft))?)
     }
 
-    fn reply(&mut self, performative: types::Performative, said: types::Content) -> Result<(), types::SendError> {
-        Ok(content(said).and_then(|content| Guest::reply(self, to_fipa(performative), content))?)
+    fn reply(
+        &mut self,
+        performative: types::Performative,
+        new_content: types::Content,
+    ) -> Result<(), types::SendError> {
+        Ok(content(new_content).and_then(|content| Guest::reply(self, to_fipa(performative), content))?)
     }
 
-    fn broadcast(&mut self, capability: String, said: messaging::Announcement) -> Result<(), types::SendError> {
-        let draft = addressed(&capability, said).and_then(inside);
+    fn broadcast(&mut self, capability: String, announcement: messaging::Announcement) -> Result<(), types::SendError> {
+        let draft = broadcast_draft(&capability, announcement).and_then(from_world);
         Ok(draft.and_then(|draft| Guest::send(self, draft))?)
     }
 }
@@ -138,13 +158,13 @@ impl log::Host for Guest {
             log::Level::Warn => host::Level::Warn,
             log::Level::Error => host::Level::Error,
         };
-        self.log(level, message.as_bytes());
+        self.log.line(level, message.as_bytes());
     }
 }
 
 impl clock::Host for Guest {
     fn now(&mut self) -> u64 {
-        // Before 1970 the clock of the server is wrong anyway.
+        // A time before 1970 means that the server's clock is wrong. The guest gets 0.
         u64::try_from(crate::time::Timestamp::now().micros()).unwrap_or(0)
     }
 
@@ -163,7 +183,7 @@ impl random::Host for Guest {
     fn get_bytes(&mut self, len: u32) -> Result<Vec<u8>, RandomError> {
         let len = usize::try_from(len).map_err(|_| RandomError::OverLimit)?;
         if len > caps::RANDOM_TURN_BYTES {
-            // Asked for what is never given: said before memory is.
+            // No turn may draw so many. Refused before memory is allocated for them.
             return Err(self.random(&mut []).err().map_or(RandomError::OverLimit, Into::into));
         }
         let mut bytes = vec![0; len];
@@ -215,7 +235,7 @@ impl timer::Host for Guest {
 
 impl From<Refusal> for EnvironmentError {
     fn from(_: Refusal) -> Self {
-        // There is no other reason.
+        // A missing permission is the only reason for which variables are refused.
         Self::NotPermitted
     }
 }

@@ -1,20 +1,14 @@
-//! The agent's state, as a turn sees it: its own writes over what is committed.
+//! The agent's state as a turn sees it: the committed state with the writes of this turn.
 
 use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::{Guest, Refusal};
+use super::guest::Guest;
+use super::open_turn::StateSize;
+use super::refusal::Refusal;
 use crate::wasm::caps;
-
-/// How much state there is.
-#[derive(Clone, Copy)]
-pub(super) struct Extent {
-    /// Of all keys and values.
-    bytes: u64,
-    keys: usize,
-}
 
 impl Guest {
     fn may_use_state(&self) -> Result<(), Refusal> {
@@ -25,7 +19,7 @@ impl Guest {
         }
     }
 
-    /// The value as this turn sees it: its own writes over what is committed.
+    /// The value of a key, which this turn may have written.
     pub(in crate::wasm) fn get(&self, key: &str) -> Result<Option<Bytes>, Refusal> {
         self.may_use_state()?;
         Ok(match self.turn.effects.writes.get(key) {
@@ -34,43 +28,44 @@ impl Guest {
         })
     }
 
+    /// Sets a key.
     pub(in crate::wasm) fn set(&mut self, key: &str, value: &[u8]) -> Result<(), Refusal> {
         self.may_use_state()?;
         if key.len() > caps::KEY_BYTES {
             return Err(Refusal::OverLimit);
         }
-        let old = self.get(key)?.map(|old| entry(key, &old));
-        let before = self.extent();
-        let after = Extent {
-            bytes: before.bytes - old.unwrap_or(0) + entry(key, value),
+        let old = self.get(key)?.map(|old| entry_bytes(key, &old));
+        let before = self.state_size();
+        let after = StateSize {
+            bytes: before.bytes - old.unwrap_or(0) + entry_bytes(key, value),
             keys: before.keys + usize::from(old.is_none()),
         };
-        // State that is over a limit which was lowered may still shrink.
+        // If the limit was lowered below the size of the state, writes that make the state smaller still go through.
         let too_long = after.bytes > self.state_limit && after.bytes > before.bytes;
         let too_many = after.keys > self.key_limit && after.keys > before.keys;
         if too_long || too_many {
             return Err(Refusal::OverLimit);
         }
-        self.room_for(key.len() + value.len())?;
-        self.overlay(key, Some(Bytes::copy_from_slice(value)));
-        self.turn.extent = Some(after);
+        self.turn.room_for(key.len() + value.len())?;
+        self.write(key, Some(Bytes::copy_from_slice(value)));
+        self.turn.state_size = Some(after);
         Ok(())
     }
 
-    /// Whether there was such a key.
+    /// Deletes a key, and returns whether it existed.
     pub(in crate::wasm) fn delete(&mut self, key: &str) -> Result<bool, Refusal> {
         let Some(old) = self.get(key)? else {
             return Ok(false);
         };
-        let before = self.extent();
+        let before = self.state_size();
         if self.host.state.read().contains_key(key) {
-            self.room_for(key.len())?;
-            self.overlay(key, None);
+            self.turn.room_for(key.len())?;
+            self.write(key, None);
         } else if let Some(Some(value)) = self.turn.effects.writes.remove(key) {
             self.turn.write_bytes -= key.len() + value.len();
         }
-        self.turn.extent = Some(Extent {
-            bytes: before.bytes - entry(key, &old),
+        self.turn.state_size = Some(StateSize {
+            bytes: before.bytes - entry_bytes(key, &old),
             keys: before.keys - 1,
         });
         Ok(true)
@@ -95,7 +90,8 @@ impl Guest {
         Ok(keys)
     }
 
-    fn overlay(&mut self, key: &str, value: Option<Bytes>) {
+    /// Adds a write to the effects of the turn. It replaces an earlier write of the same key.
+    fn write(&mut self, key: &str, value: Option<Bytes>) {
         let turn = &mut self.turn;
         let size = |value: &Option<Bytes>| key.len() + value.as_ref().map_or(0, Bytes::len);
         turn.write_bytes += size(&value);
@@ -107,18 +103,19 @@ impl Guest {
         }
     }
 
-    fn extent(&mut self) -> Extent {
+    /// The size of the state with the writes of this turn.
+    fn state_size(&mut self) -> StateSize {
         let Self { host, turn, .. } = self;
-        *turn.extent.get_or_insert_with(|| {
+        *turn.state_size.get_or_insert_with(|| {
             let state = host.state.read();
-            Extent {
-                bytes: state.iter().map(|(key, value)| entry(key, value)).sum(),
+            StateSize {
+                bytes: state.iter().map(|(key, value)| entry_bytes(key, value)).sum(),
                 keys: state.len(),
             }
         })
     }
 }
 
-fn entry(key: &str, value: &[u8]) -> u64 {
+fn entry_bytes(key: &str, value: &[u8]) -> u64 {
     u64::try_from(key.len() + value.len()).unwrap_or(u64::MAX)
 }

@@ -1,18 +1,19 @@
-//! Timers as a turn sees them: what it changed over what is committed.
+//! The agent's timers as a turn sees them: the committed ones with the changes of this turn.
 
 use std::time::Duration;
 
-use super::{Guest, Refusal};
+use super::guest::Guest;
+use super::refusal::Refusal;
 use crate::time::Timestamp;
 use crate::timer::{Timer, TimerChange, limits};
 
 impl Guest {
-    /// Sets a timer that fires once, in `after` or a little later.
+    /// Sets a timer that fires once, after the time `after` or a little later.
     pub(in crate::wasm) fn set_timer(&mut self, after: Duration) -> Result<u32, Refusal> {
         self.add_timer(after.max(limits::SHORTEST), false)
     }
 
-    /// Sets a timer that fires each time that `every` has passed.
+    /// Sets a timer that fires again and again, each time that `every` has passed.
     pub(in crate::wasm) fn set_periodic(&mut self, every: Duration) -> Result<u32, Refusal> {
         self.may_use_timers()?;
         if every < limits::SHORTEST_PERIOD {
@@ -21,7 +22,7 @@ impl Guest {
         self.add_timer(every, true)
     }
 
-    /// Whether there was such a timer. What it has fired already still comes.
+    /// Cancels a timer, and returns whether it existed. If it has fired already, its message still comes.
     pub(in crate::wasm) fn cancel_timer(&mut self, id: u32) -> Result<bool, Refusal> {
         self.may_use_timers()?;
         let changes = &mut self.turn.effects.timers;
@@ -51,7 +52,8 @@ impl Guest {
         self.may_use_timers()?;
         let turn = &mut self.turn;
         let cancelled = turn.effects.timers.len() - turn.timers_set;
-        // One that was cancelled here may have fired meanwhile, and is then counted out twice.
+        // A timer that this turn has cancelled may have fired meanwhile. Then it is subtracted twice, and the guest may have one
+        // timer more. That does no harm.
         let live = self.host.timers.len().saturating_sub(cancelled) + turn.timers_set;
         if after > limits::LONGEST || live >= self.timer_limit {
             return Err(Refusal::OverLimit);

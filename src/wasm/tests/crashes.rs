@@ -234,7 +234,7 @@ async fn a_module_that_starts_above_its_limit_does_not_start() {
     assert_eq!(crash.kind, CrashKind::OutOfMemory);
     assert_eq!(
         crash.detail,
-        "a memory was to grow from 0 to 4259840 bytes, which makes 4259840 in all; the limit is 4194304"
+        "a memory was to grow from 0 to 4259840 bytes, which makes 4259840 bytes in all; the limit is 4194304"
     );
 }
 

@@ -48,7 +48,7 @@ async fn every_fault_of_a_module_is_found() {
         ("unknown-import", "import `caxton.list_data`: (i64) -> (i32)"),
         ("import-type", "import `caxton.log`: (i32) -> ()"),
         ("import-type", "import `caxton.random_u32`: global"),
-        ("export-type", "export `memory`, which is no memory"),
+        ("export-type", "export `memory`, which is not a memory"),
         ("missing-export", "no export `caxton_alloc`"),
         ("export-type", "export `handle_message`: (i32) -> (i64)"),
         ("export-type", "export `agent_init`: () -> ()"),

@@ -36,12 +36,12 @@ fn expect(call: &str, code: i32) -> String {
 #[tokio::test]
 async fn everything_that_is_offered_is_linked() {
     let types = |types: &[wasmparser::ValType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    let import = |offered: &super::super::core_abi::Signature| {
-        let (module, name) = (wasi::MODULE, offered.name);
+    let import = |offered: &super::super::abi::Signature| {
+        let (module, name) = (wasi::abi::MODULE, offered.name);
         let (params, results) = (types(offered.params), types(offered.results));
         format!(r#"(import "{module}" "{name}" (func (param {params}) (result {results})))"#)
     };
-    let imports = wasi::imports().map(import).collect::<Vec<_>>().concat();
+    let imports = wasi::abi::imports().map(import).collect::<Vec<_>>().concat();
     let wat = guest("", "(i32.const 0)").replacen("(module", &format!("(module {imports}"), 1);
     assert_eq!(handle(&mut start(&wat).await).await.end, End::Ok);
 }

@@ -1,17 +1,18 @@
-//! `poll_oneoff`: sleeping, and asking what is ready.
+//! `poll_oneoff`: sleeping, and finding out which streams are ready.
 
 use std::time::Duration;
 
 use wasmtime::{Caller, Linker};
 
-use super::{MODULE, STDIN, clock, errno, is_open, put};
-use crate::wasm::core_abi::{Range, view};
+use super::abi::{MODULE, STDIN, errno, is_open, put, word};
+use super::clocks::clock;
+use crate::wasm::abi::{Range, view};
 use crate::wasm::host::Guest;
 
-/// Things that one call waits for.
+/// Subscriptions that one call may have.
 const SUBSCRIPTIONS: usize = 256;
 
-/// Bytes of a subscription and of an event, as WASI lays them out.
+/// Bytes of a subscription and of an event in the layout of WASI.
 const SUBSCRIPTION: usize = 48;
 const EVENT: usize = 32;
 
@@ -19,7 +20,7 @@ const CLOCK: u8 = 0;
 const FD_READ: u8 = 1;
 const FD_WRITE: u8 = 2;
 
-/// A flag of a clock's subscription: the time is one of the clock and not from now.
+/// A flag in the subscription of a clock: its time is a time on that clock, and not counted from now.
 const ABSOLUTE: u16 = 1;
 
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
@@ -39,10 +40,11 @@ struct Wait {
 
 #[derive(Clone, Copy)]
 enum What {
-    /// From now.
+    /// A time, counted from now.
     Time(Duration),
-    /// A stream of the standard three never blocks: input is at its end, and output is taken.
+    /// A standard stream, which never blocks: input is at its end, and output is always accepted.
     Ready,
+    /// Nothing that can be waited for. This is the error number.
     Failed(i32),
 }
 
@@ -50,8 +52,8 @@ impl Wait {
     fn read(subscription: &[u8], guest: &Guest) -> Self {
         let at = |from: usize| u64::from_le_bytes(subscription[from..from + 8].try_into().expect("eight bytes are"));
         let kind = subscription[8];
-        // The lower half of what lies at 16: a clock or a descriptor.
-        let subject = super::word(&subscription[16..20]);
+        // The field at 16 begins with a clock's id or a file descriptor.
+        let subject = word(&subscription[16..20]);
         let what = match kind {
             CLOCK => {
                 let (timeout, flags) = (at(24), u16::from_le_bytes([subscription[40], subscription[41]]));
@@ -89,8 +91,8 @@ impl Wait {
     }
 }
 
-/// Answers with what is ready, or after the shortest time that was asked for. A sleep counts in the turn's deadline and not as
-/// the guest's work.
+/// Returns what is ready. If nothing is, it sleeps for the shortest of the times first. A sleep counts towards the turn's deadline,
+/// but not as guest time.
 async fn poll_oneoff(
     mut caller: Caller<'_, Guest>,
     (subscriptions, events, count, happened): (i32, i32, i32, i32),
@@ -118,10 +120,10 @@ async fn poll_oneoff(
         guest.pace.sleep(slept).await;
     }
     let happens = waits.iter().filter(|wait| wait.time().is_none_or(|time| time <= slept));
-    let told: Vec<u8> = happens.flat_map(Wait::event).collect();
-    let number = u32::try_from(told.len() / EVENT).expect("there are few");
+    let ready: Vec<u8> = happens.flat_map(Wait::event).collect();
+    let number = u32::try_from(ready.len() / EVENT).expect("there are few");
     let (memory, _) = view(&mut caller)?;
-    put(memory, "poll_oneoff", events, &told)?;
+    put(memory, "poll_oneoff", events, &ready)?;
     put(memory, "poll_oneoff", happened, &number.to_le_bytes())?;
     Ok(errno::SUCCESS)
 }

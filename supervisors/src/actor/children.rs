@@ -1,21 +1,24 @@
-//! Children, as the supervisor's actor meets them: starts that ended, commands, and their end with the supervisor.
+//! What the supervisor's actor does with its children: reports of starts, commands, and the end of a child together with its
+//! supervisor.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{ActorCell, ActorRef, ActorStatus};
 
-use super::{Msg, RestReply, RunReply, State, Waiter, perform};
+use super::perform;
+use super::state::{State, Waiter};
 use crate::core::{Action, ChildId, Refused};
+use crate::error::StartChildError;
 use crate::exit::ExitReason;
-use crate::handle::StartChildError;
-use crate::node::{Live, check_child, now};
+use crate::message::{DoneReply, Msg, RunReply};
+use crate::position::{Ended, Live, check_child, now};
 use crate::spec::ChildSpec;
-use crate::stop::{self, Ended};
+use crate::stop;
 
 impl State {
     pub(super) async fn close_child(&self, myself: &ActorCell, id: &ChildId) {
-        let live = self.node.inner.lock().live.remove(id);
+        let live = self.position.inner.lock().live.remove(id);
         let ended = match live {
             Some(live) => stop::end(live, false, Some(myself)).await,
             None => Ended::Stopped,
@@ -25,7 +28,7 @@ impl State {
             Ended::Killed | Ended::Zombie => ExitReason::Killed,
         };
         let zombie = ended == Ended::Zombie;
-        let actions = self.node.inner.lock().core.on_closed(id, reason, zombie, now());
+        let actions = self.position.inner.lock().core.on_closed(id, reason, zombie, now());
         for action in actions {
             if let Action::Emit(id, note) = action {
                 self.emit(&id, note);
@@ -33,10 +36,10 @@ impl State {
         }
     }
 
-    /// A start has ended, well or not.
+    /// Handles the report that a start has ended, successfully or not.
     pub(super) fn start_done(&mut self, myself: &ActorRef<Msg>, id: &ChildId, incarnation: u64) -> Vec<Action> {
-        let node = Arc::clone(&self.node);
-        let mut inner = node.inner.lock();
+        let position = Arc::clone(&self.position);
+        let mut inner = position.inner.lock();
         let inner = &mut *inner;
         let current = inner
             .core
@@ -50,7 +53,7 @@ impl State {
                 .map(|result| (result, pulse.clone(), Arc::clone(spec))),
             Some(_) | None => None,
         };
-        // A stop overtook it, and took the result.
+        // A stop came before the report and has taken the result.
         let Some((result, pulse, spec)) = taken else {
             return Vec::new();
         };
@@ -78,8 +81,8 @@ impl State {
         }
     }
 
-    /// Links a child that was not, and finds out about one that ended before it could be: its event, if there is one, is
-    /// taken before the message sent here.
+    /// Links a child to its supervisor if its start function did not. When the child has already ended, there may be no event,
+    /// so this sends a message that it is lost. ractor delivers an event, if there is one, before that message.
     fn adopt(myself: &ActorRef<Msg>, cell: &ActorCell, id: &ChildId, incarnation: u64) {
         let supervisor = || cell.try_get_supervisor().map(|actor| actor.get_id());
         if supervisor() != Some(myself.get_id()) {
@@ -92,7 +95,7 @@ impl State {
 
     pub(super) fn start_child(&mut self, spec: ChildSpec, reply: RunReply) -> Vec<Action> {
         let id = Arc::clone(&spec.id);
-        let mut inner = self.node.inner.lock();
+        let mut inner = self.position.inner.lock();
         if let Err(error) = check_child(&spec, inner.core.auto_shutdown()) {
             let _ = reply.send(Err(StartChildError::Invalid(error)));
             return Vec::new();
@@ -105,9 +108,9 @@ impl State {
         self.command(id, Waiter::Run(reply), result)
     }
 
-    pub(super) fn replace(&mut self, spec: ChildSpec, reply: RestReply) -> Vec<Action> {
+    pub(super) fn replace(&mut self, spec: ChildSpec, reply: DoneReply) -> Vec<Action> {
         let id = Arc::clone(&spec.id);
-        let mut inner = self.node.inner.lock();
+        let mut inner = self.position.inner.lock();
         if let Err(error) = check_child(&spec, inner.core.auto_shutdown()) {
             let _ = reply.send(Err(StartChildError::Invalid(error)));
             return Vec::new();
@@ -118,7 +121,7 @@ impl State {
             if let Some(old) = old
                 && inner.core.may_revert(&id)
             {
-                // The one that ran last, should one replacement follow the other.
+                // When replacements follow each other, the specification that ran last stays the one to restore.
                 inner.replaced.entry(Arc::clone(&id)).or_insert(old);
             }
         }
@@ -126,6 +129,7 @@ impl State {
         self.command(id, Waiter::Replace(reply), result)
     }
 
+    /// Has a command wait for its result, or answers it when the core has refused it.
     pub(super) fn command(&mut self, id: ChildId, waiter: Waiter, result: Result<Vec<Action>, Refused>) -> Vec<Action> {
         match result {
             Ok(actions) => {
@@ -139,7 +143,7 @@ impl State {
         }
     }
 
-    /// Keeps the gauges true while restarts leave the window.
+    /// Sets a timer to publish the metrics again when the next restart leaves the sliding window.
     pub(super) fn watch_window(&mut self, myself: &ActorRef<Msg>, moves_in: Option<Duration>) {
         if let Some(delay) = moves_in
             && self.window_timer.is_none()

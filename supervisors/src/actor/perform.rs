@@ -1,4 +1,4 @@
-//! Actions, carried out.
+//! Carrying out the actions of the decision core.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -8,15 +8,17 @@ use futures_util::FutureExt;
 use ractor::{ActorCell, ActorRef, ActorStatus};
 use tokio::task::AbortHandle;
 
-use super::{Msg, State, Waiter};
+use super::state::{State, Waiter};
 use crate::core::{Action, ChildId, Mode, Outcome};
-use crate::event::Note;
-use crate::exit::{ExitReason, SHUTDOWN};
-use crate::handle::StartChildError;
+use crate::error::StartChildError;
+use crate::exit::ExitReason;
 use crate::heartbeat::{Heartbeat, Pulse};
-use crate::node::{Live, StartSlot, now};
+use crate::message::Msg;
+use crate::note::Note;
+use crate::position::{Ended, Live, StartSlot, now};
 use crate::spec::{ChildSpec, Kind, StartContext, Started};
 use crate::stop;
+use crate::termination::SHUTDOWN;
 
 impl State {
     pub(super) fn perform(&mut self, myself: &ActorRef<Msg>, actions: Vec<Action>) {
@@ -38,27 +40,27 @@ impl State {
                 }
                 Action::Emit(id, note) => self.emit(&id, note),
                 Action::EmitSelf(note) => {
-                    if let Some(meter) = &self.node.inner.lock().meter {
+                    if let Some(meter) = &self.position.inner.lock().meter {
                         meter.note(&note);
                     }
                     self.scope.bus.publish(self.path.clone(), note);
                 }
                 Action::GiveUp(id, reason) => self.give_up(&id, &reason),
                 Action::Forget(id) => {
-                    let mut inner = self.node.inner.lock();
+                    let mut inner = self.position.inner.lock();
                     inner.specs.remove(&id);
                     inner.replaced.remove(&id);
                     inner.live.remove(&id);
                 }
                 Action::Revert(id) => {
-                    let mut inner = self.node.inner.lock();
+                    let mut inner = self.position.inner.lock();
                     if let Some(old) = inner.replaced.remove(&id) {
                         inner.specs.insert(id, old);
                     }
                 }
                 Action::Settled(id, outcome) => self.settle(&id, &outcome),
                 Action::Count(reason) => {
-                    if let Some(meter) = &self.node.inner.lock().meter {
+                    if let Some(meter) = &self.position.inner.lock().meter {
                         meter.restart(reason);
                     }
                 }
@@ -77,17 +79,17 @@ impl State {
     }
 
     pub(super) fn emit(&self, id: &ChildId, note: Note) {
-        if let Some(meter) = &self.node.inner.lock().meter {
+        if let Some(meter) = &self.position.inner.lock().meter {
             meter.note(&note);
         }
         self.scope.bus.publish(self.child_path(id), note);
     }
 
     fn publish(&mut self, myself: &ActorRef<Msg>) {
-        let mut inner = self.node.inner.lock();
+        let mut inner = self.position.inner.lock();
         let counts = inner.core.counts();
         let window = inner.core.window();
-        let (used, limit, moves_in) = (window.used(now()), window.budget().restarts, window.moves_in(now()));
+        let (used, limit, moves_in) = (window.used(now()), window.intensity().restarts, window.moves_in(now()));
         let shared = matches!(inner.core.mode(), Mode::Static(_));
         let strategy = inner.core.mode().name();
         if let Some(meter) = &mut inner.meter {
@@ -106,7 +108,7 @@ impl State {
     }
 
     fn start(&mut self, myself: &ActorRef<Msg>, id: &ChildId, incarnation: u64) {
-        let mut inner = self.node.inner.lock();
+        let mut inner = self.position.inner.lock();
         let Some(spec) = inner.specs.get(id).cloned() else {
             return;
         };
@@ -136,7 +138,7 @@ impl State {
     }
 
     fn stop(&mut self, myself: &ActorRef<Msg>, id: &ChildId, incarnation: u64, kill: bool) {
-        let mut inner = self.node.inner.lock();
+        let mut inner = self.position.inner.lock();
         let live = inner.live.remove(id);
         let cell = match &live {
             Some(Live::Running(started, _)) => Some(started.cell.clone()),
@@ -146,7 +148,7 @@ impl State {
         let task = tokio::spawn(async move {
             let ended = match live {
                 Some(live) => stop::end(live, kill, None).await,
-                None => stop::Ended::Stopped,
+                None => Ended::Stopped,
             };
             let _ = supervisor.cast(Msg::StopDone(id_, incarnation, ended));
             ended
@@ -156,25 +158,28 @@ impl State {
 
     fn give_up(&self, id: &ChildId, reason: &ExitReason) {
         let call = {
-            let mut inner = self.node.inner.lock();
+            let mut inner = self.position.inner.lock();
             inner.live.remove(id);
             inner.specs.get(id).and_then(|spec| spec.on_give_up.clone())
         };
         if let Some(call) = call
             && std::panic::catch_unwind(AssertUnwindSafe(|| call(reason))).is_err()
         {
-            tracing::error!(path = self.child_path(id), "on_give_up panicked");
+            tracing::error!(
+                path = self.child_path(id),
+                "the on_give_up function of the child panicked"
+            );
         }
     }
 
     fn settle(&mut self, id: &ChildId, outcome: &Outcome) {
         if *outcome == Outcome::Running {
-            self.node.inner.lock().replaced.remove(id);
+            self.position.inner.lock().replaced.remove(id);
         }
         let Some(waiters) = self.waiters.remove(id) else {
             return;
         };
-        let cell = self.node.cell_of(id);
+        let cell = self.position.cell_of(id);
         let mut left = Vec::new();
         for waiter in waiters {
             match (waiter, outcome) {
@@ -187,8 +192,8 @@ impl State {
                 (Waiter::Run(reply), Outcome::Stopped | Outcome::Gone) => {
                     drop(reply.send(Err(StartChildError::Failed(ExitReason::Shutdown))));
                 }
-                // Whatever came of it, the incarnation that was to end has: another command may have brought up the next.
-                (Waiter::Rest(reply), _) | (Waiter::Replace(reply), Outcome::Running | Outcome::Stopped) => {
+                // Whatever the outcome, the incarnation that was to end has ended. Another command may have started the next one.
+                (Waiter::Done(reply), _) | (Waiter::Replace(reply), Outcome::Running | Outcome::Stopped) => {
                     drop(reply.send(Ok(())));
                 }
                 (Waiter::Replace(reply), Outcome::StartFailed(reason) | Outcome::Reverted(reason)) => {
@@ -213,13 +218,13 @@ async fn start_task(
     previous: Option<Started>,
     slot: StartSlot,
 ) {
-    // Tells the supervisor also when this task is aborted or the slot stays empty: it counts its starts.
+    // Reports to the supervisor also when this task is aborted, because the supervisor counts the starts that are not reported.
     let done = Done(supervisor, Arc::clone(&spec.id), context.incarnation);
     if let Some(previous) = previous {
-        stop::gone(previous).await;
+        stop::wait_until_gone(previous).await;
     }
-    if let Kind::Supervisor(node) = &spec.kind {
-        node.bury().await;
+    if let Kind::Supervisor(position) = &spec.kind {
+        position.end_remains().await;
     }
     let path = context.path.clone();
     let start = AssertUnwindSafe(async { (spec.start)(context).await }).catch_unwind();
@@ -241,6 +246,7 @@ async fn start_task(
     drop(done);
 }
 
+/// Reports the end of a start when it is dropped.
 struct Done(ActorRef<Msg>, ChildId, u64);
 
 impl Drop for Done {
@@ -249,7 +255,7 @@ impl Drop for Done {
     }
 }
 
-/// Looks for the child's sign of life until the child is gone.
+/// Checks the sign of life of a child until the child has ended.
 pub(super) fn watch(
     supervisor: &ActorRef<Msg>,
     rules: Heartbeat,
@@ -266,7 +272,7 @@ pub(super) fn watch(
                 let _ = supervisor.cast(Msg::HeartbeatLost(id, incarnation));
                 return;
             }
-            let look = rules.every.max(MIN_LOOK) / 2;
+            let look = rules.every.max(MIN_CHECK) / 2;
             if cell.wait(Some(look)).await.is_ok() {
                 return;
             }
@@ -274,8 +280,8 @@ pub(super) fn watch(
     });
 }
 
-/// The shortest heartbeat that is honoured.
-const MIN_LOOK: Duration = Duration::from_millis(2);
+/// Heartbeats shorter than this are checked as if they were this long.
+const MIN_CHECK: Duration = Duration::from_millis(2);
 
 pub(super) fn send_after(supervisor: &ActorRef<Msg>, delay: Duration, message: Msg) -> AbortHandle {
     let supervisor = supervisor.clone();

@@ -1,13 +1,17 @@
-//! What is known of one child.
+//! The state of one child.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::exit::ExitReason;
 use crate::intensity::{Intensity, Window};
-use crate::spec::Rules;
+use crate::rules::Rules;
 
-/// The names of all states a child can be in, as people and metrics see them.
+/// A child's id, unique among its siblings.
+pub(crate) type ChildId = Arc<str>;
+
+/// The names of the states of a child in snapshots and metrics.
 pub(crate) const STATES: [&str; 8] = [
     "running",
     "starting",
@@ -29,48 +33,52 @@ pub(crate) enum State {
     Running {
         since: Instant,
     },
-    /// Waits for the timer with this token.
+    /// The child waits for the timer with this token.
     Backoff {
         until: Instant,
         token: u64,
     },
-    /// Waits for its siblings to stop or start.
+    /// The child has ended and waits for its siblings, to be started with them or for the decision about its exit.
     Waiting,
-    /// Ended while it was suspended, and goes on when it is resumed. One whose restart was decided before needs no budget.
+    /// The child ended while it was suspended, or was due to start. The supervisor goes on when the child is resumed: it starts
+    /// the child if its restart was `decided` and counted before, and otherwise decides about the exit.
     Parked {
         decided: bool,
     },
     Stopping {
         after: After,
     },
-    /// Not started yet, ended for good, or terminated.
+    /// The child has not started yet, has ended for good, or was terminated.
     Stopped,
-    /// Its budget is spent.
+    /// The child of a dynamic supervisor has exceeded its restart intensity.
     Failed,
 }
 
-/// What follows when a child has stopped.
+/// What follows when a child that is being stopped has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum After {
-    /// The group restart goes on.
+    /// The group restart continues.
     Group,
+    /// The child stays down.
     Stopped,
+    /// The child is started again, by command.
     Start,
+    /// The child and its specification are removed.
     Delete,
-    /// It was killed for want of a heartbeat, which is an exit like any other.
-    Condemned,
+    /// The child was killed because its heartbeat was lost, and the supervisor decides about this exit as about any other.
+    HeartbeatLost,
 }
 
-/// What becomes of a child whose start fails.
+/// What follows when the next start of a child fails.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum IfStartFails {
-    /// A failed restart, under its supervisor's rules.
+    /// The supervisor decides about the failed start as about an exit.
     Retry,
-    /// It goes: somebody is just adding it, and gets the error instead.
+    /// The child is removed: this is the first start of a child that a command adds, and the command returns the error.
     Forget,
-    /// It was down, and stays down.
-    Rest,
-    /// It has a new spec: the old one, of these rules, is put back.
+    /// The child was down before the command that starts it, and stays down.
+    StayDown,
+    /// The child is started by a new specification for the first time: the old one, with these rules, is restored.
     Revert(Rules),
 }
 
@@ -89,7 +97,7 @@ impl State {
         }
     }
 
-    /// Whether the child runs or is about to.
+    /// Whether the child is running or about to run.
     pub(crate) fn is_active(self) -> bool {
         !matches!(self, Self::Stopped | Self::Failed)
     }
@@ -106,32 +114,32 @@ pub(crate) struct LastExit {
 pub(crate) struct Child {
     pub(crate) rules: Rules,
     pub(crate) state: State,
-    /// Of the latest start, successful or not.
+    /// The incarnation of the latest start, successful or not.
     pub(crate) incarnation: u64,
-    /// Its own budget; used only under a dynamic supervisor.
+    /// The restarts of this child alone, which count only under a dynamic supervisor.
     pub(crate) window: Window,
-    /// Restarts since it was last up for long enough.
+    /// The number of restarts since the uptime was last long enough to reset the backoff.
     pub(crate) streak: u32,
     pub(crate) restarts: BTreeMap<&'static str, u64>,
     pub(crate) last_exit: Option<LastExit>,
     pub(crate) down_since: Option<Instant>,
     pub(crate) started_before: bool,
     pub(crate) if_start_fails: IfStartFails,
-    /// Why its new spec did not start, until the old one runs again.
+    /// Why the new specification did not start, until the old one is running again.
     pub(crate) reverting: Option<ExitReason>,
-    /// Terminated by command: what starts all, or a group that is under way, leaves it down.
+    /// A command has terminated the child: the start of the supervisor or the group restart that is under way leaves it down.
     pub(crate) held: bool,
-    /// Its exit is decided when it is resumed.
+    /// No exit of the child is followed by a start until it is resumed.
     pub(crate) suspended: bool,
 }
 
 impl Child {
-    pub(crate) fn new(rules: Rules, budget: Intensity) -> Self {
+    pub(crate) fn new(rules: Rules, intensity: Intensity) -> Self {
         Self {
             rules,
             state: State::Stopped,
             incarnation: 0,
-            window: Window::new(budget),
+            window: Window::new(intensity),
             streak: 0,
             restarts: BTreeMap::new(),
             last_exit: None,
@@ -144,6 +152,7 @@ impl Child {
         }
     }
 
+    /// Records an exit, and resets the backoff if the uptime was long enough.
     pub(crate) fn end(&mut self, reason: ExitReason, uptime: Duration, now: Instant) {
         if self.rules.backoff.is_some_and(|backoff| uptime >= backoff.reset_after) {
             self.streak = 0;
@@ -162,7 +171,7 @@ impl Child {
             .map_or(ExitReason::Normal, |exit| exit.reason.clone())
     }
 
-    /// The delay before its next restart, which it thereby counts.
+    /// Counts a restart and returns the delay before it.
     pub(crate) fn next_delay(&mut self, unit: f64) -> Duration {
         let streak = self.streak;
         self.streak = streak.saturating_add(1);
@@ -171,19 +180,19 @@ impl Child {
             .map_or(Duration::ZERO, |backoff| backoff.delay(streak, unit))
     }
 
-    /// A full budget, and no delay before the next restart.
-    pub(crate) fn forgive(&mut self) {
+    /// Restores the restart budget of the child, and makes its next restart immediate.
+    pub(crate) fn restore_budget(&mut self) {
         self.window.clear();
         self.streak = 0;
     }
 
-    /// As if it had never failed.
+    /// Forgets all restarts of the child.
     pub(crate) fn reset(&mut self) {
-        self.forgive();
+        self.restore_budget();
         self.restarts.clear();
     }
 
-    /// The index of its state in [`STATES`]. To be suspended outdoes whatever else it is, except down.
+    /// The index of its state in [`STATES`]. A suspended child counts as suspended in any state but down.
     pub(crate) fn index(&self) -> usize {
         if self.suspended && self.state.is_active() {
             SUSPENDED
@@ -192,7 +201,7 @@ impl Child {
         }
     }
 
-    /// The name of its state. A start that is not the first is a restart to those who look.
+    /// The name of its state. A start after the first one is shown as `restarting`.
     pub(crate) fn state_name(&self) -> &'static str {
         if matches!(self.state, State::Starting { .. }) && self.started_before && !self.suspended {
             "restarting"

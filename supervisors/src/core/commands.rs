@@ -1,31 +1,21 @@
-//! What can be asked of a running supervisor.
+//! Commands on a running supervisor.
 //!
-//! The commands are OTP's `start_child`, `terminate_child`, `restart_child` and `delete_child` (`supervisor`, stdlib), and do
-//! what they do there, except that OTP's supervisor reads none while it starts or restarts children and refuses to delete or
-//! restart a child that runs. Here a command that comes while a group restarts changes what that restart starts, and a child
-//! that runs is stopped first.
+//! The commands are OTP's `start_child`, `terminate_child`, `restart_child` and `delete_child` (`supervisor`, stdlib), with two
+//! differences. OTP's supervisor accepts no command while it starts or restarts children; here a command during a group
+//! restart changes which children that restart starts. OTP refuses to delete or restart a running child; here the child is
+//! stopped first.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::child::{After, Child, IfStartFails, State};
-use super::{Action, ChildId, Core, Mode, Outcome, Phase};
-use crate::event::Note;
+use super::action::{Action, Refused};
+use super::child::{After, Child, ChildId, IfStartFails, State};
+use super::machine::{Core, Mode, Phase};
 use crate::intensity::Intensity;
-use crate::spec::{AutoShutdown, Rules, Strategy};
-
-/// Why a child is not added, or not found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refused {
-    AlreadyPresent,
-    AlreadyStarted,
-    MaxChildren,
-    NotFound,
-    Gone,
-}
+use crate::rules::{AutoShutdown, Rules, Strategy};
 
 impl Core {
-    /// Adds a child after all others and starts it. When its first start fails it is forgotten again.
+    /// Adds a child after all others and starts it. When this first start fails, the child is removed again.
     pub(crate) fn add(&mut self, id: &ChildId, rules: Rules, now: Instant) -> Result<Vec<Action>, Refused> {
         if matches!(self.phase, Phase::Closed) {
             return Err(Refused::Gone);
@@ -43,7 +33,7 @@ impl Core {
         self.declare(id, rules);
         self.children[id].if_start_fails = IfStartFails::Forget;
         match (&mut self.phase, self.mode) {
-            // Its turn comes.
+            // The start of the supervisor, which is under way, comes to it.
             (Phase::Init, Mode::Static(_)) => {}
             (Phase::Group(group), _) => {
                 group.append(id);
@@ -55,7 +45,7 @@ impl Core {
         Ok(self.take_actions())
     }
 
-    /// Stops a child and keeps its spec.
+    /// Stops a child and keeps its specification.
     pub(crate) fn terminate(&mut self, id: &ChildId, now: Instant) -> Result<Vec<Action>, Refused> {
         let state = self.commanded(id)?;
         self.children[id].held = true;
@@ -68,16 +58,16 @@ impl Core {
             State::Backoff { .. } => {
                 self.out.push(Action::CancelTimer(Arc::clone(id)));
                 self.terminated(id, now);
-                self.rest(id);
+                self.stay_down(id);
                 self.skip_delay(id, now);
             }
-            State::Waiting | State::Parked { .. } | State::Stopped | State::Failed => self.rest(id),
+            State::Waiting | State::Parked { .. } | State::Stopped | State::Failed => self.stay_down(id),
         }
         self.proceed(now);
         Ok(self.take_actions())
     }
 
-    /// Starts a child anew with its budget restored, whether it runs, waits, has failed or was terminated.
+    /// Starts a child in any state, with its restart budget restored. A running child is stopped first.
     pub(crate) fn restart(&mut self, id: &ChildId, now: Instant) -> Result<Vec<Action>, Refused> {
         let state = self.commanded(id)?;
         if matches!(state, State::Stopping { after: After::Delete }) {
@@ -85,14 +75,15 @@ impl Core {
         }
         let shared = matches!(self.mode, Mode::Static(_));
         let child = &mut self.children[id];
-        child.forgive();
-        // `restart_child` of OTP: its error leaves the child down. Under a dynamic supervisor only its own budget is at stake.
+        child.restore_budget();
+        // As with OTP's `restart_child`, a failed start leaves the child down. Under a dynamic supervisor it is retried, because
+        // that concerns only the restart intensity of the child itself.
         let down = !state.is_active() && !matches!(self.phase, Phase::Init);
         if shared && down && matches!(child.if_start_fails, IfStartFails::Retry) {
-            child.if_start_fails = IfStartFails::Rest;
+            child.if_start_fails = IfStartFails::StayDown;
         }
         if !state.is_active() {
-            // It was meant to be down until now.
+            // The child was down on purpose, so its recovery begins with this command.
             child.down_since = Some(now);
         }
         self.start_anew(id, state, now);
@@ -100,7 +91,7 @@ impl Core {
         Ok(self.take_actions())
     }
 
-    /// Stops a child and forgets its spec.
+    /// Stops a child and removes its specification.
     pub(crate) fn delete(&mut self, id: &ChildId, now: Instant) -> Result<Vec<Action>, Refused> {
         match self.commanded(id)? {
             State::Starting { .. } | State::Running { .. } => self.stop(id, After::Delete),
@@ -111,8 +102,8 @@ impl Core {
             State::Backoff { .. } => {
                 self.out.push(Action::CancelTimer(Arc::clone(id)));
                 self.terminated(id, now);
-                // Before it is gone: a group finds its delay by it.
-                self.rest(id);
+                // The group restart finds its delay by this child, so the delay must end before the child is removed.
+                self.stay_down(id);
                 self.skip_delay(id, now);
                 self.forget(id);
             }
@@ -122,29 +113,30 @@ impl Core {
         Ok(self.take_actions())
     }
 
-    /// Changes the supervisor's own specification. Children, running or not, are left alone, and restarts that were made
-    /// count under the new budget.
-    pub(crate) fn reconfigure(&mut self, strategy: Strategy, budget: Intensity, auto_shutdown: AutoShutdown) {
+    /// Changes the strategy, the restart intensity and the auto-shutdown of the supervisor. No child is started or stopped, and
+    /// the restarts so far count toward the new intensity.
+    pub(crate) fn reconfigure(&mut self, strategy: Strategy, intensity: Intensity, auto_shutdown: AutoShutdown) {
         if let Mode::Static(current) = &mut self.mode {
             *current = strategy;
         }
-        self.window.set_budget(budget);
+        self.window.set_intensity(intensity);
         self.auto_shutdown = auto_shutdown;
     }
 
-    /// Forgets all restarts. Who is down stays down, and a delay that has begun passes.
+    /// Forgets all restarts. A child that is down stays down, and a delay that has begun goes on.
     pub(crate) fn reset(&mut self) {
         self.window.clear();
         self.children.values_mut().for_each(Child::reset);
     }
 
-    /// Forgets the restarts of one child. What they used of a shared budget stays used.
+    /// Forgets the restarts of one child. They still count toward a shared restart intensity.
     pub(crate) fn reset_child(&mut self, id: &str) -> Result<(), Refused> {
         self.children.get_mut(id).ok_or(Refused::NotFound)?.reset();
         Ok(())
     }
 
-    /// Brings a child up by command: stopped first when it is there, and with its siblings when a group restart has it.
+    /// Starts a child by command. It is stopped first when it is running, and started with its siblings when it is a member of
+    /// the group restart that is under way.
     pub(super) fn start_anew(&mut self, id: &ChildId, state: State, now: Instant) {
         self.children[id].held = false;
         match state {
@@ -169,13 +161,13 @@ impl Core {
         }
     }
 
-    /// Starts a child that is down, now or with its siblings.
+    /// Starts a child that is down, at once or with its siblings.
     pub(super) fn bring_up(&mut self, id: &ChildId, now: Instant) {
         match (&mut self.phase, self.mode) {
             (Phase::Closed, _) => {}
             (Phase::Init, Mode::Static(_)) => self.set(id, State::Stopped),
             (Phase::Group(group), _) => {
-                if group.bring(id) {
+                if group.schedule(id) {
                     self.set(id, State::Waiting);
                 } else {
                     self.start_now(id, now);
@@ -185,12 +177,13 @@ impl Core {
         }
     }
 
-    /// Whether its spec is on trial.
+    /// Whether the old specification of the child is restored when its next start fails.
     pub(crate) fn may_revert(&self, id: &ChildId) -> bool {
         let child = self.children.get(id);
         child.is_some_and(|child| matches!(child.if_start_fails, IfStartFails::Revert(_)))
     }
 
+    /// The child that a command is about.
     pub(super) fn known(&mut self, id: &ChildId) -> Result<&mut Child, Refused> {
         if matches!(self.phase, Phase::Closed) {
             return Err(Refused::Gone);
@@ -198,7 +191,8 @@ impl Core {
         self.children.get_mut(id).ok_or(Refused::NotFound)
     }
 
-    /// A child that commands are given about stays, even if somebody is just adding it.
+    /// The state of the child that a command is about. A child that is being added is no longer removed when its start fails,
+    /// because this command refers to it.
     fn commanded(&mut self, id: &ChildId) -> Result<State, Refused> {
         let child = self.known(id)?;
         if matches!(child.if_start_fails, IfStartFails::Forget) {
@@ -207,7 +201,7 @@ impl Core {
         Ok(child.state)
     }
 
-    /// Children that wait for a restart count too: their place is taken.
+    /// Whether a dynamic supervisor has as many children as it may. Children that wait for a restart count too.
     fn is_full(&self) -> bool {
         let Mode::Dynamic { max_children } = self.mode else {
             return false;
@@ -215,19 +209,5 @@ impl Core {
         let down = self.counts[State::Stopped.index()] + self.counts[State::Failed.index()];
         let active = self.counts.iter().sum::<i64>() - down;
         usize::try_from(active).is_ok_and(|active| active >= max_children)
-    }
-
-    pub(super) fn push_note(&mut self, id: &ChildId, note: Note) {
-        self.out.push(Action::Emit(Arc::clone(id), note));
-    }
-
-    /// Tells whoever waits what came of it, and that a new spec was given up if so.
-    pub(super) fn settle(&mut self, id: &ChildId, outcome: Outcome) {
-        let reverting = self.children.get_mut(id).and_then(|child| child.reverting.take());
-        if let Some(reason) = reverting {
-            self.out
-                .push(Action::Settled(Arc::clone(id), Outcome::Reverted(reason)));
-        }
-        self.out.push(Action::Settled(Arc::clone(id), outcome));
     }
 }

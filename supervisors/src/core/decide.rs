@@ -1,16 +1,18 @@
-//! Whether a child that ended comes back, when, and what follows when it may not.
+//! Decisions about exits: whether and when a child is restarted, and what follows when it may not be.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::child::{Child, State};
-use super::{Action, ChildId, Core, Exit, Mode, Phase};
-use crate::event::{EventKind, Note};
-use crate::spec::{AutoShutdown, Restart, Strategy};
+use super::action::{Action, Exit};
+use super::child::{Child, ChildId, State};
+use super::machine::{Core, Mode, Phase};
+use crate::note::{EventKind, Note};
+use crate::rules::{AutoShutdown, Restart, Strategy};
 
 impl Core {
+    /// Whether the restart type of a child has it restarted after its last exit.
     pub(super) fn comes_back(&self, id: &ChildId) -> bool {
         let child = &self.children[id];
         match child.rules.restart {
@@ -20,7 +22,7 @@ impl Core {
         }
     }
 
-    /// Restarts a child that ended, or leaves it down.
+    /// Restarts a child that has ended, or leaves it down.
     pub(super) fn decide(&mut self, id: &ChildId, now: Instant) {
         if !self.comes_back(id) {
             self.leave_down(id);
@@ -42,13 +44,13 @@ impl Core {
         }
     }
 
-    /// A child that ended by itself and does not come back.
+    /// Leaves down a child that has ended by itself and is not restarted, and ends the supervisor if its auto-shutdown says so.
     pub(super) fn leave_down(&mut self, id: &ChildId) {
         let child = &self.children[id];
         let significant = child.rules.significant;
         let reason = child.last_reason();
         self.out.push(Action::GiveUp(Arc::clone(id), reason.clone()));
-        self.rest(id);
+        self.stay_down(id);
         let lasting = |other: &Child| other.rules.significant && other.state.is_active();
         let ends = significant
             && match self.auto_shutdown {
@@ -64,14 +66,15 @@ impl Core {
         }
     }
 
-    /// Takes one restart from the budget: the delay before it, or none when the budget is spent and the consequence drawn.
+    /// Counts one restart toward the restart intensity and returns the delay before it. When the intensity is exceeded, the
+    /// child is failed or the supervisor ends in a meltdown, and there is no delay.
     pub(super) fn spend(&mut self, id: &ChildId, now: Instant) -> Option<Duration> {
         let dynamic = matches!(self.mode, Mode::Dynamic { .. });
         let child = &mut self.children[id];
         let incarnation = child.incarnation;
         let reason = child.last_reason();
         let window = if dynamic { &mut child.window } else { &mut self.window };
-        let limit = window.budget().restarts;
+        let limit = window.intensity().restarts;
         if window.record(now) {
             *child.restarts.entry(reason.label()).or_default() += 1;
             let delay = child.next_delay(self.rng.random());
@@ -96,6 +99,7 @@ impl Core {
         None
     }
 
+    /// Starts a child after a delay, which may be zero.
     pub(super) fn start_after(&mut self, id: &ChildId, delay: Duration, now: Instant) {
         if delay.is_zero() {
             self.start(id, now);

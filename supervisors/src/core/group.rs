@@ -1,66 +1,58 @@
-//! Restarts of several children at once: `one_for_all` and `rest_for_one`.
-//!
-//! First every member stops, last one first and each before the next; then the delay, if there is one, passes; then they
-//! start in order. One such restart is under way at a time. A member of the old generation that fails meanwhile has its
-//! restart under way already; one of the new generation is a failed attempt and costs another restart.
-//!
-//! As in OTP a child that is down when the restart begins, terminated or ended for good, starts with the others. One that is
-//! terminated while it is under way stays down.
+//! The state of a group restart that is under way.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::child::{After, State};
-use super::{ChildId, Core, Mode, Phase};
-use crate::event::{EventKind, Note};
-use crate::spec::{Restart, Strategy};
+use super::child::ChildId;
 
+/// A group restart that is under way.
 #[derive(Debug, Clone)]
-pub(crate) struct Group {
-    /// In start order.
-    members: Vec<ChildId>,
-    /// The child whose exit began it.
-    trigger: ChildId,
-    delay: Duration,
-    stage: Stage,
+pub(super) struct Group {
+    /// The children that it restarts, in start order.
+    pub(super) members: Vec<ChildId>,
+    /// The child whose exit caused it.
+    pub(super) trigger: ChildId,
+    /// The delay between stopping and starting.
+    pub(super) delay: Duration,
+    pub(super) stage: Stage,
 }
 
 #[derive(Debug, Clone)]
-enum Stage {
+pub(super) enum Stage {
     Stopping,
     Delay {
         until: Instant,
     },
-    /// Members that have not been started again yet.
     Starting {
+        /// The members that have not been started again yet.
         pending: VecDeque<ChildId>,
     },
 }
 
 impl Group {
-    fn is_member(&self, id: &ChildId) -> bool {
+    pub(super) fn is_member(&self, id: &ChildId) -> bool {
         self.members.contains(id)
     }
 
-    /// Whether its delay is the one that this child's timer ends.
+    /// Whether the timer of this child ends the delay of the group restart.
     pub(super) fn is_delayed_by(&self, id: &ChildId) -> bool {
         self.trigger == *id && matches!(self.stage, Stage::Delay { .. })
     }
 
-    /// Whether this child is going to be stopped.
+    /// Whether the group restart is going to stop this child.
     pub(super) fn will_stop(&self, id: &ChildId) -> bool {
         matches!(self.stage, Stage::Stopping) && self.is_member(id)
     }
 
-    /// A new child, at the right end.
+    /// Adds a new child as the last member.
     pub(super) fn append(&mut self, id: &ChildId) {
         self.members.push(Arc::clone(id));
-        self.bring(id);
+        self.schedule(id);
     }
 
-    /// Whether this child is a member, which is then going to be started.
-    pub(super) fn bring(&mut self, id: &ChildId) -> bool {
+    /// Has a child started with the others if it is a member, and returns whether it is one.
+    pub(super) fn schedule(&mut self, id: &ChildId) -> bool {
         let member = self.is_member(id);
         if let Stage::Starting { pending } = &mut self.stage
             && member
@@ -71,183 +63,11 @@ impl Group {
         member
     }
 
+    /// Removes a child from the members.
     pub(super) fn forget(&mut self, id: &ChildId) {
         self.members.retain(|member| member != id);
         if let Stage::Starting { pending } = &mut self.stage {
             pending.retain(|member| member != id);
-        }
-    }
-}
-
-impl Core {
-    pub(super) fn restart_group(&mut self, id: &ChildId, now: Instant) {
-        let Some(delay) = self.spend(id, now) else {
-            return;
-        };
-        self.set(id, State::Waiting);
-        let (used, limit) = self.usage(id, now);
-        let child = &self.children[id];
-        let note = Note::new(EventKind::GroupRestart, child.incarnation);
-        let note = note.because(child.last_reason()).attempt(used, limit);
-        self.push_note(id, note);
-        let whole = matches!(self.mode, Mode::Static(Strategy::OneForAll));
-        let members = if whole {
-            self.children.keys().cloned().collect()
-        } else {
-            // Who still waits for the restart that this one takes the place of, restarts with it.
-            let waits = |member: &ChildId| self.children[member].state == State::Waiting;
-            let first = self.members().into_iter().find(waits);
-            let before = |other: &ChildId| self.children.get_index_of(other) < self.children.get_index_of(id);
-            self.since(first.as_ref().filter(|first| before(first)).unwrap_or(id))
-        };
-        for member in &members {
-            self.children[member].held = false;
-        }
-        self.phase = Phase::Group(Group {
-            members,
-            trigger: Arc::clone(id),
-            delay,
-            stage: Stage::Stopping,
-        });
-        self.continue_group(now);
-    }
-
-    /// A child and those after it.
-    fn since(&self, id: &ChildId) -> Vec<ChildId> {
-        let first = self.children.get_index_of(id).unwrap_or(0);
-        self.children.keys().skip(first).cloned().collect()
-    }
-
-    pub(super) fn ended_in_group(&mut self, id: &ChildId, now: Instant) {
-        let Phase::Group(group) = &self.phase else {
-            return;
-        };
-        let member = group.is_member(id);
-        let new_generation = member && matches!(group.stage, Stage::Starting { .. });
-        let with_siblings = !matches!(self.mode, Mode::Static(Strategy::OneForOne));
-        if member && !new_generation {
-            self.set(id, State::Waiting);
-        } else if !member && with_siblings && self.comes_back(id) && !self.children[id].suspended {
-            self.set(id, State::Waiting);
-            self.widen(id, now);
-        } else {
-            self.decide(id, now);
-        }
-        self.continue_group(now);
-    }
-
-    /// A child before the first member failed too: the restart begins with it instead.
-    fn widen(&mut self, id: &ChildId, now: Instant) {
-        let members = self.since(id);
-        let Phase::Group(group) = &mut self.phase else {
-            return;
-        };
-        for new in members.iter().filter(|member| !group.is_member(member)) {
-            self.children[new].held = false;
-        }
-        group.members = members;
-        let stage = std::mem::replace(&mut group.stage, Stage::Stopping);
-        match stage {
-            // The rest of the delay follows once the new members are down; the timer that runs is stale by its token.
-            Stage::Delay { until } => {
-                group.delay = until.saturating_duration_since(now);
-                let trigger = Arc::clone(&group.trigger);
-                self.set(&trigger, State::Waiting);
-            }
-            Stage::Starting { .. } => group.delay = Duration::ZERO,
-            Stage::Stopping => {}
-        }
-    }
-
-    /// A child is no longer waiting for its timer. If the group was, it goes on without.
-    pub(super) fn skip_delay(&mut self, id: &ChildId, now: Instant) {
-        if matches!(&self.phase, Phase::Group(group) if group.is_delayed_by(id)) {
-            self.group_delay_over(now);
-        }
-    }
-
-    pub(super) fn group_delay_over(&mut self, now: Instant) {
-        if let Phase::Group(group) = &mut self.phase {
-            let trigger = Arc::clone(&group.trigger);
-            let pending = group.members.iter().cloned().collect();
-            group.stage = Stage::Starting { pending };
-            let waits = |child: &super::Child| matches!(child.state, State::Backoff { .. });
-            if self.children.get(&trigger).is_some_and(waits) {
-                self.set(&trigger, State::Waiting);
-            }
-            self.continue_group(now);
-        }
-    }
-
-    pub(super) fn continue_group(&mut self, now: Instant) {
-        let Phase::Group(group) = &mut self.phase else {
-            return;
-        };
-        match &mut group.stage {
-            Stage::Stopping => self.stop_members(now),
-            Stage::Delay { .. } => {}
-            Stage::Starting { .. } => self.start_members(now),
-        }
-    }
-
-    fn stop_members(&mut self, now: Instant) {
-        let members = self.members();
-        let state = |id: &ChildId| self.children[id].state;
-        if members.iter().any(|id| matches!(state(id), State::Stopping { .. })) {
-            return;
-        }
-        let alive = |id: &&ChildId| matches!(state(id), State::Running { .. } | State::Starting { .. });
-        if let Some(last) = members.iter().rev().find(alive) {
-            self.stop(last, After::Group);
-            return;
-        }
-        for id in &members {
-            if self.children[id].rules.restart == Restart::Temporary {
-                self.forget(id);
-            } else if !self.children[id].held {
-                self.set(id, State::Waiting);
-            }
-        }
-        let Phase::Group(group) = &mut self.phase else {
-            return;
-        };
-        let (trigger, delay) = (Arc::clone(&group.trigger), group.delay);
-        let delays = |child: &super::Child| child.state == State::Waiting;
-        if !delay.is_zero() && self.children.get(&trigger).is_some_and(delays) {
-            group.stage = Stage::Delay { until: now + delay };
-            self.back_off(&trigger, delay, now);
-        } else {
-            self.group_delay_over(now);
-        }
-    }
-
-    fn start_members(&mut self, now: Instant) {
-        let members = self.members();
-        let moving = |id: &ChildId| matches!(self.children[id].state, State::Starting { .. } | State::Stopping { .. });
-        if members.iter().any(moving) {
-            return;
-        }
-        let Phase::Group(group) = &mut self.phase else {
-            return;
-        };
-        let Stage::Starting { pending } = &mut group.stage else {
-            return;
-        };
-        while let Some(next) = pending.pop_front() {
-            if self.children[&next].state == State::Waiting {
-                self.start(&next, now);
-                // A suspended one holds up nobody.
-                return self.start_members(now);
-            }
-        }
-        self.phase = Phase::Running;
-        self.decide_deferred(now);
-    }
-
-    fn members(&self) -> Vec<ChildId> {
-        match &self.phase {
-            Phase::Group(group) => group.members.clone(),
-            Phase::Init | Phase::Running | Phase::Closed => Vec::new(),
         }
     }
 }

@@ -1,19 +1,21 @@
-//! What an upgrade needs of a supervisor: a child that is left alone for a while, and one whose spec is exchanged.
+//! Commands for upgrades: suspending and resuming the supervision of a child, and replacing its specification.
 //!
-//! OTP's `suspend`, `code_change` and `resume` (`sys`, stdlib) act on the process; here the mailbox and the state are the
-//! owner's, and the supervisor's part is when an incarnation ends and which spec starts the next one.
+//! OTP's `suspend`, `code_change` and `resume` (`sys`, stdlib) act on the process of the child. Here the mailbox and the state
+//! belong to whoever wrote the actor. The supervisor only decides when an incarnation ends, and which specification the next
+//! one is started by.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::child::{After, IfStartFails, State};
-use super::{Action, ChildId, Core, Mode, Outcome, Phase, Refused};
-use crate::event::{EventKind, Note};
+use super::action::{Action, Outcome, Refused};
+use super::child::{After, ChildId, IfStartFails, State};
+use super::machine::{Core, Mode, Phase};
 use crate::exit::ExitReason;
-use crate::spec::Rules;
+use crate::note::{EventKind, Note};
+use crate::rules::Rules;
 
 impl Core {
-    /// From now on no exit of the child is followed by a start, until it is resumed.
+    /// Suspends a child: until it is resumed, no exit of it is followed by a start.
     pub(crate) fn suspend(&mut self, id: &ChildId) -> Result<Vec<Action>, Refused> {
         let child = self.known(id)?;
         if !child.suspended {
@@ -24,7 +26,7 @@ impl Core {
         Ok(self.take_actions())
     }
 
-    /// Decides what the suspended child missed.
+    /// Resumes a suspended child, and decides about an exit that occurred meanwhile.
     pub(crate) fn resume(&mut self, id: &ChildId, now: Instant) -> Result<Vec<Action>, Refused> {
         let child = self.known(id)?;
         let (state, incarnation) = (child.state, child.incarnation);
@@ -46,10 +48,11 @@ impl Core {
         Ok(self.take_actions())
     }
 
-    /// Gives a child new rules, and an incarnation that goes by them: it is stopped if it is there, and started unless it
-    /// was down. No restart is counted. Until the new one has started the old rules are kept, to be put back.
+    /// Gives a child new rules and starts it by its new specification. It is stopped first when it is running, and it is not
+    /// started when it was down. No restart is counted. The old rules are kept until the new specification has started, to be
+    /// restored when it does not.
     pub(crate) fn replace(&mut self, id: &ChildId, rules: Rules, now: Instant) -> Result<Vec<Action>, Refused> {
-        let default = self.window.budget();
+        let default = self.window.intensity();
         let child = self.known(id)?;
         let state = child.state;
         if matches!(state, State::Stopping { after: After::Delete }) {
@@ -57,13 +60,13 @@ impl Core {
         }
         let stays_down = !state.is_active() || matches!(state, State::Stopping { after: After::Stopped });
         let old = std::mem::replace(&mut child.rules, rules);
-        child.window.set_budget(rules.intensity.unwrap_or(default));
+        child.window.set_intensity(rules.intensity.unwrap_or(default));
         match child.if_start_fails {
-            // What never ran is not worth going back to.
-            IfStartFails::Retry | IfStartFails::Rest if child.started_before && !stays_down => {
+            // A specification that never started is not restored.
+            IfStartFails::Retry | IfStartFails::StayDown if child.started_before && !stays_down => {
                 child.if_start_fails = IfStartFails::Revert(old);
             }
-            IfStartFails::Retry | IfStartFails::Rest | IfStartFails::Forget | IfStartFails::Revert(_) => {}
+            IfStartFails::Retry | IfStartFails::StayDown | IfStartFails::Forget | IfStartFails::Revert(_) => {}
         }
         if !state.is_active() {
             self.settle(id, Outcome::Stopped);
@@ -74,13 +77,13 @@ impl Core {
         Ok(self.take_actions())
     }
 
-    /// Puts the old rules back, and starts by them, when the new spec did not start.
+    /// Restores the old rules and starts the child by its old specification, because the new one did not start.
     pub(super) fn revert(&mut self, id: &ChildId, reason: ExitReason, now: Instant) {
-        let default = self.window.budget();
+        let default = self.window.intensity();
         let child = &mut self.children[id];
         if let IfStartFails::Revert(old) = std::mem::replace(&mut child.if_start_fails, IfStartFails::Retry) {
             child.rules = old;
-            child.window.set_budget(old.intensity.unwrap_or(default));
+            child.window.set_intensity(old.intensity.unwrap_or(default));
             child.reverting = Some(reason);
             self.out.push(Action::Revert(Arc::clone(id)));
             self.start_now(id, now);

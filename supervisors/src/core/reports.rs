@@ -1,15 +1,17 @@
-//! What the shell reports: how starts and stops went, exits, timers. A report that is not about the latest incarnation, or
-//! comes in a state that does not await it, is ignored.
+//! Reports from the shell: results of starts and stops, exits, and timers. A report is ignored when it is not about the latest
+//! incarnation of its child, or when the child is in a state in which the report means nothing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::child::{After, IfStartFails, State};
-use super::{Action, ChildId, Core, Exit, Mode, Outcome, Phase};
-use crate::event::{EventKind, Note};
+use super::action::{Action, Exit, Outcome};
+use super::child::{After, ChildId, IfStartFails, State};
+use super::machine::{Core, Mode, Phase};
 use crate::exit::ExitReason;
+use crate::note::{EventKind, Note};
 
 impl Core {
+    /// A start has succeeded.
     pub(crate) fn on_started(&mut self, id: &ChildId, incarnation: u64, now: Instant) -> Vec<Action> {
         let Some(child) = self.latest(id, incarnation) else {
             return Vec::new();
@@ -44,6 +46,7 @@ impl Core {
         self.take_actions()
     }
 
+    /// A start has failed.
     pub(crate) fn on_start_failed(
         &mut self,
         id: &ChildId,
@@ -67,12 +70,12 @@ impl Core {
             return self.take_actions();
         }
         self.settle(id, Outcome::StartFailed(reason.clone()));
-        if matches!(if_fails, IfStartFails::Forget | IfStartFails::Rest) {
+        if matches!(if_fails, IfStartFails::Forget | IfStartFails::StayDown) {
             if matches!(if_fails, IfStartFails::Forget) {
                 self.forget(id);
             } else {
                 self.children[id].if_start_fails = IfStartFails::Retry;
-                self.rest(id);
+                self.stay_down(id);
             }
             self.proceed(now);
             return self.take_actions();
@@ -84,14 +87,14 @@ impl Core {
                 self.phase = Phase::Closed;
                 self.out.push(Action::Exit(Exit::StartFailed(reason)));
             }
-            // Under `rest_for_one` those before it have started and stay: it is the first of the next attempt.
+            // In a group restart by `rest_for_one`, the next attempt begins with this child. Those before it have started and stay.
             (Phase::Init | Phase::Running | Phase::Group(_), _) => self.decide(id, now),
         }
         self.proceed(now);
         self.take_actions()
     }
 
-    /// A child ended by itself, or was killed by somebody else.
+    /// A child ended by itself, or was stopped or killed by somebody other than its supervisor.
     pub(crate) fn on_exit(&mut self, id: &ChildId, incarnation: u64, reason: ExitReason, now: Instant) -> Vec<Action> {
         let Some(child) = self.latest(id, incarnation) else {
             return Vec::new();
@@ -101,7 +104,7 @@ impl Core {
                 let uptime = now.saturating_duration_since(since);
                 self.ended(id, reason, uptime, now);
             }
-            // It was being stopped: `on_stopped` follows, and this is how it went.
+            // The child is being stopped. This is its exit reason, and `on_stopped` follows.
             State::Stopping { .. } => child.end(reason, Duration::ZERO, now),
             State::Starting { .. }
             | State::Backoff { .. }
@@ -113,7 +116,7 @@ impl Core {
         self.take_actions()
     }
 
-    /// A stop or kill that was asked for is done. A zombie did not die in time, and counts as gone.
+    /// A stop or a kill by the supervisor is complete. A zombie is still running after its kill, and counts as ended.
     pub(crate) fn on_stopped(&mut self, id: &ChildId, incarnation: u64, zombie: bool, now: Instant) -> Vec<Action> {
         let Some(child) = self.latest(id, incarnation) else {
             return Vec::new();
@@ -126,19 +129,19 @@ impl Core {
             let note = Note::new(EventKind::Zombie, incarnation);
             self.out.push(Action::Emit(Arc::clone(id), note));
         }
-        if after == After::Condemned {
+        if after == After::HeartbeatLost {
             self.ended(id, ExitReason::HeartbeatLost, Duration::ZERO, now);
             self.proceed(now);
             return self.take_actions();
         }
         self.terminated(id, now);
         match after {
-            After::Condemned => {}
+            After::HeartbeatLost => {}
             After::Group => {
                 self.set(id, State::Waiting);
             }
-            After::Stopped => self.rest(id),
-            After::Start if matches!(self.phase, Phase::Closed) => self.rest(id),
+            After::Stopped => self.stay_down(id),
+            After::Start if matches!(self.phase, Phase::Closed) => self.stay_down(id),
             After::Start if matches!(&self.phase, Phase::Group(group) if group.will_stop(id)) => {
                 self.set(id, State::Waiting);
             }
@@ -149,20 +152,21 @@ impl Core {
         self.take_actions()
     }
 
-    /// A child neither beat nor said that it was busy.
+    /// A child showed no sign of life in time.
     pub(crate) fn on_heartbeat_lost(&mut self, id: &ChildId, incarnation: u64, now: Instant) -> Vec<Action> {
         if let Some(child) = self.latest(id, incarnation)
             && let State::Running { since } = child.state
         {
-            // Its uptime counts, and its recovery begins.
+            // The uptime and the recovery are measured from now, not from the end of the kill.
             child.end(ExitReason::HeartbeatLost, now.saturating_duration_since(since), now);
-            let after = After::Condemned;
+            let after = After::HeartbeatLost;
             self.set(id, State::Stopping { after });
             self.out.push(Action::Kill(Arc::clone(id), incarnation));
         }
         self.take_actions()
     }
 
+    /// The backoff of a child is over. A timer with an old token is ignored.
     pub(crate) fn on_timer(&mut self, id: &ChildId, token: u64, now: Instant) -> Vec<Action> {
         let due = self
             .children
@@ -179,7 +183,7 @@ impl Core {
         self.take_actions()
     }
 
-    /// A child has stopped because the supervisor ends.
+    /// A child has stopped because its supervisor ends.
     pub(crate) fn on_closed(&mut self, id: &ChildId, reason: ExitReason, zombie: bool, now: Instant) -> Vec<Action> {
         let Some(child) = self.children.get_mut(id) else {
             return Vec::new();

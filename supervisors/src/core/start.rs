@@ -1,13 +1,14 @@
-//! Starts: the first of all children, and each that follows.
+//! Starts of children: the first ones when the supervisor starts, and each that follows.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::child::{Child, State};
-use super::{Action, ChildId, Core, Mode, Outcome, Phase};
+use super::action::{Action, Outcome};
+use super::child::{Child, ChildId, State};
+use super::machine::{Core, Mode, Phase};
 
 impl Core {
-    /// Starts what was declared: one after the other, or all at once under a dynamic supervisor.
+    /// Starts the declared children, one after the other, or all at once under a dynamic supervisor.
     pub(crate) fn begin(&mut self, now: Instant) -> Vec<Action> {
         if matches!(self.mode, Mode::Dynamic { .. }) {
             let ids: Vec<ChildId> = self.children.keys().cloned().collect();
@@ -20,7 +21,7 @@ impl Core {
         self.take_actions()
     }
 
-    /// Starts a child, unless it is suspended.
+    /// Starts a child. A suspended child is started when it is resumed.
     pub(super) fn start(&mut self, id: &ChildId, now: Instant) {
         if self.children[id].suspended {
             self.set(id, State::Parked { decided: true });
@@ -31,6 +32,7 @@ impl Core {
         }
     }
 
+    /// Starts a child, also a suspended one.
     pub(super) fn start_now(&mut self, id: &ChildId, now: Instant) {
         self.set(id, State::Starting { since: now });
         let child = &mut self.children[id];
@@ -39,7 +41,7 @@ impl Core {
         self.out.push(Action::Start(Arc::clone(id), child.incarnation));
     }
 
-    /// Moves on to whatever waited for the step before.
+    /// Continues the start of the supervisor or the group restart that is under way.
     pub(super) fn proceed(&mut self, now: Instant) {
         match self.phase {
             Phase::Init => self.continue_init(now),
@@ -48,6 +50,7 @@ impl Core {
         }
     }
 
+    /// Starts the next declared child, unless one is still starting or stopping. After the last one the supervisor is running.
     fn continue_init(&mut self, now: Instant) {
         if let Mode::Static(_) = self.mode {
             loop {
@@ -74,7 +77,7 @@ impl Core {
         self.decide_deferred(now);
     }
 
-    /// Decides the exits that came while nothing could be decided.
+    /// Decides about the exits that were deferred while children started for the first time.
     pub(super) fn decide_deferred(&mut self, now: Instant) {
         while matches!(self.phase, Phase::Running)
             && let Some(id) = self.deferred.pop_front()

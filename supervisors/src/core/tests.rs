@@ -1,4 +1,4 @@
-//! One test for each rule, without actors.
+//! Tests of the decision core, one for each rule, without actors.
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test looks for one action among many")]
 
 mod auto_shutdown;
@@ -17,14 +17,19 @@ mod start;
 mod strategies;
 mod under_groups;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::machine::Phase;
 use super::*;
 use crate::backoff::Backoff;
+use crate::exit::ExitReason;
+use crate::intensity::Intensity;
+use crate::rules::{AutoShutdown, Restart, Rules, Strategy};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A core, its clock, and the actions it has asked for since the last look.
+/// A core, its clock, and the actions since the last call of `look`.
 struct Bench {
     core: Core,
     now: Instant,
@@ -57,7 +62,7 @@ impl Bench {
         Self { core, now, log }
     }
 
-    /// All children permanent, started, and nothing left to look at.
+    /// A supervisor whose children are permanent and running, with an empty log.
     fn running(strategy: Strategy, names: &[&str]) -> Self {
         let children: Vec<_> = names.iter().map(|name| (*name, Rules::default())).collect();
         let mut bench = Self::new(Mode::Static(strategy), Intensity::new(3, 5 * SECOND), &children);
@@ -74,7 +79,7 @@ impl Bench {
         bench
     }
 
-    /// Lets every start and stop that was asked for succeed, until nothing more is asked.
+    /// Lets every start and stop succeed, until there are no more actions.
     fn settle(&mut self) {
         let mut done = 0;
         while done < self.log.len() {
@@ -94,7 +99,7 @@ impl Bench {
         std::mem::take(&mut self.log).iter().filter_map(brief).collect()
     }
 
-    /// Carries out a command that is accepted.
+    /// Gives a command that the core must accept.
     fn command(&mut self, decide: impl FnOnce(&mut Core, Instant) -> Result<Vec<Action>, Refused>) {
         let actions = decide(&mut self.core, self.now).expect("it is accepted");
         self.log.extend(actions);
@@ -116,7 +121,7 @@ impl Bench {
         self.command(|core, now| core.delete(&id(name), now));
     }
 
-    /// What whoever asked something of this child was told.
+    /// The answers to commands on this child.
     fn settled(&self, name: &str) -> Vec<Outcome> {
         let outcome = |action: &Action| match action {
             Action::Settled(child, outcome) if **child == *name => Some(outcome.clone()),
@@ -194,7 +199,7 @@ impl Bench {
     }
 }
 
-/// The actions that tests compare, as short text.
+/// Short texts of the actions that tests compare.
 fn brief(action: &Action) -> Option<String> {
     match action {
         Action::Start(id, n) => Some(format!("start {id}{n}")),

@@ -1,4 +1,4 @@
-//! A worker that does what it is told, and a board on which all of them write.
+//! A worker that obeys orders, and a board that records what happens to all workers.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
@@ -12,21 +12,21 @@ use supervisors::{ChildSpec, Event, EventKind, EventStream, Failure, Intensity, 
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-/// Never melts down within a test.
+/// An intensity that no test exceeds.
 pub(crate) const AMPLE: Intensity = Intensity::new(100_000, SECOND);
 
 pub(crate) fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// What a worker may be told.
+/// The orders to a worker.
 pub(crate) enum Order {
     Panic,
     Fail(Failure),
     Finish,
-    /// Waits for ever in the handler.
+    /// The handler waits for ever.
     Hang,
-    /// Blocks the thread, so that not even a kill gets through.
+    /// The handler blocks its thread, so that not even a kill takes effect.
     Block(Duration),
 }
 
@@ -38,11 +38,11 @@ pub(crate) enum Start {
     Panic,
     Hang,
     Slow(Duration),
-    /// Starts, and fails in `post_start`: the exit comes before the news of the start.
+    /// The worker starts and fails in `post_start`, so that its exit comes before the report of the start.
     FailLate,
 }
 
-/// What happened to the workers, who they are, and how they are to start.
+/// Records what happens to the workers, and knows their actors and how their next starts go.
 #[derive(Default, Clone)]
 pub(crate) struct Board(Arc<Mutex<Notes>>);
 
@@ -58,7 +58,7 @@ impl Board {
         self.named(id, id)
     }
 
-    /// A worker that goes by another name than its id.
+    /// A worker that has another name on the board than its id.
     pub(crate) fn named(&self, id: &str, name: &str) -> ChildSpec {
         let board = self.clone();
         let name = name.to_owned();
@@ -78,7 +78,7 @@ impl Board {
         })
     }
 
-    /// A worker whose `post_stop` takes its time.
+    /// A worker whose `post_stop` takes this time.
     pub(crate) fn slow_to_stop(&self, id: &str, stop: Duration, shutdown: Shutdown) -> ChildSpec {
         let board = self.clone();
         let name = id.to_owned();
@@ -94,7 +94,7 @@ impl Board {
         .shutdown(shutdown)
     }
 
-    /// How the coming starts of a worker go; those after go well.
+    /// Sets how the next starts of a worker go. All later starts succeed.
     pub(crate) fn starts(&self, id: &str, mut starts: Vec<Start>) {
         starts.reverse();
         self.0.lock().starts.insert(id.to_owned(), starts);
@@ -122,7 +122,7 @@ impl Board {
         self.0.lock().log.push(line.into());
     }
 
-    /// What was written since the last look.
+    /// Takes what was recorded since the last call.
     pub(crate) fn look(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().log)
     }
@@ -137,7 +137,7 @@ pub(crate) struct Arguments {
     pub(crate) stop: Duration,
 }
 
-/// Writes when it is dropped: only then is an incarnation really gone.
+/// Records when it is dropped, because only then has an incarnation ended completely.
 pub(crate) struct Held {
     board: Board,
     name: String,
@@ -167,7 +167,7 @@ impl Actor for Worker {
         Ok(Held {
             board: arguments.board,
             name: arguments.name,
-            // A marker is enough: the two are never wanted together.
+            // The maximum marks a late failure. No test combines that with a slow stop.
             stop: if arguments.start == Start::FailLate {
                 Duration::MAX
             } else {
@@ -203,7 +203,7 @@ impl Actor for Worker {
     }
 }
 
-/// The next event of this kind at this path.
+/// Waits for the next event of this kind at this path.
 pub(crate) async fn until(events: &mut EventStream, kind: EventKind, path: &str) -> Event {
     loop {
         let event = events.recv().await.expect("the tree is there and we keep up");

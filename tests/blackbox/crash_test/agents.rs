@@ -1,24 +1,24 @@
-//! The agents of the crash test, assembled from text. Each keeps 8-byte numbers in its state, and answers a `query_ref` with them.
+//! The agents of the crash test, assembled from text. Each keeps 8-byte numbers in its state, and replies to a `query_ref` with them.
 //!
-//! What reads and writes messages is taken from `counter.wat`; what differs is how each handles a message.
+//! The functions that read and write messages come from `counter.wat`. Only the handling of a message differs.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::guests;
 
-/// Where the texts of an agent go, behind those of `counter.wat`.
+/// The address of the texts of an agent, behind those of `counter.wat`.
 const TEXTS: usize = 512;
-/// `counter.wat` has its digits, and after them the message, from here on.
+/// The first address that `counter.wat` uses for its digits, and then for the message.
 const TEXTS_END: usize = 2_048;
 
-/// What each account holds at first.
+/// The balance of each account at first.
 pub(crate) const OPENING_BALANCE: u64 = 1_000_000;
 
-/// An account breaks at every so many amounts.
+/// An account traps at the first delivery of each amount that is a multiple of this.
 const BREAKS_AT: u64 = 8;
 
-/// Numbers in state, under keys of one letter.
+/// Functions for numbers in state, under keys of one letter.
 const NUMBERS: &str = r#"
   (data (i32.const 256) "abc")
   (global $a i32 (i32.const 256))
@@ -73,8 +73,8 @@ const NUMBERS: &str = r#"
   (func $look_into_content (global.set $end (global.get $draft)))
 "#;
 
-/// An agent that handles messages as `handle` says, in which `(put "x")` adds a text to the draft, and `(find "x")` is
-/// the place behind a text in the message, or 0.
+/// An agent that handles messages by the code `handle`. In it, `(put "x")` appends a text to the draft, and `(find "x")` returns
+/// the address behind a text in the message, or 0.
 fn module(handle: &str) -> Vec<u8> {
     let counter = guests::text("counter");
     let (head, rest) = counter
@@ -96,7 +96,7 @@ fn module(handle: &str) -> Vec<u8> {
     ))
 }
 
-/// Replaces the short forms by calls, and answers with the data that these need.
+/// Replaces the short forms by calls. Returns the code, and the data that it needs.
 fn place_texts(handle: &str) -> (String, String) {
     let (mut body, mut data, mut at) = (handle.to_owned(), String::new(), TEXTS);
     for (short, call) in [("(put \"", "$put"), ("(find \"", "$after")] {
@@ -115,9 +115,9 @@ fn place_texts(handle: &str) -> (String, String) {
     (body, data)
 }
 
-/// An account. `{"amount":5,"pay":"other"}` takes 5 from it and sends `{"credit":5}` to the other, in one turn. When it is handed an
-/// amount that is a multiple of [`BREAKS_AT`] for the first time, it traps after it has done all that. State: the sum of its
-/// credits, of its debits.
+/// An account. `{"amount":5,"pay":"other"}` takes 5 from it and sends `{"credit":5}` to the other account, in one turn. At the first
+/// delivery of an amount that is a multiple of [`BREAKS_AT`], it traps after all that. State: the sum of its credits, and the sum of
+/// its debits.
 pub(crate) fn account() -> Vec<u8> {
     module(&format!(
         r#"
@@ -152,8 +152,8 @@ pub(crate) fn account() -> Vec<u8> {
     ))
 }
 
-/// A place in a ring. `{"left":7}` is counted, and goes on to `next` as `{"left":6}`; the end of the way is told to the client
-/// `watcher`. All of it stays in one conversation.
+/// A member of a ring. It counts a `{"left":7}`, and sends `{"left":6}` to `next`. When none is left it informs the client
+/// `watcher`. All these messages have the same conversation.
 pub(crate) fn ring(next: &str, watcher: &str) -> Vec<u8> {
     module(&format!(
         r#"
@@ -182,8 +182,8 @@ pub(crate) fn ring(next: &str, watcher: &str) -> Vec<u8> {
     ))
 }
 
-/// A link of a chain: records the numbers in `{"number":7}`, and passes them on to `next`, if there is one. Its state is the last
-/// number, how many came, and how many of these were not above the last. It works for so long on each.
+/// A link of a chain. It records the number in each `{"number":7}`, and forwards it to `next`, if there is one. State: the last
+/// number, how many numbers came, and how many of them were not greater than the one before. Each turn takes `work`.
 pub(crate) fn link(next: Option<&str>, work: Duration) -> Vec<u8> {
     let micros = work.as_micros();
     let pass_on = next.map_or_else(String::new, |next| {

@@ -1,4 +1,4 @@
-//! The judge: holds what the clients were told against what became of it. Pure, so that it can be tested itself.
+//! The checker compares what the clients recorded with the history and with the agents. It is pure, so that it can be tested itself.
 
 mod agents;
 mod churn;
@@ -12,30 +12,30 @@ use std::fmt;
 use super::log::Records;
 use super::world::{READER, Told, World};
 
-/// What was broken.
+/// The rules that a run can break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rule {
-    /// What was acknowledged is there.
+    /// Every acknowledged message is in the history.
     NothingIsLost,
-    /// What was sent once is there once at most, and so is its effect.
+    /// A message is in the history at most once, and takes effect at most once.
     NothingIsTwice,
-    /// What is there was sent, and as it was sent; what was refused is not there.
+    /// The history has only messages that were sent, unchanged, and none that was refused.
     NothingIsInvented,
-    /// At rest each message is handled, or was given up because its receiver went away.
+    /// When nothing is in flight, each message was handled, or was given up because its receiver was stopped or removed.
     AllIsHandled,
-    /// Each request is answered once, and the client heard what the history says.
+    /// Each request has one reply, and the client got the reply that is in the history.
     OneAnswer,
-    /// A counter's answers are the numbers from 1 on, and its state is the last of them.
+    /// The replies of a counter are the numbers from 1 on, and its state is the last of them.
     CountersCount,
-    /// No money comes or goes, and each account holds what it was paid.
+    /// The sum of all balances stays, and each account has what it was paid.
     MoneyStays,
-    /// A token makes as many hops as it was sent for.
+    /// A token makes exactly the hops for which it was sent.
     TokensArrive,
-    /// Messages of one sender to one receiver are handled in their order.
+    /// Messages of one sender to one receiver are handled in the order in which they were sent.
     OrderIsKept,
-    /// An agent is where its last acknowledged operation put it.
+    /// An agent has the status that its last acknowledged operation gave it.
     ChurnIsKept,
-    /// The server gives no answer that it has no reason for.
+    /// The server gives no unexpected response.
     NoSurprise,
 }
 
@@ -68,14 +68,14 @@ impl Findings {
     }
 }
 
-/// The history, without the reader's own messages, and with the ways to look into it.
+/// The history without the reader's own messages, and with indexes.
 struct History<'a> {
     told: Vec<&'a Told>,
     /// The clients' messages, by their tags.
     by_tag: BTreeMap<&'a str, Vec<&'a Told>>,
-    /// What answers a tag.
+    /// The replies to each tag.
     answers: BTreeMap<&'a str, Vec<&'a Told>>,
-    /// What the turn of a message sent to agents, by the message's id.
+    /// The messages to agents that each message caused, by the id of the message.
     caused: BTreeMap<&'a str, Vec<&'a Told>>,
 }
 

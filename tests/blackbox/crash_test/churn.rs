@@ -1,4 +1,4 @@
-//! Agents that come and go: each worker deploys, stops, starts and removes its own few.
+//! Agents that come and go: each worker deploys, stops, starts and removes a few agents of its own.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -24,12 +24,12 @@ pub(crate) fn any_name(dice: &mut StdRng) -> String {
     name(dice.random_range(0..WORKERS), dice.random_range(0..AGENTS_OF_EACH))
 }
 
-/// Asks for one step after the other until the server is gone.
+/// Requests one operation after the other until the server is gone.
 pub(crate) async fn live(mut worker: Worker, number: usize) {
     loop {
         worker.think().await;
         let agent = name(number, worker.dice.random_range(0..AGENTS_OF_EACH));
-        // Some make no sense where the agent stands, and are refused.
+        // Some operations are invalid in the current status of the agent, and are refused.
         let operation = match worker.dice.random_range(0..8) {
             0..=2 => Operation::Deploy,
             3 | 4 => Operation::Stop,
@@ -79,7 +79,7 @@ async fn ask(worker: &mut Worker, agent: &str, operation: Operation) -> (Answere
     }
 }
 
-/// Looks at all of them, in a server that has just started.
+/// Records the status of all these agents, after a start of the server.
 pub(crate) async fn look(node: &TestNode, log: &Log) {
     for worker in 0..WORKERS {
         for number in 0..AGENTS_OF_EACH {

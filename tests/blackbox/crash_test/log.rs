@@ -1,4 +1,4 @@
-//! What the clients know: what they asked for, and what they were told of it. The checker believes nothing else.
+//! What the clients know: their requests, and the responses to them. The checker trusts nothing else.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -6,34 +6,34 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-/// A message of a client. In the log of one sender and receiver they stand in the order in which they were sent, each after
-/// the end of the one before.
+/// A message of a client. In the log, the messages of one sender to one receiver are in the order in which they were sent. Each was
+/// sent after the request of the one before had ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
     #[expect(dead_code, reason = "for people: a violation shows the whole record")]
     pub round: usize,
-    /// The client's own name for it, in no other message.
+    /// The client's name for the message, which is unique.
     pub tag: String,
     pub what: What,
     pub sender: String,
-    /// Name of the agent.
+    /// The name of the agent.
     pub receiver: String,
     pub outcome: Outcome,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
-    /// Counts one up in an agent that is always there.
+    /// Adds one to a counter that is never stopped.
     Count,
-    /// The same in an agent that may be stopped or removed before it comes to it.
+    /// Adds one to a counter that may be stopped or removed before it handles the message.
     Poke,
-    /// Moves so much from one account to the other, by number.
+    /// Moves an amount from one account to another. `from` and `to` are the numbers of the accounts.
     Pay {
         from: usize,
         to: usize,
         amount: u64,
     },
-    /// Goes on so many times after its receiver.
+    /// Makes so many hops after its first receiver.
     Token {
         hops: u64,
     },
@@ -41,7 +41,7 @@ pub(crate) enum What {
         chain: usize,
         n: u64,
     },
-    /// Sets a timer that is due after so long.
+    /// Sets a timer that is due after this time.
     Alarm {
         micros: u64,
     },
@@ -49,7 +49,7 @@ pub(crate) enum What {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
-    /// Nobody said a word: it happened once or not at all.
+    /// There was no response: it happened once or not at all.
     Unknown,
     /// It did not happen.
     Refused,
@@ -63,7 +63,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// The id under which it was acknowledged.
+    /// The id of the message, if it was acknowledged.
     pub(crate) fn id(&self) -> Option<&str> {
         match self {
             Self::Unknown | Self::Refused => None,
@@ -72,7 +72,7 @@ impl Outcome {
     }
 }
 
-/// One step in the life of an agent that comes and goes, in the order in which they were taken.
+/// One step in the life of an agent that comes and goes. The log has them in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub round: usize,
@@ -83,7 +83,7 @@ pub(crate) struct Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
     Asked(Operation, Answered),
-    /// How it was found after a restart of the server.
+    /// The status that it had after a restart of the server.
     Found(Life),
 }
 
@@ -107,24 +107,24 @@ pub(crate) enum Life {
     Absent,
     Running,
     Stopped,
-    /// What a restart must not leave behind: draining, failed.
+    /// A status that no agent may have after a restart: draining or failed.
     Else,
 }
 
-/// All of it. Clients add to it while the checker waits.
+/// The log of a run. The clients add to it, and the checker reads it at the end.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     pub sent: Mutex<Vec<Sent>>,
     pub steps: Mutex<Vec<Step>>,
-    /// Answers that no rule allows, such as an internal error.
+    /// Responses that no rule allows, such as an internal error.
     pub surprises: Mutex<Vec<String>>,
-    /// Requests of this round that nobody answered.
+    /// Requests of this round that had no response.
     pub unanswered: Mutex<Vec<Unanswered>>,
     round: AtomicUsize,
     numbers: AtomicU64,
 }
 
-/// A request that can be sent again, by its key.
+/// A request that can be sent again, because it has a key.
 #[derive(Clone, Debug)]
 pub(crate) struct Unanswered {
     pub tag: String,
@@ -141,7 +141,7 @@ impl Log {
         self.round.load(Ordering::Relaxed)
     }
 
-    /// A number above all before.
+    /// A number that is greater than all before it.
     pub(crate) fn next_number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -150,7 +150,7 @@ impl Log {
         self.sent.lock().unwrap().push(sent);
     }
 
-    /// What a request that nobody had answered was told when it came again.
+    /// Records the response to a request that first had none, and was sent again.
     pub(crate) fn answered_at_last(&self, tag: &str, outcome: Outcome) {
         let mut sent = self.sent.lock().unwrap();
         let asked = sent.iter_mut().rev().find(|sent| sent.tag == tag);
@@ -170,7 +170,7 @@ impl Log {
         self.surprises.lock().unwrap().push(format!("round {round}: {what}"));
     }
 
-    /// What is to be checked, once all clients have ended.
+    /// The records to check, when all clients have ended.
     pub(crate) fn records(&self) -> Records {
         Records {
             sent: self.sent.lock().unwrap().clone(),

@@ -1,4 +1,4 @@
-//! Which faults come when. A seed gives one schedule.
+//! The schedule of faults. A seed always makes the same schedule.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -14,11 +14,11 @@ pub(crate) enum Fault {
     Kill,
     /// SIGSTOP, SIGCONT after a while, and `kill -9` some time later.
     Pause,
-    /// SIGSTOP, and `kill -9` without waking up again.
+    /// SIGSTOP, and `kill -9` without SIGCONT.
     PauseAndKill,
-    /// SIGTERM, and what the server makes of it.
+    /// SIGTERM, and nothing else: the server ends by itself.
     Terminate,
-    /// SIGTERM, and `kill -9` while the server still ends, or shortly after.
+    /// SIGTERM, and `kill -9` during the shutdown or shortly after it.
     TerminateAndKill,
 }
 
@@ -42,15 +42,15 @@ impl Fault {
     }
 }
 
-/// One round: work for a while, a fault, and perhaps starts that do not come to an end.
+/// One round: the clients work, a fault ends the server, and perhaps some starts are killed as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Round {
-    /// How long the clients work before it.
+    /// How long the clients work before the fault.
     pub after: Duration,
     pub fault: Fault,
-    /// Of the pause, or between SIGTERM and `kill -9`.
+    /// The length of the pause, or the time between SIGTERM and `kill -9`.
     pub lasts: Duration,
-    /// How long each start goes on that is killed before the one that is left alone.
+    /// Before the start that succeeds, there is one start for each of these times, which is killed after it.
     pub starts_killed_after: Vec<Duration>,
 }
 
@@ -62,7 +62,7 @@ impl Round {
         let pause = within(20..400);
         let ending = within(0..60);
         let start = within(0..300);
-        // An ordinary crash is half of them.
+        // About half of all faults are a plain `kill -9`.
         let fault = if dice.random_bool(0.4) {
             Fault::Kill
         } else {
@@ -85,7 +85,7 @@ impl Round {
         }
     }
 
-    /// Has it happen to a server at work. When this ends, there is no process.
+    /// Applies the fault to a server under load. Afterwards there is no process.
     pub(crate) async fn happen(&self, node: &mut TestNode) {
         tokio::time::sleep(self.after).await;
         match self.fault {

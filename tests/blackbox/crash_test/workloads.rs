@@ -1,4 +1,4 @@
-//! The clients. Each does one thing after the other until the server is gone, and logs what it was told.
+//! The clients. Each sends one request after the other until the server is gone, and logs the responses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,26 +20,25 @@ pub(crate) const COUNTERS: usize = 2;
 pub(crate) const ACCOUNTS: usize = 5;
 pub(crate) const RING: usize = 4;
 pub(crate) const CHAINS: usize = 2;
-/// Agents of a chain.
+/// The number of agents in a chain.
 pub(crate) const LINKS: usize = 3;
 pub(crate) const ALARMS: usize = 2;
-/// So long that timers of one round fall due in the next, and while the server is down.
+/// The latest time of a timer. It is so long that timers of one round are due in the next, or while the server is down.
 const LATEST: Duration = Duration::from_millis(1_500);
-/// The link that takes its time with each number, more than a client with sending one, so that there is a queue when the fault
-/// comes.
+/// The link of a chain that is slower than the client that sends numbers, so that there is a queue when the fault comes.
 const SLOW: (usize, usize) = (0, 0);
 const WORK: Duration = Duration::from_millis(20);
-/// Numbers that a client sends at a stretch, on average, and the time that the slow link then has to come after it.
+/// How many numbers a client sends without a pause, on average, and the pause in which the slow link can catch up.
 const BURST: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(300);
-/// The work of every other counter. Whoever waits for an answer keeps its queue short.
+/// The time that every other counter takes for a message. Its queue stays short, because most clients wait for the reply.
 const COUNTING_MILLIS: u64 = 10;
-/// The client that hears of each token that has arrived.
+/// The client that gets a message for each token that has arrived.
 pub(crate) const WATCHER: &str = "watcher";
 
 const LONGEST_WAY: u64 = 40;
 const HIGHEST_AMOUNT: u64 = 1_000;
-/// How long a client thinks at most between two messages, so that long runs have histories of a size to be read.
+/// The longest pause of a client between two messages, so that the history of a long run is small enough to be read.
 const THINKS: Duration = Duration::from_millis(20);
 
 pub(crate) fn counter(number: usize) -> String {
@@ -62,14 +61,14 @@ pub(crate) fn link(chain: usize, number: usize) -> String {
     format!("chain-{chain}-{number}")
 }
 
-/// Deploys all agents that are always there.
+/// Deploys all agents that are never stopped or removed.
 pub(crate) async fn deploy(node: &TestNode) {
     for n in 0..COUNTERS {
         let module = guests::slow_counter(if n % 2 == 0 { 0 } else { COUNTING_MILLIS });
         node.deploy_as(json!({"name": counter(n)}), module).await;
     }
     for n in 0..ACCOUNTS {
-        // It breaks often, and is not to be given up for that.
+        // It crashes often, and must not fail for that.
         let supervision = json!({"intensity": 10_000, "period": "1s", "backoff": {"min": "1ms", "max": "5ms"}});
         let config = json!({"name": account(n), "supervision": supervision});
         node.deploy_as(config, agents::account()).await;
@@ -147,7 +146,7 @@ impl Worker {
         loop {
             self.think().await;
             let from = self.dice.random_range(0..ACCOUNTS);
-            let to = self.dice.random_range(0..ACCOUNTS); // to itself, now and then
+            let to = self.dice.random_range(0..ACCOUNTS); // sometimes the account pays itself
             let amount = self.dice.random_range(1..=HIGHEST_AMOUNT);
             let content = json!({"amount": amount, "pay": account(to)});
             let what = What::Pay { from, to, amount };
@@ -211,13 +210,13 @@ impl Worker {
         tokio::time::sleep(Duration::from_micros(self.dice.random_range(0..micros))).await;
     }
 
-    /// Sends a request, and waits for the answer in one of two cases.
+    /// Sends a request, and in half of the cases waits for the reply.
     async fn request(&mut self, receiver: &str, what: What, content: &Value) -> Result<(), Gone> {
         let wait = self.dice.random_bool(0.5);
         self.say("request", wait, receiver, what, content).await
     }
 
-    /// Sends what asks for no answer.
+    /// Sends an inform, which needs no reply.
     async fn tell(&mut self, receiver: &str, what: What, content: &Value) -> Result<(), Gone> {
         self.say("inform", false, receiver, what, content).await
     }
@@ -258,13 +257,13 @@ impl Worker {
 
 const WAIT: &str = "/api/v1/messages/wait";
 
-/// Each message has its tag for a key, so that it can come again.
+/// The idempotency key of each message is its tag, so that it can be sent again.
 async fn send(client: &Client, path: &str, tag: &str, message: &Value) -> Option<Answer> {
     let request = client.request(Method::POST, path).header("Idempotency-Key", tag);
     Client::try_answer(request.json(message)).await
 }
 
-/// What an answer says of the message, and whether the client goes on.
+/// The outcome of the message by the response, and whether the client goes on.
 fn told(log: &Log, what: What, tag: &str, answer: Option<&Answer>) -> (Outcome, Result<(), Gone>) {
     let Some(answer) = answer else {
         return (Outcome::Unknown, Err(Gone));
@@ -281,7 +280,7 @@ fn told(log: &Log, what: What, tag: &str, answer: Option<&Answer>) -> (Outcome, 
             };
             (outcome, Ok(()))
         }
-        408 | 429 => (Outcome::Refused, Ok(())), // a request that did not arrive in time, and a full mailbox
+        408 | 429 => (Outcome::Refused, Ok(())), // the request did not arrive in time, or the mailbox is full
         404 | 409 if what == What::Poke => (Outcome::Refused, Ok(())),
         503 => (Outcome::Unknown, Err(Gone)),
         status => {
@@ -291,8 +290,7 @@ fn told(log: &Log, what: What, tag: &str, answer: Option<&Answer>) -> (Outcome, 
     }
 }
 
-/// The clients that were cut off send again what nobody answered, every other one of them, before they say anything else.
-/// Answers with how many did.
+/// Sends about half of the requests without a response again, before the clients send anything else. Returns how many.
 pub(crate) async fn send_again(node: &TestNode, log: &Log, dice: &mut StdRng) -> usize {
     let unanswered = std::mem::take(&mut *log.unanswered.lock().unwrap());
     let mut again = 0;

@@ -1,4 +1,4 @@
-//! What became of it: the history and the agents' own word, read over the API once nothing is in flight.
+//! The result of a run: the history, and the replies of the agents about their state, read over the API when nothing is in flight.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use crate::harness::until;
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
     pub id: String,
-    /// Agents that are there have their names here and in `receiver`; others are as the server writes them.
+    /// Here and in `receiver`, an agent that exists has its name; anybody else has the address that the server writes.
     pub sender: String,
     pub receiver: String,
-    /// The receiver as the server writes it: two agents that had one name after the other differ in it.
+    /// The address of the receiver that the server writes. It differs between two agents that had the same name one after the other.
     pub receiver_id: String,
     pub performative: String,
     pub conversation: String,
@@ -31,31 +31,31 @@ pub(crate) struct Told {
 pub(crate) struct World {
     /// Oldest first.
     pub history: Vec<Told>,
-    /// How high each counter is.
+    /// The number of each counter.
     pub counts: BTreeMap<String, u64>,
     pub balances: BTreeMap<String, u64>,
-    /// How many tokens came by at each place of the ring.
+    /// How many tokens each member of the ring counted.
     pub passed: BTreeMap<String, u64>,
     pub links: BTreeMap<String, Link>,
-    /// How many timers fired, as their agents counted.
+    /// How many fired timers each agent counted.
     pub fired: BTreeMap<String, u64>,
-    /// Messages that were handed to an agent more than once.
+    /// How many messages were delivered more than once.
     pub tried_again: usize,
 }
 
-/// What a link of a chain says.
+/// The state of a link of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Link {
     pub last: u64,
     pub count: u64,
-    /// Numbers that were not above the one before.
+    /// How many numbers were not greater than the one before.
     pub back: u64,
 }
 
-/// Who asks the agents at the end. Its messages are no part of the test.
+/// The client that asks the agents at the end. Its messages are not part of the test.
 pub(crate) const READER: &str = "client:reader";
 
-/// Waits until nothing is in flight, and reads all of it.
+/// Waits until nothing is in flight, and reads everything.
 pub(crate) async fn read(client: &Client) -> World {
     until("everything is handled", async || {
         let queued = client.get("/api/v1/messages?status=queued&limit=1").await.good();
@@ -106,7 +106,7 @@ pub(crate) async fn read(client: &Client) -> World {
         ..World::default()
     };
     for name in (0..COUNTERS).map(counter) {
-        // A counter counts the question too.
+        // The counter counts this request too.
         let count = ask(client, "request", &name).await.as_u64().unwrap() - 1;
         world.counts.insert(name, count);
     }
@@ -135,7 +135,7 @@ pub(crate) async fn read(client: &Client) -> World {
     world
 }
 
-/// Whether an alarm's answer is the id of a timer, and not what the host had against it.
+/// Whether the reply of an alarm is the id of a timer, and not an error code of the host.
 pub(crate) fn is_timer(answer: &Value) -> bool {
     answer.as_i64().is_some_and(|id| id > 0)
 }

@@ -1,9 +1,9 @@
-/* A disk with faults, under one program: preloaded, it stands between the program and the C library for the files below
- * one folder. It keeps what a power cut would take, and fails what it is told to fail.
+/* A disk with faults, under one program. It is preloaded, and replaces functions of the C library for the files below one
+ * folder. It records the data that a power cut would lose, and lets calls fail on demand.
  *
  *   DISK_FAULTS_BELOW     the folder whose files are watched (absolute)
- *   DISK_FAULTS_DIR       where `control` is read and the undo journals are kept
- *   DISK_FAULTS_UNSYNCED  files that match are never synced, though the program is told so
+ *   DISK_FAULTS_DIR       the folder of `control` and of the undo journals
+ *   DISK_FAULTS_UNSYNCED  files that match are never synced, although their syncs succeed
  *
  * `control` is read again at each call; its lines are
  *
@@ -11,16 +11,17 @@
  *   full PATTERN            files that match do not grow at all: ENOSPC
  *   fail-sync PATTERN       fsync and fdatasync of files that match: EIO
  *   fail-write PATTERN      write to files that match: EIO
- *   block-sync PATTERN      fsync and fdatasync of files that match wait for as long as the line is there
+ *   block-sync PATTERN      fsync and fdatasync of files that match wait as long as the line is there
  *
  * The undo journal of a file, `undo-INODE`, has a record for each change since its last sync: four 64-bit numbers (offset,
  * length of the change, length of the file before it, length of the old bytes) and the old bytes. It is written before the
- * change, and removed when the file is synced. After a failed sync it is never removed: the kernel forgets what it could
- * not write.
+ * change, and removed when the file is synced. After a failed sync it is never removed, because the kernel drops the data that
+ * it could not write.
  *
- * The undo journal of a folder, `names-INODE`, has a line for each name that was made, `+NAME`, replaced, `=OLD NAME`, or
- * taken away, `-NAME KEPT`, in it since its last sync; what was taken away is kept as the file KEPT. Folders count as durable
- * at once, and what is written through a mapping (`SQLite`'s shared memory) is not watched: no power cut has to spare it. */
+ * The undo journal of a folder, `names-INODE`, has a line for each change of its names since its last sync: `+NAME` for a new
+ * one, `=OLD NAME` for a renamed one, and `-NAME KEPT` for a removed one, whose file is kept as KEPT. New folders count as
+ * durable at once. Writes through a mapping (`SQLite`'s shared memory) are not watched, as nothing depends on them after a
+ * power cut. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -43,7 +44,7 @@
 #define FILES 65536 /* descriptors that are watched */
 #define STUCK 64
 
-/* The C library's function of this name. */
+/* Defines `real` as the C library's function of this name. */
 #define REAL(name) \
     static __typeof__(&name) real; \
     if (!real) real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
@@ -84,7 +85,7 @@ static int is_below(const char *path) {
     return length && !strncmp(path, below, length) && (path[length] == '/' || !path[length]);
 }
 
-/* The name that the file has now: it may have been renamed since it was opened. */
+/* The current name of the file, which may have been renamed since it was opened. */
 static void name_of(int fd, char name[PATH_MAX]) {
     char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
@@ -102,7 +103,7 @@ static void undo_file(char path[PATH_MAX], ino_t inode) {
     fault_file(path, name);
 }
 
-/* Whether a line of `control` has this first word and, where `path` is given, a pattern that it matches. */
+/* Whether a line of `control` has this first word and, if `path` is given, a pattern that `path` matches. */
 static int is_told(const char *word, const char *path, char *rest, size_t size) {
     char file[PATH_MAX], text[4096];
     fault_file(file, "control");
@@ -127,7 +128,7 @@ static int is_told_of(const char *word, int fd) {
     return is_told(word, name, NULL, 0);
 }
 
-/* By how much files may grow yet, and this one if it is given. */
+/* How many bytes files may still grow. If `fd` is given, faults of that file count too. */
 static int64_t room_left(int fd) {
     char number[64];
     if (fd >= 0 && is_told_of("full", fd)) return 0;
@@ -154,7 +155,7 @@ static void write_all(int fd, const void *bytes, size_t count) {
     }
 }
 
-/* Keeps what a change of `length` bytes at `offset` is about to overwrite or, with the end of the file, to cut off. */
+/* Records the old bytes before a change of `length` bytes at `offset` overwrites them, or cuts them off at the end of the file. */
 static void remember(int fd, int64_t offset, int64_t length, int64_t old_until) {
     char path[PATH_MAX];
     ino_t inode = 0;
@@ -166,7 +167,7 @@ static void remember(int fd, int64_t offset, int64_t length, int64_t old_until) 
     uint64_t numbers[4] = {(uint64_t)offset, (uint64_t)length, (uint64_t)size, old};
     memcpy(record, numbers, head);
     if (old) {
-        /* The file may be open for writing only. */
+        /* The file may be open for writing only, so it is opened again for reading. */
         char self[64];
         snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
         int reader = real_open(self, O_RDONLY | O_CLOEXEC);
@@ -188,7 +189,7 @@ static void forget(ino_t inode, const char *what) {
     real_unlink(path);
 }
 
-/* The journal of the folder that `path` is in; the name in it. */
+/* Finds the undo journal of the folder of `path`, and returns the name in that folder. */
 static const char *names_file(char file[PATH_MAX], const char *path) {
     const char *name = strrchr(path, '/') + 1;
     char dir[PATH_MAX], journal[64];
@@ -213,7 +214,7 @@ static void made(const char *path) {
     note(file, line);
 }
 
-/* Keeps a file whose name is about to go. */
+/* Keeps a file whose name is about to be removed. */
 static void taken_away(const char *path) {
     static int count;
     char file[PATH_MAX], line[PATH_MAX], kept[64], keep[PATH_MAX];
@@ -225,7 +226,7 @@ static void taken_away(const char *path) {
     note(file, line);
 }
 
-/* How many of `count` bytes at `offset` there is room for; -1 with errno when there is none or the write fails. */
+/* How many of `count` bytes at `offset` can be written; -1 with errno if there is no room or the write must fail. */
 static int64_t admit(int fd, int64_t offset, int64_t count) {
     if (is_told_of("fail-write", fd)) {
         errno = EIO;
@@ -297,7 +298,7 @@ int ftruncate(int fd, off_t length) {
     return ftruncate64(fd, length);
 }
 
-/* Like a write of zeros where nothing is: all or nothing. */
+/* Counts an allocation like a write of zeros behind the end of the file, but it succeeds as a whole or not at all. */
 static int allocate(int fd, int64_t until) {
     int64_t size = size_of(fd, NULL);
     int64_t growth = until > size ? until - size : 0;
@@ -329,9 +330,9 @@ int posix_fallocate(int fd, off_t offset, off_t length) {
     return posix_fallocate64(fd, offset, length);
 }
 
-/* Nothing goes to the real disk: the page cache outlives the program, and what is durable is what has no undo journal. */
+/* Nothing is synced to the real disk, because the page cache outlives the program: data without an undo journal counts as durable. */
 static int synced(int fd) {
-    /* A disk takes its time, in which the power may go. */
+    /* A sync takes time, in which a test may cut the power. */
     do usleep(1000);
     while (is_told_of("block-sync", fd));
     pthread_mutex_lock(&lock);
@@ -369,7 +370,7 @@ static int is_shared_memory(const char *path) {
     return length > 4 && !strcmp(path + length - 4, "-shm");
 }
 
-/* Watches a file that was opened by the C library. */
+/* Watches a file that the C library has opened, if it is below the folder. */
 static int opened(int fd, const char *path) {
     if (fd >= 0 && fd < FILES) watched[fd] = is_below(path) && !is_shared_memory(path);
     return fd;
@@ -383,7 +384,7 @@ static int open_watched(const char *path, int flags, mode_t mode) {
     int fd = opened(real(path, flags & ~O_TRUNC, mode), path);
     if (fd < 0) return fd;
     if (is_new && flags & O_CREAT) {
-        /* The number of a file that is gone may come again. */
+        /* A new file may have the inode number of a removed one. */
         pthread_mutex_lock(&lock);
         if (!fstat(fd, &status)) forget(status.st_ino, "undo");
         if (is_watched(fd)) made(path);
@@ -445,7 +446,7 @@ int unlink(const char *path) {
     return done;
 }
 
-/* Within one folder, as all that is written whole is. */
+/* Only renames within one folder are supported; the server does no others. */
 int rename(const char *old, const char *new) {
     REAL(rename);
     if (!is_below(new)) return real(old, new);

@@ -1,9 +1,9 @@
-//! Modules that no text can say, built byte by byte.
+//! Modules that the text format cannot express. They are built byte by byte.
 
 pub(super) const MODULE: &[u8] = b"\0asm\x01\0\0\0";
 pub(super) const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
-/// Numbers of sections.
+/// The ids of sections.
 const CUSTOM: u8 = 0;
 const TYPE: u8 = 1;
 const IMPORT: u8 = 2;
@@ -13,7 +13,7 @@ const MEMORY: u8 = 5;
 const EXPORT: u8 = 7;
 const CODE: u8 = 10;
 const DATA: u8 = 11;
-/// Of a component.
+/// The ids of sections of a component.
 const NESTED: u8 = 4;
 const COMPONENT_TYPE: u8 = 7;
 
@@ -34,7 +34,7 @@ pub(super) fn leb(mut number: usize) -> Vec<u8> {
     bytes
 }
 
-/// A text or a body, with its length before it.
+/// A text or a function body, after its length.
 fn sized(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     [&leb(bytes.as_ref().len()), bytes.as_ref()].concat()
 }
@@ -43,17 +43,17 @@ fn section(id: u8, bytes: &[u8]) -> Vec<u8> {
     [vec![id], sized(bytes)].concat()
 }
 
-/// A section of items with their count before them.
+/// A section of items, after their count.
 fn list(id: u8, items: &[Vec<u8>]) -> Vec<u8> {
     section(id, &[leb(items.len()), items.concat()].concat())
 }
 
-/// An agent in pieces: each message is taken by a function of this body, and ends in the error 7 if that falls through.
+/// The parts of an agent. `body` handles each message; if it does not return by itself, the turn ends with the error 7.
 pub(super) struct Agent {
     pub imports: Vec<Vec<u8>>,
     pub locals: usize,
     pub body: Vec<u8>,
-    /// Functions beside the agent's own, which do nothing.
+    /// The number of further functions, which do nothing.
     pub more_functions: usize,
     pub exports: Vec<String>,
     pub table: Option<usize>,
@@ -78,7 +78,7 @@ impl Default for Agent {
 
 impl Agent {
     pub(super) fn bytes(&self) -> Vec<u8> {
-        // (i32) -> (i32), (i32, i32) -> (i32), () -> (), (i32, i32, i32) -> ()
+        // The types are (i32) -> (i32), (i32, i32) -> (i32), () -> () and (i32, i32, i32) -> ().
         let types = [
             vec![0x60, 1, I32, 1, I32],
             vec![0x60, 2, I32, I32, 1, I32],
@@ -119,7 +119,7 @@ impl Agent {
         bytes
     }
 
-    /// With a custom section behind it.
+    /// The bytes of the agent, and a custom section behind them.
     pub(super) fn with_section(&self, name: &str, bytes: &[u8]) -> Vec<u8> {
         [self.bytes(), custom(name, bytes)].concat()
     }
@@ -129,7 +129,7 @@ pub(super) fn custom(name: &str, bytes: &[u8]) -> Vec<u8> {
     section(CUSTOM, &[&sized(name), bytes].concat())
 }
 
-/// A function of `caxton`'s: that which logs.
+/// An import of the function `log` from `caxton`.
 pub(super) fn import_of_log() -> Vec<u8> {
     import("caxton", "log")
 }
@@ -138,32 +138,33 @@ pub(super) fn import(module: &str, name: &str) -> Vec<u8> {
     [sized(module), sized(name), vec![0, 3]].concat()
 }
 
-/// A jump with this many targets.
+/// A `br_table` with this many targets.
 pub(super) fn jump_table(targets: usize) -> Vec<u8> {
     let table = [vec![BR_TABLE], leb(targets), vec![0; targets + 1]].concat();
     [vec![BLOCK, NO_RESULT, I32_CONST, 0], table, vec![END]].concat()
 }
 
-/// Blocks in blocks.
+/// Nested blocks.
 pub(super) fn blocks(depth: usize) -> Vec<u8> {
     [[BLOCK, NO_RESULT].repeat(depth), vec![END; depth]].concat()
 }
 
-/// Imports in the compact form that is not offered: `count` of one module, whose name is `length` bytes long and stands once.
+/// Imports in the compact form, which the server does not offer: `count` imports from one module, whose name of `length` bytes is
+/// written once.
 pub(super) fn shared_name(length: usize, count: usize) -> Vec<u8> {
     let imports = [leb(count), [&sized("f")[..], &[0, 0]].concat().repeat(count)].concat();
     let group = [vec![1], sized("m".repeat(length)), vec![0, 0x7f], imports].concat();
     [MODULE, &list(TYPE, &[vec![0x60, 0, 0]]), &section(IMPORT, &group)].concat()
 }
 
-/// Components in components.
+/// Nested components.
 pub(super) fn components(depth: usize) -> Vec<u8> {
     (0..depth).fold(COMPONENT.to_vec(), |inner, _| {
         [COMPONENT, &section(NESTED, &inner)].concat()
     })
 }
 
-/// A component with types of instances in types of instances.
+/// A component with nested instance types.
 pub(super) fn types(depth: usize) -> Vec<u8> {
     let types = [vec![1], [0x42, 1, 1].repeat(depth), vec![0x42, 0]].concat();
     [COMPONENT, &section(COMPONENT_TYPE, &types)].concat()

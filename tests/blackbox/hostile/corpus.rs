@@ -1,4 +1,4 @@
-//! The corpus: what a module can do to its host, a row each, and what is to come of it.
+//! The corpus: each row is a module that attacks its host in one way, and the expected outcome.
 
 use std::fmt::Write as _;
 
@@ -7,24 +7,24 @@ use serde_json::{Value, json};
 use super::bytes::{self, Agent};
 use crate::guests;
 
-/// What comes of a row.
+/// The expected outcome of a row.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outcome {
     /// The deploy is refused with `INVALID_WASM`, and this rule is among the findings.
     Invalid(&'static str),
-    /// The deploy is refused with `DEPLOYMENT_FAILED`, in a sentence with these words.
+    /// The deploy is refused with `DEPLOYMENT_FAILED`, and the message has these words.
     NoStart(&'static [&'static str]),
-    /// Who asks is told of a crash of this kind, with these words.
+    /// The sender of a request gets a failure: a crash of this kind, with these words.
     Crashes(&'static str, &'static str),
-    /// The turn ends in an error of this number, and the agent goes on. A host call that said no is told so.
+    /// The turn ends in an error of this number, and the agent goes on. Rows return the error code of a host call in this way.
     Returns(i32),
     /// The turn ends in an error with a reason of this many bytes at most, and the agent goes on.
     Complains(usize),
-    /// Who asks is answered with this in the JSON, and the agent goes on.
+    /// The agent replies with JSON that contains this, and goes on.
     Answers(&'static str),
-    /// Who asks is answered at once, and then the agent crashes by itself, in this way.
+    /// The agent replies, and then crashes in this way without another message.
     BreaksLater(&'static str),
-    /// It can be asked and it can be removed, whatever it does in its last turn.
+    /// The agent replies, and can be removed whatever it does in its last turn.
     Goes,
 }
 
@@ -33,7 +33,7 @@ use Outcome::{Answers, BreaksLater, Complains, Crashes, Goes, Invalid, NoStart, 
 pub(super) struct Row {
     pub name: String,
     pub module: Vec<u8>,
-    /// What its deploy's `resources` have beside the usual.
+    /// Members of the deploy's `resources` that differ from those of all rows.
     pub resources: Value,
     pub outcome: Outcome,
 }
@@ -54,7 +54,7 @@ fn row(name: &str, module: Vec<u8>, outcome: Outcome) -> Row {
     }
 }
 
-/// An agent that does `body` with each message, beside `rest`. Messages lie on its second page.
+/// An agent that runs `body` for each message. `rest` has further definitions. Messages are on its second page.
 fn guest(rest: &str, body: &str) -> Vec<u8> {
     let alloc = r#"(func (export "caxton_alloc") (param i32) (result i32) (i32.const 65536))"#;
     guest_with(2, &format!("{alloc} {rest}"), body)
@@ -88,14 +88,14 @@ fn guest_with(pages: u32, rest: &str, body: &str) -> Vec<u8> {
     ))
 }
 
-/// Returns 7 after `work`.
+/// Runs `work`, and then returns 7.
 fn and_lives(work: &str) -> String {
     format!("{work} (i32.const 7)")
 }
 
 const SPIN: &str = "(loop $for_ever (br $for_ever)) (unreachable)";
 
-/// Makes a call again and again until it says no, and returns that.
+/// Repeats a call until it returns an error code, and returns that code.
 fn until_no(call: &str) -> String {
     format!(
         "(local $n i32) (local $code i32)
@@ -106,12 +106,12 @@ fn until_no(call: &str) -> String {
     )
 }
 
-/// Grows until it may not.
+/// Repeats an instruction that grows something, until it fails.
 fn grow(instruction: &str) -> String {
     format!("(loop $more (br_if $more (i32.ne {instruction} (i32.const -1))))")
 }
 
-/// Data of the text format.
+/// A data segment in the text format.
 fn data(at: u32, bytes: impl AsRef<[u8]>) -> String {
     let mut escaped = String::new();
     for byte in bytes.as_ref() {
@@ -120,12 +120,12 @@ fn data(at: u32, bytes: impl AsRef<[u8]>) -> String {
     format!(r#"(data (i32.const {at}) "{escaped}")"#)
 }
 
-/// An agent that sends these bytes; it returns what it was told, and 7 in place of 0.
+/// An agent that sends these bytes, and returns the result of that call: the error code, or 7 for success.
 fn told_of(draft: impl AsRef<[u8]>) -> Vec<u8> {
     sends(draft.as_ref(), draft.as_ref().len(), 7)
 }
 
-/// An agent that sends these bytes to who asks, and has done so.
+/// An agent that sends these bytes, and whose turn then ends well.
 fn answers(draft: impl AsRef<[u8]>) -> Vec<u8> {
     sends(draft.as_ref(), draft.as_ref().len(), 0)
 }
@@ -143,7 +143,7 @@ fn sends(draft: &[u8], length: usize, done: i32) -> Vec<u8> {
     guest_with(pages, &format!("{alloc} {}", data(0, draft)), &body)
 }
 
-/// A draft to who asks, with more members.
+/// A draft of a reply to the test's client, with further members.
 fn draft(members: &str) -> String {
     format!(r#"{{"performative":"inform","receiver":"client:tester",{members}}}"#)
 }
@@ -170,7 +170,7 @@ pub(super) fn rows() -> Vec<Row> {
     .collect()
 }
 
-/// Bytes that are no module, or none that may be.
+/// Bytes that are not a module, and modules that are refused.
 fn no_modules() -> Vec<Row> {
     let name = "n".repeat(1 << 20);
     vec![
@@ -237,7 +237,7 @@ fn no_modules() -> Vec<Row> {
     ]
 }
 
-/// Modules that are valid, of no shape that anybody writes.
+/// Valid modules of unusual shapes.
 fn shapes() -> Vec<Row> {
     let agent = Agent::default;
     vec![
@@ -271,7 +271,7 @@ fn shapes() -> Vec<Row> {
         row(
             "as-many-locals-as-may-be",
             Agent {
-                // Two more are its parameters.
+                // The two parameters count as locals too.
                 locals: 49_998,
                 ..agent()
             }
@@ -318,7 +318,7 @@ fn shapes() -> Vec<Row> {
     ]
 }
 
-/// Agents that do not get as far as their first message.
+/// Agents that fail before their first message.
 fn starts() -> Vec<Row> {
     let init = |body: &str| {
         guest(
@@ -454,7 +454,7 @@ fn stacks() -> Vec<Row> {
     ]
 }
 
-/// Each limit, passed alone.
+/// Agents that exceed one limit each.
 fn limits() -> Vec<Row> {
     let inform = draft(r#""content":1"#);
     let sent = data(0, &inform);
@@ -492,7 +492,7 @@ fn limits() -> Vec<Row> {
         .with(json!({"state_bytes": 1_024})),
         row("state-keys", guest("", &until_no("(call $store (i32.const 0) (local.get $n) (i32.const 0) (i32.const 1))")), Returns(-3))
             .with(json!({"state_keys": 5})),
-        // The first of the two is just in bounds.
+        // The first key is as long as allowed, the second one byte longer.
         row("key-length", guest("", &format!("(i32.add (i32.mul {} (i32.const 100)) {})", key(1_024), key(1_025))), Returns(-3)),
         row("timers", guest("", &until_no("(call $set_timer (i64.const 3600000000))")), Returns(-3)).with(json!({"timers": 3})),
         row("a-timer-too-far", guest("", "(call $set_timer (i64.const 9223372036854775807))"), Returns(-3)),
@@ -526,7 +526,7 @@ fn limits() -> Vec<Row> {
     ]
 }
 
-/// What is no draft, or hardly one.
+/// Bytes that are not a draft, and extreme drafts.
 fn drafts() -> Vec<Row> {
     let fine = draft(r#""content":1"#);
     let members: Vec<_> = (0..10_000).map(|n| format!(r#""x_{n}":{n}"#)).collect();
@@ -630,9 +630,9 @@ fn drafts() -> Vec<Row> {
     ]
 }
 
-/// Host calls with pointers and lengths that lie outside, or on one another.
+/// Host calls with pointers and lengths beyond the memory, or with buffers that overlap.
 fn pointers() -> Vec<Row> {
-    // (what, a call with the place `P`, of the length `L`)
+    // The name, and a call with the pointer `P` and the length `L`.
     const CALLS: &[(&str, &str)] = &[
         ("send", "(drop (call $send P L))"),
         ("log", "(call $log (i32.const 2) P L)"),
@@ -648,14 +648,14 @@ fn pointers() -> Vec<Row> {
              (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))",
         ),
     ];
-    // In two pages: behind the end, over it, and two that pass 2^32.
+    // In a memory of two pages: behind the end, across the end, and two whose sum exceeds 2^32.
     const PLACES: &[(&str, i64, i64)] = &[
         ("behind", 131_072, 1),
         ("over", 131_071, 2),
         ("around", 0xffff_ffff, 2),
         ("around-and-back", 16, 0xffff_fff8),
     ];
-    // Calls that name a place and no length.
+    // Calls with a pointer and without a length.
     const FIXED: &[(&str, &str)] = &[
         (
             "fd-write-buffers",
@@ -707,7 +707,7 @@ fn pointers() -> Vec<Row> {
     rows.extend([
         row("bad-pointer", guests::example("bad_pointer"), Crashes("bad_pointer", "")),
         row("key-and-value-in-one", guest("", &format!("(i32.add {store} (i32.const 7))")), Returns(7)),
-        // The value lands on its key.
+        // The value is written over its key.
         row(
             "buffer-over-its-key",
             guest("", &format!("(drop {store}) (call $load (i32.const 0) (i32.const 4) (i32.const 2) (i32.const 4))")),
@@ -724,7 +724,7 @@ fn pointers() -> Vec<Row> {
     rows
 }
 
-/// What `caxton_alloc` can do but allocate.
+/// Agents whose `caxton_alloc` does something other than allocate.
 fn allocations() -> Vec<Row> {
     let alloc = |body: &str| {
         let alloc = format!(r#"(func (export "caxton_alloc") (param i32) (result i32) {body})"#);
@@ -755,7 +755,7 @@ fn allocations() -> Vec<Row> {
     ]
 }
 
-/// Traps where nobody asked.
+/// Agents that trap in turns without a request.
 fn ends() -> Vec<Row> {
     let answer = draft(r#""content":"set""#);
     let send = format!("(call $send (i32.const 0) (i32.const {}))", answer.len());
@@ -779,7 +779,7 @@ fn ends() -> Vec<Row> {
     ]
 }
 
-/// For turns that are to be cut off.
+/// A short deadline, for turns that do not end by themselves.
 fn soon() -> Value {
     json!({"turn_deadline": "200ms"})
 }

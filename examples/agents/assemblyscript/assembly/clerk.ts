@@ -1,4 +1,4 @@
-// Does small tasks as it is told, the same as the clerks in other languages. See the list in README.md.
+// Does small tasks on request, the same as the clerks in other languages. README.md lists them.
 
 import { ERROR, OK, answer, because, send, setTimer, stateGet, stateSet, take } from "./host";
 import { countMember, member, textMember } from "./json";
@@ -48,7 +48,7 @@ function pass(message: string, task: string | null): i32 {
   return inform(message, "true");
 }
 
-/** Stores and answers what must never be seen. */
+/** Stores a value and sends a reply in a turn that fails afterwards: nobody must ever see them. */
 function lose(message: string): void {
   stateSet("memory", '"lost"');
   inform(message, '"lost"');

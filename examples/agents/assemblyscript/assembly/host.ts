@@ -1,4 +1,4 @@
-// The core ABI: bytes in and out of linear memory, behind functions that take texts.
+// The core ABI, which passes bytes in linear memory, behind functions that take and return texts.
 
 import { member, quote } from "./json";
 
@@ -15,27 +15,27 @@ declare function delete_data(key: usize, keyLen: i32): i32;
 @external("caxton", "set_timer")
 declare function set_timer(after: i64): i32;
 
-/** More than any value that this agent stores. */
+/** The size of the buffer for stored values: more than any value that this agent stores. */
 const VALUE_BYTES: i32 = 4096;
 
 export const INFO: i32 = 2;
 
 export const OK: i32 = 0;
-/** The turn ends in error: what it sent and stored is dropped. */
+/** The result code of a turn that ends in error: what it sent and stored has no effect. */
 export const ERROR: i32 = 1;
 
 export function alloc(len: i32): usize {
   return heap.alloc(len);
 }
 
-/** Takes a message out of the buffer that `alloc` gave, and the buffer back. */
+/** Reads a message from the buffer that `alloc` returned, and frees the buffer. */
 export function take(ptr: usize, len: i32): string {
   const json = String.UTF8.decodeUnsafe(ptr, len);
   heap.free(ptr);
   return json;
 }
 
-/** Whether the host took the message. */
+/** Sends a message, and returns whether the host accepted it. */
 export function send(json: string): bool {
   const bytes = String.UTF8.encode(json);
   return send_message(changetype<usize>(bytes), bytes.byteLength) == 0;
@@ -46,7 +46,7 @@ export function log(level: i32, line: string): void {
   log_line(level, changetype<usize>(bytes), bytes.byteLength);
 }
 
-/** Whether the host kept it. */
+/** Stores a value, and returns whether the host accepted it. */
 export function stateSet(key: string, value: string): bool {
   const k = String.UTF8.encode(key);
   const v = String.UTF8.encode(value);
@@ -66,12 +66,12 @@ export function stateDelete(key: string): void {
   delete_data(changetype<usize>(k), k.byteLength);
 }
 
-/** Sets a timer that fires once. Its id, or a number below 0. */
+/** Sets a timer that fires once. Returns its id, or a negative error code. */
 export function setTimer(millis: i64): i32 {
   return set_timer(millis * 1000);
 }
 
-/** Answers the message in hand, in its conversation. `more` is further members, each after a comma. */
+/** Replies to the message of this turn, in its conversation. `more` are further members, each after a comma. */
 export function answer(message: string, performative: string, content: string, more: string = ""): i32 {
   const replyTo = member(message, "reply_to");
   const sender = replyTo === null ? member(message, "sender") : replyTo;
@@ -85,7 +85,7 @@ export function answer(message: string, performative: string, content: string, m
   return send(draft) ? OK : ERROR;
 }
 
-/** A member of the message in hand as a member of the answer, after a comma; nothing if it is absent. */
+/** Copies a member of this turn's message to the reply, after a comma. Empty if the member is absent. */
 function copied(message: string, from: string, to: string): string {
   const value = member(message, from);
   return value === null ? "" : `,"${to}":${value}`;

@@ -1,11 +1,11 @@
-// As much of JSON as an agent needs: to find a member of an object, to read a text, to write one. What is
-// found is given as its JSON text, so that an object found can be searched again; what is sought in nothing is
-// not found.
+// The part of JSON that an agent needs: to find a member of an object, to read a text, and to write one. A found
+// value is returned as its JSON text, so that a found object can be searched in turn. A search in null finds
+// nothing.
 
 const QUOTE: i32 = 0x22;
 const BACKSLASH: i32 = 0x5c;
 
-/** The JSON text of a member of an object, or null if there is none, it is `null`, or this is no object. */
+/** The JSON text of a member of an object. Null if there is none, if it is `null`, or if this is not an object. */
 export function member(json: string | null, name: string): string | null {
   if (json === null) return null;
   let at = skipBlank(json, 0);
@@ -29,12 +29,12 @@ export function member(json: string | null, name: string): string | null {
   return null;
 }
 
-/** A member that is a text; null if it is anything else. */
+/** The text of a member; null if the member is anything else. */
 export function textMember(json: string | null, name: string): string | null {
   return text(member(json, name));
 }
 
-/** A member that is a whole number of at most 15 digits; -1 if it is anything else. */
+/** The number in a member: whole, with at most 15 digits; -1 if the member is anything else. */
 export function countMember(json: string | null, name: string): i64 {
   const value = member(json, name);
   if (value === null || value.length == 0 || value.length > 15) return -1;
@@ -47,7 +47,7 @@ export function countMember(json: string | null, name: string): i64 {
   return number;
 }
 
-/** The first text of an array of texts, or the text itself if it is one. */
+/** The first text of an array of texts; of a text, the text itself. */
 export function firstText(json: string | null): string | null {
   if (json === null) return null;
   if (json.length == 0 || json.charCodeAt(0) != 0x5b /* [ */) return text(json);
@@ -55,7 +55,7 @@ export function firstText(json: string | null): string | null {
   return text(json.substring(at, skipValue(json, at)));
 }
 
-/** The text that a JSON text means, its escapes resolved; null if it is not in quotes. */
+/** The text in a JSON string, with its escapes resolved; null if there are no quotes around it. */
 export function text(json: string | null): string | null {
   if (json === null) return null;
   const last = json.length - 1;
@@ -69,7 +69,7 @@ export function text(json: string | null): string | null {
     const c = json.charCodeAt(i);
     if (c == 0x75 /* u */) {
       if (i + 4 >= last) return null;
-      // Half of a surrogate pair is one UTF-16 unit, and so is a char code here: pairs join by themselves.
+      // Each half of a surrogate pair is one UTF-16 unit, and so is a char code here, so pairs need no special care.
       out += String.fromCharCode(<i32>parseInt(json.substring(i + 1, i + 5), 16));
       i += 4;
     } else if (c == 0x6e /* n */) {
@@ -90,7 +90,7 @@ export function text(json: string | null): string | null {
   return out + json.substring(from, last);
 }
 
-/** A text as JSON. */
+/** A text as a JSON string. */
 export function quote(value: string): string {
   let out = '"';
   let from = 0;
@@ -114,7 +114,7 @@ function skipBlank(json: string, at: i32): i32 {
   return at;
 }
 
-/** Where the value that begins at `at` ends. */
+/** The end of the JSON value that begins at `at`. */
 function skipValue(json: string, at: i32): i32 {
   let depth = 0;
   while (at < json.length) {

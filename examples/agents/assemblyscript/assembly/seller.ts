@@ -1,8 +1,8 @@
-// A seller, the same as the one in Rust, in another language and through the other door: the core ABI.
+// The same seller as the one in Rust, in another language and over the other interface: the core ABI.
 //
-// One thing is different: it crashes at the first delivery of each cfp. By then it has logged a line, stored
-// a quote and sent a proposal at a ruinous price. The log keeps the line. The quote and the proposal never
-// were: the second delivery looks for the quote, refuses if it finds it, and proposes at the right price.
+// There is one difference: it crashes at the first delivery of each cfp, after it has logged a line, stored a
+// quote and sent a proposal at a ruinous price. The log keeps the line, but the quote and the proposal have no
+// effect. The second delivery looks for the quote, refuses if it finds it, and proposes at the right price.
 
 import { ERROR, INFO, OK, answer, because, log, stateDelete, stateGet, stateSet, take } from "./host";
 import { countMember, firstText, member, quote, text, textMember } from "./json";
@@ -11,7 +11,7 @@ export { alloc as caxton_alloc } from "./host";
 
 /** The most units that one order may have. */
 const CAPACITY_UNITS: i64 = 1000;
-/** What must never leave this agent. */
+/** The ruinous price, which must never leave this agent. */
 const RUINOUS_PRICE_IN_CENTS: i64 = 1;
 
 export function handle_message(ptr: usize, len: i32): i32 {
@@ -20,13 +20,13 @@ export function handle_message(ptr: usize, len: i32): i32 {
   if (performative === null) return ERROR;
   if (performative == "cfp") return propose(message);
   if (performative == "accept_proposal") return deliver(message);
-  // Turned down; or the buyer is gone, or could make nothing of the proposal.
+  // The proposal was rejected, could not be delivered, or was not understood.
   if (performative == "reject_proposal") return forget(message);
   if (performative == "failure" || performative == "not_understood") return forget(message);
-  // A proposal binds until it is decided. By FIPA's rules the failure leaves it as it was.
+  // A proposal binds until the buyer decides. By FIPA's rules, this `failure` means that it was not cancelled.
   if (performative == "cancel") return answer(message, "failure", because("a proposal binds"));
   if (asks(performative)) return answer(message, "not_understood", because("unsupported_act"));
-  // Answers and news ask for nothing.
+  // All other acts ask for nothing.
   return OK;
 }
 
@@ -68,7 +68,7 @@ function propose(message: string): i32 {
     return answer(message, "refuse", because("a turn that crashed has left something behind"));
   }
 
-  // The receiver is this agent's id, another one at each deployment. The buyer says by which name it knows us.
+  // The receiver is this agent's id, which is new in every deploy. The name that the buyer uses is in `seller`.
   let name = textMember(content, "seller");
   if (name === null) name = firstText(member(message, "receiver"));
   const price = priceInCents(name === null ? "" : name);
@@ -103,14 +103,14 @@ function deliver(message: string): i32 {
   return answer(message, "inform", content);
 }
 
-/** The seller is free of its proposal. None of the messages that say so is answered. */
+/** Deletes the quote of a proposal that binds no more. The message that ended it gets no reply. */
 function forget(message: string): i32 {
   const key = quoteKey(message);
   if (key !== null) stateDelete(key);
   return OK;
 }
 
-/** Where the quote is that a decision names. */
+/** The key of the quote to which a decision belongs. */
 function quoteKey(message: string): string | null {
   const replyWith = textMember(message, "in_reply_to");
   return replyWith === null ? null : "quote/" + replyWith;
@@ -120,7 +120,7 @@ function quoteOf(item: string, quantity: i64, price: i64): string {
   return `{"item":${quote(item)},"quantity":${quantity},"price_in_cents":${price}}`;
 }
 
-/** 8.00 to 11.99, from the 32-bit FNV-1a hash of the name. */
+/** A price from 8.00 to 11.99, by the 32-bit FNV-1a hash of the name. */
 function priceInCents(name: string): i64 {
   const bytes = Uint8Array.wrap(String.UTF8.encode(name));
   let hash: u32 = 0x811c9dc5;

@@ -1,4 +1,4 @@
-// Hands a cfp to the module behind the least of a host, and looks at the price that it proposes.
+// Passes a cfp to the module, with a minimal host, and checks the price that it proposes.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";

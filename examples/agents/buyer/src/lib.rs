@@ -1,19 +1,19 @@
-//! The initiator of a contract net (FIPA SC00029). Asked to buy, it calls for proposals, awards the cheapest,
-//! and tells who asked what came of it.
+//! The initiator of a contract net (FIPA SC00029). Requested to buy, it calls for proposals, awards the cheapest,
+//! and replies to the requester with the result.
 //!
-//! A purchase takes many turns, and the instance may be another one at each. So everything it knows is in
-//! `state`, one record for each open purchase under `purchase/<conversation>`, gone when the purchase is over.
+//! A purchase takes many turns, and each may run in another instance. All its data is therefore in `state`: one
+//! record for each open purchase, under `purchase/<conversation>`, which is deleted when the purchase is over.
 //!
-//! Correlation: a purchase has a conversation of its own, `buy-<message id of the request>`. In it seller n is
-//! asked with the `reply_with` `<conversation>.<n>` and awarded with `<conversation>.<n>.award`. The answer to the
-//! requester goes back into the request's conversation.
+//! Correlation: a purchase has its own conversation, `buy-<message id of the request>`. In it, seller n gets its
+//! call with the `reply_with` `<conversation>.<n>`, and its award with `<conversation>.<n>.award`. The reply to the
+//! requester is in the conversation of the request.
 //!
-//! A `sender` is an agent's id, and a seller may have been named otherwise in the request. So a sender is compared
-//! with another sender and never with a seller's name. The names are for the request's `sellers`, for the `seller`
-//! in each `cfp` and for what the requester is told.
+//! A `sender` is an agent's id, and the request may name a seller otherwise. A sender is therefore compared only
+//! with another sender, and never with a seller's name. Names are in the request's `sellers`, in the `seller` of
+//! each `cfp`, and in the reply to the requester.
 //!
-//! The agent has no timers and needs none: when `reply_by` has passed, the host sends a `failure` (reason
-//! `timeout`) in place of the seller's answer.
+//! The agent sets no timers. Its calls have a `reply_by`, which the host does not enforce yet: if a seller never
+//! replies, the purchase stays open until it is cancelled.
 
 mod purchase;
 
@@ -29,7 +29,7 @@ const PURCHASES: &str = "purchase/";
 const MAX_SELLERS: usize = 32;
 const DEFAULT_DEADLINE_MS: u64 = 3_000;
 const MAX_DEADLINE_MS: u64 = 3_600_000;
-/// What is kept of another's reason, in characters.
+/// The most characters that are kept of a seller's reason.
 const MAX_REASON_CHARS: usize = 200;
 
 /// The content of a request.
@@ -59,7 +59,7 @@ impl Agent for Buyer {
             | Performative::Failure
             | Performative::Inform => hear(m, host),
             act if act.asks() => Ok(host.not_understood("unsupported_act")?),
-            // What is left asks for nothing.
+            // All other acts ask for nothing.
             _ => Ok(()),
         }
     }
@@ -93,7 +93,7 @@ fn buy(m: &Message, host: &mut Host) -> Result {
 
     let mut effects = Vec::new();
     for seller in 0..purchase.order.sellers.len() {
-        // A seller whom the host keeps us from asking has, in effect, refused.
+        // If the host refuses the call to a seller, that counts as the seller's refusal.
         if let Err(error) = host.send(call(&purchase, seller, host.now())?) {
             effects.extend(purchase.hear(seller, declined(Performative::Refuse, error.to_string())));
         }
@@ -101,7 +101,7 @@ fn buy(m: &Message, host: &mut Host) -> Result {
     carry_out(purchase, effects, host)
 }
 
-/// What is wrong with a wish is told to who wished.
+/// Reads the order in a request. The error is the reason for a refusal.
 fn order_from(content: Value) -> Result<Order, String> {
     let wish: Wish = serde_json::from_value(content).map_err(|e| e.to_string())?;
     let mut sellers: Vec<String> = Vec::new();
@@ -127,7 +127,7 @@ fn order_from(content: Value) -> Result<Order, String> {
     }
 }
 
-/// An answer of a seller, or of the host in its place.
+/// Handles the reply of a seller, or the host's failure in its place.
 fn hear(m: &Message, host: &mut Host) -> Result {
     let open = load(&m.conversation_id, host)?.and_then(|purchase| {
         let seller = purchase.seller_answering(m.in_reply_to.as_deref()?)?;
@@ -155,7 +155,7 @@ fn hear(m: &Message, host: &mut Host) -> Result {
     carry_out(purchase, effects, host)
 }
 
-/// The purchase is over, or never was. Who proposes is told, so that it is free; all else is only noted.
+/// Handles a reply without an open purchase. A proposal is rejected, so that its seller is free; all else is only logged.
 fn hear_late(m: &Message, host: &mut Host) -> Result {
     if m.performative == Performative::Propose {
         return Ok(host.reply(Performative::RejectProposal, &because("late"))?);
@@ -164,7 +164,7 @@ fn hear_late(m: &Message, host: &mut Host) -> Result {
     Ok(())
 }
 
-/// Only who asked can cancel, and only until the award.
+/// Cancels a purchase. Only its requester can do so, and only before the award.
 fn cancel(m: &Message, host: &mut Host) -> Result {
     for key in host.keys(PURCHASES)? {
         let Some(mut purchase) = load(&key[PURCHASES.len()..], host)? else {
@@ -184,13 +184,13 @@ fn cancel(m: &Message, host: &mut Host) -> Result {
     Ok(host.failure("no such purchase")?)
 }
 
-/// Does what follows, and keeps or forgets the purchase.
+/// Carries out the effects of a step, and stores the purchase or deletes it.
 fn carry_out(mut purchase: Purchase, effects: Vec<Effect>, host: &mut Host) -> Result {
     let mut effects = VecDeque::from(effects);
     while let Some(effect) = effects.pop_front() {
         match effect {
             Effect::Accept { seller, offer } => {
-                // An award that cannot leave is as good as one that failed.
+                // An award that cannot be sent counts as one that failed.
                 if let Err(error) = host.send(award(&purchase, seller, offer, host.now())?) {
                     effects.extend(purchase.hear(seller, declined(Performative::Failure, error.to_string())));
                 }
@@ -237,7 +237,7 @@ fn rejection(purchase: &Purchase, offer: Offer, reason: &str) -> Result<Draft> {
     Ok(rejection.content(&because(reason))?)
 }
 
-/// The answer to the request, long after its turn.
+/// The reply to the request, which is sent many turns later.
 fn result(purchase: &Purchase, performative: Performative, content: &Value) -> Result<Draft> {
     let requester = &purchase.requester;
     let mut result = Draft::new(performative, &requester.address).conversation_id(&requester.conversation_id);
@@ -261,7 +261,7 @@ fn load(conversation: &str, host: &Host) -> Result<Option<Purchase>, HostError> 
     host.get(&format!("{PURCHASES}{conversation}"))
 }
 
-/// The offer in a proposal, or what it lacks.
+/// The offer in a proposal, or why it is not acceptable.
 fn offer(m: &Message, content: Option<&Value>, quantity: u64) -> Result<Offer, &'static str> {
     let field = |name: &str| content.and_then(|c| c.get(name)).and_then(Value::as_f64);
     let Some(price) = field("price").filter(|price| *price >= 0.0) else {
@@ -302,7 +302,7 @@ mod tests {
     use serde_json::{Value, json};
     use std::time::Duration;
 
-    /// What a seller answers to a message of the buyer, delivered to it.
+    /// Delivers a seller's reply to a message of the buyer.
     fn answer(buyer: &mut TestHost<Buyer>, to: &Draft, act: Performative, content: &Value) -> Vec<Draft> {
         let mut answer = Draft::new(act, "buyer").content(content).expect("JSON");
         answer.conversation_id.clone_from(&to.conversation_id);

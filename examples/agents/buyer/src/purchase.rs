@@ -1,5 +1,5 @@
-//! One purchase: what has been asked, what was answered, and what follows. Pure: it says what is to be done,
-//! and `lib.rs` does it.
+//! One purchase: the calls, the replies, and the decision. It is pure: each step returns the effects that `lib.rs`
+//! then carries out.
 
 use caxton_agent::Performative;
 use serde::{Deserialize, Serialize};
@@ -9,16 +9,16 @@ use serde_json::{Value, json};
 pub struct Order {
     pub item: String,
     pub quantity: u64,
-    /// As the request names them, and in its order. Of equal prices the earlier seller's wins.
+    /// The sellers' names, in the order of the request. If prices are equal, the earlier seller wins.
     pub sellers: Vec<String>,
     pub deadline_ms: u64,
 }
 
-/// Who asked, and all that an answer many turns later needs.
+/// The requester, with everything that a reply many turns later needs.
 #[derive(Serialize, Deserialize)]
 pub struct Requester {
     pub sender: String,
-    /// Where the answer goes: the request's `reply_to`, or else its sender.
+    /// The address for the reply: the request's `reply_to`, or else its sender.
     pub address: String,
     pub conversation_id: String,
     pub reply_with: Option<String>,
@@ -45,11 +45,11 @@ enum Stand {
 
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Offer {
-    /// Of one unit.
+    /// The price of one unit.
     pub price: f64,
-    /// The id that the host stamps, not the seller's name. Only another sender compares with it.
+    /// The id that the host stamps, not the seller's name. It is compared only with another sender.
     pub sender: String,
-    /// Where the decision goes.
+    /// The address for the decision.
     pub address: String,
     pub reply_with: Option<String>,
 }
@@ -64,15 +64,15 @@ pub enum Phase {
     Over,
 }
 
-/// What a seller said, or the host in its place.
+/// The reply of a seller, or the host's failure in its place.
 pub enum Answer {
     Offer(Offer),
-    /// The order is carried out. `details` is the seller's own account of it.
+    /// The order is carried out. `details` is the content of the seller's reply.
     Done {
         sender: String,
         details: Value,
     },
-    /// A refusal, a failure, or not understood.
+    /// A `refuse`, `failure` or `not_understood`.
     Declined {
         performative: Performative,
         reason: String,
@@ -103,7 +103,7 @@ impl Purchase {
         format!("{}.{seller}", self.conversation)
     }
 
-    /// What the call to a seller says. It has the seller's name, since what the host delivers has only its id.
+    /// The content of the call to a seller. It has the seller's name, because the delivered message has only its id.
     pub fn call_content(&self, seller: usize) -> Value {
         json!({
             "item": self.order.item,
@@ -117,17 +117,17 @@ impl Purchase {
         format!("{}.{seller}.award", self.conversation)
     }
 
-    /// Which seller's call or award an answer names.
+    /// The seller to whose call or award a reply belongs.
     pub fn seller_answering(&self, in_reply_to: &str) -> Option<usize> {
         (0..self.stands.len()).find(|&s| in_reply_to == self.call_id(s) || in_reply_to == self.award_id(s))
     }
 
-    /// Takes in what a seller said, and returns what follows from it, in the order in which it is to be done.
+    /// Takes a seller's reply, and returns its effects in the order in which they are to be carried out.
     pub fn hear(&mut self, seller: usize, answer: Answer) -> Vec<Effect> {
         match (self.phase, answer) {
             (Phase::Collecting, Answer::Offer(offer)) => match self.stands[seller] {
                 Stand::Asked => self.settle(seller, Stand::Offered(offer)),
-                // One offer is enough; the first one stands.
+                // Only the first offer of a seller counts.
                 Stand::Offered(_) => Vec::new(),
                 Stand::Declined { .. } => vec![Effect::Reject {
                     offer,
@@ -163,12 +163,12 @@ impl Purchase {
             (Phase::Awarded { .. } | Phase::Over, Answer::Offer(offer)) => {
                 vec![Effect::Reject { offer, reason: "late" }]
             }
-            // A result of what was never ordered, or the last words of who was turned down.
+            // The result of an order that was never placed, or a late refusal of a seller that was rejected.
             (_, Answer::Done { .. } | Answer::Declined { .. }) => Vec::new(),
         }
     }
 
-    /// Ends a purchase that nothing binds yet. None, and nothing happens, once it is awarded.
+    /// Ends a purchase that is not awarded yet. If it is awarded, nothing changes and the result is None.
     pub fn cancel(&mut self) -> Option<Vec<Effect>> {
         (self.phase == Phase::Collecting).then(|| {
             self.phase = Phase::Over;

@@ -1,5 +1,5 @@
-//! Does small tasks as it is told, one for each thing that an agent can do. The clerks in other languages do the same
-//! tasks, so that one table of tests holds for all.
+//! Does small tasks on request, one for each call that an agent can make. The clerks in other languages do the same
+//! tasks, so that one table of tests covers all of them.
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ impl Agent for Clerk {
     }
 }
 
-/// Stores and answers what must never be seen.
+/// Stores a value and sends a reply in a turn that fails afterwards: nobody must ever see them.
 fn lose(host: &mut Host) -> Result {
     host.set("memory", "lost")?;
     Ok(host.inform("lost")?)

@@ -1,5 +1,5 @@
-//! The smallest useful agent: what it is asked, it says. It answers every `request` and `query_ref` with an
-//! `inform` of the same content, and counts its answers under the key `count`.
+//! The smallest useful agent. It replies to every `request` and `query_ref` with an `inform` of the same content,
+//! and counts its replies under the key `count`.
 
 use caxton_agent::{Agent, Host, HostError, Message, Performative, Result, debug};
 
@@ -13,14 +13,14 @@ impl Agent for Echo {
     fn handle(&mut self, message: &Message, host: &mut Host) -> Result {
         match message.performative {
             Performative::Request | Performative::QueryRef => {
-                // Without state an echo is still an echo, so a refusal here is only a line in the log.
+                // An echo works without state too, so a refusal is only logged.
                 if let Err(error) = count(host) {
                     debug!(host, "not counted: {error}");
                 }
                 host.reply_raw(Performative::Inform, message.content.clone())?;
             }
             act if act.asks() => host.not_understood("unsupported_act")?,
-            // Answers and news ask for nothing.
+            // All other acts ask for nothing.
             _ => {}
         }
         Ok(())

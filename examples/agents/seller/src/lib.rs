@@ -1,9 +1,9 @@
-//! A participant of the contract net. It answers a `cfp` of `{"item", "quantity", "seller"}` with a `propose`, and
-//! an `accept_proposal` with an `inform` that has the order's number.
+//! A participant of the contract net. It replies to a `cfp` of `{"item", "quantity", "seller"}` with a `propose`, and
+//! to an `accept_proposal` with an `inform` that has the order's number.
 //!
-//! One module serves many sellers, so the price of a unit comes from a name: the same name always asks the same,
-//! two names hardly ever do. See [`price_in_cents`]. The name is the `seller` of the `cfp`, as the buyer knows it;
-//! if that is no text, the first receiver, which is an agent's id and another one at each deployment.
+//! One module serves many sellers, so the price of a unit is computed from a name: one name always has the same price,
+//! and two names rarely do. See [`price_in_cents`]. The name is the `seller` of the `cfp`. If that is not a text, it is
+//! the first receiver: an agent's id, which is new in every deploy.
 //!
 //! State: `quote/<reply_with of the propose>` for each open proposal, `orders` for the last order's number.
 
@@ -19,13 +19,13 @@ const CAPACITY_UNITS: u64 = 1000;
 struct Demand {
     item: String,
     quantity: u64,
-    /// The name by which the buyer knows this seller. Whatever is not a text names nobody.
+    /// The name that the buyer uses for this seller. A value that is not a text is ignored.
     #[serde(default)]
     seller: Value,
 }
 
 impl Demand {
-    /// The name that the price comes from.
+    /// The name from which the price is computed.
     fn name<'a>(&'a self, receivers: &'a [String]) -> &'a str {
         let first = receivers.first().map_or("", String::as_str);
         self.seller.as_str().unwrap_or(first)
@@ -51,12 +51,12 @@ impl Agent for Seller {
         match m.performative {
             Performative::Cfp => propose(m, host),
             Performative::AcceptProposal => deliver(m, host),
-            // Turned down; or the buyer is gone, or could make nothing of the proposal.
+            // The proposal was rejected, could not be delivered, or was not understood.
             Performative::RejectProposal | Performative::Failure | Performative::NotUnderstood => forget(m, host),
-            // A proposal binds until it is decided. By FIPA's rules the failure leaves it as it was.
+            // A proposal binds until the buyer decides. By FIPA's rules, this `failure` means that it was not cancelled.
             Performative::Cancel => Ok(host.failure("a proposal binds")?),
             act if act.asks() => Ok(host.not_understood("unsupported_act")?),
-            // Answers and news ask for nothing.
+            // All other acts ask for nothing.
             _ => Ok(()),
         }
     }
@@ -84,7 +84,7 @@ fn propose(m: &Message, host: &mut Host) -> Result {
         "price": units(quote.price_in_cents),
         "available": CAPACITY_UNITS,
     });
-    // Not `reply`, because the buyer's decision has to name this proposal.
+    // `Host::reply` sets no `reply_with`, which the buyer's decision needs to name this proposal.
     let proposal = Draft::answer(Performative::Propose, m).reply_with(reply_with);
     Ok(host.send(proposal.content(&content)?)?)
 }
@@ -108,7 +108,7 @@ fn deliver(m: &Message, host: &mut Host) -> Result {
     Ok(())
 }
 
-/// The seller is free of its proposal. None of the messages that say so is answered.
+/// Deletes the quote of a proposal that binds no more. The message that ended it gets no reply.
 fn forget(m: &Message, host: &mut Host) -> Result {
     if let Some((key, _)) = quote_in(m, host)? {
         host.delete(&key)?;
@@ -116,7 +116,7 @@ fn forget(m: &Message, host: &mut Host) -> Result {
     Ok(())
 }
 
-/// The quote that a decision names, with its key.
+/// The quote to which a decision belongs, with its key.
 fn quote_in(m: &Message, host: &Host) -> Result<Option<(String, Quote)>> {
     let Some(key) = m.in_reply_to.as_deref().map(quote_key) else {
         return Ok(None);
@@ -128,7 +128,7 @@ fn quote_key(reply_with: &str) -> String {
     format!("quote/{reply_with}")
 }
 
-/// 8.00 to 11.99, from the 32-bit FNV-1a hash of the name.
+/// A price from 8.00 to 11.99, by the 32-bit FNV-1a hash of the name.
 fn price_in_cents(name: &str) -> u64 {
     let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use crate::agent::spec::{AgentSpec, Resources};
+use crate::api::agents::cpu;
 use crate::api::grpc::convert::duration;
 use crate::api::grpc::members::{Members, backoff};
 use crate::api::grpc::proto::{AgentConfig, DeploymentStrategy, ResourceLimits, RestartPolicy, Supervision};
@@ -96,8 +97,7 @@ fn restart(number: i32) -> Result<Option<&'static str>> {
 pub(super) fn limits_of(resources: &Resources) -> ResourceLimits {
     ResourceLimits {
         memory: resources.memory.to_string(),
-        // An agent handles one message at a time, so that one core is its ceiling when none is declared.
-        cpu: resources.cpu.map_or_else(|| "1000m".to_owned(), |cpu| cpu.to_string()),
+        cpu: cpu(resources),
         turn_deadline: Some(duration(resources.turn_deadline.0)),
         mailbox_messages: Some(resources.mailbox_messages),
         mailbox_bytes: resources.mailbox_bytes.to_string(),

@@ -6,7 +6,8 @@ mod tests;
 use serde::Serialize;
 
 use crate::agent::spec::{AgentSpec, Resources};
-use crate::api::rest::metrics::finite;
+use crate::api::agents::{Status, cpu};
+use crate::api::json::finite;
 use crate::api::tree::ExitView;
 use crate::error::Finding;
 use crate::id::{AgentId, AgentName, DeploymentId, Digest};
@@ -14,21 +15,12 @@ use crate::node::{AgentDetails, AgentPage, AgentSummary, Consumption, Deployed, 
 use crate::quantity::{ByteSize, Cpu, Span};
 use crate::time::Timestamp;
 
-/// What an agent is doing: its lifecycle state, or that it is suspended, which is no state of the lifecycle.
-fn status(agent: &AgentSummary) -> &'static str {
-    if agent.suspended {
-        "suspended"
-    } else {
-        agent.lifecycle.as_str()
-    }
-}
-
 /// What a verb answers.
 #[derive(Debug, Serialize)]
 pub(super) struct Standing<'a> {
     agent_id: AgentId,
     name: &'a AgentName,
-    status: &'static str,
+    status: Status,
     lifecycle_state: &'static str,
 }
 
@@ -37,7 +29,7 @@ impl<'a> Standing<'a> {
         Self {
             agent_id: agent.id,
             name: &agent.spec.name,
-            status: status(agent),
+            status: Status::of(agent),
             lifecycle_state: agent.lifecycle.as_str(),
         }
     }
@@ -48,7 +40,7 @@ impl<'a> Standing<'a> {
 pub(super) struct DeployAnswer<'a> {
     agent_id: AgentId,
     name: &'a AgentName,
-    status: &'static str,
+    status: Status,
     deployed_at: Timestamp,
     version: &'a semver::Version,
     deployment_id: DeploymentId,
@@ -67,7 +59,7 @@ impl<'a> DeployAnswer<'a> {
             warnings,
             agent_id: agent.id,
             name: &agent.spec.name,
-            status: status(agent),
+            status: Status::of(agent),
             deployed_at: agent.deployed_at,
             version: &agent.version,
             deployment_id: agent.deployment_id,
@@ -106,8 +98,7 @@ impl<'a> Limits<'a> {
                 Some(Cpu::Fuel(fuel)) => Some(fuel),
                 Some(Cpu::Millicores(_)) | None => None,
             },
-            // An agent handles one message at a time, so that one core is its ceiling when none is declared.
-            cpu: resources.cpu.map_or_else(|| "1000m".to_owned(), |cpu| cpu.to_string()),
+            cpu: cpu(resources),
             turn_deadline: resources.turn_deadline,
             mailbox_messages: resources.mailbox_messages,
             mailbox_bytes: &resources.mailbox_bytes,
@@ -143,7 +134,7 @@ impl<'a> Page<'a> {
 struct Item<'a> {
     agent_id: AgentId,
     name: &'a AgentName,
-    status: &'static str,
+    status: Status,
     lifecycle_state: &'static str,
     created_at: Timestamp,
     deployed_at: Timestamp,
@@ -166,7 +157,7 @@ impl<'a> Item<'a> {
         Self {
             agent_id: agent.id,
             name: &agent.spec.name,
-            status: status(agent),
+            status: Status::of(agent),
             lifecycle_state: agent.lifecycle.as_str(),
             created_at: agent.created_at,
             deployed_at: agent.deployed_at,
@@ -187,7 +178,7 @@ impl<'a> Item<'a> {
 pub(super) struct Details<'a> {
     agent_id: AgentId,
     name: &'a AgentName,
-    status: &'static str,
+    status: Status,
     lifecycle_state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'a str>,
@@ -280,7 +271,7 @@ impl<'a> Details<'a> {
         Self {
             agent_id: agent.id,
             name: &agent.spec.name,
-            status: status(agent),
+            status: Status::of(agent),
             lifecycle_state: agent.lifecycle.as_str(),
             failure: details.failure.as_deref(),
             version: &agent.version,

@@ -1,5 +1,5 @@
-//! Reports and commands in any order, also while restarts are under way: nothing impossible is asked for, whoever waits is
-//! answered, and left alone the supervisor comes to rest.
+//! Reports and commands in random order, also during restarts. No action is impossible to carry out, every command is answered,
+//! and the supervisor comes to rest when nothing more happens.
 
 use std::collections::HashMap;
 
@@ -9,8 +9,9 @@ use rand::rngs::StdRng;
 use super::model::{NAMES, delays};
 use super::sequences::{pick, sequences};
 use super::*;
+use crate::core::child::After;
 
-/// What there is of a child outside the core.
+/// The actor of a child, as the shell would know it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Actor {
     Starting(u64),
@@ -23,10 +24,10 @@ struct World {
     now: Instant,
     actors: HashMap<ChildId, Actor>,
     timers: HashMap<ChildId, u64>,
-    /// Commands that wait for an answer.
+    /// The commands that wait for an answer.
     waiting: HashMap<ChildId, u32>,
     over: bool,
-    /// Nobody gives commands, and all restarts are of groups.
+    /// There are no commands, and every restart is a group restart.
     in_groups: bool,
 }
 
@@ -56,7 +57,7 @@ impl World {
                 | Action::Ready => {}
             }
         }
-        // Members of a group stop one after the other and start one after the other.
+        // The members of a group are stopped one after the other and started one after the other.
         if self.in_groups {
             let starting = |child: &&Child| matches!(child.state, State::Starting { .. });
             let stopping = |child: &&Child| child.state == State::Stopping { after: After::Group };
@@ -77,7 +78,7 @@ impl World {
         }
     }
 
-    /// Whatever is under way for this child is done, or fails.
+    /// Reports that what is under way for this child has succeeded or failed.
     fn report(&mut self, id: &ChildId, well: bool) {
         let now = self.now;
         let actions = match self.actors.get(id).copied() {
@@ -90,7 +91,7 @@ impl World {
                 self.core.on_start_failed(id, n, ExitReason::StartTimeout, now)
             }
             Some(Actor::Stopping(n)) => {
-                // The news of its end may come first.
+                // The report of its exit may come before that of the stop.
                 let exit = if well {
                     Vec::new()
                 } else {
@@ -160,7 +161,7 @@ impl World {
             15 => self.now += Duration::from_millis(rng.random_range(0..2_000)),
             16 if rng.random() => {
                 if matches!(self.core.mode(), Mode::Static(_)) {
-                    let budget = self.core.window().budget();
+                    let budget = self.core.window().intensity();
                     self.core.reconfigure(any_strategy(rng), budget, AutoShutdown::Never);
                 }
             }
@@ -183,7 +184,7 @@ impl World {
         }
     }
 
-    /// Everything goes well from now on.
+    /// Lets everything succeed from now on, until nothing more is under way.
     fn come_to_rest(&mut self, rng: &mut StdRng) {
         let names: Vec<ChildId> = NAMES.iter().map(|name| (*name).into()).collect();
         for id in &names {

@@ -1,4 +1,4 @@
-//! The end of a supervisor, and what stops do not achieve.
+//! The end of a supervisor, and children that cannot be stopped.
 
 use super::*;
 

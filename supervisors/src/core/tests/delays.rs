@@ -59,7 +59,7 @@ fn terminating_or_deleting_a_child_cancels_its_timer() {
                 .expect("it is there")
                 .contains(&Action::CancelTimer(child.clone()))
         );
-        // A timer that fires all the same finds nothing to do.
+        // A timer that fires nevertheless has no effect.
         assert_eq!(bench.core.on_timer(&child, token, now), []);
     }
 }

@@ -97,7 +97,7 @@ fn a_new_incarnation_of_the_supervisor_does_not_repeat_incarnations() {
     let mut bench = Bench::running(Strategy::OneForOne, &["a"]);
     bench.crash("a");
     bench.settle();
-    let mut next = Core::succeed(&mut bench.core, 0);
+    let mut next = Core::next_incarnation(&mut bench.core, 0);
     next.declare(&id("a"), Rules::default());
     let child = &next.children()["a"];
     assert_eq!(

@@ -52,7 +52,7 @@ fn a_failure_every_four_seconds_with_five_in_five_seconds_never_melts_down() {
     assert_eq!(bench.state("a"), "running");
 }
 
-/// What the events tell of the budget: which restart this is, of how many.
+/// Events say which restart within the period this is, and how many are allowed.
 fn attempts(log: &[Action]) -> Vec<(&'static str, u32, u32)> {
     let attempt = |action: &Action| match action {
         Action::Emit(_, note) => Some((note.kind.name(), note.attempt?, note.limit?)),

@@ -1,16 +1,13 @@
-//! A reference: OTP's rules, told in the simplest way. Every restart is over before the next thing happens, there is no
-//! actor, no report and no state in between. The core, driven through all its reports, has to end as the reference does.
+//! A reference model: OTP's rules in the simplest form. A restart is complete before the next input, so there are no actors, no
+//! reports and no states in between. The core, which does have reports, must come to the same results.
 
 use std::collections::VecDeque;
-
-use crate::intensity::Intensity;
-use crate::spec::{Restart, Strategy};
 
 use super::*;
 
 pub(super) const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
-/// 100 ms, 200 ms, ... 1 s; forgotten after 3 s.
+/// Delays of 100 ms, 200 ms and so on up to 1 s, reset after an uptime of 3 s.
 pub(super) fn delays() -> Backoff {
     Backoff {
         max: SECOND,
@@ -25,7 +22,7 @@ pub(super) enum Is {
     Down,
     Failed,
     Delayed(Instant),
-    /// Ended while suspended; whether its restart was decided.
+    /// The child ended while it was suspended. The flag says whether its restart was decided before.
     Parked(bool),
 }
 
@@ -44,13 +41,13 @@ pub(super) struct Kid {
 }
 
 pub(super) struct Model {
-    /// None for a dynamic supervisor.
+    /// The strategy, or none for a dynamic supervisor.
     pub(super) strategy: Option<Strategy>,
     pub(super) budget: Intensity,
     pub(super) backoff: bool,
     pub(super) window: VecDeque<Instant>,
     pub(super) kids: Vec<Kid>,
-    /// How many of the coming starts of each child fail.
+    /// How many of the next starts of each child fail.
     pub(super) fails: [u32; NAMES.len()],
     pub(super) melted: bool,
     pub(super) now: Instant,
@@ -70,7 +67,7 @@ impl Model {
         self.kids.iter().position(|kid| kid.name == name)
     }
 
-    /// Whether it runs afterwards.
+    /// Starts a child, and returns whether it is running.
     fn start(&mut self, kid: usize) -> bool {
         let name = self.kids[kid].name;
         let fails = self.fails[name] > 0;
@@ -87,7 +84,7 @@ impl Model {
         !fails
     }
 
-    /// A start that is a restart's, or failed like one.
+    /// Starts a child, and decides about a failed start as about an exit.
     fn start_or_decide(&mut self, kid: usize) {
         if !self.start(kid) {
             self.decide(kid);
@@ -154,7 +151,7 @@ impl Model {
             if self.kids[kid].suspended {
                 self.kids[kid].is = Is::Parked(true);
             } else if !self.start(kid) {
-                // The failed attempt is the next restart, which takes care of the others.
+                // The failed start leads to another group restart, which also starts the remaining children.
                 return self.decide(kid);
             }
         }

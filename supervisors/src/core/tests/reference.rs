@@ -1,4 +1,6 @@
-//! The core beside the reference, step by step.
+//! Compares the core with the reference model, step by step.
+
+use std::collections::VecDeque;
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -21,11 +23,11 @@ enum Step {
         abnormal: bool,
     },
     HeartbeatLost,
-    /// The next starts of a child fail.
+    /// This many of the next starts of a child fail.
     Fail {
         starts: u32,
     },
-    /// Reports about what is over.
+    /// Reports that come in a state in which they mean nothing.
     Stale,
     Wait {
         millis: u64,
@@ -67,7 +69,7 @@ fn step(rng: &mut StdRng) -> Step {
     }
 }
 
-/// The core, with starts that fail when told so and timers that fire.
+/// The core, with a shell whose starts fail as planned and whose timers fire.
 struct Driven {
     bench: Bench,
     fails: [u32; NAMES.len()],
@@ -83,7 +85,7 @@ impl Driven {
         }
     }
 
-    /// Does all that is asked for, until nothing more is.
+    /// Carries out all actions, until there are no more.
     fn settle(&mut self) {
         let bench = &mut self.bench;
         let mut done = 0;
@@ -152,7 +154,7 @@ impl Driven {
             }
             Step::HeartbeatLost => Ok(core.on_heartbeat_lost(&child, incarnation, now)),
             Step::Stale => {
-                // Nothing starts, stops or waits for these.
+                // These reports must have no effect.
                 assert_eq!(core.on_start_failed(&child, incarnation, ExitReason::Killed, now), []);
                 assert_eq!(core.on_started(&child, incarnation, now), []);
                 assert_eq!(core.on_stopped(&child, incarnation, false, now), []);
@@ -273,7 +275,7 @@ fn run(rng: &mut StdRng) {
                 driven.fails[name] = starts;
             }
             Step::Reconfigure(strategy, restarts) if model.strategy.is_some() => {
-                // Delays of groups are left to the tests of their own.
+                // The delays of group restarts have tests of their own.
                 let strategy = if backoff { Strategy::OneForOne } else { strategy };
                 let budget = Intensity::new(restarts, Duration::from_secs(u64::from(restarts)));
                 model.reconfigure(strategy, budget);

@@ -1,4 +1,4 @@
-//! Children that are suspended, and specs that are exchanged.
+//! Suspended children and replaced specifications.
 
 use super::*;
 
@@ -94,7 +94,7 @@ fn a_suspended_child_is_not_started_with_its_siblings_and_holds_up_none() {
     assert_eq!(bench.state("b"), "suspended");
     bench.resume("b");
     bench.settle();
-    // Its restart was the group's, and is paid for.
+    // The restart of this child was part of the group restart, which has been counted.
     assert_eq!(bench.look(), ["start b2"]);
     assert_eq!(bench.used(), 1);
 }
@@ -166,7 +166,7 @@ fn replace_is_an_ordered_stop_and_start_and_no_restart() {
         assert_eq!(bench.settled("a"), [Outcome::Running]);
         assert_eq!(bench.look(), ["start a2"]);
         assert_eq!((bench.restarts_of("a"), bench.used()), (0, 0));
-        // It goes by the new rules from now on.
+        // The new rules apply from now on.
         bench.exit("a", ExitReason::Normal);
         assert_eq!(bench.state("a"), "stopped");
     }
@@ -182,7 +182,7 @@ fn a_replacement_that_does_not_start_puts_the_old_spec_back_and_is_no_restart() 
         bench.start_failed("a");
         assert!(!bench.core.may_revert(&id("a")));
         assert!(bench.log.contains(&Action::Revert(id("a"))));
-        // Whoever asked is told when the old one runs again.
+        // The command is answered when the old specification is running again.
         assert_eq!(bench.settled("a"), []);
         bench.started("a");
         let told = bench.settled("a");

@@ -1,17 +1,17 @@
-//! Random sequences by seed.
+//! Random sequences that a seed determines.
 
 use std::ops::Range;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// Runs one sequence only: the one whose seed a failure has printed.
+/// The variable for a seed that a failed test has printed: only the sequence of that seed is run.
 const SEED: &str = "SUPERVISORS_SEED";
 
-/// How many sequences each test runs, in place of its own number.
+/// The variable for the number of sequences of each test, in place of its own number.
 const COUNT: &str = "SUPERVISORS_SEQUENCES";
 
-/// Runs this many sequences on all cores, each from a seed of its own.
+/// Runs this many sequences on all processors, each with a seed of its own.
 pub(super) fn sequences(count: u64, run: impl Fn(&mut StdRng) + Sync) {
     if let Ok(seed) = std::env::var(SEED) {
         one(seed.parse().expect("a seed is a number"), &run);
@@ -43,7 +43,7 @@ impl Drop for PrintSeed {
     }
 }
 
-/// One of these.
+/// Picks one of these at random.
 pub(super) fn pick<T: Copy>(rng: &mut StdRng, from: &[T]) -> T {
     from[rng.random_range(0..from.len())]
 }

@@ -1,4 +1,4 @@
-//! A running supervisor whose specification or budget is changed.
+//! Changes of the rules and the restart counts of a running supervisor.
 
 use super::*;
 
@@ -49,9 +49,9 @@ fn a_reconfigured_supervisor_stays_so_when_it_is_restarted() {
     bench
         .core
         .reconfigure(Strategy::RestForOne, budget, AutoShutdown::AllSignificant);
-    let next = Core::succeed(&mut bench.core, 0);
+    let next = Core::next_incarnation(&mut bench.core, 0);
     assert_eq!(next.mode(), Mode::Static(Strategy::RestForOne));
-    assert_eq!(next.window().budget(), budget);
+    assert_eq!(next.window().intensity(), budget);
     assert_eq!(next.auto_shutdown(), AutoShutdown::AllSignificant);
 }
 
@@ -77,7 +77,7 @@ fn reset_empties_the_window_the_delays_and_the_counts() {
     assert!(bench.core.children()["a"].restarts.is_empty());
     bench.look();
     bench.crash("a");
-    // At once: the streak is forgotten too.
+    // The child is restarted at once, because the backoff was reset too.
     assert_eq!(bench.look(), ["start a4"]);
 }
 

@@ -29,7 +29,7 @@ fn the_old_incarnation_is_gone_before_the_new_one_starts() {
     let mut bench = Bench::running(Strategy::OneForAll, &["a", "b", "c"]);
     bench.crash("b");
     assert_eq!(bench.look(), ["stop c1"]);
-    // That it ended is not enough: what it held may not be free yet.
+    // The exit is not enough, because what the child held may not be free yet.
     bench.crash("c");
     assert_eq!(bench.look(), [""; 0]);
     bench.stopped("c");

@@ -11,7 +11,7 @@ fn grouped(strategy: Strategy, children: &[(&str, Rules)]) -> Bench {
     bench
 }
 
-/// A group that waits its delay, its trigger `a`.
+/// A group restart that waits for its delay. Its cause is the exit of `a`.
 fn delayed() -> Bench {
     let children = [("a", backing_off()), ("b", Rules::default())];
     let mut bench = grouped(Strategy::OneForAll, &children);
@@ -168,7 +168,7 @@ fn a_terminated_child_before_the_group_stays_down() {
 
 #[test]
 fn a_child_terminated_while_its_group_restarts_stays_down() {
-    // Before it was stopped, while it is being stopped, when it is down, and while it starts again.
+    // The moments are: before the child is stopped, while it is being stopped, when it is down, and while it starts again.
     for moment in 0..4 {
         let mut bench = Bench::running(Strategy::OneForAll, &["a", "b", "c"]);
         bench.crash("a");
@@ -254,7 +254,7 @@ fn restart_of_a_running_child_is_no_restart_and_touches_no_sibling() {
     }
 }
 
-/// OTP's `restart_child` returns the error and leaves the child without a pid.
+/// When a start fails, OTP's `restart_child` returns the error and leaves the child without a pid.
 #[test]
 fn a_restart_that_does_not_start_leaves_a_terminated_child_down() {
     for strategy in ALL {

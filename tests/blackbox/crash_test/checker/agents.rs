@@ -1,4 +1,4 @@
-//! What the agents hold at the end.
+//! Checks the state of the agents at the end.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::super::workloads::{LINKS, WATCHER, account, link, ring};
 use super::super::world::{Told, World, is_timer};
 use super::{Findings, History, Rule};
 
-/// The answers of each counter are the numbers from 1 on, as many as were handled.
+/// The replies of each counter are the numbers from 1 on, one for each request that it handled.
 pub(super) fn counters(world: &World, history: &History<'_>, findings: &mut Findings) {
     let mut counts: BTreeMap<&str, (&str, Vec<u64>)> = BTreeMap::new();
     for told in &history.told {
@@ -42,7 +42,7 @@ pub(super) fn counters(world: &World, history: &History<'_>, findings: &mut Find
     }
 }
 
-/// The number that answers a request to a counter.
+/// The number in a counter's reply to a request.
 fn count_of(told: &Told, answers: &[&Told]) -> Option<u64> {
     let counts = told.is_of_client() && told.performative == "request" && told.content.is_null();
     let answer = answers
@@ -51,7 +51,7 @@ fn count_of(told: &Told, answers: &[&Told]) -> Option<u64> {
     answer.content.as_u64()
 }
 
-/// Each order that is there moved its amount once.
+/// Each payment in the history moved its amount once.
 pub(super) fn accounts(records: &Records, world: &World, history: &History<'_>, findings: &mut Findings) {
     let mut expected: BTreeMap<String, u64> = world
         .balances
@@ -109,7 +109,7 @@ pub(super) fn alarms(records: &Records, world: &World, history: &History<'_>, fi
     }
 }
 
-/// A token that is there was at each place of its way once, and its arrival was told once.
+/// Each token in the history visited every member of the ring on its way once, and its arrival was reported once.
 pub(super) fn tokens(records: &Records, world: &World, history: &History<'_>, findings: &mut Findings) {
     let mut ways: BTreeMap<&str, Vec<&Told>> = BTreeMap::new();
     for told in &history.told {
@@ -145,7 +145,7 @@ pub(super) fn tokens(records: &Records, world: &World, history: &History<'_>, fi
     });
 }
 
-/// Each number that is there went down the chain once, after all that were sent before it.
+/// Each number in the history passed through the chain once, after all numbers that were sent before it.
 pub(super) fn chains(records: &Records, world: &World, history: &History<'_>, findings: &mut Findings) {
     let mut numbers: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
     for sent in &records.sent {

@@ -1,21 +1,21 @@
-//! The lives of agents that come and go.
+//! Checks the lives of agents that come and go.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::log::{Act, Answered, Life, Operation, Step};
 use super::{Findings, Rule};
 
-/// Where an agent can be after a restart if this operation took place, and on its way there.
+/// The statuses that an agent can have after a restart if this operation was done. The first is that of the complete operation.
 const fn leads_to(operation: Operation) -> &'static [Life] {
     match operation {
         Operation::Deploy | Operation::Start => &[Life::Running],
         Operation::Stop => &[Life::Stopped],
-        // It stops first.
+        // A removal stops the agent first.
         Operation::Remove => &[Life::Absent, Life::Stopped],
     }
 }
 
-/// Follows each agent through its steps. Where nobody said a word, more than one place is right.
+/// Follows each agent through its steps. After an operation without a response, several statuses are right.
 pub(super) fn check(steps: &[Step], findings: &mut Findings) {
     let mut lives: BTreeMap<&str, BTreeSet<Life>> = BTreeMap::new();
     let mut since: BTreeMap<&str, Vec<&Step>> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Each message for itself.
+//! Checks each message.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +38,7 @@ pub(super) fn check(records: &Records, history: &History<'_>, findings: &mut Fin
     order_of_counts(records, history, findings);
 }
 
-/// What was acknowledged is there, and what is there is as it was sent.
+/// An acknowledged message is in the history, and the history has it unchanged.
 fn sending(sent: &Sent, history: &History<'_>, findings: &mut Findings) {
     let found = history.sent_as(&sent.tag);
     findings.hold(Rule::NothingIsTwice, found.len() <= 1, || {
@@ -75,7 +75,7 @@ fn says_what_was_sent(sent: &Sent, content: &serde_json::Value) -> bool {
     }
 }
 
-/// A request that is there has one answer of its receiver, or one failure that says that it was given up.
+/// A request in the history has one reply of its receiver, or one failure which says that it was given up.
 fn answering(sent: &Sent, history: &History<'_>, findings: &mut Findings) {
     let answers = history.answers_to(&sent.tag);
     let [told] = history.sent_as(&sent.tag) else {
@@ -108,7 +108,7 @@ fn answering(sent: &Sent, history: &History<'_>, findings: &mut Findings) {
     }
 }
 
-/// What one client sent to one counter got its numbers in the order of sending.
+/// The replies of one counter to one client have rising numbers, in the order of the client's requests.
 fn order_of_counts(records: &Records, history: &History<'_>, findings: &mut Findings) {
     let mut last: BTreeMap<(&str, &str), (u64, &Sent)> = BTreeMap::new();
     for sent in &records.sent {

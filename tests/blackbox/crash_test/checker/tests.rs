@@ -1,4 +1,4 @@
-//! The judge is judged: a good run is found good, and one with a single thing wrong is found wrong for just that.
+//! Tests of the checker: it finds no violation in a good run, and in a run with one fault it finds exactly that.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::super::log::{Act, Answered, Life, Operation, Outcome, Records, Sent, 
 use super::super::world::{Link, Told, World};
 use super::{Rule, check};
 
-/// A run, and what became of it.
+/// A run: the records of the clients, and the world at the end.
 struct Run {
     records: Records,
     world: World,
@@ -34,7 +34,7 @@ impl Run {
         self.world.history.last_mut().unwrap()
     }
 
-    /// A client's message that was acknowledged; its id.
+    /// Adds an acknowledged message of a client, and returns its id.
     fn sent(&mut self, tag: &str, receiver: &str, what: What, content: Value) -> String {
         let asks = !matches!(what, What::Token { .. } | What::Number { .. });
         let act = if asks { "request" } else { "inform" };
@@ -58,7 +58,7 @@ impl Run {
         answer.cause = Some(id.to_owned());
     }
 
-    /// One of each kind, all well.
+    /// A good run with a message of each kind.
     fn good() -> Self {
         let (records, world) = (Records::default(), World::default());
         let mut run = Self { records, world };
@@ -138,7 +138,7 @@ impl Run {
         &mut self.world.history[place]
     }
 
-    /// The history without what `which` picks.
+    /// Removes the messages from the history that `which` picks.
     fn without(&mut self, which: impl Fn(&Told) -> bool) {
         self.world.history.retain(|told| !which(told));
     }
@@ -151,7 +151,7 @@ impl Run {
     }
 }
 
-/// A good run, but for what `spoil` does, breaks just these rules.
+/// Checks that a good run breaks exactly these rules after `spoil` changed it.
 #[track_caller]
 fn breaks(rules: &[Rule], spoil: impl FnOnce(&mut Run)) {
     let mut run = Run::good();
@@ -267,7 +267,7 @@ fn money_that_is_made_or_lost_or_sent_elsewhere_is_found() {
     breaks(&[Rule::MoneyStays], |run| {
         *run.world.balances.get_mut("account-1").unwrap() -= 30;
     });
-    // The sum is right and the accounts are not.
+    // The sum is right, but the accounts are wrong.
     breaks(&[Rule::MoneyStays], |run| {
         *run.world.balances.get_mut("account-0").unwrap() += 30;
         *run.world.balances.get_mut("account-1").unwrap() -= 30;

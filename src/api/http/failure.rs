@@ -29,7 +29,7 @@ pub(crate) struct Failure {
 }
 
 /// The HTTP status of each code.
-pub(super) const fn status(code: Code) -> StatusCode {
+const fn status(code: Code) -> StatusCode {
     match code {
         Code::AgentNotFound | Code::MessageNotFound | Code::SupervisorNotFound | Code::NotFound => {
             StatusCode::NOT_FOUND
@@ -59,7 +59,7 @@ impl Failure {
     }
 
     /// Nothing is at this path.
-    pub(super) fn no_route(path: &str) -> Self {
+    pub(crate) fn no_route(path: &str) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
             Code::NotFound,
@@ -69,7 +69,7 @@ impl Failure {
     }
 
     /// The path takes other methods: `allow`, as its header lists them.
-    pub(super) fn wrong_method(method: &str, allow: &'static str) -> Self {
+    pub(crate) fn wrong_method(method: &str, allow: &'static str) -> Self {
         let message = format!("{method} is not possible here; {allow} is");
         let details = json!({"method": method, "allow": allow});
         let failure = Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::InvalidRequest, message, details);
@@ -80,7 +80,7 @@ impl Failure {
     }
 
     /// The body did not arrive in time.
-    pub(super) fn slow_body(limit: Duration) -> Self {
+    pub(crate) fn slow_body(limit: Duration) -> Self {
         let message = format!("the body did not arrive within {} s", limit.as_secs());
         Self::new(
             StatusCode::REQUEST_TIMEOUT,

@@ -4,7 +4,7 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage as _};
+use actix_web::{Error, HttpMessage as _, HttpRequest};
 use tracing::Instrument as _;
 
 use super::failure::{Failure, accepts_problem};
@@ -14,7 +14,7 @@ use crate::api::trace::Trace;
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The outermost middleware. Handlers and extractors leave errors half done (see [`Failure`]); here they get their body.
-pub(super) async fn edge(
+pub(crate) async fn edge(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -39,4 +39,9 @@ pub(super) async fn edge(
         response.headers_mut().insert(TRACEPARENT, value);
     }
     Ok(response)
+}
+
+/// The trace of a request, which [`edge`] gave it.
+pub(crate) fn trace(request: &HttpRequest) -> Trace {
+    request.extensions().get::<Trace>().copied().unwrap_or_else(Trace::new)
 }

@@ -1,12 +1,13 @@
-//! What is said of a module that is no agent: little enough to be read, however much is wrong.
+//! Findings about a module, kept short enough to be read however much is wrong with it.
 
 use crate::error::Finding;
 
-/// Findings that are told; more of them help nobody.
+/// Findings that are shown for one module.
 const FINDINGS: usize = 32;
-/// Characters of a name or a message that is shown. They come from the module.
+/// Characters of what was found that are shown. Names in it come from the module and can have any length.
 const SHOWN: usize = 160;
 
+/// A finding: the rule that is broken, what was found, and what is expected.
 pub(in crate::wasm) fn finding(rule: &'static str, found: impl Into<String>, expected: impl Into<String>) -> Finding {
     Finding {
         rule: rule.into(),
@@ -23,27 +24,29 @@ fn shown(text: &str) -> String {
     shown
 }
 
-/// What was found, as far as it is told. A module can be wrong in a million places.
+/// The findings for one module, of which only the first ones are kept. A module can break a rule in a million places.
 #[derive(Default)]
 pub(super) struct Findings {
-    told: Vec<Finding>,
+    shown: Vec<Finding>,
+    /// How many further findings there are.
     more: usize,
 }
 
 impl Findings {
     pub(super) fn add(&mut self, found: impl FnOnce() -> Finding) {
-        if self.told.len() < FINDINGS {
-            self.told.push(found());
+        if self.shown.len() < FINDINGS {
+            self.shown.push(found());
         } else {
             self.more += 1;
         }
     }
 
-    pub(super) fn told(mut self) -> Vec<Finding> {
+    /// The findings, the last of which counts those that are not shown.
+    pub(super) fn into_vec(mut self) -> Vec<Finding> {
         if self.more > 0 {
-            self.told
+            self.shown
                 .push(finding("more", format!("{} more findings", self.more), "none"));
         }
-        self.told
+        self.shown
     }
 }

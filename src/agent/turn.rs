@@ -1,0 +1,127 @@
+//! The end of a turn, as a step: what becomes of the message in hand, and the outcome for the owner of the partition.
+//!
+//! It is decided in one go, without a wait: a kill comes before all of it or after, and a turn is never half over.
+
+use std::time::{Duration, Instant};
+
+use super::{Agent, Outcome, Permit, Recorded};
+use crate::journal::TurnEnd;
+use crate::mailbox::{Delivery, Lease};
+use crate::wasm;
+
+/// Ends the turn on a leased message. A message whose turn crashed goes back to its position, unless it was delivered
+/// `max_deliveries` times. None: the lease is void, and the turn must not take effect.
+pub fn conclude(
+    agent: &Agent,
+    max_deliveries: u32,
+    lease: Lease,
+    turn: wasm::Turn,
+    permit: Option<Permit>,
+    now: Instant,
+) -> Option<Outcome> {
+    let attempt = lease.attempt();
+    let latency = now.saturating_duration_since(lease.admitted());
+    let wasm::End::Crash(crash) = &turn.end else {
+        let delivery = lease.finish()?;
+        return Some(effective(agent, Some(delivery), attempt, turn, latency, permit));
+    };
+    agent.meter.turn(latency, attempt, Some(crash.kind.as_str()));
+    let dead = attempt >= max_deliveries;
+    let message = lease.message().clone();
+    let reservation = if dead {
+        Some(lease.finish()?.reservation)
+    } else if lease.retry() {
+        None
+    } else {
+        return None;
+    };
+    Some(Outcome {
+        agent: agent.id,
+        message: Some(message),
+        reservation,
+        permit: None,
+        attempt,
+        end: TurnEnd::Crash {
+            kind: crash.kind.as_str().to_owned(),
+            detail: crash.detail.clone(),
+        },
+        dead,
+        sends: Vec::new(),
+        writes: Vec::new(),
+        timers: Vec::new(),
+        latency_micros: micros(latency),
+        guest_micros: micros(turn.usage.guest_time),
+        recorded: None,
+    })
+}
+
+/// Ends a turn that no message has caused, `init` or `shutdown`, and that did not crash.
+pub fn conclude_without_message(
+    agent: &Agent,
+    turn: wasm::Turn,
+    permit: Option<Permit>,
+    recorded: Option<Recorded>,
+) -> Outcome {
+    Outcome {
+        recorded,
+        ..effective(agent, None, 1, turn, Duration::ZERO, permit)
+    }
+}
+
+/// The outcome of a turn that did not crash. The agent runs ahead of the disk: its next turn sees the state that this one wrote.
+fn effective(
+    agent: &Agent,
+    delivery: Option<Delivery>,
+    attempt: u32,
+    turn: wasm::Turn,
+    latency: Duration,
+    permit: Option<Permit>,
+) -> Outcome {
+    let guest = turn.usage.guest_time;
+    let (end, effects) = match turn.end {
+        wasm::End::Ok => (TurnEnd::Ok, turn.effects),
+        wasm::End::Error(reason) => (TurnEnd::Error { reason }, wasm::Effects::default()),
+        wasm::End::Crash(_) => unreachable!("a crash has no effects"),
+    };
+    if delivery.is_some() {
+        let failure = matches!(end, TurnEnd::Error { .. }).then_some("error");
+        agent.meter.turn(latency, attempt, failure);
+    }
+    agent.meter.sent(effects.sends.len());
+    {
+        let mut state = agent.state.write();
+        for (key, value) in &effects.writes {
+            match value {
+                Some(value) => drop(state.insert(key.clone(), value.clone())),
+                None => drop(state.remove(key)),
+            }
+        }
+    }
+    let timers: Vec<_> = effects.timers.into_values().collect();
+    agent.timers.apply(&timers);
+    let (message, reservation) = delivery
+        .map(|delivery| (delivery.message, delivery.reservation))
+        .unzip();
+    let sends = effects.sends.into_iter();
+    Outcome {
+        agent: agent.id,
+        message,
+        reservation,
+        permit,
+        attempt,
+        end,
+        dead: false,
+        sends: sends
+            .map(|draft| (draft, agent.mailbox.reserve_promised_reply()))
+            .collect(),
+        writes: effects.writes.into_iter().collect(),
+        timers,
+        latency_micros: micros(latency),
+        guest_micros: micros(guest),
+        recorded: None,
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,311 @@
+//! A deploy: a small machine whose steps each leave behind what undoes them.
+//!
+//! Until the last step, the record of the agent, nothing of a deploy is kept: after a `kill -9` the agent is not there and its name
+//! is free. A deploy that ends before it, in an error or because its operation is killed, undoes its steps from the last to the
+//! first.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use supervisors::{ExitReason, StartChildError};
+
+use super::{AgentSummary, Caller, Deployed, Lifecycle, Node, unavailable};
+use crate::agent::spec::AgentSpec;
+use crate::agent::validation::Validation;
+use crate::agent::{self, Agent, Document, Version};
+use crate::directory::{Directory, NameHolder};
+use crate::error::{Error, Result};
+use crate::id::{AgentId, AgentName, DeploymentId};
+use crate::quantity::Cpu;
+use crate::router::{Change, KeyLock};
+use crate::secret::Sealer;
+use crate::time::Timestamp;
+use crate::wasm::{CrashKind, Program};
+
+/// How far a deploy has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Step {
+    /// The module is accepted and compiled.
+    Judged,
+    /// The name is the agent's.
+    Named,
+    /// The module is in the journal's store. It needs no undoing: what nothing refers to can be collected.
+    Stored,
+    /// The agent is in the directory, and takes no messages.
+    Entered,
+    /// Its first instance runs.
+    Started,
+    /// The agent is in the catalog, and there for good.
+    Recorded,
+}
+
+/// Hears how far deploys have come.
+#[cfg(test)]
+pub(super) type Listener = Box<dyn Fn(Step) + Send>;
+
+/// What a deploy that does not come to its end has to undo, the last first.
+struct Undo {
+    directory: Arc<Directory>,
+    steps: Vec<Undoing>,
+}
+
+enum Undoing {
+    Release(AgentName, AgentId),
+    Leave(Arc<Agent>),
+}
+
+impl Undo {
+    fn step(&mut self, undoing: Undoing) {
+        self.steps.push(undoing);
+    }
+
+    /// The deploy is done.
+    fn forget(mut self) {
+        self.steps.clear();
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        while let Some(undoing) = self.steps.pop() {
+            match undoing {
+                Undoing::Leave(agent) => self.directory.remove(&agent),
+                Undoing::Release(name, id) => self.directory.release(&name, NameHolder::Agent(id)),
+            }
+        }
+    }
+}
+
+impl Node {
+    /// All that a deploy of this module would say of it. Nothing is deployed, and nothing of it runs.
+    pub async fn validate(&self, module: Bytes, spec: &AgentSpec) -> Result<Validation> {
+        self.check(&module, spec)?;
+        self.judge(module, spec).await.map(|(validation, _)| validation)
+    }
+
+    fn check(&self, module: &Bytes, spec: &AgentSpec) -> Result<()> {
+        spec.check(&self.config.ceilings)?;
+        let limit = usize::try_from(self.config.limits.module.bytes()).unwrap_or(usize::MAX);
+        if module.len() > limit {
+            return Err(Error::PayloadTooLarge { what: "module", limit });
+        }
+        Ok(())
+    }
+
+    async fn judge(&self, module: Bytes, spec: &AgentSpec) -> Result<(Validation, Option<Arc<Program>>)> {
+        let compiled = self.compile(module.clone(), spec).await;
+        let program = compiled.as_ref().ok().cloned();
+        let spec = spec.clone();
+        // It reads all of the module, which may have tens of megabytes.
+        let judging = tokio::task::spawn_blocking(move || Validation::of(&module, &spec, compiled));
+        Ok((judging.await.map_err(Error::internal)??, program))
+    }
+
+    /// Deploys an agent and answers when it runs and that is durable. An agent that does not start is not there.
+    pub async fn deploy(self: &Arc<Self>, caller: &Caller, module: Bytes, spec: AgentSpec) -> Result<Deployed> {
+        self.check(&module, &spec)?;
+        if self.directory.len() >= self.config.limits.agents as usize {
+            return Err(Error::LimitExceeded {
+                what: "the number of agents of this node",
+                limit: self.config.limits.agents.into(),
+            });
+        }
+        let (node, principal) = (self.clone(), caller.principal.as_str().to_owned());
+        let deploying = self.once(caller, |key| {
+            let work = async move { node.deploy_now(principal, key, module, spec).await };
+            self.operations.run("deploy", work)
+        });
+        self.with_room(deploying).await
+    }
+
+    async fn deploy_now(
+        self: Arc<Self>,
+        principal: String,
+        key: Option<KeyLock>,
+        module: Bytes,
+        spec: AgentSpec,
+    ) -> Result<Deployed> {
+        let mut undo = Undo {
+            directory: self.directory.clone(),
+            steps: Vec::new(),
+        };
+        let id = AgentId::new();
+        let name = spec.name.clone();
+        self.reserve_name(&name, NameHolder::Agent(id))?;
+        undo.step(Undoing::Release(name, id));
+        self.reached(Step::Named);
+
+        let placement = self.placement(&spec)?;
+        let (validation, program) = self.judge(module.clone(), &spec).await?;
+        let Some(program) = program.filter(|_| validation.accepted.is_some()) else {
+            return Err(Error::InvalidWasm(validation.findings));
+        };
+        self.reached(Step::Judged);
+
+        let digest = program.digest();
+        let journal = self.journal.clone();
+        let stored = tokio::task::spawn_blocking(move || journal.put_module(digest, &module)).await;
+        stored.map_err(Error::internal)??;
+        self.reached(Step::Stored);
+
+        let agent = self.new_agent(document(id, principal, placement, spec, &program, &self.sealer));
+        let version = self.new_version(&agent, program);
+        *agent.version.write() = Some(version.clone());
+        agent.mailbox.drain(); // opened when the agent is there for good
+        undo.step(Undoing::Leave(agent.clone()));
+        self.directory.put(agent.clone());
+        self.reached(Step::Entered);
+
+        let started = self.start_and_record(&agent, &version, key, &validation).await;
+        if let Err(error) = started {
+            self.withdraw(&agent).await;
+            return Err(error);
+        }
+        undo.forget();
+        self.reached(Step::Recorded);
+        Ok(Deployed {
+            agent: AgentSummary::of(&agent),
+            warnings: validation.warnings,
+        })
+    }
+
+    /// The two steps whose undoing waits: the instance is stopped again by the caller if either fails.
+    async fn start_and_record(
+        self: &Arc<Self>,
+        agent: &Arc<Agent>,
+        version: &Arc<Version>,
+        key: Option<KeyLock>,
+        validation: &Validation,
+    ) -> Result<()> {
+        self.start_instance(agent, version).await?;
+        self.reached(Step::Started);
+        let answer = key.map(|key| {
+            key.answered(&Deployed {
+                agent: AgentSummary {
+                    lifecycle: Lifecycle::Running,
+                    ..AgentSummary::of(agent)
+                },
+                warnings: validation.warnings.clone(),
+            })
+        });
+        let change = Change::Deployed {
+            agent: agent.id,
+            answer,
+        };
+        self.change(agent.partition, change).await.map(|_| ())
+    }
+
+    /// Reserves a name for an agent or a group that is about to be made.
+    pub(super) fn reserve_name(&self, name: &AgentName, holder: NameHolder) -> Result<()> {
+        self.directory.reserve(name, holder).map_err(|has| match has {
+            NameHolder::Agent(existing) => Error::AgentAlreadyExists {
+                name: name.clone(),
+                existing,
+            },
+            NameHolder::Group => Error::Conflict(format!("a supervision group has the name '{name}'; choose another")),
+        })
+    }
+
+    /// Starts the first instance of an agent, in its place in the tree.
+    pub(super) async fn start_instance(self: &Arc<Self>, agent: &Arc<Agent>, version: &Arc<Version>) -> Result<()> {
+        self.withdraw(agent).await; // what is left of it: a failed child, a stopped one, or that of a deploy that was killed
+        let started = self.home(agent)?.start_child(self.agent_child(agent, version)).await;
+        started.map(|_| ()).map_err(|error| match error {
+            StartChildError::Failed(reason) => {
+                let cause = root_cause(&reason);
+                if cause.label() == CrashKind::NoRoom.as_str() {
+                    return self.runtime.room().into();
+                }
+                if cause.label() == CrashKind::NoMemory.as_str() {
+                    return self.runtime.memory().into();
+                }
+                Error::DeploymentFailed {
+                    kind: cause.label(),
+                    reason: cause.to_string(),
+                }
+            }
+            StartChildError::Gone => unavailable("the supervisor of the agent is down or restarts"),
+            StartChildError::Invalid(problem) => Error::invalid("config.supervision", problem.to_string()),
+            other @ (StartChildError::AlreadyPresent
+            | StartChildError::AlreadyStarted
+            | StartChildError::MaxChildren
+            | StartChildError::NotFound) => Error::internal(other),
+        })
+    }
+
+    /// Takes an agent's child out of the tree, if it is there.
+    pub(super) async fn withdraw(&self, agent: &Agent) {
+        if let Ok(home) = self.home(agent) {
+            let _ = home.delete(agent.name.as_str()).await; // an absent child is what is wanted
+        }
+    }
+
+    /// Compiles under the `modules` supervisor; a second call for the same module finds it compiled.
+    pub(super) async fn compile(&self, module: Bytes, spec: &AgentSpec) -> Result<Arc<Program>> {
+        let metered = matches!(spec.resources.cpu, Some(Cpu::Fuel(_)));
+        let runtime = self.runtime.clone();
+        self.compilations
+            .run("compile", async move { runtime.compile(module, metered).await })
+            .await
+    }
+
+    /// A deploy has come so far. Tests stop the world here.
+    #[cfg_attr(
+        not(test),
+        allow(clippy::unused_self, clippy::missing_const_for_fn, reason = "only tests listen")
+    )]
+    fn reached(&self, step: Step) {
+        #[cfg(test)]
+        if let Some(listener) = &*self.deploy_steps.lock() {
+            listener(step);
+        }
+        #[cfg(not(test))]
+        let _ = step;
+    }
+}
+
+/// The document of an agent that is deployed now.
+fn document(
+    id: AgentId,
+    principal: String,
+    placement: AgentName,
+    spec: AgentSpec,
+    program: &Program,
+    sealer: &Sealer,
+) -> Document {
+    let now = Timestamp::now();
+    let version = spec
+        .version
+        .clone()
+        .or_else(|| program.version().cloned())
+        .unwrap_or(semver::Version::new(1, 0, 0));
+    Document {
+        id,
+        version,
+        digest: program.digest(),
+        deployment_id: DeploymentId::new(),
+        created_at: now,
+        deployed_at: now,
+        deployed_by: principal,
+        stopped_at: None,
+        suspended_at: None,
+        placement: Some(placement),
+        sealed: agent::seal(id, &spec.environment, sealer),
+        spec,
+    }
+}
+
+/// Why a start failed, without the way through the tree.
+fn root_cause(reason: &ExitReason) -> &ExitReason {
+    match reason {
+        ExitReason::StartFailed { reason, .. } => root_cause(reason),
+        ExitReason::Normal
+        | ExitReason::Shutdown
+        | ExitReason::Killed
+        | ExitReason::Cancelled
+        | ExitReason::Panic(_)
+        | ExitReason::HeartbeatLost
+        | ExitReason::StartTimeout
+        | ExitReason::Error { .. } => reason,
+    }
+}

@@ -1,0 +1,153 @@
+//! What a log says: the model that the simulation recovers from and holds the world against.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::agent::Document;
+use crate::id::{AgentId, MessageId, Seq};
+use crate::journal::{Batch, Record, TurnEnd};
+use crate::message::Message;
+use crate::timer::{Timer, TimerChange};
+
+/// A delivery that has not ended.
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    pub(super) message: Arc<Message>,
+    /// The end of the batch that brought it.
+    pub(super) seq: Seq,
+    /// Turns on it that crashed.
+    pub(super) crashes: u32,
+}
+
+/// How a delivery ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// In a turn that took effect, or in an error.
+    Turn {
+        error: bool,
+    },
+    DeadLetter,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Fold {
+    pub(super) last: Seq,
+    pub(super) documents: BTreeMap<AgentId, Document>,
+    /// Every message, in the order of the log, with its position.
+    pub(super) messages: Vec<(Seq, Arc<Message>)>,
+    pub(super) known: HashMap<MessageId, Arc<Message>>,
+    /// Deliveries that have not ended, in the order of the log.
+    pub(super) live: BTreeMap<AgentId, Vec<Live>>,
+    /// How deliveries ended, in the order of the ends.
+    pub(super) ended: Vec<(AgentId, MessageId, End)>,
+    pub(super) state: BTreeMap<AgentId, BTreeMap<String, Bytes>>,
+    pub(super) timers: BTreeMap<AgentId, BTreeMap<u32, Timer>>,
+    pub(super) timers_set: u64,
+    pub(super) timers_fired: u64,
+    /// What the log says that cannot be.
+    pub(super) contradictions: Vec<String>,
+}
+
+impl Fold {
+    pub(super) fn of(batches: &[Arc<Batch>]) -> Self {
+        let mut fold = Self::default();
+        for batch in batches {
+            for (seq, (_, record)) in (batch.first.0..).zip(&batch.records) {
+                fold.record(Seq(seq), batch.last(), record);
+            }
+            fold.last = batch.last();
+        }
+        fold
+    }
+
+    fn record(&mut self, seq: Seq, batch: Seq, record: &Record) {
+        match record {
+            Record::Message(dispatch) => {
+                let message = &dispatch.message;
+                if self.known.insert(message.id, message.clone()).is_none() {
+                    self.messages.push((seq, message.clone()));
+                }
+                for agent in &dispatch.deliveries {
+                    self.live.entry(*agent).or_default().push(Live {
+                        message: message.clone(),
+                        seq: batch,
+                        crashes: 0,
+                    });
+                }
+            }
+            Record::Turn(turn) => {
+                if let Some(message) = turn.message {
+                    match &turn.end {
+                        TurnEnd::Ok => self.end(turn.agent, message, End::Turn { error: false }),
+                        TurnEnd::Error { .. } => self.end(turn.agent, message, End::Turn { error: true }),
+                        TurnEnd::Crash { .. } => self.crash(turn.agent, message, turn.attempt),
+                    }
+                }
+                let state = self.state.entry(turn.agent).or_default();
+                for (key, value) in &turn.writes {
+                    match value {
+                        Some(value) => drop(state.insert(key.clone(), value.clone())),
+                        None => drop(state.remove(key)),
+                    }
+                }
+                let timers = self.timers.entry(turn.agent).or_default();
+                for change in &turn.timers {
+                    match change {
+                        TimerChange::Set(timer) => {
+                            self.timers_set += 1;
+                            timers.insert(timer.id, *timer);
+                        }
+                        TimerChange::Cancel(id) => drop(timers.remove(id)),
+                    }
+                }
+            }
+            Record::DeadLetter { message, agent, .. } => self.end(*agent, *message, End::DeadLetter),
+            Record::TimerFired { agent, timer, next, .. } => {
+                self.timers_fired += 1;
+                let timers = self.timers.entry(*agent).or_default();
+                match (timers.remove(timer), next) {
+                    (None, _) => self
+                        .contradictions
+                        .push(format!("timer {timer} of {agent} fired, and was not set")),
+                    (Some(fired), Some(due)) => drop(timers.insert(*timer, Timer { due: *due, ..fired })),
+                    (Some(_), None) => {}
+                }
+            }
+            Record::Agent { agent, document, .. } => match serde_json::from_str(document) {
+                Ok(document) => drop(self.documents.insert(*agent, document)),
+                Err(error) => self.contradictions.push(format!("the document of {agent}: {error}")),
+            },
+            Record::AgentRemoved { .. } | Record::Document { .. } | Record::Answer { .. } | Record::Event { .. } => {}
+        }
+    }
+
+    fn end(&mut self, agent: AgentId, message: MessageId, end: End) {
+        let live = self.live.entry(agent).or_default();
+        match live.iter().position(|live| live.message.id == message) {
+            Some(at) => {
+                live.remove(at);
+                self.ended.push((agent, message, end));
+            }
+            None => self.contradictions.push(format!(
+                "{message} ended at {agent} a second time, or was never for it ({end:?})"
+            )),
+        }
+    }
+
+    fn crash(&mut self, agent: AgentId, message: MessageId, attempt: u32) {
+        let live = self.live.entry(agent).or_default();
+        match live.iter_mut().find(|live| live.message.id == message) {
+            Some(live) if attempt == live.crashes + 1 => live.crashes = attempt,
+            Some(live) => {
+                let crashes = live.crashes;
+                self.contradictions
+                    .push(format!("try {attempt} of {message} at {agent} came after {crashes}"));
+            }
+            None => self
+                .contradictions
+                .push(format!("{message} crashed {agent}, and had ended there")),
+        }
+    }
+}
