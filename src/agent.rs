@@ -30,7 +30,7 @@ mod standing;
 pub mod turn;
 pub mod validation;
 
-pub use document::Document;
+pub use document::{Document, Unreadable, seal};
 pub use instance::{Instance, InstanceMessage, Start};
 use meter::Meter;
 use spec::AgentSpec;

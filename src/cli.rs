@@ -16,6 +16,9 @@ mod serve;
 mod tree_file;
 mod validate;
 
+/// The environment variable that names the file of the key, as it does for the server.
+const KEY_FILE: &str = "CAXTON_KEY_FILE";
+
 /// A server for multi-agent systems: WebAssembly agents, FIPA messages, OTP supervision, atomic turns.
 #[derive(Debug, Parser)]
 #[command(name = "caxton", version, arg_required_else_help = true)]
@@ -38,7 +41,8 @@ enum Command {
     Restore(RestoreArgs),
     /// Check a data folder that no server uses, and repair it on request. Exit status: 0 sound, 1 findings.
     ///
-    /// Reads every frame of the log, every module and the projections. Changes nothing without --rebuild or --salvage.
+    /// Reads every frame of the log, every module and the projections, and compares the key with the sealed values. Changes nothing
+    /// without --rebuild or --salvage.
     Doctor(DoctorArgs),
     /// Compile one module for the server that started this process.
     #[command(name = crate::wasm::compiler::SUBCOMMAND, hide = true)]
@@ -93,6 +97,10 @@ struct RestoreArgs {
     /// The data folder to make. It must be empty, or not exist yet.
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
+    /// The file of the key that the backup's values are sealed with. It is copied into the data folder. Default: the file that
+    /// `CAXTON_KEY_FILE` names, which is not copied.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -183,7 +191,7 @@ pub fn main() -> ExitCode {
             Err(error) => Err(error.into()),
         },
         Command::Backup(args) => runtime.block_on(backup::backup(&args.to, &args.server)),
-        Command::Restore(args) => backup::restore(&args.from, &args.data_dir),
+        Command::Restore(args) => backup::restore(&args.from, &args.data_dir, args.key_file.as_deref()),
         Command::Doctor(args) => doctor::doctor(&args.data_dir, args.rebuild, args.salvage),
         Command::Agent(AgentCommand::Validate(args)) => {
             runtime.block_on(validate::validate(&args.file, args.config.as_deref(), args.json))

@@ -24,6 +24,9 @@ pub use retention::{AtMost, Retention};
 pub struct Config {
     /// The folder of the log and of everything else that is stored.
     pub data_dir: PathBuf,
+    /// The file of the key that seals the values of agents' environments: 32 bytes. None: `key` in the data folder, which the first
+    /// start makes.
+    pub key_file: Option<PathBuf>,
     /// With `memory` there is no journal file, the data folder is not touched, and nothing outlives the process. Queues and state
     /// still survive crashes of agents and of parts of the node.
     pub durability: Durability,
@@ -71,6 +74,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("caxton-data"),
+            key_file: None,
             durability: Durability::Durable,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             grpc_listen: SocketAddr::from(([127, 0, 0, 1], 50051)),

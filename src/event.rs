@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::fipa::Performative;
 use crate::id::{AgentId, AgentName, DeploymentId, Digest, MessageId};
-use crate::message::Address;
+use crate::message::{Address, FailureReason};
 
 macro_rules! event_kinds {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
@@ -140,7 +140,9 @@ pub enum EventBody {
     DeadLetter {
         message_id: MessageId,
         agent_id: AgentId,
-        reason: String,
+        reason: FailureReason,
+        /// For people.
+        detail: String,
     },
     AgentDeployed {
         agent_id: AgentId,

@@ -84,12 +84,14 @@ impl Event {
                 message,
                 agent,
                 reason,
+                detail,
                 at,
             } => {
                 let body = EventBody::DeadLetter {
                     message_id: *message,
                     agent_id: *agent,
-                    reason: reason.clone(),
+                    reason: *reason,
+                    detail: detail.clone(),
                 };
                 (*at, vec![*agent], None, body)
             }

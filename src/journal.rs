@@ -19,7 +19,8 @@ use tokio::sync::watch;
 use crate::error::Error;
 use crate::event::{EventBody, EventKind};
 use crate::id::{AgentId, Digest, Fence, MessageId, Partition, Seq};
-use crate::message::Message;
+use crate::message::{FailureReason, Message};
+use crate::secret;
 use crate::time::Timestamp;
 use crate::timer::TimerChange;
 
@@ -87,13 +88,15 @@ pub enum Record {
     DeadLetter {
         message: MessageId,
         agent: AgentId,
-        reason: String,
+        reason: FailureReason,
+        /// For people.
+        detail: String,
         at: Timestamp,
     },
-    /// The catalog's document of an agent, whole, as JSON. The journal does not look into it.
+    /// The catalog's document of an agent, whole, as JSON. The journal does not look into it; what is secret in it is sealed.
     Agent {
         agent: AgentId,
-        document: Sealed,
+        document: String,
         at: Timestamp,
     },
     /// An agent is gone, its state and its queue with it.
@@ -147,16 +150,6 @@ impl Record {
             body: serde_json::to_string(body).expect("a body is serialisable: its keys are strings"),
             at,
         }
-    }
-}
-
-/// A text that may hold secrets, as an agent's document does: `Debug` tells its length alone.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Sealed(pub String);
-
-impl std::fmt::Debug for Sealed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Sealed({} bytes)", self.0.len())
     }
 }
 
@@ -226,6 +219,10 @@ impl Batch {
     }
 }
 
+/// What to do with a data folder, or a backup, of another format.
+const NO_MIGRATION: &str =
+    "nothing migrates one format to another: start with a new data folder, or use the release that wrote it";
+
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     #[error("another owner claimed partition {0}")]
@@ -236,10 +233,15 @@ pub enum JournalError {
     Closed,
     #[error("another server uses the data folder {0}; stop it, or choose another folder with --data-dir")]
     Locked(String),
-    #[error(
-        "the data folder is of format {found}, and this program reads format {known}; use the release that wrote it"
-    )]
+    #[error("the data folder is of format {found}, and this release reads format {known}; {NO_MIGRATION}")]
     UnknownFormat { found: u32, known: u32 },
+    #[error(
+        "the data folder was made with {made} partitions and the configuration says {asked}; their number is fixed when the \
+         folder is made"
+    )]
+    Partitions { made: u16, asked: u16 },
+    #[error("{file} is no key: it has {found} bytes, and a key has {}", secret::KEY_BYTES)]
+    NoKey { file: String, found: usize },
     #[error("the journal is damaged in {file} at byte {offset}: {problem}")]
     Damaged {
         file: String,
@@ -285,6 +287,8 @@ impl From<JournalError> for Error {
             | JournalError::Closed
             | JournalError::Locked(_)
             | JournalError::UnknownFormat { .. }
+            | JournalError::Partitions { .. }
+            | JournalError::NoKey { .. }
             | JournalError::Damaged { .. }
             | JournalError::Io { .. }
             | JournalError::Sync { .. }

@@ -11,6 +11,7 @@ pub mod idempotency;
 pub mod message;
 pub mod quantity;
 pub mod rate;
+pub mod secret;
 pub mod telemetry;
 pub mod time;
 pub mod timer;

@@ -22,6 +22,7 @@ use crate::message::{Address, Draft, Durability};
 use crate::operation::Operations;
 use crate::principal::{Action, Caller, Subject};
 use crate::router::{Expected, InFlight, KeyLock, ReplyTo, RouterMessage, Shared};
+use crate::secret::Sealer;
 
 mod agents;
 mod backup;
@@ -36,6 +37,7 @@ mod replay;
 mod replies;
 mod restore;
 mod retention;
+mod secrets;
 mod start;
 mod stopping;
 mod supervise;
@@ -61,6 +63,7 @@ pub struct Node {
     /// The same journal, where it is one of files. None: the node keeps nothing.
     files: Option<Arc<LocalJournal>>,
     projections: Arc<Projections>,
+    sealer: Arc<Sealer>,
     runtime: Arc<crate::wasm::Runtime>,
     directory: Arc<Directory>,
     shared: Arc<Shared>,

@@ -1,20 +1,27 @@
 //! What the catalog keeps of an agent.
 
-use serde::ser::Error as _;
-use serde::{Deserialize, Serialize, Serializer};
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::Standing;
-use super::spec::AgentSpec;
+use super::spec::{AgentSpec, Environment};
 use crate::id::{AgentId, AgentName, DeploymentId, Digest, Partition};
-use crate::journal::{Record, Sealed};
+use crate::journal::Record;
+use crate::secret::{KeyId, Sealed, Sealer, Unopened};
 use crate::time::Timestamp;
 
 /// The catalog's document of an agent. Stored as JSON; members may be added and never change their meaning.
+///
+/// The declaration's `environment` has masks in the place of its values, as everywhere; `sealed` has the values. They are sealed
+/// once, when the agent is deployed, so a document can be written again without the key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Document {
     pub id: AgentId,
-    #[serde(serialize_with = "whole")]
     pub spec: AgentSpec,
+    /// The values of `spec.environment`, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sealed: BTreeMap<String, Sealed>,
     pub version: semver::Version,
     pub digest: Digest,
     pub deployment_id: DeploymentId,
@@ -32,15 +39,52 @@ pub struct Document {
     pub placement: Option<AgentName>,
 }
 
-/// Writes a declaration with the values of its environment variables, which are masked everywhere else. They are in the log and
-/// in its backups.
-fn whole<S: Serializer>(spec: &AgentSpec, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut json = serde_json::to_value(spec).map_err(S::Error::custom)?;
-    json["environment"] = serde_json::json!(spec.environment.values());
-    json.serialize(serializer)
+/// Why a document of the catalog cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    #[error("the catalog's document of an agent cannot be understood: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Secret(#[from] Unopened),
+}
+
+/// Seals the values of an agent's environment, each for this agent and its own name.
+pub fn seal(id: AgentId, environment: &Environment, sealer: &Sealer) -> BTreeMap<String, Sealed> {
+    let owner = id.to_string();
+    let values = environment.values().iter();
+    values
+        .map(|(name, value)| (name.clone(), sealer.seal(value, &owner, name)))
+        .collect()
 }
 
 impl Document {
+    /// Reads a document of the catalog with the values of its environment.
+    pub fn open(json: &str, sealer: &Sealer) -> Result<Self, Unreadable> {
+        let mut document: Self = serde_json::from_str(json)?;
+        let owner = document.id.to_string();
+        let open = |(name, sealed): (&String, &Sealed)| {
+            let value = sealer.open(sealed, &owner, name, || document.described(name))?;
+            Ok::<_, Unopened>((name.clone(), value))
+        };
+        let values = document.sealed.iter().map(open).collect::<Result<_, _>>()?;
+        document.spec.environment = Environment::new(values);
+        Ok(document)
+    }
+
+    /// A value that is sealed, as people call it, and the key that opens it; None: none is. All of a document are sealed with one
+    /// key.
+    pub fn first_sealed(&self) -> Option<(String, KeyId)> {
+        let (name, sealed) = self.sealed.first_key_value()?;
+        Some((self.described(name), sealed.key()))
+    }
+
+    fn described(&self, variable: &str) -> String {
+        format!(
+            "the value of `{variable}` in the environment of agent '{}'",
+            self.spec.name
+        )
+    }
+
     /// The partition that the agent lives in, for ever.
     pub fn home(&self, partitions: u16) -> Partition {
         Partition::of(self.placement.as_ref().unwrap_or(&self.spec.name).as_str(), partitions)
@@ -71,8 +115,90 @@ impl Document {
     pub fn record(&self, at: Timestamp) -> Record {
         Record::Agent {
             agent: self.id,
-            document: Sealed(serde_json::to_string(self).expect("a document is serialisable: its keys are strings")),
+            document: serde_json::to_string(self).expect("a document is serialisable: its keys are strings"),
             at,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(sealer: &Sealer) -> Document {
+        let config = br#"{"name": "keeper", "environment": {"TOKEN": "s3cret", "REGION": "eu-1"}}"#;
+        let spec = AgentSpec::from_json(config).unwrap();
+        let (id, now) = (AgentId::new(), Timestamp::now());
+        Document {
+            id,
+            sealed: seal(id, &spec.environment, sealer),
+            spec,
+            version: semver::Version::new(1, 0, 0),
+            digest: Digest::of(b""),
+            deployment_id: DeploymentId::new(),
+            created_at: now,
+            deployed_at: now,
+            deployed_by: "anonymous".to_owned(),
+            stopped_at: None,
+            suspended_at: None,
+            placement: None,
+        }
+    }
+
+    fn stored(document: &Document) -> String {
+        let Record::Agent { document, .. } = document.record(Timestamp::now()) else {
+            panic!("another record")
+        };
+        document
+    }
+
+    #[test]
+    fn a_stored_document_has_its_values_sealed_and_opens_with_them() {
+        let sealer = Sealer::ephemeral();
+        let document = document(&sealer);
+        let json = stored(&document);
+        for secret in ["s3cret", "eu-1"] {
+            assert!(
+                !json.contains(secret) && !format!("{document:?}").contains(secret),
+                "{json}"
+            );
+        }
+        let opened = Document::open(&json, &sealer).unwrap();
+        assert!(opened.spec.environment == document.spec.environment);
+        assert_eq!(stored(&opened), json, "it is not sealed again");
+    }
+
+    #[test]
+    fn values_do_not_open_in_the_place_of_others() {
+        let sealer = Sealer::ephemeral();
+        let mut exchanged = document(&sealer);
+        exchanged
+            .sealed
+            .insert("REGION".to_owned(), exchanged.sealed["TOKEN"].clone());
+        let mut of_another = document(&sealer);
+        of_another.id = AgentId::new();
+        for document in [exchanged, of_another] {
+            let error = Document::open(&stored(&document), &sealer).unwrap_err();
+            assert!(matches!(error, Unreadable::Secret(Unopened::Damaged { .. })), "{error}");
+            let said = error.to_string();
+            assert!(
+                said.contains("REGION") && said.contains("keeper") && !said.contains("s3cret"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_key_is_named_with_the_agent() {
+        let json = stored(&document(&Sealer::ephemeral()));
+        let other = Sealer::ephemeral();
+        let error = Document::open(&json, &other).unwrap_err();
+        assert!(
+            matches!(error, Unreadable::Secret(Unopened::OtherKey { .. })),
+            "{error}"
+        );
+        let document: Document = serde_json::from_str(&json).unwrap();
+        let (name, key) = document.first_sealed().unwrap();
+        assert!(name.contains("`REGION`") && key != other.id());
     }
 }

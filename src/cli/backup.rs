@@ -1,11 +1,12 @@
 //! `caxton backup` and `caxton restore`.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::journal::backup;
+use super::KEY_FILE;
+use crate::journal::backup::{self, KeyFile};
 
 /// Asks the server for a backup, and waits until it is complete.
 pub(super) async fn backup(to: &Path, server: &str) -> Result<(), Box<dyn Error>> {
@@ -32,11 +33,20 @@ pub(super) async fn backup(to: &Path, server: &str) -> Result<(), Box<dyn Error>
         number("files"),
         number("bytes")
     );
+    if let (Some(id), Some(file)) = (body["key"]["id"].as_str(), body["key"]["file"].as_str()) {
+        println!(
+            "The values of agents' environments in it are sealed with key {id}, which is not in it. To restore it you need the file \
+             {file} as well: keep a copy of it in another place than the backups."
+        );
+    }
     Ok(())
 }
 
-pub(super) fn restore(from: &Path, data_dir: &Path) -> Result<(), Box<dyn Error>> {
-    let manifest = backup::restore(from, data_dir)?;
+/// `key_file` is copied into the folder. Without it, the key of `CAXTON_KEY_FILE` counts, which stays where it is.
+pub(super) fn restore(from: &Path, data_dir: &Path, key_file: Option<&Path>) -> Result<(), Box<dyn Error>> {
+    let named = std::env::var_os(KEY_FILE).map(PathBuf::from);
+    let key = key_file.map(KeyFile::Copied).or(named.as_deref().map(KeyFile::Named));
+    let manifest = backup::restore(from, data_dir, key)?;
     println!(
         "restored {} files to {}: everything up to record {}, as of {}",
         manifest.files.len(),

@@ -238,7 +238,7 @@ impl Stage {
                 );
                 self.line("supervisor", &text);
             }
-            Some(EventKind::DeadLetter) => self.line("DEAD", reason),
+            Some(EventKind::DeadLetter) => self.line("DEAD", &format!("{reason}: {}", brief_text(detail))),
             _ => {}
         }
         Ok(())

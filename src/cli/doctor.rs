@@ -1,8 +1,9 @@
 //! `caxton doctor`.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::KEY_FILE;
 use crate::agent::Document;
 use crate::journal::doctor::Doctor;
 use crate::time::Timestamp;
@@ -21,8 +22,12 @@ pub(super) fn doctor(data_dir: &Path, rebuild: bool, salvage: bool) -> Result<()
         doctor = Doctor::open(data_dir)?;
     }
     let mut report = doctor.examine()?;
+    let key = std::env::var_os(KEY_FILE).map(PathBuf::from);
     for document in doctor.agents()? {
         let agent: Document = serde_json::from_str(&document)?;
+        if let Some((what, id)) = agent.first_sealed() {
+            report.findings.extend(doctor.key(key.as_deref(), id, &what));
+        }
         report
             .findings
             .extend(doctor.module(agent.digest, &format!("agent '{}'", agent.spec.name)));

@@ -5,14 +5,15 @@
 //! <backup>/MANIFEST                                                       JSON, see [`Manifest`]; written last
 //! ```
 //!
-//! Invariants: a folder with a manifest is a whole backup. The projections in it are at or behind the end of its log. A
-//! restored folder has its `FORMAT` last, without which no server starts on it.
+//! Invariants: a folder with a manifest is a whole backup. The projections in it are at or behind the end of its log. The key that
+//! secrets are sealed with is not in it: whoever finds a backup cannot read them. A restored folder gets its `FORMAT` last, without
+//! which no server starts on it.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -22,10 +23,14 @@ use super::local::{self, LocalJournal};
 use super::projections::Projections;
 use crate::error::Error;
 use crate::id::Seq;
+use crate::secret::{KeyId, Sealer};
 use crate::time::Timestamp;
 
+mod restore;
 #[cfg(test)]
 mod tests;
+
+pub use self::restore::{KeyFile, restore};
 
 const MANIFEST: &str = "MANIFEST";
 const PROJECTIONS: &str = "projections.db";
@@ -42,6 +47,17 @@ pub struct Manifest {
     /// Everything up to this record is in it.
     pub seq: Seq,
     pub files: Vec<Filed>,
+    /// The key without which the backup is of no use. None: nothing in it is sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<NeededKey>,
+}
+
+/// The key of what is sealed in a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeededKey {
+    pub id: KeyId,
+    /// Where it was on the server that made the backup.
+    pub file: PathBuf,
 }
 
 /// A file of a backup.
@@ -111,6 +127,7 @@ pub fn take(
     projections: &Projections,
     data_dir: &Path,
     to: &Path,
+    sealer: &Sealer,
 ) -> Result<Manifest, BackupError> {
     check_target(data_dir, to)?;
     let made = !to.exists();
@@ -120,7 +137,7 @@ pub fn take(
         let owners = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o700);
         fs::set_permissions(to, owners).map_err(writing("to", to))?;
     }
-    fill(journal, projections, to).inspect_err(|_| clear(to, made))
+    fill(journal, projections, to, sealer).inspect_err(|_| clear(to, made))
 }
 
 fn check_target(data_dir: &Path, to: &Path) -> Result<(), BackupError> {
@@ -176,6 +193,7 @@ fn clear(folder: &Path, made: bool) {
         FORMAT,
         "PARTITIONS",
         "OLDEST",
+        "key",
         MANIFEST,
         "LOCK",
     ] {
@@ -186,7 +204,12 @@ fn clear(folder: &Path, made: bool) {
     }
 }
 
-fn fill(journal: &LocalJournal, projections: &Projections, to: &Path) -> Result<Manifest, BackupError> {
+fn fill(
+    journal: &LocalJournal,
+    projections: &Projections,
+    to: &Path,
+    sealer: &Sealer,
+) -> Result<Manifest, BackupError> {
     for name in ["journal", "modules"] {
         let folder = to.join(name);
         DirBuilder::new()
@@ -230,6 +253,11 @@ fn fill(journal: &LocalJournal, projections: &Projections, to: &Path) -> Result<
         created_at: Timestamp::now(),
         seq,
         files,
+        // Asked last: what was sealed before its record came into the copy counts.
+        key: sealer.is_used().then(|| NeededKey {
+            id: sealer.id(),
+            file: std::path::absolute(sealer.file()).unwrap_or_else(|_| sealer.file().to_owned()),
+        }),
     };
     let json = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain data");
     // Not before all the others are on the disk under their names.
@@ -287,142 +315,4 @@ fn digest(path: &Path, copy: &mut impl Write) -> io::Result<(u64, String)> {
             }
         }
     }
-}
-
-/// Brings a backup back as the data folder `data_dir`, which must not exist or be empty. Every file is checked before the
-/// first is written. Blocks.
-pub fn restore(from: &Path, data_dir: &Path) -> Result<Manifest, BackupError> {
-    let manifest = read_manifest(from)?;
-    must_be_empty("data-dir", data_dir)?;
-    for entry in &manifest.files {
-        check(from, entry)?;
-    }
-    let made = !data_dir.exists();
-    local::create_folder(data_dir)?;
-    // A server must not begin in it meanwhile.
-    let _lock = local::lock_folder(data_dir)?;
-    bring_all_back(from, data_dir, &manifest).inspect_err(|_| clear(data_dir, made))?;
-    Ok(manifest)
-}
-
-fn bring_all_back(from: &Path, data_dir: &Path, manifest: &Manifest) -> Result<(), BackupError> {
-    for name in ["journal", "modules"] {
-        local::create_folder(&data_dir.join(name))?;
-    }
-    let (format, others): (Vec<_>, Vec<_>) = manifest.files.iter().partition(|entry| entry.path == FORMAT);
-    for entry in others {
-        bring_back(from, data_dir, entry)?;
-    }
-    for name in ["journal", "modules"] {
-        local::sync_dir(&data_dir.join(name))?;
-    }
-    local::sync_dir(data_dir)?;
-    for entry in format {
-        bring_back(from, data_dir, entry)?;
-    }
-    local::sync_dir(data_dir)?;
-    Ok(())
-}
-
-fn read_manifest(from: &Path) -> Result<Manifest, BackupError> {
-    if !from.is_dir() {
-        return Err(wrong("from", format!("names {}, which is no folder", from.display())));
-    }
-    let path = from.join(MANIFEST);
-    let json = match fs::read(&path) {
-        Ok(json) => json,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(wrong(
-                "from",
-                format!(
-                    "names {}, which has no MANIFEST: it is no backup, or one that was not finished",
-                    from.display()
-                ),
-            ));
-        }
-        Err(error) => return Err(reading(&path)(error)),
-    };
-    let broken = |problem: String| BackupError::Broken {
-        file: path.clone(),
-        problem,
-    };
-    // Its format first: another one may look different.
-    let value: serde_json::Value =
-        serde_json::from_slice(&json).map_err(|error| broken(format!("is no JSON: {error}")))?;
-    let found = value["format"]
-        .as_u64()
-        .ok_or_else(|| broken("names no format".to_owned()))?;
-    if found != u64::from(local::FORMAT) {
-        return Err(wrong(
-            "from",
-            format!(
-                "is a backup of format {found}, and this program reads format {}; use the release that made it",
-                local::FORMAT
-            ),
-        ));
-    }
-    let manifest: Manifest =
-        serde_json::from_value(value).map_err(|error| broken(format!("cannot be understood: {error}")))?;
-    for needed in [FORMAT, PROJECTIONS] {
-        if !manifest.files.iter().any(|entry| entry.path == needed) {
-            return Err(broken(format!("does not name {needed}")));
-        }
-    }
-    Ok(manifest)
-}
-
-/// Where a file of the manifest is below `folder`. A manifest cannot lead out of it.
-fn place(folder: &Path, entry: &Filed) -> Result<PathBuf, BackupError> {
-    let path = Path::new(&entry.path);
-    let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
-    let depth = path.components().count();
-    let known = depth == 1 || (depth == 2 && (path.starts_with("journal") || path.starts_with("modules")));
-    if plain && known {
-        return Ok(folder.join(path));
-    }
-    Err(BackupError::Broken {
-        file: folder.join(MANIFEST),
-        problem: format!("names the file `{}`, which no backup has", entry.path),
-    })
-}
-
-fn check(from: &Path, entry: &Filed) -> Result<(), BackupError> {
-    let path = place(from, entry)?;
-    match digest(&path, &mut io::sink()) {
-        Ok(found) => compare(&path, entry, &found),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(BackupError::Broken {
-            file: path,
-            problem: "is missing".to_owned(),
-        }),
-        Err(error) => Err(reading(&path)(error)),
-    }
-}
-
-fn compare(path: &Path, entry: &Filed, (size, sha256): &(u64, String)) -> Result<(), BackupError> {
-    if (*size, sha256) == (entry.size, &entry.sha256) {
-        return Ok(());
-    }
-    Err(BackupError::Broken {
-        file: path.to_owned(),
-        problem: format!(
-            "has {size} bytes with SHA-256 {sha256}, and the manifest says {} bytes with {}",
-            entry.size, entry.sha256
-        ),
-    })
-}
-
-fn bring_back(from: &Path, data_dir: &Path, entry: &Filed) -> Result<(), BackupError> {
-    let (source, target) = (place(from, entry)?, place(data_dir, entry)?);
-    let copy = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&target)?;
-        let found = digest(&source, &mut file)?;
-        file.sync_all()?;
-        Ok(found)
-    };
-    let found = copy().map_err(writing("data-dir", &target))?;
-    compare(&source, entry, &found)
 }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::local::{self, LocalJournal, LocalOptions, Log, Mend, Problem};
 use super::projections::upkeep::{self, Examined};
-use super::{Journal, JournalError};
+use super::{Journal, JournalError, NO_MIGRATION};
 use crate::id::{Digest, Seq};
+use crate::secret::KeyId;
 use crate::time::Timestamp;
 
 #[cfg(test)]
@@ -135,6 +136,23 @@ impl Doctor {
         })
     }
 
+    /// What is wrong with the key in `file`, or in the folder's own, if `needed` is to open `what`.
+    pub fn key(&self, file: Option<&Path>, needed: KeyId, what: &str) -> Option<Finding> {
+        let file = file.map_or_else(|| local::key_file(&self.dir), Path::to_owned);
+        let found = match local::read_key(&file) {
+            Ok(Some(key)) if key.id() == needed => return None,
+            Ok(Some(key)) => format!("it holds key {}", key.id()),
+            Ok(None) => "there is no file".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Some(Finding {
+            problem: format!("{what} is sealed with key {needed}: {found}"),
+            offset: None,
+            mend: "put the file of that key there, or name it with CAXTON_KEY_FILE; no backup contains it".to_owned(),
+            file,
+        })
+    }
+
     fn format(&self) -> Option<Finding> {
         let file = self.dir.join("FORMAT");
         let finding = |problem: String, mend: &str| Finding {
@@ -147,8 +165,8 @@ impl Doctor {
         match fs::read_to_string(&file).map(|text| text.trim().parse::<u32>()) {
             Ok(Ok(found)) if found == known => None,
             Ok(Ok(found)) => Some(finding(
-                format!("the data folder is of format {found}, and this program reads format {known}"),
-                "use the release that wrote it",
+                format!("the data folder is of format {found}, and this release reads format {known}"),
+                NO_MIGRATION,
             )),
             Ok(Err(_)) => Some(finding(
                 "is no format version".to_owned(),
@@ -157,7 +175,7 @@ impl Doctor {
             Err(_) if !self.dir.join("journal").exists() => None,
             Err(error) => Some(finding(
                 format!("cannot be read: {error}"),
-                "put the file back from a backup; if the folder is of this release, it holds the line `1`",
+                &format!("put the file back from a backup; in a folder of this release it holds the line `{known}`"),
             )),
         }
     }
@@ -307,7 +325,7 @@ fn of_log(problem: &Problem) -> Finding {
         problem: problem.what.clone(),
         mend: match problem.mend {
             Mend::Salvage => SALVAGE,
-            Mend::OtherRelease => "use the release that wrote it",
+            Mend::OtherRelease => NO_MIGRATION,
             Mend::PutBack => "put back what is missing, or restore a backup with `caxton restore`",
             Mend::TakeOut => "move it out of the folder",
         }

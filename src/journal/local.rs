@@ -7,6 +7,8 @@
 //! ```text
 //! <dir>/LOCK                      held by the server that uses the folder
 //! <dir>/FORMAT                    the version of the format, a decimal number
+//! <dir>/PARTITIONS                how many partitions there are, a decimal number
+//! <dir>/key                       what secrets are sealed with, unless the configuration names another file
 //! <dir>/OLDEST                    the record that the log begins with since segments went; absent: 1
 //! <dir>/journal/<first seq>.log   segments
 //! <dir>/modules/<sha256>.wasm     modules
@@ -15,6 +17,7 @@
 mod copy;
 mod folder;
 mod inspect;
+mod key;
 mod retention;
 mod salvage;
 mod segment;
@@ -36,6 +39,8 @@ use tokio::sync::{Semaphore, watch};
 use self::folder::Modules;
 pub(super) use self::folder::{create as create_folder, lock as lock_folder, module_file};
 pub(super) use self::inspect::{Log, Mend, Problem, look, modules as look_at_modules};
+pub(super) use self::key::copy_key;
+pub use self::key::{key_file, make_key, read_key};
 pub use self::retention::Keep;
 pub(super) use self::salvage::{begin_after, cut};
 pub(super) use self::segment::sync_dir;
@@ -44,8 +49,9 @@ use self::writer::{Hooks, Job, Shared, State, Writer};
 use super::{Appended, Batch, Follower, Journal, JournalError, Record, follow, limits, wire};
 use crate::id::{Digest, Fence, Partition, Seq};
 
-/// The version of the folder and of its segments.
-pub(super) const FORMAT: u32 = 1;
+/// The version of the folder and of its segments. A change of anything that is stored raises it, and nothing migrates: a folder of
+/// another format is refused.
+pub(super) const FORMAT: u32 = 2;
 
 fn io_error(what: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> JournalError {
     |source| JournalError::Io { what: what(), source }
@@ -165,6 +171,12 @@ impl LocalJournal {
             options,
             writer: Mutex::new(Some((thread, lock))),
         }))
+    }
+
+    /// Fixes the number of partitions, which decides where agents live: a new folder gets `asked`, and one that was made with
+    /// another number is refused.
+    pub fn fix_partitions(&self, asked: u16) -> Result<(), JournalError> {
+        folder::fix_partitions(&self.dir, asked, self.appended() > Seq(0))
     }
 
     fn read(&self, seq: Seq, max: usize) -> Result<Vec<Arc<Batch>>, JournalError> {

@@ -133,11 +133,11 @@ fn weight(record: &Record) -> usize {
                 let bytes = |(key, value): &(String, Option<Bytes>)| key.len() + value.as_ref().map_or(0, Bytes::len);
                 turn.writes.iter().map(bytes).sum::<usize>() + size_of_val(turn.timers.as_slice())
             }
-            Record::Agent { document, .. } => document.0.len(),
+            Record::Agent { document, .. } => document.len(),
             Record::Document { document, .. } => document.as_ref().map_or(0, String::len),
             Record::Answer { key, answer, .. } => key.len() + answer.len(),
             Record::Event { body, .. } => body.len(),
-            Record::DeadLetter { reason, .. } => reason.len(),
+            Record::DeadLetter { detail, .. } => detail.len(),
             Record::AgentRemoved { .. } | Record::TimerFired { .. } => 0,
         }
 }

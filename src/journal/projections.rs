@@ -228,6 +228,11 @@ impl Projections {
         }))
     }
 
+    /// The catalog's documents of agents, as of what has been applied. Blocks.
+    pub fn agents(&self) -> Result<Vec<String>, JournalError> {
+        self.readers.with(|connection, _| upkeep::agents_of(connection))
+    }
+
     /// Everything that is open, as of what has been applied. Blocks.
     pub fn recover(&self) -> Result<Recovered, JournalError> {
         self.readers.with(recover::recover)

@@ -12,11 +12,11 @@ use uuid::Uuid;
 
 use super::local::{LocalJournal, LocalOptions};
 use super::projections::Projections;
-use super::{Dispatch, Journal, Record, Sealed, Turn, TurnEnd};
+use super::{Dispatch, Journal, Record, Turn, TurnEnd};
 use crate::event::EventKind;
 use crate::fipa::Performative;
 use crate::id::{AgentId, Digest, Fence, MessageId, Partition, Seq};
-use crate::message::{Address, Content, Message};
+use crate::message::{Address, Content, FailureReason, Message};
 use crate::time::Timestamp;
 use crate::timer::{Timer, TimerChange};
 
@@ -145,6 +145,10 @@ fn event_kinds() -> impl Strategy<Value = EventKind> {
     prop::sample::select(EventKind::ALL)
 }
 
+fn failure_reasons() -> impl Strategy<Value = FailureReason> {
+    prop::sample::select(FailureReason::ALL)
+}
+
 fn agents() -> impl Strategy<Value = AgentId> {
     any::<u128>().prop_map(|id| AgentId::from_uuid(Uuid::from_u128(id)))
 }
@@ -243,17 +247,16 @@ pub(super) fn records() -> impl Strategy<Value = Record> {
             })
         }),
         turns().prop_map(Record::Turn),
-        (message_ids(), agents(), ".{0,20}", times()).prop_map(|(message, agent, reason, at)| Record::DeadLetter {
-            message,
-            agent,
-            reason,
-            at
-        }),
-        (agents(), ".{0,20}", times()).prop_map(|(agent, document, at)| Record::Agent {
-            agent,
-            document: Sealed(document),
-            at
-        }),
+        (message_ids(), agents(), failure_reasons(), ".{0,20}", times()).prop_map(
+            |(message, agent, reason, detail, at)| Record::DeadLetter {
+                message,
+                agent,
+                reason,
+                detail,
+                at
+            }
+        ),
+        (agents(), ".{0,20}", times()).prop_map(|(agent, document, at)| Record::Agent { agent, document, at }),
         (agents(), times()).prop_map(|(agent, at)| Record::AgentRemoved { agent, at }),
         (event_kinds(), prop::option::of(agents()), ".{0,20}", times())
             .prop_map(|(kind, agent, body, at)| Record::Event { kind, agent, body, at }),

@@ -18,10 +18,10 @@ use uuid::Uuid;
 use self::answer::WireAnswer;
 use self::message::WireMessage;
 use self::timer::{WireTimerChange, WireTimerFired};
-use super::{Dispatch, Record, Sealed, Turn, TurnEnd};
+use super::{Dispatch, Record, Turn, TurnEnd};
 use crate::event::EventKind;
 use crate::id::{AgentId, MessageId, Partition};
-use crate::message::Message;
+use crate::message::{FailureReason, Message};
 use crate::time::Timestamp;
 
 #[cfg(test)]
@@ -180,10 +180,13 @@ struct WireDeadLetter {
     message: Bytes,
     #[prost(bytes = "bytes", tag = "2")]
     agent: Bytes,
+    /// The published name: a number would need a second table.
     #[prost(string, tag = "3")]
     reason: String,
     #[prost(int64, tag = "4")]
     at: i64,
+    #[prost(string, tag = "5")]
+    detail: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -257,16 +260,18 @@ impl Fact {
                 message,
                 agent,
                 reason,
+                detail,
                 at,
             } => Self::DeadLetter(WireDeadLetter {
                 message: id(message.uuid()),
                 agent: id(agent.uuid()),
-                reason: reason.clone(),
+                reason: reason.as_str().to_owned(),
+                detail: detail.clone(),
                 at: at.micros(),
             }),
             Record::Agent { agent, document, at } => Self::Agent(WireAgent {
                 agent: id(agent.uuid()),
-                document: document.0.clone(),
+                document: document.clone(),
                 at: at.micros(),
             }),
             Record::AgentRemoved { agent, at } => Self::AgentRemoved(WireAgentRemoved {
@@ -328,12 +333,13 @@ impl Fact {
             Self::DeadLetter(letter) => Record::DeadLetter {
                 message: message_id(&letter.message)?,
                 agent: agent(&letter.agent)?,
-                reason: letter.reason,
+                reason: FailureReason::parse(&letter.reason).ok_or(Malformed("a failure has an unknown reason"))?,
+                detail: letter.detail,
                 at: Timestamp::from_micros(letter.at),
             },
             Self::Agent(entry) => Record::Agent {
                 agent: agent(&entry.agent)?,
-                document: Sealed(entry.document),
+                document: entry.document,
                 at: Timestamp::from_micros(entry.at),
             },
             Self::AgentRemoved(entry) => Record::AgentRemoved {

@@ -31,6 +31,21 @@ pub enum FailureReason {
 }
 
 impl FailureReason {
+    pub const ALL: &[Self] = &[
+        Self::UnknownReceiver,
+        Self::OverLimit,
+        Self::Loop,
+        Self::Overloaded,
+        Self::Gone,
+        Self::Crashed,
+        Self::Error,
+    ];
+
+    /// The reason of a published name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == name)
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::UnknownReceiver => "unknown_receiver",
@@ -100,16 +115,9 @@ mod tests {
 
     #[test]
     fn a_reason_is_written_as_it_is_shown() {
-        for reason in [
-            FailureReason::UnknownReceiver,
-            FailureReason::OverLimit,
-            FailureReason::Loop,
-            FailureReason::Overloaded,
-            FailureReason::Gone,
-            FailureReason::Crashed,
-            FailureReason::Error,
-        ] {
+        for &reason in FailureReason::ALL {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+            assert_eq!(FailureReason::parse(reason.as_str()), Some(reason));
         }
     }
 }

@@ -41,9 +41,9 @@ impl Node {
         }
         let segments = self.upkeep.segments.clone().lock_owned().await;
         let projections = self.projections.clone();
-        let data_dir = self.data_dir.clone();
+        let (data_dir, sealer) = (self.data_dir.clone(), self.sealer.clone());
         let taking = tokio::task::spawn_blocking(move || {
-            let taken = backup::take(&journal, &projections, &data_dir, &to);
+            let taken = backup::take(&journal, &projections, &data_dir, &to, &sealer);
             drop((segments, alone));
             match &taken {
                 Ok(manifest) => tracing::info!(to = %to.display(), seq = manifest.seq.0, "a backup was made"),

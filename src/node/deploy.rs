@@ -12,13 +12,14 @@ use supervisors::{ExitReason, StartChildError};
 use super::{AgentSummary, Deployed, Lifecycle, Node, unavailable};
 use crate::agent::spec::AgentSpec;
 use crate::agent::validation::Validation;
-use crate::agent::{Agent, Document, Version};
+use crate::agent::{self, Agent, Document, Version};
 use crate::directory::{Directory, NameHolder};
 use crate::error::{Error, Result};
 use crate::id::{AgentId, AgentName, DeploymentId};
 use crate::principal::{Action, Caller, Subject};
 use crate::quantity::Cpu;
 use crate::router::{Change, KeyLock};
+use crate::secret::Sealer;
 use crate::time::Timestamp;
 use crate::wasm::{CrashKind, Program};
 
@@ -150,7 +151,7 @@ impl Node {
         stored.map_err(Error::internal)??;
         self.reached(Step::Stored);
 
-        let agent = self.new_agent(document(id, principal, placement, spec, &program));
+        let agent = self.new_agent(document(id, principal, placement, spec, &program, &self.sealer));
         let version = self.new_version(&agent, program);
         *agent.version.write() = Some(version.clone());
         agent.mailbox.drain(); // opened when the agent is there for good
@@ -267,7 +268,14 @@ impl Node {
 }
 
 /// The document of an agent that is deployed now.
-fn document(id: AgentId, principal: String, placement: AgentName, spec: AgentSpec, program: &Program) -> Document {
+fn document(
+    id: AgentId,
+    principal: String,
+    placement: AgentName,
+    spec: AgentSpec,
+    program: &Program,
+    sealer: &Sealer,
+) -> Document {
     let now = Timestamp::now();
     let version = spec
         .version
@@ -285,6 +293,7 @@ fn document(id: AgentId, principal: String, placement: AgentName, spec: AgentSpe
         stopped_at: None,
         suspended_at: None,
         placement: Some(placement),
+        sealed: agent::seal(id, &spec.environment, sealer),
         spec,
     }
 }

@@ -173,7 +173,7 @@ impl Node {
         }
         let (mut orphans, mut timers) = (Orphans::new(), Vec::new());
         for (id, json) in recovered.agents {
-            let document: Document = serde_json::from_str(&json).map_err(Error::internal)?;
+            let document = Document::open(&json, &self.sealer).map_err(Error::internal)?;
             let agent = self.reinstate(document).await;
             let queue = recovered.queues.remove(&id).unwrap_or_default();
             let runs = agent.standing.read().runs();

@@ -24,6 +24,7 @@ use crate::journal::{Journal, JournalError};
 use crate::message::Durability;
 use crate::operation::Operations;
 use crate::router::{Restore, Shared, Waiters};
+use crate::secret::{Sealer, Unopened};
 use crate::telemetry::{Recoveries, Turns};
 use crate::wasm::{Runtime, RuntimeConfig};
 
@@ -42,11 +43,13 @@ pub enum StartError {
     Folder { dir: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[error(transparent)]
+    Secret(#[from] Unopened),
     #[error(
-        "the data folder was made with {made} partitions and the configuration says {asked}; their number is fixed when the \
-         folder is made"
+        "`key_file` names {}, which does not exist; make it with `head -c 32 /dev/urandom > FILE`, readable to the server's user \
+         alone", .0.display()
     )]
-    Partitions { made: u16, asked: u16 },
+    KeyFile(PathBuf),
     #[error("{what} {address}: {source}")]
     Listen {
         what: &'static str,
@@ -83,7 +86,7 @@ impl Opened {
                     ..LocalOptions::default()
                 };
                 let journal = LocalJournal::open(&config.data_dir, options)?;
-                check_partitions(&config.data_dir, config.partitions)?;
+                journal.fix_partitions(config.partitions)?;
                 (journal.clone(), Some(journal), None)
             }
             Durability::Memory => {
@@ -122,11 +125,7 @@ impl Opened {
             files,
             scratch,
         } = self;
-        let projections = {
-            let (dir, journal) = (dir.clone(), journal.clone());
-            let opened = tokio::task::spawn_blocking(move || Projections::open(&dir, &*journal)).await;
-            opened.map_err(|error| StartError::Tree(error.to_string()))??
-        };
+        let (projections, sealer) = open_projections(&dir, &journal, &config).await?;
         let directory = Arc::new(Directory::default());
         let shared = Arc::new(Shared {
             journal: journal.clone(),
@@ -168,6 +167,7 @@ impl Opened {
                 journal: journal.clone(),
                 files,
                 projections,
+                sealer,
                 runtime,
                 directory: directory.clone(),
                 shared,
@@ -215,6 +215,20 @@ impl Opened {
             .map_err(|_| StartError::Tree("the node was started twice".to_owned()))?;
         Ok(node)
     }
+}
+
+async fn open_projections(
+    dir: &Path,
+    journal: &Arc<dyn Journal>,
+    config: &Config,
+) -> Result<(Arc<Projections>, Arc<Sealer>), StartError> {
+    let (dir, journal, config) = (dir.to_owned(), journal.clone(), config.clone());
+    let opening = tokio::task::spawn_blocking(move || {
+        let projections = Projections::open(&dir, &*journal)?;
+        let sealer = super::secrets::sealer(&config, &dir, &projections)?;
+        Ok((projections, Arc::new(sealer)))
+    });
+    opening.await.map_err(|error| StartError::Tree(error.to_string()))?
 }
 
 impl Node {
@@ -295,32 +309,6 @@ fn open_folder(dir: &Path) -> Result<(), StartError> {
         dir: dir.to_owned(),
         source,
     })
-}
-
-/// The number of partitions decides where agents live, so the folder remembers the one that it was made with.
-fn check_partitions(dir: &Path, asked: u16) -> Result<(), StartError> {
-    let file = dir.join("PARTITIONS");
-    let folder = |source| StartError::Folder {
-        dir: file.clone(),
-        source,
-    };
-    match std::fs::read_to_string(&file) {
-        Ok(text) => match text.trim().parse() {
-            Ok(made) if made == asked => Ok(()),
-            Ok(made) => Err(StartError::Partitions { made, asked }),
-            Err(error) => Err(folder(std::io::Error::new(std::io::ErrorKind::InvalidData, error))),
-        },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let write = || {
-                let made = std::fs::File::create(&file)?;
-                std::io::Write::write_all(&mut &made, format!("{asked}\n").as_bytes())?;
-                made.sync_all()?;
-                std::fs::File::open(dir)?.sync_all()
-            };
-            write().map_err(folder)
-        }
-        Err(error) => Err(folder(error)),
-    }
 }
 
 /// The guests' side, with a share of the machine's memory where nobody says how much.

@@ -62,7 +62,8 @@ impl Core {
         records.push(Record::DeadLetter {
             message: message.id,
             agent,
-            reason: format!("{reason}: {detail}"),
+            reason,
+            detail: detail.to_owned(),
             at: now,
         });
         letters.extend(self.shared.failure(message, agent, reason, detail, now));

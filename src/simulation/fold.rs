@@ -117,7 +117,7 @@ impl Fold {
                     (Some(_), None) => {}
                 }
             }
-            Record::Agent { agent, document, .. } => match serde_json::from_str(&document.0) {
+            Record::Agent { agent, document, .. } => match serde_json::from_str(document) {
                 Ok(document) => drop(self.documents.insert(*agent, document)),
                 Err(error) => self.contradictions.push(format!("the document of {agent}: {error}")),
             },

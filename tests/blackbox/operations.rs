@@ -12,7 +12,7 @@ use crate::harness::{TestNode, caxton, until};
 use crate::socket::Socket;
 
 /// Runs the program until it ends.
-async fn run(arguments: &[&str]) -> Output {
+pub(crate) async fn run(arguments: &[&str]) -> Output {
     let mut command = caxton();
     command.args(arguments);
     tokio::task::spawn_blocking(move || command.output().unwrap())
@@ -27,7 +27,7 @@ fn said(output: &Output) -> String {
 }
 
 #[track_caller]
-fn good(output: &Output) -> String {
+pub(crate) fn good(output: &Output) -> String {
     let said = said(output);
     assert!(output.status.success(), "{said}");
     said
@@ -35,7 +35,7 @@ fn good(output: &Output) -> String {
 
 /// The output of a program that ended with status 1.
 #[track_caller]
-fn bad(output: &Output) -> String {
+pub(crate) fn bad(output: &Output) -> String {
     let said = said(output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     said
@@ -296,15 +296,17 @@ async fn projections_that_are_gone_are_made_again_by_the_server_and_by_the_docto
 async fn a_folder_of_an_unknown_format_is_refused_with_the_mend() {
     let mut node = TestNode::start().await;
     assert!(node.terminate().await.success());
-    fs::write(node.data_dir().join("FORMAT"), "99\n").unwrap();
-    let found = bad(&doctor(&node.data_dir(), &[]).await);
-    assert!(found.contains("format 99") && found.contains("release"), "{found}");
-    let refused = serve_is_refused(&node.data_dir()).await;
-    assert!(
-        refused.contains("format 99") && refused.contains("release"),
-        "{refused}"
-    );
-    bad(&doctor(&node.data_dir(), &["--salvage"]).await);
+    for format in ["format 1,", "format 99,"] {
+        let number = format.trim_matches(|c: char| !c.is_ascii_digit());
+        fs::write(node.data_dir().join("FORMAT"), format!("{number}\n")).unwrap();
+        let found = bad(&doctor(&node.data_dir(), &[]).await);
+        let refused = serve_is_refused(&node.data_dir()).await;
+        for said in [found, refused] {
+            assert!(said.contains(format) && said.contains("release"), "{said}");
+            assert!(said.contains("format 2") && said.contains("new data folder"), "{said}");
+        }
+        bad(&doctor(&node.data_dir(), &["--salvage"]).await);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,10 +86,13 @@ async fn a_message_that_crashes_each_time_becomes_a_dead_letter_and_its_sender_i
 
     let dead = socket.until_about("dead_letter", &id).await;
     assert_eq!(dead["message_id"], message);
+    assert_eq!((&dead["reason"], &dead["detail"]), (&json!("crashed"), &json!(detail)));
     let crashes = socket.heard.iter().filter(|event| event["type"] == "message.crashed");
     let attempts: Vec<_> = crashes.map(|event| event["attempt"].as_u64().unwrap()).collect();
     assert_eq!(attempts, [1, 2, 3], "the first delivery counts");
-    assert_eq!(node.until_settled(message).await["status"], "failed");
+    let settled = node.until_settled(message).await;
+    assert_eq!(settled["status"], "failed");
+    assert_eq!(settled["reason"], format!("crashed: {detail}"));
     assert_eq!(
         node.get("/api/v1/metrics/system").await.good()["messages"]["dead_letters"],
         1

@@ -69,6 +69,7 @@ async fn agent(wat: &str, grants: Arc<dyn Grants>) -> (Arc<Agent>, Arc<Version>,
     let document = Document {
         id,
         spec,
+        sealed: std::collections::BTreeMap::new(),
         version: semver::Version::new(1, 0, 0),
         digest: version.program.digest(),
         deployment_id: DeploymentId::new(),

@@ -1,7 +1,7 @@
 //! The variables that an agent's owner gives it. Their values may be secrets.
 //!
 //! Invariant: nothing shows a value. `Debug` and `Serialize` give [`MASK`] in its place, so answers, events and logs do too.
-//! Only [`Environment::values`] has them: for the agent itself, and for the catalog's document, which must outlive a restart.
+//! Only [`Environment::values`] has them: for the agent itself, and to be sealed for the catalog's document.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +21,10 @@ pub const MASK: &str = "********";
 pub struct Environment(Arc<BTreeMap<String, String>>);
 
 impl Environment {
+    pub(in crate::agent) fn new(values: BTreeMap<String, String>) -> Self {
+        Self(Arc::new(values))
+    }
+
     /// Names and values, in the names' byte order.
     pub fn values(&self) -> &BTreeMap<String, String> {
         &self.0

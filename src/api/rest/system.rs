@@ -65,6 +65,17 @@ struct BackedUp {
     created_at: Timestamp,
     files: usize,
     bytes: u64,
+    /// The key that is needed to restore the backup and that is not in it. Null if nothing in the backup is sealed.
+    key: Option<RequiredKey>,
+}
+
+/// The key of what is sealed in a backup.
+#[derive(Debug, Serialize, ToSchema)]
+struct RequiredKey {
+    id: String,
+    /// Where the key is on the server's machine.
+    #[schema(value_type = String)]
+    file: PathBuf,
 }
 
 /// Writes a backup into a folder on the server's machine.
@@ -96,5 +107,9 @@ pub(super) async fn back_up(
         created_at: manifest.created_at,
         files: manifest.files.len(),
         bytes,
+        key: manifest.key.map(|key| RequiredKey {
+            id: key.id.to_string(),
+            file: key.file,
+        }),
     }))
 }

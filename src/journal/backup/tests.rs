@@ -20,7 +20,13 @@ async fn backed_up() -> (Used, TempDir, Manifest) {
 }
 
 fn take_to(used: &Used, to: &Path) -> Result<Manifest, BackupError> {
-    take(&used.journal, &used.projections, used.dir.path(), to)
+    take(
+        &used.journal,
+        &used.projections,
+        used.dir.path(),
+        to,
+        &Sealer::ephemeral(),
+    )
 }
 
 #[track_caller]
@@ -40,7 +46,7 @@ async fn a_backup_comes_back_whole() {
     used.write(vec![event("after the backup")]).await;
 
     let data = tempfile::tempdir().unwrap();
-    assert_eq!(restore(&backup, data.path()).unwrap(), manifest);
+    assert_eq!(restore(&backup, data.path(), None).unwrap(), manifest);
     let report = Doctor::open(data.path()).unwrap().examine().unwrap();
     assert_eq!(report.findings, []);
     let restored = Used::open(data);
@@ -65,7 +71,7 @@ async fn a_backup_of_a_pruned_log_comes_back() {
     let backup = elsewhere.path().join("second");
     take_to(&used, &backup).unwrap();
     let data = tempfile::tempdir().unwrap();
-    restore(&backup, data.path()).unwrap();
+    restore(&backup, data.path(), None).unwrap();
     assert_eq!(Doctor::open(data.path()).unwrap().examine().unwrap().findings, []);
     let restored = Used::open(data);
     assert_eq!(*restored.journal.oldest().borrow(), oldest);
@@ -98,7 +104,7 @@ async fn a_backup_goes_on_beside_writing() {
         });
         assert!(manifest.seq >= before, "round {round}");
         let data = tempfile::tempdir().unwrap();
-        restore(&to, data.path()).unwrap();
+        restore(&to, data.path(), None).unwrap();
         let report = Doctor::open(data.path()).unwrap().examine().unwrap();
         assert_eq!(report.findings.len(), 1, "{report:#?}"); // it has no number of partitions
         assert_eq!(Used::open(data).projections.applied(), manifest.seq);
@@ -143,7 +149,7 @@ async fn a_backup_that_is_not_whole_is_not_restored() {
     let data = elsewhere.path().join("data");
     for entry in &manifest.files {
         flip(&backup.join(&entry.path), 1);
-        let error = restore(&backup, &data).unwrap_err();
+        let error = restore(&backup, &data, None).unwrap_err();
         assert!(
             matches!(&error, BackupError::Broken { file, .. } if *file == backup.join(&entry.path)),
             "{error}"
@@ -152,27 +158,88 @@ async fn a_backup_that_is_not_whole_is_not_restored() {
     }
     let moved = backup.join("moved");
     fs::rename(backup.join(PROJECTIONS), &moved).unwrap();
-    assert!(restore(&backup, &data).unwrap_err().to_string().contains("missing"));
+    assert!(
+        restore(&backup, &data, None)
+            .unwrap_err()
+            .to_string()
+            .contains("missing")
+    );
     fs::rename(&moved, backup.join(PROJECTIONS)).unwrap();
 
     let write = |manifest: serde_json::Value| fs::write(backup.join(MANIFEST), manifest.to_string()).unwrap();
     let mut other = serde_json::to_value(&manifest).unwrap();
-    other["format"] = 9.into();
-    write(other.clone());
-    assert!(refused(restore(&backup, &data), "from").contains("format 9"));
+    for format in [1, 9] {
+        other["format"] = format.into();
+        write(other.clone());
+        let said = refused(restore(&backup, &data, None), "from");
+        assert!(
+            said.contains(&format!("format {format}, and this release reads format 2")),
+            "{said}"
+        );
+    }
     other["format"] = manifest.format.into();
     for way_out in ["../out", "/etc/passwd", "journal/../../out", "elsewhere/x"] {
         other["files"][1]["path"] = way_out.into();
         write(other.clone());
-        let error = restore(&backup, &data).unwrap_err().to_string();
+        let error = restore(&backup, &data, None).unwrap_err().to_string();
         assert!(error.contains(way_out), "{error}");
     }
     fs::remove_file(backup.join(MANIFEST)).unwrap();
-    assert!(refused(restore(&backup, &data), "from").contains("MANIFEST"));
+    assert!(refused(restore(&backup, &data, None), "from").contains("MANIFEST"));
     assert!(!data.exists(), "nothing was written");
 
     write(serde_json::to_value(&manifest).unwrap());
     fs::create_dir(&data).unwrap();
     fs::write(data.join("file"), "").unwrap();
-    assert!(refused(restore(&backup, &data), "data-dir").contains("not empty"));
+    assert!(refused(restore(&backup, &data, None), "data-dir").contains("not empty"));
+}
+
+#[tokio::test]
+async fn a_backup_with_sealed_values_needs_their_key_and_does_not_contain_it() {
+    let used = Used::new();
+    used.fill().await;
+    let key = local::make_key(used.dir.path()).unwrap();
+    key.seal("s3cret", "agent", "TOKEN");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let backup = elsewhere.path().join("backup");
+    let manifest = take(&used.journal, &used.projections, used.dir.path(), &backup, &key).unwrap();
+    let file = local::key_file(used.dir.path());
+    assert_eq!(
+        manifest.key,
+        Some(NeededKey {
+            id: key.id(),
+            file: file.clone()
+        })
+    );
+    assert!(!local::key_file(&backup).exists());
+
+    let data = elsewhere.path().join("data");
+    let other = elsewhere.path().join("other");
+    local::make_key(elsewhere.path()).unwrap();
+    fs::rename(local::key_file(elsewhere.path()), &other).unwrap();
+    let absent = elsewhere.path().join("absent");
+    let short = elsewhere.path().join("short");
+    fs::write(&short, "short").unwrap();
+    for key in [None, Some(KeyFile::Copied(&other)), Some(KeyFile::Named(&other))] {
+        let said = refused(restore(&backup, &data, key), "key-file");
+        assert!(
+            said.contains(file.to_str().unwrap()) && said.contains("not in the backup"),
+            "{said}"
+        );
+    }
+    let said = refused(restore(&backup, &data, Some(KeyFile::Copied(&absent))), "key-file");
+    assert!(said.contains("absent") && said.contains("does not exist"), "{said}");
+    let said = restore(&backup, &data, Some(KeyFile::Copied(&short)))
+        .unwrap_err()
+        .to_string();
+    assert!(said.contains("5 bytes") && said.contains("32"), "{said}");
+    assert!(!data.exists(), "nothing was written");
+
+    restore(&backup, &data, Some(KeyFile::Named(&file))).unwrap();
+    assert!(!local::key_file(&data).exists(), "it stays where it is");
+    fs::remove_dir_all(&data).unwrap();
+    restore(&backup, &data, Some(KeyFile::Copied(&file))).unwrap();
+    let copied = local::key_file(&data);
+    assert_eq!(local::read_key(&copied).unwrap().unwrap().id(), key.id());
+    assert_eq!(fs::metadata(&copied).unwrap().permissions().mode() & 0o777, 0o600);
 }

@@ -195,9 +195,16 @@ async fn every_file_is_looked_at() {
     fs::write(&foreign, "").unwrap();
     assert!(examine(&dir).findings.iter().any(|finding| finding.file == foreign));
     fs::remove_file(&foreign).unwrap();
-    fs::write(dir.path().join("FORMAT"), "7\n").unwrap();
-    assert!(finding(&dir).mend.contains("release"));
-    assert!(salvage(&dir).is_err());
+    for other in [1, 7] {
+        fs::write(dir.path().join("FORMAT"), format!("{other}\n")).unwrap();
+        assert!(
+            finding(&dir)
+                .problem
+                .contains(&format!("format {other}, and this release reads format 2"))
+        );
+        assert!(finding(&dir).mend.contains("release"));
+        assert!(salvage(&dir).is_err());
+    }
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ pub(in crate::journal) fn lock(dir: &Path) -> Result<File, JournalError> {
     }
 }
 
-/// Refuses a folder of another format; a new one gets ours before anything else is in it.
+/// Refuses a folder of another format. A new folder gets the current one before anything else is in it.
 pub(super) fn check_format(dir: &Path) -> Result<(), JournalError> {
     let path = dir.join("FORMAT");
     match fs::read_to_string(&path) {
@@ -56,11 +56,31 @@ pub(super) fn check_format(dir: &Path) -> Result<(), JournalError> {
             Err(_) => Err(damaged(&path, 0, "is no format version")),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // The journal is made after its format, so this one lost it or never was ours.
+            // The journal is made after its format: this folder has lost the file, or was never a data folder.
             if dir.join("journal").exists() {
                 return Err(damaged(&path, 0, "is missing beside a journal"));
             }
             write_durably(&path, format!("{FORMAT}\n").as_bytes())
+        }
+        Err(error) => Err(io_error(|| format!("cannot read {}", path.display()))(error)),
+    }
+}
+
+/// Writes the number of partitions into a folder that has none, and refuses one that was made with another number. The file is
+/// older than every record, so it was lost where there are any.
+pub(super) fn fix_partitions(dir: &Path, asked: u16, has_records: bool) -> Result<(), JournalError> {
+    let path = dir.join("PARTITIONS");
+    match fs::read_to_string(&path) {
+        Ok(text) => match text.trim().parse() {
+            Ok(made) if made == asked => Ok(()),
+            Ok(made) => Err(JournalError::Partitions { made, asked }),
+            Err(_) => Err(damaged(&path, 0, "is no number of partitions")),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if has_records {
+                return Err(damaged(&path, 0, "is missing beside a log with records"));
+            }
+            write_durably(&path, format!("{asked}\n").as_bytes())
         }
         Err(error) => Err(io_error(|| format!("cannot read {}", path.display()))(error)),
     }
@@ -84,8 +104,8 @@ pub(super) fn set_oldest(dir: &Path, oldest: Seq) -> Result<(), JournalError> {
     write_durably(&dir.join("OLDEST"), format!("{oldest}\n").as_bytes())
 }
 
-/// Writes a file that is there whole or not at all.
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
+/// Writes a file that is there whole or not at all, readable to its owner alone.
+pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
     let dir = path.parent().expect("a file of the data folder");
     let failed = || format!("cannot write {}", path.display());
     let mut draft = tempfile::NamedTempFile::new_in(dir).map_err(io_error(failed))?;

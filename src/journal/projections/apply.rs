@@ -125,12 +125,16 @@ impl<'a> Step<'a> {
                 Record::Message(dispatch) => self.message(seq, dispatch, &settled)?,
                 Record::Turn(turn) => self.turn(turn)?,
                 Record::DeadLetter {
-                    message, agent, reason, ..
-                } => self.dead_letter(*message, *agent, reason)?,
+                    message,
+                    agent,
+                    reason,
+                    detail,
+                    ..
+                } => self.dead_letter(*message, *agent, format!("{reason}: {detail}"))?,
                 Record::Agent { agent, document, .. } => {
                     let sql =
                         "INSERT INTO agents VALUES (?1, ?2) ON CONFLICT DO UPDATE SET document = excluded.document";
-                    cached(self.connection, sql)?.execute(params![agent.uuid().as_bytes(), document.0])?;
+                    cached(self.connection, sql)?.execute(params![agent.uuid().as_bytes(), document])?;
                 }
                 Record::AgentRemoved { agent, .. } => self.agent_removed(*agent)?,
                 Record::Document {
@@ -229,7 +233,7 @@ impl<'a> Step<'a> {
         };
         match &turn.end {
             TurnEnd::Ok => self.finish(message, turn.agent, turn.attempt, None),
-            TurnEnd::Error { reason } => self.finish(message, turn.agent, turn.attempt, Some(reason)),
+            TurnEnd::Error { reason } => self.finish(message, turn.agent, turn.attempt, Some(reason.into())),
             TurnEnd::Crash { .. } => self.crash(message, turn.agent, turn.attempt),
         }
     }
@@ -248,14 +252,15 @@ impl<'a> Step<'a> {
         Ok(())
     }
 
-    fn dead_letter(&mut self, message: MessageId, agent: AgentId, reason: &'a str) -> Sql {
+    fn dead_letter(&mut self, message: MessageId, agent: AgentId, reason: String) -> Sql {
         self.counts.dead_letters += 1;
-        self.finish(message, agent, 0, Some(reason))
+        self.finish(message, agent, 0, Some(reason.into()))
     }
 
     /// Ends a delivery, if it is live, with its try `attempt`, 0 if without one. Who failed does not answer any more.
-    fn finish(&mut self, message: MessageId, agent: AgentId, attempt: u32, failure: Option<&'a str>) -> Sql {
-        if self.fresh.finish(message, agent, attempt, failure) {
+    fn finish(&mut self, message: MessageId, agent: AgentId, attempt: u32, failure: Option<Cow<'a, str>>) -> Sql {
+        if let Some(row) = self.fresh.row(message) {
+            row.finish(agent, attempt, failure);
             return Ok(());
         }
         let Some((seq, mut standing)) = self.stored(message, agent)? else {
@@ -307,7 +312,7 @@ impl<'a> Step<'a> {
             .query_map([key.as_bytes()], standing)?
             .collect::<Sql<_>>()?;
         for (seq, mut standing) in live {
-            standing.finish(0, Some(REASON));
+            standing.finish(0, Some(REASON.into()));
             self.settle(seq, agent, &standing)?;
         }
         for sql in [

@@ -39,10 +39,10 @@ impl<'a> Standing<'a> {
     }
 
     /// One receiver has finished it with its try `attempt`, 0 if without one.
-    pub(super) fn finish(&mut self, attempt: u32, failure: Option<&'a str>) {
+    pub(super) fn finish(&mut self, attempt: u32, failure: Option<Cow<'a, str>>) {
         self.open = self.open.saturating_sub(1);
         self.attempts = self.attempts.max(attempt);
-        self.reason = failure.map(Cow::Borrowed).or_else(|| self.reason.take());
+        self.reason = failure.or_else(|| self.reason.take());
     }
 }
 
@@ -58,15 +58,16 @@ pub(super) struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn finish(&mut self, agent: AgentId, attempt: u32, failure: Option<&'a str>) {
+    /// An agent has finished the message, with its try `attempt`, 0 if without one.
+    pub(super) fn finish(&mut self, agent: AgentId, attempt: u32, failure: Option<Cow<'a, str>>) {
         let Some(at) = self.live.iter().position(|(live, _)| *live == agent) else {
             return; // its delivery was given up meanwhile
         };
         self.live.swap_remove(at);
-        self.standing.finish(attempt, failure);
         if failure.is_some() {
             self.awaited.retain(|awaited| *awaited != agent);
         }
+        self.standing.finish(attempt, failure);
     }
 }
 
@@ -107,20 +108,9 @@ impl<'a> Fresh<'a> {
         });
     }
 
-    fn row(&mut self, message: MessageId) -> Option<&mut Row<'a>> {
+    /// None: the message came in an earlier group.
+    pub(super) fn row(&mut self, message: MessageId) -> Option<&mut Row<'a>> {
         self.by_id.get(&message).map(|at| &mut self.rows[*at])
-    }
-
-    /// An agent has finished the message. False: it came in an earlier group.
-    pub(super) fn finish(
-        &mut self,
-        message: MessageId,
-        agent: AgentId,
-        attempt: u32,
-        failure: Option<&'a str>,
-    ) -> bool {
-        let row = self.row(message);
-        row.map(|row| row.finish(agent, attempt, failure)).is_some()
     }
 
     /// A turn on the message crashed. False: it came in an earlier group.
@@ -152,7 +142,7 @@ impl<'a> Fresh<'a> {
 
     pub(super) fn remove_agent(&mut self, agent: AgentId, reason: &'a str) {
         for row in &mut self.rows {
-            row.finish(agent, 0, Some(reason));
+            row.finish(agent, 0, Some(reason.into()));
             row.awaited.retain(|awaited| *awaited != agent);
             if row.message.sender == Address::Agent(agent) {
                 row.awaited.clear();

@@ -13,11 +13,11 @@ use tempfile::TempDir;
 
 use super::super::local::{LocalJournal, LocalOptions};
 use super::super::testing::{dispatched, message, turn};
-use super::super::{Dispatch, Record, Sealed, Turn, TurnEnd};
+use super::super::{Dispatch, Record, Turn, TurnEnd};
 use super::*;
 use crate::fipa::Performative;
 use crate::id::{Fence, Partition};
-use crate::message::Message;
+use crate::message::{FailureReason, Message};
 use crate::time::Timestamp;
 
 const HOME: Partition = Partition(0);
@@ -136,7 +136,8 @@ fn dead_letter(message: &Message, agent: AgentId) -> Record {
     Record::DeadLetter {
         message: message.id,
         agent,
-        reason: "crashed".to_owned(),
+        reason: FailureReason::Crashed,
+        detail: "trap".to_owned(),
         at: Timestamp::now(),
     }
 }

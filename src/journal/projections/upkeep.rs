@@ -74,7 +74,10 @@ pub(in crate::journal) fn examine(dir: &Path) -> Examined {
 
 /// The catalog's documents of agents, of a file that is sound.
 pub(in crate::journal) fn agents(dir: &Path) -> Result<Vec<String>, JournalError> {
-    let connection = schema::open_reader(&dir.join(FILE))?;
+    agents_of(&schema::open_reader(&dir.join(FILE))?)
+}
+
+pub(super) fn agents_of(connection: &Connection) -> Result<Vec<String>, JournalError> {
     let mut statement = connection.prepare("SELECT document FROM agents ORDER BY agent")?;
     let documents = statement.query_map([], |row| row.get(0))?;
     Ok(documents.collect::<rusqlite::Result<_>>()?)

@@ -22,6 +22,7 @@ fn agent(declaration: &serde_json::Value) -> Arc<Agent> {
     let document = Document {
         id: AgentId::new(),
         spec,
+        sealed: std::collections::BTreeMap::new(),
         version: semver::Version::new(1, 0, 0),
         digest: Digest::of(b""),
         deployment_id: DeploymentId::new(),

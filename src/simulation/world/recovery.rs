@@ -79,6 +79,7 @@ impl World {
             stopped_at: None,
             suspended_at: None,
             placement: None,
+            sealed: std::collections::BTreeMap::new(),
         }
     }
 

@@ -19,16 +19,54 @@ fn a_second_server_is_refused() {
 fn a_folder_of_another_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(&dir));
-    fs::write(dir.path().join("FORMAT"), "7\n").unwrap();
-    assert!(matches!(
-        open_error(&dir, small()),
-        JournalError::UnknownFormat {
-            found: 7,
-            known: FORMAT
+    for other in [1, 7] {
+        fs::write(dir.path().join("FORMAT"), format!("{other}\n")).unwrap();
+        let error = open_error(&dir, small());
+        assert!(
+            matches!(error, JournalError::UnknownFormat { found, known: FORMAT } if found == other),
+            "{error}"
+        );
+        let said = error.to_string();
+        for part in [
+            &format!("format {other},"),
+            "format 2;",
+            "nothing migrates",
+            "new data folder",
+            "release that wrote it",
+        ] {
+            assert!(said.contains(part), "{said}");
         }
-    ));
+    }
     fs::remove_file(dir.path().join("FORMAT")).unwrap();
     assert!(matches!(open_error(&dir, small()), JournalError::Damaged { .. }));
+}
+
+#[tokio::test]
+async fn the_number_of_partitions_is_fixed_when_the_folder_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(&dir);
+    journal.fix_partitions(8).unwrap();
+    journal.fix_partitions(8).unwrap();
+    let file = dir.path().join("PARTITIONS");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "8\n");
+    let other = journal.fix_partitions(4);
+    assert!(
+        matches!(other, Err(JournalError::Partitions { made: 8, asked: 4 })),
+        "{other:?}"
+    );
+    for damage in ["", "eight\n"] {
+        fs::write(&file, damage).unwrap();
+        let damaged = journal.fix_partitions(8);
+        assert!(matches!(damaged, Err(JournalError::Damaged { .. })), "{damaged:?}");
+    }
+    // A crash came before the file, and nobody lives anywhere yet.
+    fs::remove_file(&file).unwrap();
+    journal.fix_partitions(16).unwrap();
+    fs::remove_file(&file).unwrap();
+    let fence = journal.claim(HOME);
+    journal.append(HOME, fence, vec![(HOME, event("x"))]).await.unwrap();
+    let lost = journal.fix_partitions(16);
+    assert!(matches!(lost, Err(JournalError::Damaged { .. })), "{lost:?}");
 }
 
 #[test]

@@ -36,7 +36,7 @@ async fn a_message_goes_through_its_states() {
         .await;
     assert_eq!(
         world.status(&lost).await,
-        (Status::Failed, Some("crashed".to_owned()), 1)
+        (Status::Failed, Some("crashed: trap".to_owned()), 1)
     );
     let fine = ask(client(), &[a], None);
     world
@@ -88,7 +88,7 @@ async fn state_and_catalog_are_recovered_and_go_with_their_agent() {
     let [a, b] = agents(2)[..] else { unreachable!() };
     let document = |agent, text: &str| Record::Agent {
         agent,
-        document: Sealed(text.to_owned()),
+        document: text.to_owned(),
         at: Timestamp::now(),
     };
     let write = |agent, writes: &[(&str, Option<&'static str>)]| {

@@ -39,7 +39,7 @@ async fn story(world: &World) {
         let given_up = (n % 5 == 0).then(|| dead_letter(&asked, b));
         let agent = Record::Agent {
             agent: if n % 2 == 0 { a } else { b },
-            document: Sealed(format!("{{\"n\":{n}}}")),
+            document: format!("{{\"n\":{n}}}"),
             at: Timestamp::now(),
         };
         let fired = Record::TimerFired {
