@@ -62,13 +62,13 @@ impl Caller {
     /// line of each use case asks, so that who may not do something learns nothing from the other errors.
     ///
     /// Everything is allowed until there are tokens. Then the action must be one of the caller's role, and what the request
-    /// names must be within the scopes of its token; otherwise the answer is FORBIDDEN. A query of the history that names no agent
-    /// within the scopes is INVALID_REQUEST. (A token that is missing, mistyped, expired or revoked is UNAUTHENTICATED before a
+    /// names must be within the scopes of its token; otherwise the answer is `FORBIDDEN`. A query of the history that names no agent
+    /// within the scopes is `INVALID_REQUEST`. (A token that is missing, mistyped, expired or revoked is `UNAUTHORIZED` before a
     /// use case is called.)
     ///
     /// Scopes are about names, and some subjects are given by an id or are a whole list. There the use case compares the names when
     /// it has looked them up: it leaves out of a list what is not within the scopes, and answers as if it were not there
-    /// (AGENT_NOT_FOUND, MESSAGE_NOT_FOUND, SUPERVISOR_NOT_FOUND, NOT_FOUND).
+    /// (`AGENT_NOT_FOUND`, `MESSAGE_NOT_FOUND`, `SUPERVISOR_NOT_FOUND`, `NOT_FOUND`).
     #[allow(
         clippy::unnecessary_wraps,
         clippy::unused_self,

@@ -83,9 +83,10 @@ impl<'de> Deserializer<'de> for Document {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Invalid> {
-        match self.0 {
-            Value::Null => visitor.visit_none(),
-            _ => visitor.visit_some(self),
+        if self.0.is_null() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
         }
     }
 
@@ -102,7 +103,9 @@ impl<'de> Deserializer<'de> for Document {
     ) -> Result<V::Value, Invalid> {
         match self.0 {
             Value::String(word) => visitor.visit_enum(word.into_deserializer()),
-            _ => Err(Invalid::invalid_type(self.unexpected(), &"a text")),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                Err(Invalid::invalid_type(self.unexpected(), &"a text"))
+            }
         }
     }
 

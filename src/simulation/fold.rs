@@ -53,7 +53,9 @@ pub(super) struct Fold {
 impl Fold {
     pub(super) fn of(batches: &[Arc<Batch>]) -> Self {
         let mut fold = Self::default();
-        batches.iter().for_each(|batch| fold.batch(batch));
+        for batch in batches {
+            fold.batch(batch);
+        }
         fold
     }
 

@@ -207,24 +207,21 @@ impl World {
         match self.random.random_range(0..1_000) {
             0..200 => self.send(),
             200..400 => self.decide_somewhere(),
-            400..600 => self.append_somewhere(),
-            600..780 => self.begin_a_turn(),
+            400..600 => self.append_somewhere()?,
+            600..780 => self.begin_a_turn()?,
             780..930 => self.end_a_turn(),
             930..950 => {
                 let wait = Duration::from_millis(self.random.random_range(1..2_000));
                 self.wait(wait);
-                Ok(())
             }
-            950..960 => {
-                self.durable = self.journal.appended();
-                Ok(())
-            }
+            950..960 => self.durable = self.journal.appended(),
             960..975 if faults => self.kill_an_instance(),
             975..985 if faults => self.kill_a_router(),
-            985..988 if faults => self.kill_the_node(),
+            985..988 if faults => self.kill_the_node()?,
             988..1_000 if faults => self.operate(),
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
     }
 
     /// Goes on until nothing is left to do, with every agent running.

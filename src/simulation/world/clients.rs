@@ -11,7 +11,7 @@ use crate::message::Address;
 use crate::router::{ReplyTo, RouterMessage};
 
 impl World {
-    pub(super) fn send(&mut self) -> Result<(), String> {
+    pub(super) fn send(&mut self) {
         let client = self.clients[self.random.random_range(0..self.clients.len())].clone();
         let receiver = self.staged[self.random.random_range(0..self.staged.len())]
             .agent
@@ -39,7 +39,6 @@ impl World {
                 reply,
             },
         );
-        Ok(())
     }
 
     /// Clients hear what was answered.

@@ -21,22 +21,21 @@ impl World {
         self.note(format!("{} ms pass", time.as_millis()));
     }
 
-    pub(super) fn kill_an_instance(&mut self) -> Result<(), String> {
+    pub(super) fn kill_an_instance(&mut self) {
         let at = self.random.random_range(0..self.staged.len());
         let staged = &mut self.staged[at];
         if staged.instances.is_empty() {
-            return Ok(());
+            return;
         }
         let instance = self.random.random_range(0..staged.instances.len());
         staged.instances.remove(instance);
         let what = format!("{}#{instance} is killed", staged.agent.name);
         self.kills += 1;
         self.note(what);
-        Ok(())
     }
 
     /// A router dies with what it had not appended, and its agents' instances with it; the next one goes by the log.
-    pub(super) fn kill_a_router(&mut self) -> Result<(), String> {
+    pub(super) fn kill_a_router(&mut self) {
         let at = self.random.random_range(0..self.owned.len());
         let partition = self.owned[at].core.partition();
         self.kills += 1;
@@ -51,7 +50,6 @@ impl World {
         let late: Vec<_> = self.owned[at].appending.drain(..).map(|batch| (fence, batch)).collect();
         let recovered = self.own(partition, late, inbox);
         self.owned[at] = recovered;
-        Ok(())
     }
 
     /// The process dies. The log keeps what was durable, and perhaps some of what came after it.
@@ -101,7 +99,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn operate(&mut self) -> Result<(), String> {
+    pub(super) fn operate(&mut self) {
         let at = self.random.random_range(0..self.staged.len());
         let agent = self.staged[at].agent.clone();
         let until = self.now().wall;
@@ -114,6 +112,5 @@ impl World {
         for command in commands {
             self.command(&agent, command.clone());
         }
-        Ok(())
     }
 }

@@ -10,10 +10,9 @@ use crate::journal::{Journal as _, JournalError, Record};
 use crate::router::{Batch, RouterMessage};
 
 impl World {
-    pub(super) fn decide_somewhere(&mut self) -> Result<(), String> {
+    pub(super) fn decide_somewhere(&mut self) {
         let at = self.random.random_range(0..self.owned.len());
         self.decide(at);
-        Ok(())
     }
 
     /// A router decides its next input, when all that it decided before has its position.

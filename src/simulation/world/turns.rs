@@ -107,13 +107,12 @@ impl World {
         Ok(true)
     }
 
-    pub(super) fn end_a_turn(&mut self) -> Result<(), String> {
+    pub(super) fn end_a_turn(&mut self) {
         let at = self.random.random_range(0..self.staged.len());
         if !self.staged[at].instances.is_empty() {
             let instance = self.random.random_range(0..self.staged[at].instances.len());
             self.end(at, instance);
         }
-        Ok(())
     }
 
     /// A turn is over: its outcome goes to the router, and an instance that crashed is replaced.

@@ -15,7 +15,7 @@ use crate::message::{Address, Content, Message};
 /// A guest that says when it enters and leaves a turn, by whom it may message, and sleeps and counts in between. It traps where it
 /// may message `trap`.
 fn guest(sleep: Duration) -> String {
-    let draft = |to: &str| format!(r#"{{\22performative\22:\22inform\22,\22receiver\22:\22{to}\22}}"#);
+    let draft = |to: &str| format!(r"{{\22performative\22:\22inform\22,\22receiver\22:\22{to}\22}}");
     let timeout: String = u64::try_from(sleep.as_nanos())
         .unwrap()
         .to_le_bytes()

@@ -178,6 +178,7 @@ impl<'a> ListedAgent<'a> {
 
 /// One agent. `config` is its declaration with all defaults.
 #[derive(Debug, Serialize, ToSchema)]
+#[allow(clippy::struct_field_names, reason = "the names of the members are published")]
 pub(super) struct Agent<'a> {
     agent_id: AgentId,
     name: &'a AgentName,
