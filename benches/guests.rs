@@ -18,7 +18,7 @@ use caxton::id::AgentId;
 use caxton::message::{Draft, Durability, Message};
 use caxton::node::Node;
 use caxton::principal::Caller;
-use caxton::wasm::{Budget, End, Host, Instance, Limits, Program, Runtime};
+use caxton::wasm::{Budget, End, Host, Instance, Limits, Program, Runtime, StateLock};
 use guests::{NoGrants, request};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde_json::json;
@@ -75,6 +75,7 @@ impl Actor for Bare {
             name: "bare".parse().expect("it is a name"),
             state: Arc::new(BTreeMap::new().into()),
             timers: Arc::default(),
+            state_lock: StateLock::default(),
             grants: Arc::new(NoGrants),
         };
         let limits = Limits {

@@ -19,7 +19,7 @@ use caxton::id::AgentId;
 use caxton::message::{Draft, Durability, Message};
 use caxton::node::Node;
 use caxton::principal::Caller;
-use caxton::wasm::{Budget, End, Host, Instance, Limits, Program, Runtime, RuntimeConfig};
+use caxton::wasm::{Budget, End, Host, Instance, Limits, Program, Runtime, RuntimeConfig, StateLock};
 use guests::{NoGrants, request};
 use hdrhistogram::Histogram;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -102,6 +102,7 @@ impl Actor for Raw {
             name: "raw".parse().expect("it is a name"),
             state: Arc::new(BTreeMap::new().into()),
             timers: Arc::default(),
+            state_lock: StateLock::default(),
             grants: Arc::new(NoGrants),
         };
         let limits = Limits {

@@ -20,7 +20,7 @@ use crate::message::{ClientName, Draft, Message};
 use crate::telemetry::Spawns;
 use crate::time::Timestamp;
 use crate::timer::{TimerChange, Timers};
-use crate::wasm::{Budget, Grants, Limits, Program};
+use crate::wasm::{Budget, Grants, Limits, Program, StateLock};
 
 mod document;
 mod instance;
@@ -60,6 +60,8 @@ pub struct Agent {
     pub version: RwLock<Option<Arc<Version>>>,
     /// The last instance to have started, for the operator's eyes.
     pub running: Mutex<Option<Running>>,
+    /// Leases the state and the timers to one turn at a time.
+    pub state_lock: StateLock,
     /// Held while a turn ends and its outcome is handed over. An instance may lease the next message of a lane when the turn of
     /// the one before has ended, so without it the later outcome could be recorded first.
     pub hand_over: Mutex<()>,
@@ -121,6 +123,7 @@ impl Agent {
             mailbox,
             state: Arc::default(),
             timers: Arc::default(),
+            state_lock: StateLock::default(),
             meter: Meter::new(spawns),
             outbox,
             outcome_kib,

@@ -219,16 +219,17 @@ impl Mailbox {
 
     /// A lease of `consumer` ends as `end` does it.
     fn end_lease<T>(&self, consumer: u64, end: impl FnOnce(&mut Lanes) -> T) -> T {
-        let (ended, waker, idle) = {
-            let mut inner = self.inner.lock();
-            let ended = end(&mut inner.lanes);
-            inner.consumers.returned(consumer);
-            (ended, inner.next_to_wake(), inner.idle())
-        };
-        if let Some(waker) = waker {
+        let mut inner = self.inner.lock();
+        let ended = end(&mut inner.lanes);
+        inner.consumers.returned(consumer);
+        if let Some(waker) = inner.next_to_wake() {
+            drop(inner);
             waker();
+        } else if inner.lanes.len() == 0 && !inner.idle.is_empty() {
+            let idle = inner.idle();
+            drop(inner);
+            idle.into_iter().for_each(task::Waker::wake);
         }
-        idle.into_iter().for_each(task::Waker::wake);
         ended
     }
 

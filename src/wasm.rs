@@ -46,7 +46,7 @@ pub use crash::{Crash, CrashKind};
 pub use demand::Demand;
 pub use engine::RuntimeConfig;
 pub use grants::{Found, Grants, Search};
-pub use host::Host;
+pub use host::{Host, StateLease, StateLock};
 pub use instance::Instance;
 pub use limits::{Budget, Limits};
 pub use program::{Program, Runtime};

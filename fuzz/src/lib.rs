@@ -89,7 +89,7 @@ mod guest {
     use caxton::id::{AgentId, MessageId};
     use caxton::message::{Address, Content, Message};
     use caxton::time::Timestamp;
-    use caxton::wasm::{Budget, End, Grants, Host, Limits, Runtime, RuntimeConfig, Search, Turn};
+    use caxton::wasm::{Budget, End, Grants, Host, Limits, Runtime, RuntimeConfig, Search, StateLock, Turn};
 
     const LIMITS: Limits = Limits {
         memory_bytes: 4 << 20,
@@ -161,6 +161,7 @@ mod guest {
             name: "fuzzed".parse().expect("it is a name"),
             state: Arc::default(),
             timers: Arc::default(),
+            state_lock: StateLock::default(),
             grants: Arc::new(All),
         };
         let Ok(mut instance) = program.instantiate(host, LIMITS).await else {

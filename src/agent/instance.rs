@@ -95,6 +95,7 @@ impl Actor for Instance {
             name: agent.name.clone(),
             state: agent.state.clone(),
             timers: agent.timers.clone(),
+            state_lock: agent.state_lock.clone(),
             grants: version.grants.clone(),
         };
         let mut guest = version
@@ -103,6 +104,7 @@ impl Actor for Instance {
             .await
             .map_err(|crash| failure(&crash))?;
         let turn = guest.init(version.budget(true, agent.mailbox.reply_slots_left())).await;
+        let state_lease = guest.take_state_lease();
         agent.meter.used(&turn.usage);
         match turn.end {
             wasm::End::Crash(crash) => {
@@ -123,6 +125,7 @@ impl Actor for Instance {
                 .outbox
                 .commit(conclude_without_message(&agent, turn, permit, None));
         }
+        drop(state_lease); // what `init` wrote is committed
         agent.meter.started(began.elapsed());
         *agent.running.lock() = Some(Running {
             since: Instant::now(),
@@ -199,6 +202,7 @@ impl Incarnation {
         let (agent, version) = (&*self.agent, &*self.version);
         let budget = version.budget(false, agent.mailbox.reply_slots_left());
         let turn = self.guest.handle(lease.message(), lease.attempt(), budget).await;
+        let _state_lease = self.guest.take_state_lease(); // until the outcome has been handed over
         agent.meter.used(&turn.usage);
         if let Some(Cpu::Millicores(rate)) = version.spec.resources.cpu {
             let share = turn.usage.guest_time.mul_f64(1_000.0 / f64::from(rate));
@@ -234,6 +238,7 @@ async fn shut_down(agent: &Agent, version: &Version, guest: &mut wasm::Instance)
     let turn = guest
         .shutdown(version.budget(false, agent.mailbox.reply_slots_left()))
         .await;
+    let state_lease = guest.take_state_lease();
     if let wasm::End::Crash(crash) = &turn.end {
         return report(agent, crash, None, 1);
     }
@@ -245,6 +250,7 @@ async fn shut_down(agent: &Agent, version: &Version, guest: &mut wasm::Instance)
     agent
         .outbox
         .commit(conclude_without_message(agent, turn, permit, Some(tell)));
+    drop(state_lease);
     let _ = recorded.await; // the router may have ended before it
 }
 

@@ -64,8 +64,9 @@ impl Drop for Consumer {
 impl Mailbox {
     /// Adds a consumer, and wakes it for the first time.
     pub fn attach(self: &Arc<Self>, waker: Waker) -> Consumer {
-        let id = self.inner.lock().consumers.sit(waker.clone());
-        waker();
+        let wake = waker.clone();
+        let id = self.inner.lock().consumers.sit(waker);
+        wake();
         Consumer {
             mailbox: self.clone(),
             id,
@@ -117,12 +118,15 @@ impl Consumers {
         if available == 0 {
             return None;
         }
-        let idle = || self.seats.iter().filter(|seat| seat.leases == 0);
-        if idle().filter(|seat| seat.awake).count() >= available {
-            return None;
+        let (mut coming, mut sleeper) = (0, None);
+        for seat in self.seats.iter_mut().filter(|seat| seat.leases == 0) {
+            if seat.awake {
+                coming += 1;
+            } else {
+                sleeper = sleeper.or(Some(seat));
+            }
         }
-        let is_sleeper = |seat: &&mut Seat| seat.leases == 0 && !seat.awake;
-        let sleeper = self.seats.iter_mut().find(is_sleeper)?;
+        let sleeper = sleeper.filter(|_| coming < available)?;
         sleeper.awake = true;
         Some(sleeper.waker.clone())
     }

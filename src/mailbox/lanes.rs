@@ -30,6 +30,10 @@ pub enum Order {
 /// Empty lanes and free nodes that are kept for the next messages. Beyond it there are never more of them than of those in use.
 const KEPT: usize = 16;
 
+/// Identifies a sender or a lane. The key of an agent is its id, other keys are hashes with a secret seed: lanes whose keys happened
+/// to be equal would be one lane, which is stricter than needed and loses nothing.
+type Key = u128;
+
 /// The index that nothing has.
 const NONE: usize = usize::MAX;
 
@@ -54,14 +58,18 @@ struct Node {
 
 /// A list of nodes. It is empty when its first node is [`NONE`].
 struct Lane {
-    key: u64,
-    sender: u64,
+    key: Key,
+    sender: Key,
     first: usize,
     last: usize,
     /// More than one only when lanes became one while messages were leased.
     leased: usize,
 }
 
+#[allow(
+    clippy::struct_field_names,
+    reason = "lanes in use, free ones and empty ones are all lanes"
+)]
 pub(super) struct Lanes {
     order: Order,
     hasher: RandomState,
@@ -72,7 +80,7 @@ pub(super) struct Lanes {
     lanes: Vec<Lane>,
     free_lanes: Vec<usize>,
     empty_lanes: usize,
-    by_key: HashMap<u64, usize, RandomState>,
+    by_key: HashMap<Key, usize, RandomState>,
     /// The lane of the message that came last. Often the next one belongs to it too, and then it need not be looked up.
     recent: usize,
     /// The lanes that have messages and none of them leased, in the order of their turns.
@@ -157,18 +165,28 @@ impl Lanes {
 
     /// Ends a lease, and the message leaves. None: the lease is void.
     pub(super) fn finish(&mut self, ticket: Ticket) -> Option<Delivery> {
-        let lane = self.leased(ticket)?.lane;
-        self.unlink(lane, ticket.node);
-        let node = &mut self.nodes[ticket.node];
+        let node = self.leased(ticket)?;
+        node.leased = false;
+        let (index, next) = (node.lane, node.next);
         let delivery = node.delivery.take();
-        node.next = self.free_node;
+        let lane = &mut self.lanes[index];
+        lane.leased -= 1;
+        if lane.first == ticket.node {
+            lane.first = next;
+        } else {
+            self.unlink(index, ticket.node);
+        }
+        self.nodes[ticket.node].next = self.free_node;
         self.free_node = ticket.node;
         self.len -= 1;
-        let unleased = self.unlease(lane);
-        if self.lanes[lane].first == NONE {
-            self.emptied();
-        } else if unleased {
-            self.ready.push_back(lane);
+        let lane = &self.lanes[index];
+        if lane.first == NONE {
+            self.empty_lanes += 1;
+            if self.keeps_too_much() {
+                self.forget_empty_lanes();
+            }
+        } else if lane.leased == 0 {
+            self.ready.push_back(index);
         }
         delivery
     }
@@ -177,9 +195,11 @@ impl Lanes {
     pub(super) fn give_back(&mut self, ticket: Ticket) -> Option<&mut Delivery> {
         let node = self.leased(ticket)?;
         node.leased = false;
-        let lane = node.lane;
-        if self.unlease(lane) {
-            self.ready.push_front(lane);
+        let index = node.lane;
+        let lane = &mut self.lanes[index];
+        lane.leased -= 1;
+        if lane.leased == 0 {
+            self.ready.push_front(index);
         }
         self.nodes[ticket.node].delivery.as_mut()
     }
@@ -225,16 +245,12 @@ impl Lanes {
 
     /// Whether a message of `sender` that came with record `seq` or before is here.
     pub(super) fn has_any_of(&self, sender: &Address, seq: Seq) -> bool {
-        let (sender, _) = self.key(sender, None);
-        self.firsts()
-            .any(|(lane, first)| lane.sender == sender && first.seq <= seq)
-    }
-
-    /// The first message of each lane that has some.
-    fn firsts(&self) -> impl Iterator<Item = (&Lane, &Delivery)> {
-        self.lanes
-            .iter()
-            .filter_map(|lane| Some((lane, self.nodes.get(lane.first)?.delivery.as_ref()?)))
+        let sender = self.key_of(sender);
+        let mut lanes = self.lanes.iter().filter(|lane| lane.sender == sender);
+        lanes.any(|lane| {
+            let first = self.nodes.get(lane.first).and_then(|node| node.delivery.as_ref());
+            first.is_some_and(|first| first.seq <= seq)
+        })
     }
 
     /// The first message of each lane that is not leased.
@@ -255,13 +271,6 @@ impl Lanes {
             .filter(|node| node.leased && node.number == ticket.number)
     }
 
-    /// One lease of a lane has ended. Answers whether it was the last one.
-    fn unlease(&mut self, lane: usize) -> bool {
-        let lane = &mut self.lanes[lane];
-        lane.leased -= 1;
-        lane.leased == 0
-    }
-
     /// Puts a node at the end of a lane. Answers whether the lane was empty.
     fn link(&mut self, lane: usize, node: usize) -> bool {
         let lane = &mut self.lanes[lane];
@@ -276,28 +285,27 @@ impl Lanes {
         was_empty
     }
 
-    /// Takes a leased node out of its lane. It is the first one unless lanes became one.
+    /// Takes a node out of its lane that is not the first one: lanes became one while it was leased.
+    #[cold]
     fn unlink(&mut self, lane: usize, node: usize) {
-        let lane = &mut self.lanes[lane];
         let next = self.nodes[node].next;
-        self.nodes[node].leased = false;
-        if lane.first == node {
-            lane.first = next;
-            return;
-        }
-        let mut before = lane.first;
+        let mut before = self.lanes[lane].first;
         while self.nodes[before].next != node {
             before = self.nodes[before].next;
         }
         self.nodes[before].next = next;
-        if lane.last == node {
-            lane.last = before;
+        if next == NONE {
+            self.lanes[lane].last = before;
         }
     }
 
     /// The lane of a message, which is made if it is not there.
     fn lane_of(&mut self, message: &Message) -> usize {
-        let (sender, key) = self.key(&message.sender, Some(&message.conversation_id));
+        let sender = self.key_of(&message.sender);
+        let key = match self.order {
+            Order::Sender => sender,
+            Order::Conversation => self.hash(&message.conversation_id, sender),
+        };
         if self.lanes.get(self.recent).is_some_and(|lane| lane.key == key) {
             return self.recent;
         }
@@ -309,7 +317,7 @@ impl Lanes {
         index
     }
 
-    fn new_lane(&mut self, sender: u64, key: u64) -> usize {
+    fn new_lane(&mut self, sender: Key, key: Key) -> usize {
         let lane = Lane {
             key,
             sender,
@@ -329,25 +337,29 @@ impl Lanes {
         index
     }
 
-    /// A lane became empty. It is kept, for its sender may go on, unless there are too many.
-    fn emptied(&mut self) {
-        self.empty_lanes += 1;
-        if self.len == 0 && self.nodes.len().max(self.lanes.len()) > KEPT {
+    /// Empty lanes are kept, for their senders may go on. These are too many.
+    fn keeps_too_much(&self) -> bool {
+        self.empty_lanes > KEPT.max(self.by_key.len() / 2) || (self.len == 0 && self.nodes.len() > KEPT)
+    }
+
+    #[cold]
+    fn forget_empty_lanes(&mut self) {
+        if self.len == 0 {
             self.forget_lanes();
             self.nodes = Vec::new();
             self.free_node = NONE;
-        } else if self.empty_lanes > KEPT.max(self.by_key.len() / 2) {
-            let (lanes, free) = (&self.lanes, &mut self.free_lanes);
-            self.by_key.retain(|_, index| {
-                let is_empty = lanes[*index].first == NONE;
-                if is_empty {
-                    free.push(*index);
-                }
-                !is_empty
-            });
-            self.empty_lanes = 0;
-            self.recent = NONE;
+            return;
         }
+        let (lanes, free) = (&self.lanes, &mut self.free_lanes);
+        self.by_key.retain(|_, index| {
+            let is_empty = lanes[*index].first == NONE;
+            if is_empty {
+                free.push(*index);
+            }
+            !is_empty
+        });
+        self.empty_lanes = 0;
+        self.recent = NONE;
     }
 
     fn forget_lanes(&mut self) {
@@ -359,22 +371,18 @@ impl Lanes {
         self.ready = VecDeque::new();
     }
 
-    /// The keys of a sender and of the lane of its messages. They are hashes with a seed that nobody knows: two senders whose
-    /// keys are equal would share a lane, which is stricter than they need and loses nothing.
-    fn key(&self, sender: &Address, conversation_id: Option<&str>) -> (u64, u64) {
-        let mut hasher = self.hasher.build_hasher();
+    fn key_of(&self, sender: &Address) -> Key {
         match sender {
-            Address::Agent(id) => hasher.write_u128(id.uuid().as_u128()),
-            Address::Client(name) => hasher.write(name.as_str().as_bytes()),
-            Address::Platform => hasher.write_u8(0),
+            Address::Agent(id) => id.uuid().as_u128(),
+            Address::Client(name) => self.hash(name.as_str(), 1),
+            Address::Platform => 0,
         }
-        let sender = hasher.finish();
-        match (self.order, conversation_id) {
-            (Order::Conversation, Some(id)) => {
-                hasher.write(id.as_bytes());
-                (sender, hasher.finish())
-            }
-            (Order::Sender | Order::Conversation, _) => (sender, sender),
-        }
+    }
+
+    fn hash(&self, text: &str, of: Key) -> Key {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u128(of);
+        hasher.write(text.as_bytes());
+        hasher.finish().into()
     }
 }

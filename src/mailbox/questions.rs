@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use indexmap::Equivalent;
+
 use super::{Inner, Mailbox, ReplySlot};
 use crate::fipa::Performative;
 use crate::message::{Address, Message};
@@ -16,6 +18,22 @@ pub struct Question {
     /// The asker's `reply_with`; the host gives one to a question that has none.
     pub reply_with: String,
     pub participant: Address,
+}
+
+/// A [`Question`] to be looked up. It has the same hash.
+#[derive(Hash)]
+struct Asked<'a> {
+    conversation_id: &'a str,
+    reply_with: &'a str,
+    participant: &'a Address,
+}
+
+impl Equivalent<Question> for Asked<'_> {
+    fn equivalent(&self, question: &Question) -> bool {
+        self.conversation_id == question.conversation_id
+            && self.reply_with == question.reply_with
+            && *self.participant == question.participant
+    }
 }
 
 impl Mailbox {
@@ -64,10 +82,10 @@ impl Inner {
     /// The reply slot of the question to `participant` whose wait `message` ends. A reply that only goes on with the
     /// conversation, such as `agree` or the first of several, takes room like any other message.
     pub(super) fn answered_by(&mut self, message: &Message, participant: &Address) -> Option<ReplySlot> {
-        let asked = Question {
-            conversation_id: message.conversation_id.clone(),
-            reply_with: message.in_reply_to.clone()?,
-            participant: participant.clone(),
+        let asked = Asked {
+            conversation_id: &message.conversation_id,
+            reply_with: message.in_reply_to.as_deref()?,
+            participant,
         };
         let (act, _) = self.questions.get(&asked)?;
         if message.performative.ends_wait_for(*act) {

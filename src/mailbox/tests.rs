@@ -80,12 +80,12 @@ fn finish(mailbox: &Arc<Mailbox>) -> Option<Delivery> {
 
 /// A waker and how often it was called.
 fn counted() -> (Waker, Arc<AtomicUsize>) {
-    let wakes = Arc::new(AtomicUsize::new(0));
-    let counter = wakes.clone();
+    let woken = Arc::new(AtomicUsize::new(0));
+    let counter = woken.clone();
     let waker = move || {
         counter.fetch_add(1, Ordering::Relaxed);
     };
-    (Arc::new(waker), wakes)
+    (Arc::new(waker), woken)
 }
 
 #[test]
@@ -195,13 +195,13 @@ fn a_restoration_brings_nothing_twice_and_loses_nothing() {
 #[test]
 fn at_most_one_wake_up_is_on_its_way() {
     let mailbox = mailbox(10);
-    let (waker, wakes) = counted();
+    let (waker, woken) = counted();
     let consumer = mailbox.attach(waker);
     assert!(consumer.lease().is_none());
     put(&mailbox, &request()).unwrap();
     put(&mailbox, &request()).unwrap();
     assert_eq!(
-        wakes.load(Ordering::Relaxed),
+        woken.load(Ordering::Relaxed),
         2,
         "one for the attachment, one for both messages"
     );
@@ -257,13 +257,13 @@ fn what_came_by_a_record_is_there_until_its_turn_has_ended() {
 #[test]
 fn a_held_mailbox_takes_messages_and_gives_none_out_and_stays_suspended_if_it_was() {
     let mailbox = mailbox(10);
-    let (waker, wakes) = counted();
+    let (waker, woken) = counted();
     let consumer = mailbox.attach(waker);
     assert!(consumer.lease().is_none());
     mailbox.hold(true);
     put(&mailbox, &request()).unwrap();
     assert!(consumer.lease().is_none());
-    let before = wakes.load(Ordering::Relaxed);
+    let before = woken.load(Ordering::Relaxed);
     mailbox.suspend();
     mailbox.hold(false);
     assert!(consumer.lease().is_none(), "it is suspended");
@@ -271,6 +271,6 @@ fn a_held_mailbox_takes_messages_and_gives_none_out_and_stays_suspended_if_it_wa
     mailbox.resume();
     assert!(consumer.lease().is_none(), "it is held");
     mailbox.hold(false);
-    assert_eq!(wakes.load(Ordering::Relaxed), before + 1, "its instance hears of it");
+    assert_eq!(woken.load(Ordering::Relaxed), before + 1, "its instance hears of it");
     assert!(consumer.lease().is_some());
 }

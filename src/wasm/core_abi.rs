@@ -25,11 +25,22 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     linker.func_wrap(MODULE, "log", log)?;
     linker.func_wrap(MODULE, "current_timestamp", || Timestamp::now().micros())?;
     linker.func_wrap(MODULE, "random_u32", random_u32)?;
-    linker.func_wrap(MODULE, "store_data", store_data)?;
-    linker.func_wrap(MODULE, "load_data", load_data)?;
-    linker.func_wrap(MODULE, "delete_data", delete_data)?;
-    linker.func_wrap(MODULE, "set_timer", set_timer)?;
-    linker.func_wrap(MODULE, "cancel_timer", cancel_timer)?;
+    // These wait for the lease of the state.
+    linker.func_wrap_async(MODULE, "store_data", |caller, arguments| {
+        Box::new(store_data(caller, arguments))
+    })?;
+    linker.func_wrap_async(MODULE, "load_data", |caller, arguments| {
+        Box::new(load_data(caller, arguments))
+    })?;
+    linker.func_wrap_async(MODULE, "delete_data", |caller, arguments| {
+        Box::new(delete_data(caller, arguments))
+    })?;
+    linker.func_wrap_async(MODULE, "set_timer", |caller, arguments| {
+        Box::new(set_timer(caller, arguments))
+    })?;
+    linker.func_wrap_async(MODULE, "cancel_timer", |caller, arguments| {
+        Box::new(cancel_timer(caller, arguments))
+    })?;
     wasi::link(&mut linker, engine)?;
     Ok(linker)
 }
@@ -96,7 +107,8 @@ fn random_u32(mut caller: Caller<'_, Guest>) -> wasmtime::Result<i32> {
     Ok(i32::from_le_bytes(bytes))
 }
 
-fn store_data(mut caller: Caller<'_, Guest>, kp: i32, kl: i32, dp: i32, dl: i32) -> wasmtime::Result<i32> {
+async fn store_data(mut caller: Caller<'_, Guest>, (kp, kl, dp, dl): (i32, i32, i32, i32)) -> wasmtime::Result<i32> {
+    caller.data_mut().lease_state().await;
     let (memory, guest) = view(&mut caller)?;
     let key = Range::new("store_data", kp, kl).of(memory)?;
     let value = Range::new("store_data", dp, dl).of(memory)?;
@@ -104,7 +116,8 @@ fn store_data(mut caller: Caller<'_, Guest>, kp: i32, kl: i32, dp: i32, dl: i32)
     Ok(code(&guest.set(key, value)))
 }
 
-fn load_data(mut caller: Caller<'_, Guest>, kp: i32, kl: i32, bp: i32, bl: i32) -> wasmtime::Result<i32> {
+async fn load_data(mut caller: Caller<'_, Guest>, (kp, kl, bp, bl): (i32, i32, i32, i32)) -> wasmtime::Result<i32> {
+    caller.data_mut().lease_state().await;
     let (memory, guest) = view(&mut caller)?;
     let key = Range::new("load_data", kp, kl).of(memory)?;
     let buffer = Range::new("load_data", bp, bl).within(memory.len())?;
@@ -120,7 +133,8 @@ fn load_data(mut caller: Caller<'_, Guest>, kp: i32, kl: i32, bp: i32, bl: i32) 
     }
 }
 
-fn delete_data(mut caller: Caller<'_, Guest>, kp: i32, kl: i32) -> wasmtime::Result<i32> {
+async fn delete_data(mut caller: Caller<'_, Guest>, (kp, kl): (i32, i32)) -> wasmtime::Result<i32> {
+    caller.data_mut().lease_state().await;
     let (memory, guest) = view(&mut caller)?;
     let key = Range::new("delete_data", kp, kl).of(memory)?;
     let key = std::str::from_utf8(key).map_err(|_| Fault::Key("delete_data"))?;
@@ -132,7 +146,8 @@ fn delete_data(mut caller: Caller<'_, Guest>, kp: i32, kl: i32) -> wasmtime::Res
 }
 
 /// Returns the timer's id, which is positive, or an error code, which is negative.
-fn set_timer(mut caller: Caller<'_, Guest>, after_micros: i64) -> i32 {
+async fn set_timer(mut caller: Caller<'_, Guest>, (after_micros,): (i64,)) -> i32 {
+    caller.data_mut().lease_timers().await;
     // A negative time is refused in the same way as one that is too long.
     let after = u64::try_from(after_micros).map_or(Duration::MAX, Duration::from_micros);
     match caller.data_mut().set_timer(after) {
@@ -141,7 +156,8 @@ fn set_timer(mut caller: Caller<'_, Guest>, after_micros: i64) -> i32 {
     }
 }
 
-fn cancel_timer(mut caller: Caller<'_, Guest>, id: i32) -> i32 {
+async fn cancel_timer(mut caller: Caller<'_, Guest>, (id,): (i32,)) -> i32 {
+    caller.data_mut().lease_timers().await;
     match caller.data_mut().cancel_timer(id.cast_unsigned()) {
         Ok(true) => OK,
         Ok(false) => ABSENT,

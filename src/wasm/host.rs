@@ -10,6 +10,7 @@ mod open_turn;
 mod refusal;
 mod sending;
 mod state;
+mod state_lease;
 mod timers;
 
 pub(super) use guest::Guest;
@@ -18,3 +19,4 @@ pub(super) use in_hand::InHand;
 pub(super) use log::Level;
 pub(super) use nesting::{nesting, shallow};
 pub(super) use refusal::Refusal;
+pub use state_lease::{StateLease, StateLock};

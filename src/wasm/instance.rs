@@ -8,7 +8,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store};
 
 use super::capacity::MapPermit;
 use super::crash::{Crash, CrashKind};
-use super::host::{Guest, Host, InHand};
+use super::host::{Guest, Host, InHand, StateLease};
 use super::limits::{Budget, Limits};
 use super::pace::{FIRST_SLICE, Pace, Running, SLACK};
 use super::program::{Loaded, Program};
@@ -76,6 +76,7 @@ impl Program {
         let _running = begin(&mut store, None, budget, self.metered);
         let opened = tokio::time::timeout(budget.deadline.saturating_add(SLACK), self.open(&mut store)).await;
         store.data_mut().finish();
+        store.data_mut().state_lease = None;
         match opened {
             Ok(Ok(exports)) => Ok(Instance {
                 store,
@@ -162,6 +163,12 @@ impl Instance {
         self.turn(Call::CodeChange { from, state }, budget).await
     }
 
+    /// The lease of the agent's state and timers, if the last turn has used them. It is to be kept until the effects of that turn
+    /// are committed. The next turn releases it otherwise.
+    pub fn take_state_lease(&mut self) -> Option<StateLease> {
+        self.store.data_mut().state_lease.take()
+    }
+
     /// Bytes of linear memory that the instance has now.
     pub fn memory_bytes(&self) -> u64 {
         self.store.data().limiter.memory_bytes()
@@ -185,7 +192,9 @@ impl Instance {
         };
         let running = begin(&mut self.store, in_hand, budget, self.metered);
         // A timeout drops the call before its end. That is safe: wasmtime unwinds its stack, and no call enters the store again.
-        let called = tokio::time::timeout(budget.deadline.saturating_add(SLACK), self.enter(call)).await;
+        let called = running
+            .within(budget.deadline.saturating_add(SLACK), self.enter(call))
+            .await;
         let usage = Usage {
             guest_time: running.guest_time(),
             fuel: self.fuel_used(budget),
@@ -193,9 +202,9 @@ impl Instance {
         };
         let effects = self.store.data_mut().finish();
         let end = match called {
-            Ok(Ok(end)) => end,
-            Ok(Err(error)) => End::Crash(Crash::classify(&error, &self.store.data().limiter, budget.deadline)),
-            Err(_) => End::Crash(Crash::deadline(budget.deadline)),
+            Some(Ok(end)) => end,
+            Some(Err(error)) => End::Crash(Crash::classify(&error, &self.store.data().limiter, budget.deadline)),
+            None => End::Crash(Crash::deadline(budget.deadline)),
         };
         self.condition = match &end {
             End::Ok | End::Error(_) => Condition::Sound,

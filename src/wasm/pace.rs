@@ -44,9 +44,16 @@ struct Slices {
     /// How long the turn has waited so far.
     waited: Duration,
     waiting_since: Option<Instant>,
+    /// How long the turn has been suspended so far. Its deadline is later by that.
+    suspended: Duration,
+    suspended_since: Option<Instant>,
 }
 
 impl Slices {
+    fn suspended(&self) -> Duration {
+        self.suspended + self.suspended_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     fn stop_waiting(&mut self) {
         if let Some(since) = self.waiting_since.take() {
             self.waited += since.elapsed();
@@ -101,25 +108,42 @@ impl Pace {
         UpdateDeadline::YieldCustom(SLICE, Box::pin(wait))
     }
 
-    /// Lets the guest sleep. If its turn holds a permit of the slow lane, it releases the permit and gets another one afterwards.
-    pub(super) fn sleep(&self, time: Duration) -> impl Future<Output = ()> + Send + 'static {
+    /// Lets the guest sleep.
+    pub(super) async fn sleep(&self, time: Duration) {
+        self.wait(tokio::time::sleep(time)).await;
+    }
+
+    /// Lets the turn wait for something that others hold. The time counts neither as guest time nor towards the deadline.
+    pub(super) async fn suspend<T>(&mut self, free: impl Future<Output = T>) -> T {
+        let since = Instant::now();
+        self.slices.lock().suspended_since = Some(since);
+        let value = self.wait(free).await;
+        let suspended = since.elapsed();
+        self.deadline = self.deadline.and_then(|deadline| deadline.checked_add(suspended));
+        let mut slices = self.slices.lock();
+        slices.suspended_since = None;
+        slices.suspended += suspended;
+        value
+    }
+
+    /// Lets the turn wait in the host. If it holds a permit of the slow lane, it releases the permit and gets another one
+    /// afterwards.
+    async fn wait<T>(&self, event: impl Future<Output = T>) -> T {
         let held_permit = {
             let mut slices = self.slices.lock();
             slices.waiting_since = Some(Instant::now());
             slices.permit.take().is_some()
         };
-        let (lane, slices) = (Arc::clone(&self.slow_lane), Arc::clone(&self.slices));
-        async move {
-            tokio::time::sleep(time).await;
-            let permit = if held_permit {
-                lane.acquire_owned().await.ok() // never closed
-            } else {
-                None
-            };
-            let mut slices = slices.lock();
-            slices.permit = permit;
-            slices.stop_waiting();
-        }
+        let value = event.await;
+        let permit = if held_permit {
+            Arc::clone(&self.slow_lane).acquire_owned().await.ok() // never closed
+        } else {
+            None
+        };
+        let mut slices = self.slices.lock();
+        slices.permit = permit;
+        slices.stop_waiting();
+        value
     }
 }
 
@@ -130,6 +154,26 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Makes a call of the guest. None: `time` has passed, beside the time in which the turn was suspended.
+    pub(super) async fn within<T>(&self, time: Duration, call: impl Future<Output = T>) -> Option<T> {
+        let mut call = std::pin::pin!(call);
+        loop {
+            let (suspended, is_suspended) = {
+                let slices = self.slices.lock();
+                (slices.suspended(), slices.suspended_since.is_some())
+            };
+            let left = time.saturating_add(suspended).saturating_sub(self.since.elapsed());
+            if left.is_zero() && !is_suspended {
+                return None;
+            }
+            // A suspended turn has as much time left as before, and that may be none.
+            let look_again = if is_suspended { left.max(SLACK) } else { left };
+            if let Ok(value) = tokio::time::timeout(look_again, call.as_mut()).await {
+                return Some(value);
+            }
+        }
+    }
+
     /// Time since the turn began, without the time in which it waited or slept.
     pub(super) fn guest_time(&self) -> Duration {
         let elapsed = self.since.elapsed();

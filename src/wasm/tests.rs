@@ -9,6 +9,7 @@ mod examples;
 mod garbage;
 mod lookups;
 mod slices;
+mod state_lease;
 mod timers;
 mod upgrades;
 mod wasi;
@@ -20,7 +21,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    Budget, Crash, CrashKind, End, Found, Grants, Host, Instance, Limits, Runtime, RuntimeConfig, Search, Turn,
+    Budget, Crash, CrashKind, End, Found, Grants, Host, Instance, Limits, Runtime, RuntimeConfig, Search, StateLease,
+    StateLock, Turn,
 };
 use crate::error::{Error, Finding};
 use crate::fipa::Performative;
@@ -100,6 +102,7 @@ fn host(grants: &Granted) -> Host {
         name: "guest".parse().unwrap(),
         state: Arc::default(),
         timers: Arc::default(),
+        state_lock: StateLock::default(),
         grants: Arc::new(grants.clone()),
     }
 }

@@ -47,6 +47,7 @@ async fn agent_with(last: &str) -> (Arc<Agent>, Arc<Version>, wasm::Instance, Un
         name: agent.name.clone(),
         state: agent.state.clone(),
         timers: agent.timers.clone(),
+        state_lock: agent.state_lock.clone(),
         grants: version.grants.clone(),
     };
     let guest = version.program.instantiate(host, version.limits()).await.unwrap();

@@ -4,11 +4,11 @@ use super::*;
 
 /// A consumer that is asleep, and how often it was woken since.
 fn sleeper(mailbox: &Arc<Mailbox>) -> (Consumer, Arc<AtomicUsize>) {
-    let (waker, wakes) = counted();
+    let (waker, woken) = counted();
     let consumer = mailbox.attach(waker);
     assert!(consumer.lease().is_none());
-    wakes.store(0, Ordering::Relaxed);
-    (consumer, wakes)
+    woken.store(0, Ordering::Relaxed);
+    (consumer, woken)
 }
 
 fn put_from(mailbox: &Arc<Mailbox>, sender: &str) {
@@ -18,7 +18,7 @@ fn put_from(mailbox: &Arc<Mailbox>, sender: &str) {
 fn woken(sleepers: &[(Consumer, Arc<AtomicUsize>)]) -> Vec<usize> {
     sleepers
         .iter()
-        .map(|(_, wakes)| wakes.load(Ordering::Relaxed))
+        .map(|(_, woken)| woken.load(Ordering::Relaxed))
         .collect()
 }
 

@@ -71,7 +71,7 @@ struct Known {
 
 struct Watched {
     consumer: Consumer,
-    wakes: Arc<AtomicUsize>,
+    woken: Arc<AtomicUsize>,
     /// How often it had been woken when the mailbox was last checked.
     seen: usize,
     /// How often it had been woken when a lease was refused to it.
@@ -80,7 +80,7 @@ struct Watched {
 
 impl Watched {
     fn is_asleep(&self) -> bool {
-        self.refused_at == Some(self.wakes.load(Ordering::Relaxed))
+        self.refused_at == Some(self.woken.load(Ordering::Relaxed))
     }
 }
 
@@ -129,7 +129,7 @@ impl Model {
             given_up: Vec::new(),
             admitted: Vec::new(),
         };
-        model.step(Step::Attach);
+        model.step(&Step::Attach);
         model
     }
 
@@ -228,8 +228,8 @@ impl Model {
         let lease = self.consumers[at].consumer.lease();
         let Some(lease) = lease else {
             assert!(available.is_empty());
-            let wakes = self.consumers[at].wakes.load(Ordering::Relaxed);
-            self.consumers[at].refused_at = Some(wakes);
+            let woken = self.consumers[at].woken.load(Ordering::Relaxed);
+            self.consumers[at].refused_at = Some(woken);
             return;
         };
         let position = self.position(lease.message());
@@ -291,8 +291,8 @@ impl Model {
         self.queue = live;
     }
 
-    fn step(&mut self, step: Step) {
-        match step {
+    fn step(&mut self, step: &Step) {
+        match *step {
             Step::Admit { sender, conversation } => self.admit(sender, conversation),
             Step::Push(which) => self.push(which),
             Step::Lease(which) => self.lease(which),
@@ -300,10 +300,10 @@ impl Model {
             Step::Retry(which) => self.give_back(which, true),
             Step::Kill(which) => self.give_back(which, false),
             Step::Attach => {
-                let (waker, wakes) = counted();
+                let (waker, woken) = counted();
                 self.consumers.push(Watched {
                     consumer: self.mailbox.attach(waker),
-                    wakes,
+                    woken,
                     seen: 1,
                     refused_at: None,
                 });
@@ -372,29 +372,29 @@ impl Model {
         let nobody_sleeps_in = asleep == 0 || coming >= available;
         assert!(nobody_sleeps_in, "a consumer sleeps while there is a message");
         for watched in &mut self.consumers {
-            let wakes = watched.wakes.load(Ordering::Relaxed);
+            let woken = watched.woken.load(Ordering::Relaxed);
             assert!(
-                wakes == watched.seen || coming <= available,
+                woken == watched.seen || coming <= available,
                 "somebody was woken for nothing"
             );
-            watched.seen = wakes;
+            watched.seen = woken;
         }
     }
 
     /// Lets everything come to its end, and looks whether each message came to one end.
     fn end(mut self) {
         for step in [Step::Resume, Step::Hold(false), Step::Reopen, Step::Attach] {
-            self.step(step);
+            self.step(&step);
         }
         while !self.on_the_way.is_empty() {
-            self.step(Step::Push(0));
+            self.step(&Step::Push(0));
         }
         while !self.leases.is_empty() {
-            self.step(Step::Kill(0));
+            self.step(&Step::Kill(0));
         }
         while !self.queue.is_empty() {
-            self.step(Step::Lease(0));
-            self.step(Step::Finish(0));
+            self.step(&Step::Lease(0));
+            self.step(&Step::Finish(0));
         }
         let mut ended = self.finished;
         ended.extend(self.given_up);
@@ -410,7 +410,7 @@ proptest! {
     fn nothing_is_lost_or_overtaken_or_comes_twice(steps in proptest::collection::vec(step(), 1..120)) {
         let mut model = Model::new();
         for step in steps {
-            model.step(step);
+            model.step(&step);
         }
         model.end();
     }

@@ -193,19 +193,23 @@ impl random::Host for Guest {
 }
 
 impl state::Host for Guest {
-    fn get(&mut self, key: String) -> Result<Option<Vec<u8>>, StateError> {
+    async fn get(&mut self, key: String) -> Result<Option<Vec<u8>>, StateError> {
+        self.lease_state().await;
         Ok(Guest::get(self, &key)?.map(|value| value.to_vec()))
     }
 
-    fn set(&mut self, key: String, value: Vec<u8>) -> Result<(), StateError> {
+    async fn set(&mut self, key: String, value: Vec<u8>) -> Result<(), StateError> {
+        self.lease_state().await;
         Ok(Guest::set(self, &key, &value)?)
     }
 
-    fn delete(&mut self, key: String) -> Result<bool, StateError> {
+    async fn delete(&mut self, key: String) -> Result<bool, StateError> {
+        self.lease_state().await;
         Ok(Guest::delete(self, &key)?)
     }
 
-    fn list(&mut self, prefix: String) -> Result<Vec<String>, StateError> {
+    async fn list(&mut self, prefix: String) -> Result<Vec<String>, StateError> {
+        self.lease_state().await;
         Ok(Guest::list(self, &prefix)?)
     }
 }
@@ -220,15 +224,18 @@ impl From<Refusal> for TimerError {
 }
 
 impl timer::Host for Guest {
-    fn set_once(&mut self, after: u64) -> Result<u32, TimerError> {
+    async fn set_once(&mut self, after: u64) -> Result<u32, TimerError> {
+        self.lease_timers().await;
         Ok(self.set_timer(Duration::from_micros(after))?)
     }
 
-    fn set_periodic(&mut self, every: u64) -> Result<u32, TimerError> {
+    async fn set_periodic(&mut self, every: u64) -> Result<u32, TimerError> {
+        self.lease_timers().await;
         Ok(Guest::set_periodic(self, Duration::from_micros(every))?)
     }
 
-    fn cancel(&mut self, id: u32) -> Result<bool, TimerError> {
+    async fn cancel(&mut self, id: u32) -> Result<bool, TimerError> {
+        self.lease_timers().await;
         Ok(self.cancel_timer(id)?)
     }
 }

@@ -35,10 +35,15 @@ pub(super) const UPGRADE: &str = "caxton:agent/upgrade@1.0.0";
     reason = "generated"
 )]
 pub(super) mod wit {
-    // The functions of the host never wait, so they are plain functions. Exports are async, so that a guest can be interrupted.
+    // The functions for state and timers wait for the lease of the state. All others never wait, so they are plain functions.
+    // Exports are async, so that a guest can be interrupted.
     wasmtime::component::bindgen!({
         path: "proto/wit",
         world: "agent",
+        imports: {
+            "caxton:agent/state": async,
+            "caxton:agent/timer": async,
+        },
         exports: { default: async },
     });
 }

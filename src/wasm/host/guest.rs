@@ -13,6 +13,7 @@ use super::in_hand::InHand;
 use super::log::Log;
 use super::open_turn::OpenTurn;
 use super::refusal::Refusal;
+use super::state_lease::{StateLease, StateLock};
 use crate::id::{AgentId, AgentName};
 use crate::timer::Timers;
 use crate::wasm::capacity::MemoryBudget;
@@ -32,6 +33,8 @@ pub struct Host {
     pub state: Arc<RwLock<BTreeMap<String, Bytes>>>,
     /// The committed timers of the agent. The instance only reads them.
     pub timers: Arc<Timers>,
+    /// Shared by all instances of the agent.
+    pub state_lock: StateLock,
     pub grants: Arc<dyn Grants>,
 }
 
@@ -49,6 +52,8 @@ pub(in crate::wasm) struct Guest {
     pub(in crate::wasm) memory: Option<Memory>,
     pub(in crate::wasm) log: Log,
     pub(super) turn: OpenTurn,
+    /// The lease of the state, from the first use in a turn until it is taken or the next turn begins.
+    pub(in crate::wasm) state_lease: Option<StateLease>,
 }
 
 impl Guest {
@@ -64,6 +69,7 @@ impl Guest {
             pace,
             memory: None,
             turn: OpenTurn::default(),
+            state_lease: None,
         }
     }
 
@@ -71,6 +77,7 @@ impl Guest {
     pub(in crate::wasm) fn begin(&mut self, in_hand: Option<InHand>, sends: u32) {
         self.limiter.forget();
         self.log.begin_turn();
+        self.state_lease = None;
         self.turn = OpenTurn {
             in_hand,
             sends_left: sends,

@@ -16,12 +16,8 @@ use crate::message::{Address, Content, Message};
 /// may message `trap`.
 fn guest(sleep: Duration) -> String {
     let draft = |to: &str| format!(r"{{\22performative\22:\22inform\22,\22receiver\22:\22{to}\22}}");
-    let timeout: String = u64::try_from(sleep.as_nanos())
-        .unwrap()
-        .to_le_bytes()
-        .iter()
-        .map(|byte| format!("\\{byte:02x}"))
-        .collect();
+    let nanos = u64::try_from(sleep.as_nanos()).unwrap().to_le_bytes();
+    let timeout = nanos.map(|byte| format!("\\{byte:02x}")).concat();
     let length = |to: &str| draft(to).replace("\\22", "'").len();
     format!(
         r#"(module
@@ -260,5 +256,30 @@ async fn a_message_whose_turn_crashed_is_tried_again_by_another_instance_before_
         several.ended(3).await,
         [(first, 1, false), (first, 2, true), (second, 1, true)]
     );
+    several.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn increments_of_state_by_turns_at_once_lose_nothing() {
+    let watch = Arc::new(Watch {
+        state: true,
+        ..Watch::default()
+    });
+    let mut several = Several::start(4, &watch, SHORT).await;
+    for sender in 0..10 {
+        for _ in 0..10 {
+            several.send(&sender.to_string(), "c");
+        }
+    }
+    for count in 1..=100_u64 {
+        let outcome = several.outcomes.recv().await.unwrap();
+        let written = ("count".to_owned(), Some(Bytes::copy_from_slice(&count.to_le_bytes())));
+        assert_eq!(
+            outcome.writes,
+            [written],
+            "each turn sees what the one before committed"
+        );
+    }
+    assert!(watch.most() > 1, "until they use the state, turns run at once");
     several.end().await;
 }
