@@ -33,6 +33,7 @@ mod limits;
 mod pace;
 mod program;
 mod settings;
+mod state_lock;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -46,10 +47,11 @@ pub use crash::{Crash, CrashKind};
 pub use demand::Demand;
 pub use engine::RuntimeConfig;
 pub use grants::{Found, Grants, Search};
-pub use host::{Host, StateLease, StateLock};
+pub use host::Host;
 pub use instance::Instance;
 pub use limits::{Budget, Limits};
 pub use program::{Program, Runtime};
+pub use state_lock::{StateLease, StateLock};
 pub use turn::{Effects, End, Handover, Turn, Usage};
 #[doc(hidden)]
 pub use validate::findings;

@@ -19,4 +19,3 @@ pub(super) use in_hand::InHand;
 pub(super) use log::Level;
 pub(super) use nesting::{nesting, shallow};
 pub(super) use refusal::Refusal;
-pub use state_lease::{StateLease, StateLock};

@@ -8,10 +8,11 @@ use wasmtime::{PoolConcurrencyLimitError, Store};
 
 use super::capacity::MapPermit;
 use super::crash::{Crash, CrashKind};
-use super::host::{Guest, Host, InHand, StateLease};
+use super::host::{Guest, Host, InHand};
 use super::limits::{Budget, Limits};
 use super::pace::{FIRST_SLICE, Pace, Running, SLACK};
 use super::program::{Loaded, Program};
+use super::state_lock::StateLease;
 use super::turn::{Effects, End, Handover, Turn, Usage};
 use super::{component, core_abi};
 use crate::message::{Message, MessageView};

@@ -13,7 +13,6 @@ use super::in_hand::InHand;
 use super::log::Log;
 use super::open_turn::OpenTurn;
 use super::refusal::Refusal;
-use super::state_lease::{StateLease, StateLock};
 use crate::id::{AgentId, AgentName};
 use crate::timer::Timers;
 use crate::wasm::capacity::MemoryBudget;
@@ -22,6 +21,7 @@ use crate::wasm::grants::Grants;
 use crate::wasm::limiter::Limiter;
 use crate::wasm::limits::Limits;
 use crate::wasm::pace::Pace;
+use crate::wasm::state_lock::{StateLease, StateLock};
 use crate::wasm::turn::Effects;
 
 /// What the server gives an instance for as long as it lives.
