@@ -4,8 +4,8 @@
 //!
 //! 1. It is not the last segment, which the writer uses.
 //! 2. The projections are *durable* beyond its last record. Applied is not enough: commits of the projections are not
-//!    synced, so a power cut may lose the newest, and the log must still have the records to apply again. A checkpoint of
-//!    their write-ahead log makes them durable; see `Projections::checkpoint`.
+//!    synced, so a power cut may lose the newest, and the log must still have the records to apply again. A checkpoint
+//!    of their write-ahead log makes them durable; see `Projections::checkpoint`.
 //!
 //! An open message does not hold its segment. The projections keep the body of every message, and recovery reads
 //! queues, sessions, state and catalog from them alone (`projections/recover.rs`); it reads from the log only what
