@@ -1,11 +1,11 @@
-//! The journal: everything that happened, in one order, and the only thing that must survive.
+//! The journal: every record in one order. It is the only store that must survive.
 //!
-//! Purpose: a batch is appended whole or not at all, and a sequence number says how far the disk has followed. What leaves
-//! the node waits for that watermark (output commit). Everything else that is stored (history, catalog, state, queues) is a
-//! projection that tails the journal and could be made again from it.
+//! Purpose: a batch is appended whole or not at all. The durable watermark is the sequence number up to which every
+//! record has been synced. Whatever leaves the node waits for that watermark (output commit). Everything else that is
+//! stored (history, catalog, state, queues) is a projection that tails the journal and can be rebuilt from it.
 //!
-//! Invariant: after a crash the journal is a consistent prefix of what was appended, and holds all that was ever reported
-//! durable.
+//! Invariant: after a crash the journal is a consistent prefix of what was appended, and holds every record that was
+//! ever reported durable.
 
 use std::future::Future;
 use std::io::Write as _;
@@ -40,109 +40,109 @@ pub use self::follow::{Followed, Follower};
 pub mod limits {
     use std::time::Duration;
 
-    /// Bytes of one batch, encoded. A turn that would write more is refused before it commits.
+    /// Largest encoded batch, in bytes. A turn that would write more is refused before it commits.
     pub const BATCH_BYTES: usize = 64 << 20;
-    /// Batches that may wait for the writer. Appending waits beyond it.
+    /// Batches that may wait for the writer. When the queue is full, an append waits.
     pub const QUEUED_BATCHES: usize = 8_192;
-    /// A batch takes a place in that queue for each of these bytes begun, which bounds the queue to 256 MiB.
+    /// A batch takes one slot of that queue for each of these bytes that it begins, which bounds the queue to 256 MiB.
     pub const PLACE_BYTES: usize = 32 << 10;
-    /// Batches that one group commit takes at most.
+    /// Most batches in one group commit.
     pub const GROUP_BATCHES: usize = 1_024;
-    /// Bytes after which a group commit takes no further batch.
+    /// A group commit that has reached this many bytes takes no further batch.
     pub const GROUP_BYTES: usize = 8 << 20;
-    /// Bytes of a segment after which the next one begins.
+    /// A segment that has reached this many bytes is followed by a new one.
     pub const SEGMENT_BYTES: u64 = 64 << 20;
-    /// Bytes of committed batches that a follower may lie behind before the writer waits for it.
+    /// Bytes of committed batches by which a follower may lag before the writer waits for it.
     pub const FOLLOWER_BYTES: u32 = 64 << 20;
-    /// What a record counts in memory beside its content.
+    /// Bytes that a record counts in memory in addition to its content.
     pub const RECORD_BYTES: usize = 256;
-    /// After this a write for which the disk had no room is tried again.
+    /// How long the writer waits before it retries a write that found the disk full.
     pub const ROOM_RETRY: Duration = Duration::from_millis(500);
 }
 
-/// How long a caller should wait whom the full disk sends away: room is made by people.
+/// The `retry_after` for a caller that a full disk turns away. It is long because only an operator can make room.
 pub const RETRY_WHEN_FULL: Duration = Duration::from_secs(5);
 
-/// Reads the payload of a frame and writes it again. None: it is no batch of records. For the fuzzer, which has no other way to the
-/// decoder.
+/// Decodes the payload of a frame and encodes it again, or returns None if it is not a batch of records. It is public
+/// only for the fuzzer, which has no other way to the decoder.
 #[doc(hidden)]
 pub fn reread(payload: Bytes) -> Option<Vec<u8>> {
     let records = wire::decode_batch(payload).ok()?;
     Some(wire::encode_batch(&records))
 }
 
-/// The payload of a frame with these records, for the bench that counts instructions.
+/// Encodes these records as the payload of a frame. It is public only for the bench that counts instructions.
 #[doc(hidden)]
 pub fn written(records: &[(Partition, Record)]) -> Vec<u8> {
     wire::encode_batch(records)
 }
 
-/// A fact. Each record has a sequence number of its own; the records of a batch are consecutive.
+/// One fact in the log. Each record has its own sequence number; the records of a batch are consecutive.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     /// A message was accepted.
     Message(Dispatch),
-    /// A turn ended. In one batch with it stand the messages that it sent.
+    /// A turn ended. The messages that it sent are in the same batch.
     Turn(Turn),
-    /// A delivery was given up; whoever waits for it has been told in the same batch.
+    /// A delivery became a dead letter. The failure reply to whoever waits for it is in the same batch.
     DeadLetter {
         message: MessageId,
         agent: AgentId,
         reason: FailureReason,
-        /// For people.
+        /// An explanation for people; programs read `reason`.
         detail: String,
         at: Timestamp,
     },
-    /// The catalog's document of an agent, whole, as JSON. The journal does not look into it; what is secret in it is sealed.
+    /// The whole catalog document of an agent, as JSON. The journal does not parse it; the secrets in it are sealed.
     Agent {
         agent: AgentId,
         document: String,
         at: Timestamp,
     },
-    /// An agent is gone, its state and its queue with it.
+    /// An agent was removed, with its state and its queue.
     AgentRemoved { agent: AgentId, at: Timestamp },
-    /// Another document of the catalog, whole, as JSON; None: it is removed. The journal does not look into it, so that a
-    /// new kind of document needs no new kind of record.
+    /// Another catalog document, whole, as JSON; None removes it. The journal does not parse it, so a new kind of
+    /// document needs no new kind of record.
     Document {
-        /// What kind of document, such as `groups`.
+        /// The kind of document, such as `groups`.
         collection: String,
-        /// Which one of its collection.
+        /// The document's key within its collection.
         key: String,
         document: Option<String>,
         at: Timestamp,
     },
-    /// A timer fired. In one batch with it stands the message that tells its agent.
+    /// A timer fired. The message that it sends to its agent is in the same batch.
     TimerFired {
         agent: AgentId,
         timer: u32,
-        /// When it is due again. None: never, and it is gone.
+        /// When the timer is due again. None means that it does not repeat and is removed.
         next: Option<Timestamp>,
         at: Timestamp,
     },
-    /// A request that had a key of its client's was answered. In one batch with it stands what the answer tells of.
+    /// A request with an idempotency key was answered. The records of what the request did are in the same batch.
     Answer {
-        /// Whose request it was.
+        /// Who made the request.
         principal: String,
         key: String,
-        /// Of the request.
+        /// The digest of the request, to tell a repetition from another request with the same key.
         fingerprint: Digest,
-        /// JSON. The journal does not look into it.
+        /// The answer as JSON. The journal does not parse it.
         answer: String,
         at: Timestamp,
     },
-    /// An event that no other record tells of, such as a supervisor's restart. [`Record::event`] makes it.
+    /// An event that no other record implies, such as a supervisor's restart. [`Record::event`] makes one.
     Event {
         kind: EventKind,
-        /// The agent that the event is about, if it is about one.
+        /// The agent that the event is about, if any.
         agent: Option<AgentId>,
-        /// A JSON object: the members of an [`EventBody`].
+        /// A JSON object with the members of an [`EventBody`].
         body: String,
         at: Timestamp,
     },
 }
 
 impl Record {
-    /// The record of an event, with its body as JSON.
+    /// Makes the record of an event, with its body as JSON.
     pub fn event(agent: Option<AgentId>, body: &EventBody, at: Timestamp) -> Self {
         Self::Event {
             kind: body.kind(),
@@ -153,13 +153,13 @@ impl Record {
     }
 }
 
-/// A message and the agents whose mailboxes it entered. It is live input until each has finished it.
+/// A message and the agents whose mailboxes it entered. The message is open until each of them has finished it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dispatch {
     pub message: Arc<Message>,
-    /// Agents among the receivers that took the message.
+    /// The receivers that accepted the message.
     pub deliveries: Vec<AgentId>,
-    /// Why the other receivers did not, if any did not.
+    /// Why other receivers did not accept it. None if all of them did.
     pub undelivered: Option<String>,
 }
 
@@ -167,35 +167,35 @@ pub struct Dispatch {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Turn {
     pub agent: AgentId,
-    /// None: the turn was `init`.
+    /// The message that the turn handled. None if the turn was `init`.
     pub message: Option<MessageId>,
-    /// Which try this was, from 1.
+    /// The number of this attempt, counted from 1.
     pub attempt: u32,
     pub end: TurnEnd,
-    /// State written, None for a deletion. Empty unless the turn ended well.
+    /// Keys of the state and their new values; None deletes a key. Empty unless the turn ended with [`TurnEnd::Ok`].
     pub writes: Vec<(String, Option<Bytes>)>,
-    /// Timers set and cancelled. Empty unless the turn ended well.
+    /// Timers set and cancelled. Empty unless the turn ended with [`TurnEnd::Ok`].
     pub timers: Vec<TimerChange>,
     pub at: Timestamp,
-    /// From acceptance of the message to the end of the turn.
+    /// Time from the acceptance of the message to the end of the turn.
     pub latency_micros: u64,
-    /// Spent in the guest.
+    /// Time spent in the guest.
     pub guest_micros: u64,
 }
 
 /// How a turn ended; see `guests.md` in the documentation of the guest contract.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TurnEnd {
-    /// Its effects took place; the message is done.
+    /// The turn's effects are committed and the message is finished.
     Ok,
-    /// The guest said no: no effects, and the message is done and failed.
+    /// The guest returned an error: the turn has no effects, and the message is finished and failed.
     Error { reason: String },
-    /// The guest broke: no effects, and the message is still live unless a [`Record::DeadLetter`] follows.
+    /// The guest crashed: the turn has no effects, and the message stays open unless a [`Record::DeadLetter`] follows.
     Crash { kind: String, detail: String },
 }
 
 impl TurnEnd {
-    /// The end as metrics name it: `ok`, `error`, or the kind of the crash.
+    /// The label of this end in metrics: `ok`, `error`, or the kind of the crash.
     pub fn label(&self) -> &str {
         match self {
             Self::Ok => "ok",
@@ -205,7 +205,7 @@ impl TurnEnd {
     }
 }
 
-/// What was appended together, with the sequence of its first record.
+/// Records that were appended together, and the sequence number of the first of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     pub first: Seq,
@@ -213,13 +213,13 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The sequence of the last record.
+    /// The sequence number of the last record.
     pub fn last(&self) -> Seq {
         Seq(self.first.0 + self.records.len() as u64 - 1)
     }
 }
 
-/// What to do with a data folder, or a backup, of another format.
+/// Advice for a data folder, or a backup, of another format.
 const NO_MIGRATION: &str =
     "nothing migrates one format to another: start with a new data folder, or use the release that wrote it";
 
@@ -250,7 +250,8 @@ pub enum JournalError {
     },
     #[error("{what}: {source}")]
     Io { what: String, source: std::io::Error },
-    /// What was written may be on the disk or not, and no later sync would tell: whoever meets this must not go on.
+    /// After a failed sync the data may or may not be on the disk, and no later sync can tell. The caller must end the
+    /// process.
     #[error("{what}, which cannot be synced: {source}")]
     Sync { what: String, source: std::io::Error },
     #[error("the projections: {0}")]
@@ -263,7 +264,8 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    /// Nothing was written that anybody was promised, and it may be tried again when there is room.
+    /// Whether the error means that the disk is full. Nothing that was reported durable is affected, and the write may
+    /// be retried when there is room.
     pub fn is_no_room(&self) -> bool {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
@@ -300,30 +302,31 @@ impl From<JournalError> for Error {
 
 pub type Appended<'a> = Pin<Box<dyn Future<Output = Result<Seq, JournalError>> + Send + 'a>>;
 
-/// The promise. `local` keeps it with a file, `memory` for as long as the process lives.
+/// The contract of a journal. [`local`] keeps it with files, [`memory`] for as long as the process lives.
 pub trait Journal: Send + Sync + 'static {
-    /// Takes ownership of a partition: appends under every earlier fence fail from now on.
+    /// Takes ownership of a partition: from now on an append under any earlier fence fails.
     fn claim(&self, partition: Partition) -> Fence;
 
-    /// Appends a batch, all or none, and answers with the sequence of its last record once its place is certain, before it
-    /// is durable. Batches of one caller keep their order. Waits while the writer is [`limits::QUEUED_BATCHES`] behind.
+    /// Appends a batch, all or nothing. It returns the sequence number of the batch's last record as soon as that
+    /// number is fixed, which is before the batch is durable. Batches of one caller keep their order. Waits while the
+    /// writer is [`limits::QUEUED_BATCHES`] behind.
     fn append(&self, owner: Partition, fence: Fence, records: Vec<(Partition, Record)>) -> Appended<'_>;
 
-    /// The last record that has a place, durable or not.
+    /// The last record that has a sequence number, durable or not.
     fn appended(&self) -> Seq;
 
-    /// The durable watermark: everything up to it has been synced.
+    /// The durable watermark: every record up to it has been synced.
     fn durable(&self) -> watch::Receiver<Seq>;
 
-    /// All durable batches from now on, in order. The writer waits for a follower that lies
-    /// [`limits::FOLLOWER_BYTES`] behind; a dropped receiver is forgotten.
+    /// Subscribes to all durable batches from now on, in order. The writer waits for a follower that lags
+    /// [`limits::FOLLOWER_BYTES`] behind; a dropped follower is removed.
     fn follow(&self) -> Follower;
 
-    /// The oldest record that is still there, or the first to come if there is none.
+    /// The oldest record that the journal still has, or the next one to be appended if it has none.
     fn oldest(&self) -> watch::Receiver<Seq>;
 
-    /// Durable batches whose last record is after `seq`, oldest first, at most `max`. They begin later, with the oldest that
-    /// is there, when what followed on `seq` is gone.
+    /// Durable batches whose last record is after `seq`, oldest first, at most `max`. If the records right after `seq`
+    /// have been removed, the result begins with the oldest batch that is left.
     fn read_after(&self, seq: Seq, max: usize) -> Result<Vec<Arc<Batch>>, JournalError>;
 
     /// Stores a module under its digest, durably. Storing it again changes nothing.
@@ -331,14 +334,14 @@ pub trait Journal: Send + Sync + 'static {
 
     fn module(&self, digest: Digest) -> Result<Option<Bytes>, JournalError>;
 
-    /// Whether the writer waits for room on the disk. It goes on by itself when there is some; until then nothing more
-    /// becomes durable, and what is durable can be read.
+    /// Whether the writer waits for room on the disk. The writer resumes by itself when there is room. Until then no
+    /// further record becomes durable, and durable ones can be read.
     fn full(&self) -> watch::Receiver<bool>;
 
-    /// Bytes that are free where the journal lies. Blocks.
+    /// Free bytes on the disk of the journal. Blocks.
     fn free_bytes(&self) -> Result<u64, JournalError>;
 
-    /// Accepts nothing more, writes what is queued, and gives what it holds free. Blocks.
+    /// Stops accepting batches, writes the queued ones, and releases what the journal holds, such as its lock. Blocks.
     fn close(&self);
 }
 
@@ -351,16 +354,17 @@ pub async fn until_durable(mut watermark: watch::Receiver<Seq>, seq: Seq) -> Res
         .map_err(|_| JournalError::Closed)
 }
 
-/// `EX_SOFTWARE` of sysexits: the supervisor of the process should start it again, and recovery finds what is on the disk.
+/// `EX_SOFTWARE` of `sysexits.h`. The supervisor of the process should restart it, and recovery then reads what is on
+/// the disk.
 const EXIT_STATUS: i32 = 70;
 
-/// The end of a process that cannot say any more what is on the disk.
+/// Ends the process, because after a failed sync it cannot know what is on the disk.
 fn end_process(error: &JournalError) -> ! {
     tracing::error!(
         error = error as &dyn std::error::Error,
         "the journal cannot be written: the server ends"
     );
-    // Tracing may be off or buffered, and this is the last that anyone hears.
+    // Standard error as well: tracing may be off or buffered, and this is the process's last message.
     let _ = writeln!(
         std::io::stderr(),
         "caxton: the journal cannot be written, the server ends: {error}"

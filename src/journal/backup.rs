@@ -1,13 +1,13 @@
-//! Backups: a data folder as of one point of its journal, copied while it is in use, and brought back.
+//! Backups: a data folder as of one record, copied while it is in use, and restored.
 //!
 //! ```text
 //! <backup>/journal, modules, projections.db, FORMAT, PARTITIONS, OLDEST    as in the data folder
 //! <backup>/MANIFEST                                                       JSON, see [`Manifest`]; written last
 //! ```
 //!
-//! Invariants: a folder with a manifest is a whole backup. The projections in it are at or behind the end of its log. The key that
-//! secrets are sealed with is not in it: whoever finds a backup cannot read them. A restored folder gets its `FORMAT` last, without
-//! which no server starts on it.
+//! Invariants: a folder with a manifest is a complete backup. Its projections have applied no more than its log contains.
+//! It does not contain the key that seals secrets, so whoever finds a backup cannot read them. A restored folder gets its
+//! `FORMAT` last, and no server starts without that file.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -38,42 +38,42 @@ const FORMAT: &str = "FORMAT";
 /// Bytes that are copied at a time.
 const PIECE: usize = 1 << 20;
 
-/// What a backup is.
+/// The description of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The format of the data folder, and so of the backup.
     pub format: u32,
     pub created_at: Timestamp,
-    /// Everything up to this record is in it.
+    /// The last record that the backup contains.
     pub seq: Seq,
     pub files: Vec<Filed>,
-    /// The key without which the backup is of no use. None: nothing in it is sealed.
+    /// The key without which the backup cannot be used. None if nothing in it is sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<NeededKey>,
 }
 
-/// The key of what is sealed in a backup.
+/// The key of the sealed secrets in a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NeededKey {
     pub id: KeyId,
-    /// Where it was on the server that made the backup.
+    /// The path of the key on the server that made the backup.
     pub file: PathBuf,
 }
 
 /// A file of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filed {
-    /// Below the backup, with `/`.
+    /// The path relative to the backup, separated by `/`.
     pub path: String,
     pub size: u64,
-    /// Of its content, in hexadecimal.
+    /// The SHA-256 digest of the content, in hexadecimal.
     pub sha256: String,
 }
 
-/// Why there is no backup, or why it cannot be restored.
+/// Why a backup failed, or why it cannot be restored.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// What the caller named cannot be used.
+    /// The caller's argument cannot be used.
     #[error("`{field}` {problem}")]
     Argument { field: &'static str, problem: String },
     #[error("the backup is not whole: {file} {problem}; take another backup")]
@@ -99,7 +99,8 @@ fn wrong(field: &'static str, problem: impl Into<String>) -> BackupError {
     BackupError::Argument { field, problem }
 }
 
-/// An error of writing to what the caller named as `field`: that its disk is full is the caller's to mend.
+/// Maps an error of writing to the path that the caller gave as `field`. If its disk is full or read-only, the caller
+/// can correct that, so the error names the argument.
 fn writing<'a>(field: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> BackupError + use<'a> {
     use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     move |source| {
@@ -120,8 +121,8 @@ fn writing<'a>(field: &'static str, path: &'a Path) -> impl FnOnce(io::Error) ->
     }
 }
 
-/// Makes a backup in the folder `to`, which must not exist or be empty. Everything that was durable at the call is in it.
-/// While it runs no segment may be removed. Blocks for as long as copying takes.
+/// Makes a backup in the folder `to`, which must be empty or not exist. It contains every record that was durable when
+/// the call began. The caller must not let a segment be removed meanwhile. Blocks until everything is copied.
 pub fn take(
     journal: &LocalJournal,
     projections: &Projections,
@@ -180,13 +181,13 @@ fn must_be_empty(field: &'static str, folder: &Path) -> Result<(), BackupError> 
     }
 }
 
-/// Takes away what was written into a folder that was empty, so that it is not in the way of the next try. What cannot be
-/// removed stays: the error that is told is the one that led here.
+/// Removes what was written into an empty folder, so that it does not prevent the next attempt. A failure to remove is
+/// ignored, because the error to report is the one that led here.
 fn clear(folder: &Path, made: bool) {
     for name in ["journal", "modules"] {
         let _ = fs::remove_dir_all(folder.join(name));
     }
-    // The second is the copying database's own.
+    // The file `projections.db-journal` belongs to the database that `SQLite` copies into.
     for name in [
         PROJECTIONS,
         "projections.db-journal",
@@ -218,7 +219,7 @@ fn fill(
             .map_err(writing("to", &folder))?;
     }
     let mut files = Vec::new();
-    // First, so that the log, which only grows, goes at least as far.
+    // The projections are copied first. The log only grows, so its copy goes at least as far.
     let path = to.join(PROJECTIONS);
     projections.copy(&path).map_err(|error| {
         if disk_is_full(&error) {
@@ -253,14 +254,15 @@ fn fill(
         created_at: Timestamp::now(),
         seq,
         files,
-        // Asked last: what was sealed before its record came into the copy counts.
+        // This is asked last, because a secret is sealed before its record is appended: everything sealed in the copy
+        // counts.
         key: sealer.is_used().then(|| NeededKey {
             id: sealer.id(),
             file: std::path::absolute(sealer.file()).unwrap_or_else(|_| sealer.file().to_owned()),
         }),
     };
     let json = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain data");
-    // Not before all the others are on the disk under their names.
+    // The manifest comes last, after every other file and its name are on the disk.
     local::sync_dir(to)?;
     write_new(&to.join(MANIFEST), &json).map_err(writing("to", to))?;
     local::sync_dir(to)?;
@@ -282,7 +284,7 @@ fn disk_is_full(error: &JournalError) -> bool {
 fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
-        let _ = write!(text, "{byte:02x}"); // a string takes it all
+        let _ = write!(text, "{byte:02x}"); // writing to a string cannot fail
     }
     text
 }
@@ -294,14 +296,14 @@ fn reading(path: &Path) -> impl FnOnce(io::Error) -> BackupError + use<'_> {
     }
 }
 
-/// The entry of a file that is there.
+/// The manifest entry of an existing file.
 fn file(path: &Path, name: &str) -> Result<Filed, BackupError> {
     let (size, sha256) = digest(path, &mut io::sink()).map_err(reading(path))?;
     let path = name.to_owned();
     Ok(Filed { path, size, sha256 })
 }
 
-/// Reads a file to its end, into `copy` too.
+/// Reads a file to its end, writes it to `copy`, and returns its size and SHA-256 digest.
 fn digest(path: &Path, copy: &mut impl Write) -> io::Result<(u64, String)> {
     let mut file = File::open(path)?;
     let (mut hasher, mut size, mut piece) = (Sha256::new(), 0, vec![0; PIECE]);

@@ -1,6 +1,6 @@
-//! A look at a data folder that no server has open, and mending it.
+//! Checks and repairs a data folder that no server has open.
 //!
-//! Invariant: looking changes nothing, and mending deletes nothing: what is taken out is put aside.
+//! Invariant: a check changes nothing, and a repair deletes nothing: what it takes out is moved aside.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 #[cfg(test)]
 mod tests;
 
-/// Something that is wrong, and what to do.
+/// A problem, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub file: PathBuf,
@@ -35,15 +35,15 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What a look found.
+/// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub findings: Vec<Finding>,
-    /// What is there, a sentence each.
+    /// What the folder contains, one sentence each.
     pub notes: Vec<String>,
 }
 
-/// Why a folder cannot be looked at or mended.
+/// Why a folder cannot be checked or repaired.
 #[derive(Debug, thiserror::Error)]
 pub enum DoctorError {
     #[error(transparent)]
@@ -54,7 +54,7 @@ pub enum DoctorError {
     Refused(String),
 }
 
-/// A data folder that is ours alone while this lives.
+/// A data folder that stays locked against other processes while this value lives.
 #[derive(Debug)]
 pub struct Doctor {
     dir: PathBuf,
@@ -65,7 +65,7 @@ const SALVAGE: &str = "`caxton doctor --salvage` keeps what is before this place
                    `caxton restore`";
 
 impl Doctor {
-    /// Locks the folder. One that a server uses is refused.
+    /// Locks the folder. A folder that a server uses is refused.
     pub fn open(dir: &Path) -> Result<Self, DoctorError> {
         if !dir.is_dir() {
             return Err(DoctorError::NoFolder(dir.to_owned()));
@@ -76,11 +76,11 @@ impl Doctor {
         })
     }
 
-    /// Looks at everything. Takes as long as reading the folder takes.
+    /// Checks everything. It takes as long as reading the whole folder does.
     pub fn examine(&self) -> Result<Report, DoctorError> {
         let mut report = Report::default();
         if let Some(finding) = self.format() {
-            // Nothing else can be said about what another release wrote.
+            // This release cannot judge the files of another one.
             report.findings.push(finding);
             return Ok(report);
         }
@@ -125,7 +125,8 @@ impl Doctor {
         }
     }
 
-    /// What is wrong with a module that somebody needs: whether it is there. Its content is looked at with all others.
+    /// A finding if the module that `who` needs is missing. Its content is not checked here: [`Self::examine`] checks
+    /// every module.
     pub fn module(&self, digest: Digest, who: &str) -> Option<Finding> {
         let file = local::module_file(&self.dir, digest);
         (!file.exists()).then(|| Finding {
@@ -136,7 +137,7 @@ impl Doctor {
         })
     }
 
-    /// What is wrong with the key in `file`, or in the folder's own, if `needed` is to open `what`.
+    /// A finding if the key in `file`, or in the folder's own key file, is not the key `needed` that opens `what`.
     pub fn key(&self, file: Option<&Path>, needed: KeyId, what: &str) -> Option<Finding> {
         let file = file.map_or_else(|| local::key_file(&self.dir), Path::to_owned);
         let found = match local::read_key(&file) {
@@ -185,7 +186,7 @@ impl Doctor {
         let problem = match fs::read_to_string(&file) {
             Ok(text) if text.trim().parse::<u16>().is_ok_and(|count| count > 0) => return None,
             Ok(_) => "is no number of partitions".to_owned(),
-            Err(_) if log.records == 0 => return None, // nobody lives anywhere yet
+            Err(_) if log.records == 0 => return None, // without records no agent has a partition yet
             Err(error) => format!("cannot be read: {error}"),
         };
         Some(Finding {
@@ -237,8 +238,8 @@ impl Doctor {
         }
     }
 
-    /// Makes the projections again from the log, and answers with how far they are. The ones that were there are kept beside
-    /// them.
+    /// Rebuilds the projections from the log, and returns the last record applied. The old file is kept beside the new
+    /// one.
     pub fn rebuild(self) -> Result<Seq, DoctorError> {
         if let Some(finding) = self.format() {
             return Err(DoctorError::Refused(finding.to_string()));
@@ -258,7 +259,7 @@ impl Doctor {
             )));
         }
         let Self { dir, lock } = self;
-        // The journal takes the lock itself.
+        // The lock is released because the journal takes it itself.
         drop(lock);
         let journal = LocalJournal::open(&dir, LocalOptions::default())?;
         let applied = upkeep::rebuild(&dir, &*journal);
@@ -266,9 +267,9 @@ impl Doctor {
         Ok(applied?)
     }
 
-    /// Takes what is broken out of the log, and says what it did. Where the log still has its first record it is cut before
-    /// the damage, and the projections are made again from what is left. Else they are the only ones: if they have more than
-    /// what is left, another log begins after them.
+    /// Takes the broken part out of the log, and returns a description of what was done. If the log still has its first
+    /// record, it is cut before the damage and the projections are rebuilt from the rest. Otherwise the projections
+    /// cannot be rebuilt; if they have more than what is left of the log, a new log begins after them.
     pub fn salvage(self, now: Timestamp) -> Result<String, DoctorError> {
         if let Some(finding) = self.format() {
             return Err(DoctorError::Refused(finding.to_string()));

@@ -1,7 +1,7 @@
-//! The way from the journal to those who follow it.
+//! The queue between the journal and one follower.
 //!
-//! Invariant: what lies in it, and what was taken out of it and is still held, is bounded by bytes. So a burst runs at the
-//! pace of the log as long as there is room, and then at the pace of the slowest follower.
+//! Invariant: the batches in the queue, and those taken out but still held, are bounded in bytes. So a burst runs at
+//! the speed of the log while there is room, and then at the speed of the slowest follower.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
 
 use super::Batch;
 
-/// A durable batch. Its room is free again when this is dropped.
+/// A durable batch. Dropping it releases its room in the queue.
 #[derive(Debug)]
 pub struct Followed {
     batch: Arc<Batch>,
@@ -31,7 +31,7 @@ impl AsRef<Batch> for Followed {
     }
 }
 
-/// The end that reads.
+/// The receiving end.
 #[derive(Debug)]
 pub struct Follower {
     batches: mpsc::UnboundedReceiver<Followed>,
@@ -39,12 +39,13 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// The next batch; None: the journal is closed and all has been read.
+    /// The next batch. None when the journal is closed and every batch has been read.
     pub async fn recv(&mut self) -> Option<Followed> {
         self.batches.recv().await
     }
 
-    /// Waits for a batch and adds it to `group` with those behind it, at most `limit`. 0: as None of [`Self::recv`].
+    /// Waits for a batch and moves it and those behind it to `group`, at most `limit`. Returns 0 where [`Self::recv`]
+    /// returns None.
     pub async fn recv_many(&mut self, group: &mut Vec<Followed>, limit: usize) -> usize {
         self.batches.recv_many(group, limit).await
     }
@@ -56,34 +57,34 @@ impl Follower {
 }
 
 impl Drop for Follower {
-    /// Whoever waits for room is told that there will be none.
+    /// Wakes a writer that waits for room, since there will be none.
     fn drop(&mut self) {
         self.room.close();
     }
 }
 
-/// The end that the journal writes to.
+/// The sending end, which the journal holds.
 #[derive(Clone, Debug)]
 pub(super) struct Leader {
     batches: mpsc::UnboundedSender<Followed>,
     room: Arc<Semaphore>,
-    /// Bytes, all in all.
+    /// Bytes of the whole queue, free or not.
     capacity: u32,
 }
 
-/// Why a batch has no place.
+/// Why a batch cannot be queued now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoRoom {
     Full,
-    /// Nobody follows any more.
+    /// The follower is gone.
     Closed,
 }
 
-/// Room for one batch.
+/// Reserved room for one batch.
 #[derive(Debug)]
 pub(super) struct Room(OwnedSemaphorePermit);
 
-/// A way with room for `bytes`; a batch of more has it alone.
+/// Makes a queue with room for `bytes`. A batch that is larger is accepted when the queue is empty.
 pub(super) fn way(bytes: u32) -> (Leader, Follower) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let room = Arc::new(Semaphore::new(bytes as usize));
@@ -112,13 +113,13 @@ impl Leader {
         })
     }
 
-    /// Waits until there was room, or nobody follows any more. The room is not held.
+    /// Waits until there is room, or the follower is gone. The room is not reserved.
     pub(super) async fn until_room(&self, bytes: usize) {
         let _ = self.room.acquire_many(self.needed(bytes)).await;
     }
 
     pub(super) fn send(&self, batch: Arc<Batch>, Room(room): Room) {
-        let _ = self.batches.send(Followed { batch, _room: room }); // gone meanwhile: forgotten with the next one
+        let _ = self.batches.send(Followed { batch, _room: room }); // if it fails, the next send removes the follower
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -154,7 +155,7 @@ mod tests {
         assert_eq!(follower.recv_many(&mut group, 9).await, 2);
         assert_eq!(leader.try_reserve(1).unwrap_err(), NoRoom::Full, "they are at work");
         group.clear();
-        // More than there is, and alone.
+        // A batch larger than the whole queue is alone in it.
         leader.send(batch(3), leader.try_reserve(1_000).unwrap());
         assert_eq!(leader.try_reserve(1).unwrap_err(), NoRoom::Full);
         assert_eq!(follower.recv().await.unwrap().first, Seq(3));

@@ -1,15 +1,16 @@
 //! The embedded journal: a segment log on this machine.
 //!
-//! Purpose: keeps the promise of [`Journal`] with files, a lock and one thread.
+//! Purpose: implements [`Journal`] with files, a folder lock and one writer thread.
 //! Owner: the process that holds the folder's lock.
-//! Invariant: the watermark never runs ahead of the disk, and the order of sequences is the order on the disk.
+//! Invariant: the watermark never runs ahead of the disk, and records lie on the disk in the order of their sequence
+//! numbers.
 //!
 //! ```text
 //! <dir>/LOCK                      held by the server that uses the folder
 //! <dir>/FORMAT                    the version of the format, a decimal number
 //! <dir>/PARTITIONS                how many partitions there are, a decimal number
-//! <dir>/key                       what secrets are sealed with, unless the configuration names another file
-//! <dir>/OLDEST                    the record that the log begins with since segments went; absent: 1
+//! <dir>/key                       the key that seals secrets, unless the configuration names another file
+//! <dir>/OLDEST                    the log's first record after retention removed segments; absent: 1
 //! <dir>/journal/<first seq>.log   segments
 //! <dir>/modules/<sha256>.wasm     modules
 //! ```
@@ -49,8 +50,8 @@ use self::writer::{Hooks, Job, Shared, State, Writer};
 use super::{Appended, Batch, Follower, Journal, JournalError, Record, follow, limits, wire};
 use crate::id::{Digest, Fence, Partition, Seq};
 
-/// The version of the folder and of its segments. A change of anything that is stored raises it, and nothing migrates: a folder of
-/// another format is refused.
+/// The version of the folder and of its segments. Any change to what is stored raises it. Nothing migrates a folder:
+/// one of another format is refused.
 pub(super) const FORMAT: u32 = 2;
 
 fn io_error(what: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> JournalError {
@@ -61,23 +62,23 @@ fn sync_error(what: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> Journa
     |source| JournalError::Sync { what: what(), source }
 }
 
-/// How much of the log is looked at before the journal opens.
+/// How much of the log is checked before the journal opens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Check {
-    /// The last segment, where a crash leaves its traces. Earlier ones are checked as they are read, so that opening does
-    /// not take longer as history grows.
+    /// Only the last segment, where an interrupted write can be. Earlier segments are checked as they are read, so the
+    /// time to open does not grow with the history.
     #[default]
     LastSegment,
-    /// Every frame.
+    /// Every frame of every segment.
     Everything,
 }
 
-/// The limits of one journal; the defaults are those of [`limits`].
+/// The limits of one journal. The defaults are in [`limits`].
 #[derive(Clone, Copy, Debug)]
 pub struct LocalOptions {
     pub segment_bytes: u64,
     pub group_batches: usize,
-    /// Places of the queue before the writer. A batch takes one for each [`limits::PLACE_BYTES`] begun.
+    /// Slots of the writer's queue. A batch takes one for each [`limits::PLACE_BYTES`] that it begins.
     pub queued_batches: usize,
     pub follower_bytes: u32,
     pub check: Check,
@@ -95,10 +96,9 @@ impl Default for LocalOptions {
     }
 }
 
-/// See the module.
+/// The journal on disk; see [the module](self).
 pub struct LocalJournal {
     shared: Arc<Shared>,
-    /// The data folder.
     dir: PathBuf,
     durable: watch::Receiver<Seq>,
     full: watch::Receiver<bool>,
@@ -117,7 +117,8 @@ impl std::fmt::Debug for LocalJournal {
 }
 
 impl LocalJournal {
-    /// Opens the journal in `dir`, or makes one. What a crash left half written is cut off; nothing else is mended. Blocks.
+    /// Opens the journal in `dir`, or creates one. A write that a crash interrupted is cut off; no other damage is
+    /// repaired. Blocks.
     pub fn open(dir: &Path, options: LocalOptions) -> Result<Arc<Self>, JournalError> {
         Self::open_with(dir, options, Hooks::default())
     }
@@ -173,8 +174,8 @@ impl LocalJournal {
         }))
     }
 
-    /// Fixes the number of partitions, which decides where agents live: a new folder gets `asked`, and one that was made with
-    /// another number is refused.
+    /// Fixes the number of partitions, which decides where agents live. A new folder gets `asked`; a folder that was
+    /// made with another number is refused.
     pub fn fix_partitions(&self, asked: u16) -> Result<(), JournalError> {
         folder::fix_partitions(&self.dir, asked, self.appended() > Seq(0))
     }
@@ -186,12 +187,12 @@ impl LocalJournal {
         let enough = |after: Seq, count, bytes| after >= durable || count >= max || bytes >= limits::BATCH_BYTES;
         while !enough(after, batches.len(), bytes) {
             let wanted = Seq(after.0 + 1);
-            // The list is not locked while the disk is read.
+            // The lock on the list is released before the disk is read.
             let (path, first, offset) = {
                 let segments = self.shared.segments.read();
                 let at = segments.partition_point(|segment| segment.first <= wanted);
                 let Some(at) = at.checked_sub(1) else {
-                    // Retention took what came before the first.
+                    // Retention removed everything before the first segment.
                     after = Seq(segments[0].first.0 - 1);
                     continue;
                 };
@@ -199,7 +200,7 @@ impl LocalJournal {
                 (segment.path.clone(), segment.first, segment.offset_before(wanted))
             };
             let mut reader = match Reader::open(path, first, offset) {
-                Err(_) if *self.oldest.borrow() > first => continue, // it took this one meanwhile
+                Err(_) if *self.oldest.borrow() > first => continue, // retention removed the segment meanwhile
                 opened => opened?,
             };
             let mut reached = None;
@@ -223,11 +224,11 @@ impl LocalJournal {
                 batches.push(Arc::new(batch));
                 reached = Some((frame.first, offset));
             }
-            // The segment was chosen because `wanted` belongs into it.
+            // The segment was chosen because it covers `wanted`, so a batch must be in it.
             let Some((place, offset)) = reached else {
                 return Err(reader.damaged(reader.offset(), "batches that were durable are missing"));
             };
-            // So that the next read need not skip what this one has read.
+            // The mark spares the next read from skipping what this one has read.
             let mut segments = self.shared.segments.write();
             if let Ok(at) = segments.binary_search_by_key(&first, |segment| segment.first) {
                 segments[at].mark(place, offset);
@@ -237,7 +238,7 @@ impl LocalJournal {
     }
 }
 
-/// Looks at the segments as `options` say, cuts a torn tail off, and opens the last for writing.
+/// Checks the segments as `options` say, cuts off an interrupted write, and opens the last segment for writing.
 fn open_segments(
     segments: &mut Vec<Segment>,
     dir: &Path,
@@ -288,14 +289,14 @@ fn open_segments(
         .write(true)
         .open(&last.path)
         .map_err(io_error(failed))?;
-    // Cut first: what is behind the end must be zeros and not what a crash left there.
+    // The file is cut first because the space after the end must be zeros, not remains of an interrupted write.
     file.set_len(scan.end).map_err(io_error(failed))?;
     match segment::reserve(&file, options.segment_bytes.max(scan.end)).map_err(io_error(failed)) {
-        // There is something to read all the same; the writer waits when it comes to that.
+        // Without room the log can still be read, and the writer waits when it has something to write.
         Err(error) if error.is_no_room() => tracing::warn!(error = &error as &dyn std::error::Error, "no room ahead"),
         reserved => reserved?,
     }
-    // What a killed process had written but not synced is about to be called durable.
+    // A killed process may have written frames without syncing them, and they are about to be reported durable.
     file.sync_all()
         .map_err(sync_error(|| format!("the segment {}", last.path.display())))?;
     Ok((
@@ -318,7 +319,7 @@ fn scan(segment: &mut Segment) -> Result<(segment::Scan, Header), JournalError> 
 impl Journal for LocalJournal {
     fn claim(&self, partition: Partition) -> Fence {
         let mut state = self.shared.state.lock();
-        // Fences live as long as the lock of the folder: an owner of an earlier process is gone.
+        // Fences need not be stored: the lock of the folder proves that every owner of an earlier process is gone.
         let fence = state.fences.entry(partition).or_insert(Fence(0));
         fence.0 += 1;
         *fence
@@ -331,7 +332,7 @@ impl Journal for LocalJournal {
                 return Err(JournalError::TooLarge(payload.len()));
             }
             let crc = crc32c::crc32c(&payload);
-            // A batch that needs the whole queue may have it, one that needs more gets no more than that.
+            // One batch never takes more slots than the whole queue has, else it would wait for ever.
             let places = (1 + payload.len() / limits::PLACE_BYTES).min(self.options.queued_batches);
             let places = u32::try_from(places).expect("a batch is below its limit");
             let permit = self
@@ -397,7 +398,7 @@ impl Journal for LocalJournal {
 
     fn put_module(&self, digest: Digest, module: &[u8]) -> Result<(), JournalError> {
         let put = self.modules.put(digest, module);
-        // A file that is there and was not synced would be taken for a durable one by the next put.
+        // A module that was written but not synced would pass for a durable one at the next put.
         if let Err(error @ JournalError::Sync { .. }) = &put {
             super::end_process(error);
         }
@@ -416,7 +417,8 @@ impl Journal for LocalJournal {
         folder::free_bytes(&self.dir).map_err(io_error(|| "cannot ask how much room the disk has".to_owned()))
     }
 
-    /// Dropping does the same. What is queued on a full disk is forgotten, as in a crash: nobody was told that it was durable.
+    /// Dropping the journal closes it too. Batches queued on a full disk are lost, as in a crash: none was reported
+    /// durable.
     fn close(&self) {
         self.shared.close();
         if let Some((thread, lock)) = self.writer.lock().take() {

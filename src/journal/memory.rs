@@ -1,7 +1,8 @@
-//! The journal of a node that keeps nothing: the order, the fences and the watermark of [`Journal`], and no file.
+//! A journal in memory for a node that stores nothing: the order, the fences and the watermark of [`Journal`], without
+//! files.
 //!
-//! What is appended counts as durable at once, and is gone with the process. Agents, queues and state survive every crash
-//! that the process survives, as with the other journal.
+//! A batch counts as durable as soon as it is appended, and is lost when the process ends. Agents, queues and state
+//! survive every crash that the process survives, as they do with the other journal.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,14 +15,14 @@ use super::follow::{self, Leader, NoRoom};
 use super::{Appended, Batch, Follower, Journal, JournalError, Record, limits};
 use crate::id::{Digest, Fence, Partition, Seq};
 
-/// Bytes of batches kept for who comes back; the oldest go first.
+/// Bytes of batches kept for readers that return; the oldest are dropped first.
 const KEPT_BYTES: usize = 16 << 20;
 
-/// See the module.
+/// The journal in memory; see [the module](self).
 pub struct MemoryJournal {
     state: Mutex<State>,
     modules: RwLock<HashMap<Digest, Bytes>>,
-    /// It never is.
+    /// Always false: memory has no disk to fill.
     full: watch::Sender<bool>,
 }
 
@@ -36,11 +37,11 @@ struct State {
     oldest: watch::Sender<Seq>,
 }
 
-/// What became of records that were to be appended.
+/// The outcome of an attempt to append.
 enum Placed {
-    /// The last of them is here.
+    /// The records were appended, and this is the last of them.
     UpTo(Seq),
-    /// This follower has no room.
+    /// Nothing was appended, because this follower has no room.
     Nowhere { full: Leader },
 }
 
@@ -74,7 +75,7 @@ impl State {
         Ok(())
     }
 
-    /// Takes the records, gives them a place and hands them on, or does nothing if a follower has no room.
+    /// Appends the records and sends them to the followers, or does nothing if a follower has no room.
     fn append(
         &mut self,
         owner: Partition,
@@ -92,7 +93,7 @@ impl State {
                     let full = follower.clone();
                     return Ok(Placed::Nowhere { full });
                 }
-                Err(NoRoom::Closed) => {} // forgotten below
+                Err(NoRoom::Closed) => {} // removed below
             }
         }
         let records = records.take().unwrap_or_default();
@@ -112,7 +113,7 @@ impl State {
     fn keep(&mut self, batch: &Arc<Batch>, bytes: usize) {
         self.kept.push_back((Arc::clone(batch), bytes));
         self.kept_bytes += bytes;
-        // The last one always stays, so that whoever reads moves on.
+        // The last batch always stays, so that a reader makes progress.
         while self.kept_bytes > KEPT_BYTES
             && self.kept.len() > 1
             && let Some((_, bytes)) = self.kept.pop_front()
@@ -158,7 +159,8 @@ impl Journal for MemoryJournal {
             }
             let mut records = Some(records);
             loop {
-                // Waiting comes before the place: an append that is dropped midway leaves no hole.
+                // The append waits for room before it takes sequence numbers, so that one that is dropped midway leaves
+                // no gap.
                 let full = match self.state.lock().append(owner, fence, &mut records, bytes)? {
                     Placed::UpTo(last) => return Ok(last),
                     Placed::Nowhere { full } => full,

@@ -1,11 +1,13 @@
-//! What is stored so that it can be asked: projections of the journal in `SQLite`.
+//! Projections of the journal in `SQLite`: what is stored in order to be queried.
 //!
 //! Purpose: history, catalog, state, queues and sessions, kept by a thread that tails the journal.
-//! Owner: whoever opened it; two must not be open on one folder.
-//! Invariant: all that is in the file follows from the journal up to `applied`. A file that is lost, damaged or of another
-//! version is made again, as long as the journal has all of its records; else it is the only one, and is never touched.
+//! Owner: whoever opened them; one folder must not have two open.
+//! Invariant: everything in the file follows from the journal up to `applied`. A file that is lost, damaged or of
+//! another version is rebuilt if the journal still has all of its records. Otherwise the file is the only copy and is
+//! never touched.
 //!
-//! A query answers as of some sequence; [`Projections::seen`] waits for the caller's own writes.
+//! A query sees everything up to some sequence number; [`Projections::seen`] waits until that covers the caller's own
+//! writes.
 
 mod answers;
 mod apply;
@@ -44,26 +46,26 @@ use crate::idempotency::Key;
 use crate::message::Address;
 use crate::time::Timestamp;
 
-/// Batches of one transaction at most. A long one writes each page of an index once for more rows; and as long as it takes, whoever
-/// waits for their own write waits.
+/// Most batches in one transaction. A larger one writes each page of an index once for more rows, but a caller who
+/// waits for its own write waits for the whole transaction.
 const GROUP: usize = 4_096;
-/// Queries at a time; further ones wait.
+/// Most queries that run at a time; further ones wait.
 const READERS: usize = 4;
 
-/// Events of the history; when one more comes, the oldest goes. The journal still has it.
+/// Most events in the history: when one more comes, the oldest is removed. The journal still has it.
 pub const EVENTS_KEPT: u64 = 1_000_000;
 
 const FILE: &str = "projections.db";
 
-/// Where a message stands.
+/// The status of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// An agent has it and has not finished it.
+    /// At least one agent has received it and not finished it.
     Queued,
-    /// Everyone that it was for has finished it, or nobody had to: it was for clients alone.
+    /// Every receiving agent has finished it, or it had none because it was for clients only.
     Processed,
-    /// It failed for one of its receivers at least, and no other has it any more.
+    /// It failed for at least one receiver, and no other receiver still has it open.
     Failed,
 }
 
@@ -95,13 +97,14 @@ impl Status {
     }
 }
 
-/// Messages by where they stand, since the journal began. `messages_total` is the sum of `queued`, `processed` and `failed`.
+/// Numbers of messages by status, since the journal began. `messages_total` is the sum of `queued`, `processed` and
+/// `failed`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub messages_total: u64,
     pub processed: u64,
     pub failed: u64,
-    /// Deliveries that were given up.
+    /// Deliveries that became dead letters.
     pub dead_letters: u64,
     pub queued: u64,
 }
@@ -120,18 +123,19 @@ impl Counts {
 struct Progress {
     applied: Seq,
     counts: Counts,
-    /// Events of the history.
+    /// Number of events in the history.
     events: u64,
-    /// Answers that are remembered.
+    /// Number of remembered answers.
     answers: u64,
 }
 
-/// `SQLite`'s integers are signed; a sequence never comes near the end of them.
+/// Converts to the signed integers of `SQLite`; no sequence number comes near their maximum.
 fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// An address as a key: the 16 bytes of an agent's id, or the text of another. `SQLite` never takes a text for bytes.
+/// An address as a key: the 16 bytes of an agent's id, or the text of any other address. The two cannot collide,
+/// because `SQLite` never treats a text as equal to a blob.
 fn address_key(address: &Address) -> Value {
     match address {
         Address::Agent(agent) => Value::Blob(agent.uuid().as_bytes().to_vec()),
@@ -149,10 +153,10 @@ fn address_of(key: &Value) -> Option<Address> {
     }
 }
 
-/// See the module.
+/// The projections of one data folder; see [the module](self).
 pub struct Projections {
     progress: watch::Receiver<Progress>,
-    /// Why nothing can be applied for now.
+    /// Why nothing can be applied at the moment. None while all is well.
     stalled: watch::Receiver<Option<String>>,
     readers: Arc<Readers>,
     /// Dropping the sender stops the thread.
@@ -168,7 +172,8 @@ impl std::fmt::Debug for Projections {
 }
 
 impl Projections {
-    /// Opens `<dir>/projections.db` or makes it, and returns when it has applied all that is durable now. Blocks.
+    /// Opens or creates `<dir>/projections.db`, and returns when everything that is durable now has been applied.
+    /// Blocks.
     pub fn open(dir: &Path, journal: &dyn Journal) -> Result<Arc<Self>, JournalError> {
         let path = dir.join(FILE);
         let oldest = journal.oldest();
@@ -177,7 +182,7 @@ impl Projections {
             let oldest = *oldest.borrow();
             return Err(JournalError::Irreplaceable { problem, oldest });
         }
-        // Before the journal is read, so that nothing falls between what is read and what comes.
+        // The subscription comes before the read, so that no batch falls between the two.
         let follower = journal.follow();
         let opened = catch_up(&path, journal).or_else(|unusable| match unusable {
             Unusable::Failed(error) => Err(error),
@@ -195,7 +200,7 @@ impl Projections {
             what: "cannot start the projections' thread".to_owned(),
             source,
         };
-        // It polls two channels and a timer, and has no sockets.
+        // The thread polls two channels and a timer, so its runtime needs no sockets.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -228,17 +233,17 @@ impl Projections {
         }))
     }
 
-    /// The catalog's documents of agents, as of what has been applied. Blocks.
+    /// The catalog's documents of agents, as of [`Self::applied`]. Blocks.
     pub fn agents(&self) -> Result<Vec<String>, JournalError> {
         self.readers.with(|connection, _| upkeep::agents_of(connection))
     }
 
-    /// Everything that is open, as of what has been applied. Blocks.
+    /// Everything that a starting server needs, as of [`Self::applied`]. Blocks.
     pub fn recover(&self) -> Result<Recovered, JournalError> {
         self.readers.with(recover::recover)
     }
 
-    /// Waits until the record is applied, so that a query after it finds what the caller wrote.
+    /// Waits until the record is applied, so that a later query finds what the caller wrote.
     pub async fn seen(&self, seq: Seq) -> Result<(), JournalError> {
         let mut progress = self.progress.clone();
         progress
@@ -248,7 +253,8 @@ impl Projections {
             .map_err(|_| JournalError::Closed)
     }
 
-    /// As [`Self::seen`], for who would rather see what there is than wait until the disk has room.
+    /// Like [`Self::seen`], but also returns when nothing can be applied, for a caller who prefers an older answer to
+    /// waiting until the disk has room.
     pub async fn seen_or_stalled(&self, seq: Seq) -> Result<(), JournalError> {
         let mut stalled = self.stalled.clone();
         tokio::select! {
@@ -257,24 +263,24 @@ impl Projections {
         }
     }
 
-    /// Why nothing can be applied, while that is so: the disk has no room, or cannot be written. What has been applied can
-    /// be read, and the rest follows by itself.
+    /// Why nothing can be applied, as long as that lasts: the disk is full or cannot be written. Meanwhile queries see
+    /// what has been applied; the rest follows by itself.
     pub fn stalled(&self) -> watch::Receiver<Option<String>> {
         self.stalled.clone()
     }
 
-    /// Resolves when the thread has ended, well or badly: nothing is applied any more.
+    /// Resolves when the thread has ended, normally or not. Nothing is applied any more.
     pub async fn ended(&self) {
         let mut progress = self.progress.clone();
         while progress.changed().await.is_ok() {}
     }
 
-    /// The last record that queries know of. How far it lies behind the journal's watermark is the lag.
+    /// The last record that queries see. Its distance from the journal's watermark is the lag.
     pub fn applied(&self) -> Seq {
         self.progress.borrow().applied
     }
 
-    /// Takes no look at the file.
+    /// The counts are kept in memory, so this does not read the file.
     pub fn counts(&self) -> Counts {
         self.progress.borrow().counts
     }
@@ -289,12 +295,12 @@ impl Projections {
             .await
     }
 
-    /// Events of the journal's [`super::Record::Event`]s; of those, the newest [`EVENTS_KEPT`].
+    /// The events that [`super::Record::Event`] records made, of which the newest [`EVENTS_KEPT`] are kept.
     pub async fn events(&self, query: EventQuery) -> Result<EventPage, QueryError> {
         self.read(move |connection, _| events::events(connection, &query)).await
     }
 
-    /// The answer to a request of `principal`, if it had one and that is not too old.
+    /// The remembered answer to a request of `principal`, unless it is too old.
     pub async fn answered(&self, principal: String, key: Key) -> Result<Option<Answered>, QueryError> {
         let now = Timestamp::now();
         self.read(move |connection, _| answers::find(connection, &principal, &key, now))
@@ -312,7 +318,7 @@ impl Projections {
         let readers = Arc::clone(&self.readers);
         let answer = tokio::task::spawn_blocking(move || {
             let answer = readers.with(question);
-            // Until here, even when whoever asked has gone: it bounds threads, not callers.
+            // The permit is held until here even if the caller has gone, because it bounds threads and not callers.
             drop(place);
             answer
         });
@@ -335,7 +341,7 @@ impl Drop for Projections {
     }
 }
 
-/// Connections that only read, kept for the next query.
+/// Read-only connections, kept for the next query.
 struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
@@ -350,7 +356,7 @@ impl Readers {
         let idle = self.idle.lock().pop();
         let mut connection = idle.map_or_else(|| schema::open_reader(&self.path), Ok)?;
         let answer = question(&mut connection, &self.path);
-        // One that failed may hold on to what is wrong.
+        // A connection whose query failed may be broken, so it is not reused.
         if answer.is_ok() {
             self.idle.lock().push(connection);
         }

@@ -1,4 +1,4 @@
-//! Records for the tests of this module: by hand and by chance.
+//! Records for the tests of this module, fixed and random.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +20,7 @@ use crate::message::{Address, Content, FailureReason, Message};
 use crate::time::Timestamp;
 use crate::timer::{Timer, TimerChange};
 
-/// A data folder in use: a log of small segments and its projections.
+/// A data folder in use: a log with small segments, and its projections.
 pub(super) struct Used {
     pub(super) projections: Arc<Projections>,
     pub(super) journal: Arc<LocalJournal>,
@@ -56,7 +56,7 @@ impl Used {
         seq
     }
 
-    /// Events, each its own group, so many that the log has several segments.
+    /// Writes enough events, each in a group of its own, for a log of several segments.
     pub(super) async fn fill(&self) {
         for n in 0..100 {
             self.write(vec![event(&format!("{{\"n\":\"{n:0100}\"}}"))]).await;
@@ -77,14 +77,14 @@ pub(super) fn segment_files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Flips a bit of a file.
+/// Flips one bit of a file.
 pub(super) fn flip(file: &Path, at: usize) {
     let mut bytes = fs::read(file).unwrap();
     bytes[at] ^= 1;
     fs::write(file, bytes).unwrap();
 }
 
-/// A request without anything optional.
+/// A request with no optional field set.
 pub(super) fn message(sender: Address, receivers: Vec<Address>) -> Message {
     Message {
         id: MessageId::new(),
@@ -108,7 +108,7 @@ pub(super) fn message(sender: Address, receivers: Vec<Address>) -> Message {
     }
 }
 
-/// `message`, in the mailbox of each agent among its receivers.
+/// A record of `message`, delivered to each agent among its receivers.
 pub(super) fn dispatched(message: Message) -> Record {
     let deliveries = message.receivers.iter().filter_map(Address::agent).collect();
     Record::Message(Dispatch {

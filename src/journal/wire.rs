@@ -1,9 +1,9 @@
-//! Records as bytes.
+//! The encoding of records as bytes.
 //!
-//! Purpose: the one encoding of facts, in segments and in the bodies of the history. Protobuf, because its field numbers
-//! let a later release read what an earlier one wrote; a number is never used for anything else.
+//! Purpose: the one encoding of facts, in segments and in the bodies of the history. It is Protobuf, because its field
+//! numbers let a later release read what an earlier one wrote. A field number is never reused.
 //!
-//! Invariant: decoding answers to any bytes with a value or an error, never with a panic.
+//! Invariant: decoding any bytes gives a value or an error, never a panic.
 
 mod answer;
 mod message;
@@ -27,7 +27,7 @@ use crate::time::Timestamp;
 #[cfg(test)]
 mod tests;
 
-/// Bytes that are no record: what is wrong with them.
+/// Why bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed(pub(super) &'static str);
 
@@ -37,7 +37,7 @@ impl From<prost::DecodeError> for Malformed {
     }
 }
 
-/// The payload of a frame.
+/// Encodes records as the payload of a frame.
 pub(super) fn encode_batch(records: &[(Partition, Record)]) -> Vec<u8> {
     let mut payload = Vec::with_capacity(records.len() * 512);
     for (partition, record) in records {
@@ -50,7 +50,7 @@ pub(super) fn encode_batch(records: &[(Partition, Record)]) -> Vec<u8> {
     payload
 }
 
-/// Contents share `payload` and are not copied.
+/// Decodes the payload of a frame. The contents of messages share `payload` and are not copied.
 pub(super) fn decode_batch(payload: Bytes) -> Result<Vec<(Partition, Record)>, Malformed> {
     let entries = Entries::decode(payload)?.entries;
     entries
@@ -180,7 +180,7 @@ struct WireDeadLetter {
     message: Bytes,
     #[prost(bytes = "bytes", tag = "2")]
     agent: Bytes,
-    /// The published name: a number would need a second table.
+    /// The published name of the reason: a number would need a second table.
     #[prost(string, tag = "3")]
     reason: String,
     #[prost(int64, tag = "4")]

@@ -1,4 +1,4 @@
-//! Bringing a backup back as a data folder.
+//! Restores a backup as a data folder.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -11,17 +11,17 @@ use super::{
 };
 use crate::journal::{NO_MIGRATION, local};
 
-/// The file of the key for a restored folder.
+/// The key file for a restored folder.
 #[derive(Clone, Copy, Debug)]
 pub enum KeyFile<'a> {
-    /// It is copied into the folder.
+    /// The file is copied into the folder.
     Copied(&'a Path),
-    /// It stays where it is, and the configuration of the server names it.
+    /// The file stays in place, and the configuration of the server must name it.
     Named(&'a Path),
 }
 
-/// Brings a backup back as the data folder `data_dir`, which must not exist or be empty. Every file, and the key, is checked before
-/// the first is written. Blocks.
+/// Restores a backup as the data folder `data_dir`, which must be empty or not exist. Every file, and the key, is
+/// checked before the first is written. Blocks.
 pub fn restore(from: &Path, data_dir: &Path, key: Option<KeyFile<'_>>) -> Result<Manifest, BackupError> {
     let manifest = read_manifest(from)?;
     check_key(&manifest, key)?;
@@ -31,13 +31,13 @@ pub fn restore(from: &Path, data_dir: &Path, key: Option<KeyFile<'_>>) -> Result
     }
     let made = !data_dir.exists();
     local::create_folder(data_dir)?;
-    // A server must not begin in it meanwhile.
+    // The lock keeps a server from starting in the folder meanwhile.
     let _lock = local::lock_folder(data_dir)?;
     bring_all_back(from, data_dir, &manifest, key).inspect_err(|_| clear(data_dir, made))?;
     Ok(manifest)
 }
 
-/// Refuses a key that does not open what is sealed in the backup, or the lack of one.
+/// Refuses a missing key, or one that does not open what is sealed in the backup.
 fn check_key(manifest: &Manifest, key: Option<KeyFile<'_>>) -> Result<(), BackupError> {
     let given = match key {
         None => None,
@@ -118,7 +118,7 @@ fn read_manifest(from: &Path) -> Result<Manifest, BackupError> {
         file: path.clone(),
         problem,
     };
-    // Its format first: another one may look different.
+    // The format is read first, because a manifest of another format may have other members.
     let value: serde_json::Value =
         serde_json::from_slice(&json).map_err(|error| broken(format!("is no JSON: {error}")))?;
     let found = value["format"]
@@ -143,7 +143,7 @@ fn read_manifest(from: &Path) -> Result<Manifest, BackupError> {
     Ok(manifest)
 }
 
-/// Where a file of the manifest is below `folder`. A manifest cannot lead out of it.
+/// The path of a file of the manifest below `folder`. A path that leads out of the folder is refused.
 fn place(folder: &Path, entry: &Filed) -> Result<PathBuf, BackupError> {
     let path = Path::new(&entry.path);
     let plain = path.components().all(|part| matches!(part, Component::Normal(_)));

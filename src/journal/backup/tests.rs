@@ -8,7 +8,7 @@ use crate::journal::Journal as _;
 use crate::journal::doctor::Doctor;
 use crate::journal::testing::{Used, event, flip};
 
-/// A folder in use with a backup of it, and where that is.
+/// A folder in use, a backup of it, and the manifest of that backup.
 async fn backed_up() -> (Used, TempDir, Manifest) {
     let used = Used::new();
     used.journal.put_module(Digest::of(b"module"), b"module").unwrap();
@@ -106,7 +106,7 @@ async fn a_backup_goes_on_beside_writing() {
         let data = tempfile::tempdir().unwrap();
         restore(&to, data.path(), None).unwrap();
         let report = Doctor::open(data.path()).unwrap().examine().unwrap();
-        assert_eq!(report.findings.len(), 1, "{report:#?}"); // it has no number of partitions
+        assert_eq!(report.findings.len(), 1, "{report:#?}"); // the folder has no number of partitions
         assert_eq!(Used::open(data).projections.applied(), manifest.seq);
         fs::remove_dir_all(&to).unwrap();
     }
@@ -128,7 +128,7 @@ async fn a_target_that_cannot_be_used_is_refused_with_the_mend() {
     assert!(to(&file).contains("folder"));
     let full = writing("to", &file)(io::ErrorKind::StorageFull.into());
     assert!(refused(Err::<(), _>(full), "to").contains("room"));
-    // One that failed is not in the way of the next.
+    // A failed backup does not prevent the next one.
     let again = elsewhere.path().join("again");
     let segment = &crate::journal::testing::segment_files(used.dir.path())[0];
     flip(segment, 600);

@@ -16,7 +16,7 @@ async fn filled() -> TempDir {
     used.close()
 }
 
-/// As `filled`, without the first segments.
+/// The folder of `filled`, without its first segments.
 async fn pruned() -> TempDir {
     let used = Used::open(filled().await);
     let keep = Keep {
@@ -35,7 +35,7 @@ fn examine(dir: &TempDir) -> Report {
     Doctor::open(dir.path()).unwrap().examine().unwrap()
 }
 
-/// The one finding.
+/// The only finding of a check; panics if there is another number of them.
 #[track_caller]
 fn finding(dir: &TempDir) -> Finding {
     let report = examine(dir);
@@ -80,7 +80,8 @@ async fn a_flipped_bit_is_found_with_its_place_and_cut_out() {
     let dir = filled().await;
     let files = segment_files(dir.path());
     let first_of_second: u64 = files[1].file_stem().unwrap().to_str().unwrap().parse().unwrap();
-    // In the payload of the third frame or near it; its segment is not the last, so nothing of it may be torn.
+    // Byte 600 is in or near the payload of the third frame. The segment is not the last, so this cannot be an
+    // interrupted write.
     flip(&files[1], 600);
     let found = finding(&dir);
     assert_eq!(found.file, files[1]);
@@ -108,7 +109,7 @@ async fn a_flipped_bit_is_found_with_its_place_and_cut_out() {
         said.contains(&format!("record {last} ")) && said.contains(&format!("{left_out} records")),
         "{said}"
     );
-    // It goes on from there.
+    // The server resumes from there.
     let used = Used::open(dir);
     assert_eq!(used.write(vec![event("{}")]).await, Seq(last.0 + 1));
 }
@@ -218,7 +219,7 @@ async fn a_write_that_a_crash_cut_off_is_no_finding() {
         report.notes.iter().any(|note| note.contains("interrupted")),
         "{report:#?}"
     );
-    // The projections have it all the same: here it was durable, and the disk lost it.
+    // The projections still have the records: they were durable here, and the disk lost them.
     assert!(
         report
             .findings

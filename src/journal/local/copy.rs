@@ -9,18 +9,18 @@ use super::{LocalJournal, io_error};
 use crate::id::{Digest, Seq};
 use crate::journal::JournalError;
 
-/// Files of the folder's root that belong to it as they are, where they exist.
+/// Files of the folder's root that are copied unchanged, if they exist.
 const COPIED: [&str; 2] = ["PARTITIONS", "FORMAT"];
 
-/// A file of the folder, whole and checked: its name below the folder, and what is in it.
+/// A file to copy, whole and checked: its name relative to the folder, and its content.
 pub(in crate::journal) struct Copied {
     pub(in crate::journal) name: String,
     pub(in crate::journal) bytes: Vec<u8>,
 }
 
 impl LocalJournal {
-    /// Hands over the log up to all that is durable now, then the modules, then the rest; answers with the last record. Every
-    /// frame and module is checked. While this runs no segment may be removed. Blocks.
+    /// Passes the log up to the current watermark to `take`, then the modules, then the other files, and returns the
+    /// last record. Every frame and module is checked. The caller must not let a segment be removed meanwhile. Blocks.
     pub(in crate::journal) fn copy(
         &self,
         mut take: impl FnMut(&Copied) -> Result<(), JournalError>,
@@ -28,7 +28,7 @@ impl LocalJournal {
         let upto = *self.durable.borrow();
         let segments: Vec<_> = {
             let segments = self.shared.segments.read();
-            // The segment of the last durable record, or the only one if it has none yet.
+            // The segments up to the one with the last durable record, or the first segment if nothing is durable yet.
             let count = segments.partition_point(|segment| segment.first <= upto).max(1);
             segments[..count]
                 .iter()
@@ -36,7 +36,7 @@ impl LocalJournal {
                 .collect()
         };
         for (at, (path, first)) in segments.iter().enumerate() {
-            // A segment that is not the last ends where the next begins.
+            // A segment other than the last ends where the next one begins.
             let last = segments.get(at + 1).map_or(upto, |(_, next)| Seq(next.0 - 1));
             let name = name_of("journal", path);
             let bytes = head_upto(path, *first, last)?;
@@ -67,7 +67,7 @@ impl LocalJournal {
         for entry in fs::read_dir(&folder).map_err(io_error(failed))? {
             let path = entry.map_err(io_error(failed))?.path();
             if path.extension().is_none_or(|extension| extension != "wasm") {
-                continue; // it is being written
+                continue; // a module that is still being written
             }
             let bytes = read(&path)?;
             if path != module_file(&self.dir, Digest::of(&bytes)) {
@@ -80,7 +80,7 @@ impl LocalJournal {
     }
 }
 
-/// The segment up to the end of its record `last`, or its header alone if that is before it.
+/// The content of the segment up to the end of record `last`, or only its header if `last` comes before the segment.
 fn head_upto(path: &Path, first: Seq, last: Seq) -> Result<Vec<u8>, JournalError> {
     let mut bytes = read(path)?;
     let header = Header::read(path, first, bytes.as_slice())?;

@@ -1,4 +1,4 @@
-//! The data folder: who holds it, which format it has, and the modules in it.
+//! The data folder: its lock, its format, its number of partitions, and the modules in it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use super::{FORMAT, io_error, sync_error};
 use crate::id::{Digest, Seq};
 use crate::journal::JournalError;
 
-/// Makes the folder and those above it if they are missing, readable to their owner alone: messages are in it.
+/// Creates the folder and its missing parents. Only the owner can read them, because they contain messages.
 pub(in crate::journal) fn create(dir: &Path) -> Result<(), JournalError> {
     if dir.is_dir() {
         return Ok(());
@@ -30,7 +30,7 @@ pub(in crate::journal) fn create(dir: &Path) -> Result<(), JournalError> {
     sync_dir(parent)
 }
 
-/// Holds the folder against other processes for as long as the file lives.
+/// Locks the folder against other processes for as long as the returned file is open.
 pub(in crate::journal) fn lock(dir: &Path) -> Result<File, JournalError> {
     let failed = || format!("cannot lock the folder {}", dir.display());
     let open = OpenOptions::new()
@@ -46,7 +46,7 @@ pub(in crate::journal) fn lock(dir: &Path) -> Result<File, JournalError> {
     }
 }
 
-/// Refuses a folder of another format. A new folder gets the current one before anything else is in it.
+/// Refuses a folder of another format. The format is written into a new folder before anything else.
 pub(super) fn check_format(dir: &Path) -> Result<(), JournalError> {
     let path = dir.join("FORMAT");
     match fs::read_to_string(&path) {
@@ -56,7 +56,8 @@ pub(super) fn check_format(dir: &Path) -> Result<(), JournalError> {
             Err(_) => Err(damaged(&path, 0, "is no format version")),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // The journal is made after its format: this folder has lost the file, or was never a data folder.
+            // The format is written before the journal is created, so this folder has lost the file or was never a data
+            // folder.
             if dir.join("journal").exists() {
                 return Err(damaged(&path, 0, "is missing beside a journal"));
             }
@@ -66,8 +67,8 @@ pub(super) fn check_format(dir: &Path) -> Result<(), JournalError> {
     }
 }
 
-/// Writes the number of partitions into a folder that has none, and refuses one that was made with another number. The file is
-/// older than every record, so it was lost where there are any.
+/// Writes the number of partitions into a folder that has none, and refuses a folder that was made with another number.
+/// The number is written before the first record, so a folder with records and no number has lost its file.
 pub(super) fn fix_partitions(dir: &Path, asked: u16, has_records: bool) -> Result<(), JournalError> {
     let path = dir.join("PARTITIONS");
     match fs::read_to_string(&path) {
@@ -86,8 +87,8 @@ pub(super) fn fix_partitions(dir: &Path, asked: u16, has_records: bool) -> Resul
     }
 }
 
-/// The record that the log must begin with, or with an earlier one. It is written before segments are removed, so that a
-/// segment that retention took is told from one that was lost.
+/// The record that the log must begin with, or begin before. It is written before segments are removed, so that a
+/// segment that retention removed is not mistaken for a lost one.
 pub(super) fn oldest(dir: &Path) -> Result<Seq, JournalError> {
     let path = dir.join("OLDEST");
     match fs::read_to_string(&path) {
@@ -104,7 +105,7 @@ pub(super) fn set_oldest(dir: &Path, oldest: Seq) -> Result<(), JournalError> {
     write_durably(&dir.join("OLDEST"), format!("{oldest}\n").as_bytes())
 }
 
-/// Writes a file that is there whole or not at all, readable to its owner alone.
+/// Writes and syncs a file atomically: after a crash it is there whole or not at all. Only the owner can read it.
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
     let dir = path.parent().expect("a file of the data folder");
     let failed = || format!("cannot write {}", path.display());
@@ -118,7 +119,7 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), JournalErro
     sync_dir(dir)
 }
 
-/// Bytes of the disk that whoever writes to `dir` can still have.
+/// Free bytes on the disk of `dir` that this process may use.
 pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
     let disk = rustix::fs::statvfs(dir)?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
@@ -129,19 +130,19 @@ fn module_name(digest: Digest) -> String {
     format!("{}.wasm", digest.strip_prefix("sha256:").unwrap_or(&digest))
 }
 
-/// Where a module is in the data folder `dir`.
+/// The path of a module in the data folder `dir`.
 pub(in crate::journal) fn module_file(dir: &Path, digest: Digest) -> PathBuf {
     dir.join("modules").join(module_name(digest))
 }
 
-/// Modules by digest, a file each.
+/// The store of modules: one file each, named by its digest.
 #[derive(Debug)]
 pub(super) struct Modules {
     dir: PathBuf,
 }
 
 impl Modules {
-    /// Opens the store and removes drafts that a crash left.
+    /// Opens the store and removes drafts that a crash left behind.
     pub(super) fn open(dir: PathBuf) -> Result<Self, JournalError> {
         create(&dir)?;
         let tidy = || -> io::Result<()> {
@@ -162,7 +163,7 @@ impl Modules {
     }
 
     pub(super) fn put(&self, digest: Digest, module: &[u8]) -> Result<(), JournalError> {
-        // One that is there but damaged is mended.
+        // A module that is there but damaged is written again.
         match self.get(digest) {
             Ok(Some(_)) => Ok(()),
             Ok(None) | Err(_) => write_durably(&self.path(digest), module),

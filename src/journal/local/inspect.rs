@@ -1,4 +1,4 @@
-//! A look at all of a log that nobody has open. Nothing is changed.
+//! Inspects a whole log that no process has open. It changes nothing.
 
 use std::fs;
 use std::io;
@@ -11,10 +11,10 @@ use super::{folder, io_error};
 use crate::id::{Digest, Seq};
 use crate::journal::{JournalError, wire};
 
-/// Frames whose numbers are farther from what is expected than this are not looked for.
+/// How far a frame's sequence number may differ from the expected one before the bytes are not taken for a frame.
 const FAR: u64 = 1 << 40;
 
-/// Something that is wrong.
+/// A problem of the log or of a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::journal) struct Problem {
     pub(in crate::journal) file: PathBuf,
@@ -23,44 +23,44 @@ pub(in crate::journal) struct Problem {
     pub(in crate::journal) mend: Mend,
 }
 
-/// What helps against a problem.
+/// What repairs a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::journal) enum Mend {
     Salvage,
-    /// It was written by another release, and is not to be touched by this one.
+    /// Nothing: another release wrote the file, and this one must not touch it.
     OtherRelease,
     PutBack,
     TakeOut,
 }
 
-/// Where the log breaks for the first time.
+/// Where the log first breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Break {
-    /// Which segment.
+    /// The index of the segment.
     pub(super) segment: usize,
-    /// What is before it in the segment is good. 0: nothing is.
+    /// The segment is sound before this offset. 0 if none of it is.
     pub(super) offset: u64,
 }
 
-/// What there is.
+/// What the inspection found.
 #[derive(Debug, Default)]
 pub(in crate::journal) struct Log {
-    /// Paths and first records, in order.
+    /// Paths and first records of the segments, in order.
     pub(super) segments: Vec<(PathBuf, Seq)>,
-    /// The record that the log must begin with at the latest.
+    /// The log must begin with this record or an earlier one.
     pub(in crate::journal) oldest: Seq,
-    /// The record after the good ones that come before the first problem.
+    /// The sequence number after the last sound record before the first problem.
     pub(in crate::journal) next: Seq,
-    /// Good records before the first problem.
+    /// Number of sound records before the first problem.
     pub(in crate::journal) records: u64,
     pub(in crate::journal) problems: Vec<Problem>,
     pub(super) broken: Option<Break>,
-    /// A write that a crash interrupted: file, offset and bytes. Opening the log cuts it off.
+    /// A write that a crash interrupted: its file, offset and bytes. Opening the log cuts it off.
     pub(in crate::journal) torn: Option<(PathBuf, u64, u64)>,
 }
 
 impl Log {
-    /// Whether records are gone that the projections would be made from.
+    /// Whether the log lacks its first records, so that the projections cannot be rebuilt from it.
     pub(in crate::journal) fn is_pruned(&self) -> bool {
         self.segments.first().map_or(self.oldest, |(_, first)| *first) > Seq(1)
     }
@@ -69,7 +69,7 @@ impl Log {
         self.broken.is_some()
     }
 
-    /// Whether another release wrote some of it.
+    /// Whether another release wrote a part of the log.
     pub(in crate::journal) fn is_foreign(&self) -> bool {
         let foreign = |problem: &Problem| problem.mend == Mend::OtherRelease;
         self.problems.iter().any(foreign)
@@ -160,13 +160,13 @@ pub(in crate::journal) fn look(dir: &Path) -> Result<Log, JournalError> {
         }
     }
     if log.is_foreign() {
-        log.broken = None; // what another release wrote is no damage
+        log.broken = None; // the segment of another release is not damage
     }
     Ok(log)
 }
 
-/// The record after the segment's, and how many it has; or where it breaks, the record that was expected there, and how many
-/// it has before.
+/// For a sound segment, the sequence number after its last record and how many records it has. For a broken one, the
+/// offset of the break, the sequence number expected there, and how many records come before it.
 type Seen = Result<(Seq, u64), (u64, Seq, u64)>;
 
 fn look_at(segment: &mut Segment, is_last: bool, log: &mut Log) -> Result<Seen, JournalError> {
@@ -219,12 +219,12 @@ fn look_at(segment: &mut Segment, is_last: bool, log: &mut Log) -> Result<Seen, 
     })
 }
 
-/// Records after the break that can be read and are later than `after`.
+/// Counts the records after the break that can be read and are later than `after`.
 pub(super) fn readable_after(log: &Log, broken: Break, after: Seq) -> Result<u64, JournalError> {
     let mut readable = 0;
     for (at, (path, first)) in log.segments.iter().enumerate().skip(broken.segment) {
         let bytes = fs::read(path).map_err(io_error(|| format!("cannot read {}", path.display())))?;
-        // Without its salt no frame of a segment can be told from what only looks like one.
+        // Frames are checked with the segment's salt, so without a header no frame can be recognised.
         let Ok(header) = Header::read(path, *first, bytes.as_slice()) else {
             continue;
         };
@@ -245,7 +245,7 @@ pub(super) fn readable_after(log: &Log, broken: Break, after: Seq) -> Result<u64
     Ok(readable)
 }
 
-/// Looks at every module: how many there are, and those that are not what their names say.
+/// Checks every module. Returns how many there are, and those whose content does not match the digest in their name.
 pub(in crate::journal) fn modules(dir: &Path) -> Result<(usize, Vec<Problem>), JournalError> {
     let folder = dir.join("modules");
     let failed = || format!("cannot look at the modules in {}", folder.display());

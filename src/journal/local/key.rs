@@ -1,4 +1,4 @@
-//! The file of the key that seals secrets: 32 bytes, by chance. The journal keeps it and never uses it.
+//! The key file: 32 random bytes that seal secrets. The journal stores the key and never uses it.
 
 use std::fs;
 use std::io;
@@ -9,12 +9,12 @@ use super::io_error;
 use crate::journal::JournalError;
 use crate::secret::{self, Sealer};
 
-/// Where the key of a data folder is, unless the configuration names another file. No backup contains it.
+/// The path of the key in a data folder, unless the configuration names another file. No backup contains the key.
 pub fn key_file(dir: &Path) -> PathBuf {
     dir.join("key")
 }
 
-/// The key in `file`. None: there is no file.
+/// Reads the key in `file`. None if there is no such file.
 pub fn read_key(file: &Path) -> Result<Option<Sealer>, JournalError> {
     let bytes = match fs::read(file) {
         Ok(bytes) => bytes,
@@ -28,14 +28,14 @@ pub fn read_key(file: &Path) -> Result<Option<Sealer>, JournalError> {
     Ok(Some(Sealer::new(&key, file)))
 }
 
-/// Makes the key of a data folder that has none.
+/// Creates the key of a data folder that has none.
 pub fn make_key(dir: &Path) -> Result<Sealer, JournalError> {
     let (file, key) = (key_file(dir), secret::new_key());
     write_durably(&file, &key)?;
     Ok(Sealer::new(&key, &file))
 }
 
-/// Puts the key that was read from another file into a data folder.
+/// Copies the key file `from` into a data folder.
 pub(in crate::journal) fn copy_key(from: &Path, dir: &Path) -> Result<(), JournalError> {
     let bytes = fs::read(from).map_err(io_error(|| format!("cannot read the key {}", from.display())))?;
     write_durably(&key_file(dir), &bytes)

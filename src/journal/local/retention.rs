@@ -1,16 +1,17 @@
-//! Retention: which segments of the log go.
+//! Retention: which segments of the log are removed.
 //!
 //! A segment may be removed when both hold:
 //!
-//! 1. It is not the last: that one is the writer's.
-//! 2. The projections are *durable* beyond its last record. Applied is not enough: their commits are not synced, so a power
-//!    cut may take the newest, and the log must still have what they are to be given again. A checkpoint of their
-//!    write-ahead log makes them durable; see `Projections::checkpoint`.
+//! 1. It is not the last segment, which the writer uses.
+//! 2. The projections are *durable* beyond its last record. Applied is not enough: commits of the projections are not
+//!    synced, so a power cut may lose the newest, and the log must still have the records to apply again. A checkpoint
+//!    of their write-ahead log makes them durable; see `Projections::checkpoint`.
 //!
-//! A live message does not hold its segment. The projections keep the body of every message, and recovery reads queues,
-//! sessions, state and catalog from them alone (`projections/recover.rs`): of the log it reads what comes after `applied`.
-//! To hold segments for live messages would let one message to a suspended agent fill the disk, and buy nothing: from the
-//! first segment that is gone, the projections cannot be made again from the log, whatever is live.
+//! An open message does not hold its segment. The projections keep the body of every message, and recovery reads
+//! queues, sessions, state and catalog from them alone (`projections/recover.rs`); it reads from the log only what
+//! comes after `applied`. Holding segments for open messages would let one message to a suspended agent fill the disk.
+//! Nothing would be gained: once the first segment is removed, the projections cannot be rebuilt from the log,
+//! whichever messages are open.
 
 use std::fs;
 use std::time::{Duration, SystemTime};
@@ -20,16 +21,16 @@ use super::{LocalJournal, folder, io_error};
 use crate::id::Seq;
 use crate::journal::{JournalError, end_process};
 
-/// What stays. None: no bound.
+/// The bounds of what is kept. None means no bound.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Keep {
-    /// Segments that were ended longer ago go.
+    /// A segment that was completed longer ago than this is removed.
     pub age: Option<Duration>,
-    /// The oldest go until what remains, the last one included, takes no more bytes than this.
+    /// The oldest segments are removed until the rest, including the last one, takes at most this many bytes.
     pub bytes: Option<u64>,
 }
 
-/// What went.
+/// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
     pub segments: usize,
@@ -37,7 +38,8 @@ pub struct Removed {
 }
 
 impl LocalJournal {
-    /// The last record of the segments that are not to stay at `now`, or None if all are. Takes no look at what must stay.
+    /// The last record of the segments that `keep` does not cover at `now`, or None if it covers all. It does not check
+    /// whether the projections allow their removal.
     pub fn surplus(&self, keep: Keep, now: SystemTime) -> Result<Option<Seq>, JournalError> {
         let segments: Vec<_> = {
             let segments = self.shared.segments.read();
@@ -57,7 +59,7 @@ impl LocalJournal {
         let mut total: u64 = figures.iter().map(|(bytes, _)| bytes).sum();
         let mut surplus = None;
         for ((bytes, ended), next) in figures.iter().zip(segments.iter().skip(1)) {
-            // A clock that was set back makes no segment old.
+            // A segment from the future, after the clock was set back, is not old.
             let old = |age| now.duration_since(*ended).is_ok_and(|since| since > age);
             if !keep.age.is_some_and(old) && keep.bytes.is_none_or(|most| total <= most) {
                 break;
@@ -68,8 +70,8 @@ impl LocalJournal {
         Ok(surplus)
     }
 
-    /// Removes the segments whose records are all at or before `upto`, for ever. The caller has made sure that nobody needs
-    /// them, and calls this once at a time. Blocks.
+    /// Removes for ever the segments whose records are all at or before `upto`. The caller must ensure that nothing
+    /// needs them, and that only one call runs at a time. Blocks.
     pub fn remove_upto(&self, upto: Seq) -> Result<Removed, JournalError> {
         let (going, oldest) = {
             let segments = self.shared.segments.read();
@@ -83,16 +85,17 @@ impl LocalJournal {
             return Ok(Removed::default());
         }
         match folder::set_oldest(&self.dir, oldest) {
-            // A later sync would say that the mark is there, and segments would go that seem to be lost then.
+            // A later sync might succeed although the mark never reached the disk. The segments would then be removed,
+            // and the next start would take them for lost.
             Err(error @ JournalError::Sync { .. }) => end_process(&error),
             marked => marked?,
         }
-        // Readers look no longer at what is about to go; one that has it open reads on.
+        // Readers no longer find these segments; a reader that has one open can still read it.
         let gone: Vec<_> = self.shared.segments.write().drain(..going).collect();
         self.oldest.send_replace(oldest);
         let mut removed = Removed::default();
         for segment in gone {
-            // The oldest first, so that a crash leaves no hole.
+            // The oldest is removed first, so that a crash leaves no gap.
             let remove = || {
                 let bytes = fs::metadata(&segment.path)?.len();
                 fs::remove_file(&segment.path)?;

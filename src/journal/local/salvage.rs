@@ -1,4 +1,5 @@
-//! Mending a broken log of a folder that nobody has open. Nothing is deleted: what is taken out of the log is put aside.
+//! Repairs a broken log of a folder that no process has open. It deletes nothing: what is taken out of the log is moved
+//! aside.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,23 +12,23 @@ use crate::id::Seq;
 use crate::journal::JournalError;
 use crate::time::Timestamp;
 
-/// What was done.
+/// What the repair did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::journal) struct Salvaged {
-    /// Where what was taken out is.
+    /// The folder with everything that was taken out.
     pub(in crate::journal) aside: PathBuf,
-    /// Records that can be read in what was taken out and that the server will not know of.
+    /// Records in there that can still be read and that the server will not have.
     pub(in crate::journal) left_out: u64,
 }
 
-/// Cuts the log at its break: what is before stays, the broken segment and those after it are put aside.
+/// Cuts the log at its break: what comes before stays; the broken segment and those after it are moved aside.
 pub(in crate::journal) fn cut(dir: &Path, log: &Log, now: Timestamp) -> Result<Option<Salvaged>, JournalError> {
     let Some(broken) = log.broken else {
         return Ok(None);
     };
     let left_out = readable_after(log, broken, Seq(log.next.0 - 1))?;
     let aside = new_folder(dir, now)?;
-    // From the end, so that a crash leaves a log that breaks where it did.
+    // From the last to the first, so that after a crash the log still breaks at the same point.
     for (path, _) in log.segments[broken.segment + 1..].iter().rev() {
         put_aside(path, &aside)?;
     }
@@ -42,7 +43,7 @@ pub(in crate::journal) fn cut(dir: &Path, log: &Log, now: Timestamp) -> Result<O
     Ok(Some(Salvaged { aside, left_out }))
 }
 
-/// Puts the whole log aside and begins another after `last`, up to which the projections have everything.
+/// Moves the whole log aside and begins another after `last`, the last record that the projections have applied.
 pub(in crate::journal) fn begin_after(
     dir: &Path,
     log: &Log,
@@ -63,7 +64,7 @@ pub(in crate::journal) fn begin_after(
 }
 
 fn new_folder(dir: &Path, now: Timestamp) -> Result<PathBuf, JournalError> {
-    // Without colons, which some file systems do not take.
+    // The name has no colons, because some file systems do not accept them.
     let name = format!("damaged-{now}").replace(':', "");
     let aside = dir.join(name);
     folder::create(&aside)?;
@@ -74,7 +75,8 @@ fn put_aside(path: &Path, aside: &Path) -> Result<(), JournalError> {
     fs::rename(path, target(path, aside)).map_err(io_error(|| format!("cannot put {} aside", path.display())))
 }
 
-/// Puts a copy aside and cuts the segment at `offset`. The cut one takes the name at once, so that a crash leaves either.
+/// Copies the segment aside and cuts the original at `offset`. The cut file replaces it in one rename, so that a crash
+/// leaves the one or the other.
 fn keep_head(path: &Path, offset: u64, aside: &Path) -> Result<(), JournalError> {
     let draft = path.with_extension("new");
     let keep = || -> io::Result<()> {

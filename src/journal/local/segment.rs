@@ -1,17 +1,18 @@
-//! Segments: the files of the log, and what a frame in one looks like.
+//! Segments: the files of the log, and the layout of their frames.
 //!
-//! A segment is a header and then frames, a batch each; behind them are zeros, where space was made ahead. All numbers are
-//! little-endian.
+//! A segment is a header and then one frame for each batch. Zeros follow where space was reserved for later frames. All
+//! numbers are little-endian.
 //!
 //! ```text
 //! segment header   magic 8 | version u32 | salt u64 | first sequence u64 | crc32c u32
 //! frame            length u32 | crc32c u32 | first sequence u64 | records u32 | into group u32 | payload
 //! ```
 //!
-//! A frame's checksum covers its payload, its header and the salt of its segment, which no agent knows: content that looks
-//! like a frame is none. `into group` says how many records of the same group commit stand before the frame. A group is
-//! synced before the next is written, so a good frame of a later group proves that what lies before it was durable once:
-//! then a bad frame is damage. Without that proof it is a write that the crash interrupted, promised to nobody.
+//! A frame's checksum covers its payload, its header and the salt of its segment. No agent knows the salt, so no
+//! message content can be mistaken for a frame. `into group` counts the records of the same group commit that come
+//! before the frame. A group is synced before the next is written, so a sound frame of a later group proves that
+//! everything before it was durable. A bad frame before that point is damage. Without that proof it is a write that the
+//! crash interrupted, and no batch in it was reported durable.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -27,7 +28,7 @@ use crate::journal::{JournalError, limits};
 const MAGIC: [u8; 8] = *b"CAXTONJL";
 pub(super) const HEADER_BYTES: usize = 32;
 pub(super) const FRAME_HEADER_BYTES: usize = 24;
-/// How far apart the known places of a segment are: what a read may have to skip.
+/// The least distance between two marks of a segment, and so about the most that a read may have to skip.
 const MARK_BYTES: u64 = 64 << 10;
 
 pub(super) fn damaged(path: &Path, offset: u64, problem: &'static str) -> JournalError {
@@ -38,15 +39,15 @@ pub(super) fn damaged(path: &Path, offset: u64, problem: &'static str) -> Journa
     }
 }
 
-/// Makes what was created, renamed or removed in `dir` survive a power cut.
+/// Syncs `dir`, so that files created, renamed or removed in it survive a power cut.
 pub(in crate::journal) fn sync_dir(dir: &Path) -> Result<(), JournalError> {
     File::open(dir)
         .and_then(|dir| dir.sync_all())
         .map_err(sync_error(|| format!("the folder {}", dir.display())))
 }
 
-/// Makes a file at least `bytes` long, with blocks of its own for all of them: what is written there later finds its room.
-/// Where the file system cannot do that, the file is made longer and the room shows when it is written.
+/// Makes a file at least `bytes` long and reserves its disk blocks, so that later writes find room. Where the file
+/// system cannot reserve blocks, only the length is set, and a full disk shows at a later write.
 pub(super) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
     use rustix::io::{Errno, retry_on_intr};
@@ -59,12 +60,12 @@ pub(super) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// A segment as the journal remembers it.
+/// A segment as the journal keeps it in memory.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) first: Seq,
     pub(super) path: PathBuf,
-    /// Places of frames, ascending, at least [`MARK_BYTES`] apart: (first sequence, offset).
+    /// Marks, ascending and at least [`MARK_BYTES`] apart: the first sequence number of a frame, and its offset.
     marks: Vec<(Seq, u64)>,
 }
 
@@ -77,21 +78,21 @@ impl Segment {
         }
     }
 
-    /// Remembers where a frame begins, if that is news.
+    /// Marks where a frame begins, unless it is too close to the last mark.
     pub(super) fn mark(&mut self, first: Seq, offset: u64) {
         if self.marks.last().is_none_or(|(_, last)| offset >= last + MARK_BYTES) {
             self.marks.push((first, offset));
         }
     }
 
-    /// The offset of a frame that begins at `seq` or not long before it.
+    /// The offset of the last marked frame that begins at or before `seq`.
     pub(super) fn offset_before(&self, seq: Seq) -> u64 {
         let after = self.marks.partition_point(|(first, _)| *first <= seq);
         after.checked_sub(1).map_or(HEADER_BYTES as u64, |at| self.marks[at].1)
     }
 
-    /// Makes the file, with room ahead. It gets its name when its header is on the disk, so a named segment has a header.
-    /// When there is no room nothing stays of it, and it can be tried again.
+    /// Creates the file with room reserved. It gets its name only when its header is on the disk, so every named
+    /// segment has a header. When the disk is full the file is removed again, and the call can be retried.
     pub(super) fn create(&self, bytes: u64) -> Result<Tail, JournalError> {
         let dir = self.path.parent().expect("a segment lies in the folder of the journal");
         let draft_path = self.path.with_extension("new");
@@ -115,7 +116,7 @@ impl Segment {
             Ok(file)
         };
         let file = create().inspect_err(|_| {
-            // A draft that did not get all its room would keep it from others.
+            // A draft that did not get all its room must not keep that room from others.
             let _ = fs::remove_file(&draft_path);
         })?;
         sync_dir(dir)?;
@@ -127,7 +128,7 @@ impl Segment {
     }
 }
 
-/// The segments in `dir`, in order. `draft` is told of each that a crash left.
+/// The segments in `dir`, in order. `draft` is called for each unfinished file that a crash left behind.
 pub(super) fn list(dir: &Path, draft: fn(&Path) -> io::Result<()>) -> Result<Vec<Segment>, JournalError> {
     let failed = || format!("cannot list the folder {}", dir.display());
     let mut segments = Vec::new();
@@ -144,7 +145,7 @@ pub(super) fn list(dir: &Path, draft: fn(&Path) -> io::Result<()>) -> Result<Vec
     Ok(segments)
 }
 
-/// Where the writer goes on.
+/// Where the writer appends.
 #[derive(Debug)]
 pub(super) struct Tail {
     pub(super) file: File,
@@ -170,7 +171,7 @@ impl Header {
         bytes
     }
 
-    /// The header of the segment at `path`, whose name says `first`.
+    /// Reads the header of the segment at `path`, whose name gives `first`.
     pub(super) fn read(path: &Path, first: Seq, mut file: impl Read) -> Result<Self, JournalError> {
         let mut bytes = [0; HEADER_BYTES];
         file.read_exact(&mut bytes)
@@ -201,7 +202,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
-/// The head of a frame.
+/// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) length: u32,
@@ -211,7 +212,8 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// The head as bytes. `payload_crc` is the crc32c of the payload alone, so that whoever made it can have computed it.
+    /// Encodes the header. `payload_crc` is the crc32c of the payload alone, so that the appender can compute it before
+    /// the salt is known.
     pub(super) fn seal(self, salt: u64, payload_crc: u32) -> [u8; FRAME_HEADER_BYTES] {
         let mut bytes = [0; FRAME_HEADER_BYTES];
         bytes[..4].copy_from_slice(&self.length.to_le_bytes());
@@ -241,7 +243,7 @@ impl Frame {
         self.length > 0 && self.length as usize <= limits::BATCH_BYTES && self.records > 0
     }
 
-    /// The frame at the start of `bytes`, if it is whole and good.
+    /// The frame at the start of `bytes`, if it is whole and its checksum is right.
     pub(super) fn check(bytes: &[u8], salt: u64) -> Option<Self> {
         let head = bytes.get(..FRAME_HEADER_BYTES)?;
         let frame = Self::parse(head);
@@ -253,18 +255,18 @@ impl Frame {
     }
 }
 
-/// What a look at a whole segment found.
+/// The result of a scan of a whole segment.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Scan {
-    /// Where the good frames end.
+    /// The offset after the last sound frame.
     pub(super) end: u64,
-    /// The sequence that follows them.
+    /// The sequence number after the last sound frame.
     pub(super) next: Seq,
-    /// Bytes behind them up to the last that is not zero: of a write that was interrupted.
+    /// How many bytes of an interrupted write follow the sound frames, up to the last byte that is not zero.
     pub(super) torn: u64,
 }
 
-/// Looks at every frame of a segment and remembers places in it. `bytes` is the whole file, its header is `header`.
+/// Checks every frame of a segment and marks some of them. `bytes` is the whole file, and `header` its header.
 pub(super) fn scan(segment: &mut Segment, header: Header, bytes: &[u8]) -> Result<Scan, JournalError> {
     let mut next = header.first;
     let mut end = HEADER_BYTES;
@@ -288,8 +290,8 @@ pub(super) fn scan(segment: &mut Segment, header: Header, bytes: &[u8]) -> Resul
     })
 }
 
-/// The bytes up to the last that is not zero. Nearly all of a young segment is zeros, and every start looks through them, so they
-/// are compared by the block.
+/// The bytes up to the last one that is not zero. A young segment is nearly all zeros and every start scans it, so
+/// zeros are compared in blocks.
 fn written(bytes: &[u8]) -> &[u8] {
     const ZEROS: [u8; 4096] = [0; 4096];
     let zeros = |block: &&[u8]| **block == ZEROS[..block.len()];
@@ -299,9 +301,9 @@ fn written(bytes: &[u8]) -> &[u8] {
     &rest[..last.map_or(0, |last| last + 1)]
 }
 
-/// Whether a good frame begins here whose group began after `bad`, the sequence of a bad one.
+/// Whether a sound frame begins here whose group began after the sequence number `bad` of a bad frame.
 fn is_later_group(bytes: &[u8], salt: u64, bad: Seq) -> bool {
-    // Most places are no frame by their numbers alone, and the checksum is not computed.
+    // The numbers alone rule out most offsets, so the checksum is rarely computed.
     bytes.len() > FRAME_HEADER_BYTES && {
         let frame = Frame::parse(bytes);
         let group = frame.first.0.checked_sub(u64::from(frame.into_group));
@@ -309,7 +311,7 @@ fn is_later_group(bytes: &[u8], salt: u64, bad: Seq) -> bool {
     }
 }
 
-/// Reads frames one after the other.
+/// Reads frames in order.
 #[derive(Debug)]
 pub(super) struct Reader {
     path: PathBuf,
@@ -319,7 +321,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Begins at `offset`, where a frame of the segment begins.
+    /// Begins at `offset`, which must be the start of a frame.
     pub(super) fn open(path: PathBuf, first: Seq, offset: u64) -> Result<Self, JournalError> {
         let failed = || format!("cannot read {}", path.display());
         let mut file = File::open(&path).map_err(io_error(failed))?;
@@ -341,8 +343,8 @@ impl Reader {
         self.offset
     }
 
-    /// The next frame that ends after `seq`, with its offset; None at the end of the segment. Frames before it are skipped
-    /// unchecked.
+    /// The next frame that ends after `seq`, with its offset; None at the end of the segment. Earlier frames are
+    /// skipped without a check of their checksums.
     pub(super) fn next_after(&mut self, seq: Seq) -> Result<Option<(Frame, u64, Bytes)>, JournalError> {
         let failed = || format!("cannot read {}", self.path.display());
         loop {

@@ -32,7 +32,7 @@ async fn append(journal: &LocalJournal, fence: Fence, records: Vec<Record>) -> S
     journal.append(HOME, fence, records).await.unwrap()
 }
 
-/// A batch of its own group commit.
+/// Appends a batch and waits until it is durable, so that it has a group commit of its own.
 async fn commit(journal: &LocalJournal, fence: Fence, text: &str) -> Seq {
     let seq = append(journal, fence, vec![event(text)]).await;
     until_durable(journal.durable(), seq).await.unwrap();
@@ -66,7 +66,7 @@ fn segment_files(dir: &TempDir) -> Vec<PathBuf> {
     files
 }
 
-/// A journal of `count` events in groups of one, closed.
+/// A closed journal of `count` events, each in a group of its own.
 async fn written(count: usize) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(&dir);

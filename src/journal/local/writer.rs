@@ -1,9 +1,10 @@
-//! The writer: the one thread that puts batches on the disk and says when they are there.
+//! The writer: the one thread that writes batches to the disk and reports them durable.
 //!
-//! It takes what is queued, writes it at once, syncs once (group commit: the flush is the timer), and only then moves the
-//! watermark. When a sync fails, or a write for anything but room, nothing can be said about the disk any more: the process
-//! ends. When the disk is full the writer keeps its group and tries again until there is room: nothing of the group was
-//! promised, and it is written again at the same place.
+//! It takes the queued batches, writes them at once, syncs once (group commit: the sync sets the pace, no timer does),
+//! and only then moves the watermark. After a failed sync, or a write that failed for any reason but a full disk, the
+//! content of the disk is unknown, so the process ends. When the disk is full the writer keeps its group and retries
+//! until there is room. That is safe, because no batch of the group was reported durable and the retry writes at the
+//! same offset.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -21,7 +22,7 @@ use crate::id::{Fence, Partition, Seq};
 use crate::journal::follow::{Leader, NoRoom};
 use crate::journal::{Batch, JournalError, end_process, limits};
 
-/// How long a closing journal waits for a follower that does not read.
+/// How long a closing journal waits for a follower that has stopped reading.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A batch on its way to the disk.
@@ -30,11 +31,11 @@ pub(super) struct Job {
     pub(super) payload: Vec<u8>,
     /// The crc32c of the payload alone.
     pub(super) crc: u32,
-    /// Places of the queue that it holds.
+    /// Slots of the queue that it holds.
     pub(super) places: u32,
 }
 
-/// What appenders decide on, together: a fence holds for the sequence it was checked with.
+/// What appenders change under one lock, so that a fence is still valid when its batch gets a sequence number.
 pub(super) struct State {
     pub(super) next: Seq,
     pub(super) fences: HashMap<Partition, Fence>,
@@ -42,7 +43,7 @@ pub(super) struct State {
     pub(super) closed: bool,
 }
 
-/// Between appenders, readers and the writer.
+/// What appenders, readers and the writer share.
 pub(super) struct Shared {
     pub(super) state: Mutex<State>,
     pub(super) work: Condvar,
@@ -53,7 +54,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// From now on nothing is accepted; what is queued is still written.
+    /// Stops accepting batches; the queued ones are still written.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.places.close();
@@ -61,13 +62,13 @@ impl Shared {
     }
 }
 
-/// Where a test looks in or makes the disk fail.
+/// Where a test observes the disk or makes it fail.
 pub(super) struct Hooks {
-    /// Runs before each write. Its error is taken for the disk's.
+    /// Runs before each write. Its error counts as the disk's.
     pub(super) before_write: Box<dyn Fn() -> io::Result<()> + Send>,
-    /// Runs before each sync, with the sequence that would become durable. Its error is taken for the disk's.
+    /// Runs before each sync, with the sequence number that would become durable. Its error counts as the disk's.
     pub(super) before_sync: Box<dyn Fn(Seq) -> io::Result<()> + Send>,
-    /// What a failed write leads to.
+    /// Called when a write or a sync has failed for good.
     pub(super) fatal: Box<dyn Fn(&JournalError) + Send>,
 }
 
@@ -109,7 +110,7 @@ impl Writer {
         self.finish();
     }
 
-    /// Waits for work; false when the journal is closed and all is done.
+    /// Waits for batches; false when the journal is closed and all of them are written.
     fn take(&self, group: &mut Vec<Job>) -> bool {
         let mut state = self.shared.state.lock();
         while state.queue.is_empty() {
@@ -127,7 +128,8 @@ impl Writer {
         true
     }
 
-    /// Puts the group on the disk, however long that has no room for it; fails for no room only when the journal closes.
+    /// Commits the group, and retries for as long as the disk is full. It fails with a full disk only when the journal
+    /// closes.
     fn commit_when_there_is_room(&mut self, group: &[Job]) -> Result<(), JournalError> {
         loop {
             let done = self.commit(group);
@@ -155,7 +157,6 @@ impl Writer {
         }
     }
 
-    /// Puts the group on the disk.
     fn commit(&mut self, group: &[Job]) -> Result<(), JournalError> {
         let (Some(first), Some(last)) = (group.first(), group.last()) else {
             return Ok(());
@@ -186,7 +187,7 @@ impl Writer {
         let failed = || format!("cannot write the segment in {}", self.dir.display());
         let unsynced = || format!("the segment in {}", self.dir.display());
         (self.hooks.before_write)().map_err(io_error(failed))?;
-        // At its place and not at a cursor, so that a write that found no room is made good by the next one.
+        // The write is positioned, not appended, so that a retry overwrites what a full disk cut short.
         let written = self.tail.file.write_all_at(&self.buffer, self.tail.offset);
         written.map_err(io_error(failed))?;
         (self.hooks.before_sync)(last.batch.last()).map_err(sync_error(unsynced))?;
@@ -205,7 +206,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Gives back what was made ahead and not used.
+    /// Returns reserved space that was not used.
     fn trim(&self) -> Result<(), JournalError> {
         let trimmed = self.tail.file.set_len(self.tail.offset);
         trimmed.map_err(io_error(|| format!("cannot end a segment in {}", self.dir.display())))?;
@@ -213,15 +214,15 @@ impl Writer {
         synced.map_err(sync_error(|| format!("a segment in {}", self.dir.display())))
     }
 
-    /// Says that the group is durable, and hands it on. The watermark goes first: who subscribes between the two sees the
-    /// group twice, never not at all.
+    /// Reports the group durable and hands it to the followers. The watermark moves first: whoever subscribes between
+    /// the two steps sees the group twice, and never misses it.
     fn publish(&self, group: &mut Vec<Job>) {
         let places: u32 = group.iter().map(|job| job.places).sum();
         if let Some(last) = group.last() {
             self.durable.send_replace(last.batch.last());
         }
         self.shared.places.add_permits(places as usize);
-        // Not held while waiting: a new follower must not wait for a slow one.
+        // The lock is not held while waiting, so that a new follower need not wait for a slow one.
         let followers = self.shared.followers.lock().clone().unwrap_or_default();
         let lost: Vec<_> = followers
             .iter()
@@ -235,7 +236,7 @@ impl Writer {
         }
     }
 
-    /// Waits for a slow follower; false if it is gone, or if the journal closes and it does not read.
+    /// Waits until a slow follower has room; false if it is gone, or if the journal closes and it does not read.
     fn hand(&self, follower: &Leader, job: &Job) -> bool {
         let bytes = job.payload.len() + job.batch.records.len() * limits::RECORD_BYTES;
         let mut closing = None;
@@ -258,14 +259,14 @@ impl Writer {
 
     fn finish(&self) {
         if let Err(error) = self.trim() {
-            // All batches are durable; only the room ahead stays.
+            // All batches are durable; only the reserved space stays.
             tracing::warn!(error = &error as &dyn std::error::Error, "cannot trim the last segment");
         }
     }
 }
 
 impl Drop for Writer {
-    /// However the writer ends, nobody waits for it.
+    /// However the writer ends, everyone who waits for it is woken.
     fn drop(&mut self) {
         self.shared.close();
         *self.shared.followers.lock() = None;

@@ -1,7 +1,7 @@
-//! The answers of requests that had a key of their client's.
+//! The remembered answers to requests that had an idempotency key.
 //!
-//! Invariant: what is kept depends on the order of the records alone, so that the table is a function of the journal whatever the
-//! transactions were.
+//! Invariant: what is kept depends only on the order of the records. So the table is a function of the journal, however
+//! the records are grouped into transactions.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -12,16 +12,16 @@ use crate::id::{Digest, Seq};
 use crate::idempotency::{Key, limits};
 use crate::time::Timestamp;
 
-/// The answer of a request.
+/// A remembered answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
-    /// Of the request.
+    /// The digest of the request.
     pub fingerprint: Digest,
-    /// JSON, as it was recorded.
+    /// The JSON that was recorded.
     pub answer: String,
 }
 
-/// One answer, as its record has it.
+/// An answer with the fields of its record.
 pub(super) struct Row<'a> {
     pub(super) seq: Seq,
     pub(super) principal: &'a str,
@@ -31,8 +31,8 @@ pub(super) struct Row<'a> {
     pub(super) at: Timestamp,
 }
 
-/// Adds an answer to `count` others, in place of an older one of the same key, and lets go of what is too old or too many.
-/// Answers with how many there are then.
+/// Adds an answer to `count` others and replaces an older one of the same key. Then it removes up to two answers that
+/// are too old or exceed `kept`, and returns how many are left.
 pub(super) fn insert(connection: &Connection, row: &Row<'_>, count: u64, kept: u64) -> Sql<u64> {
     let replaced = cached(connection, "DELETE FROM answers WHERE principal = ?1 AND key = ?2")?
         .execute(params![row.principal, row.key])?;
@@ -45,7 +45,8 @@ pub(super) fn insert(connection: &Connection, row: &Row<'_>, count: u64, kept: u
         row.at.micros(),
     ])?;
     let count = count + 1 - replaced as u64;
-    // Two for each that comes, so that old ones go faster than new ones come, and no transaction is long for it.
+    // Each insert removes at most two: more than comes in, so old answers do disappear, and few enough to keep the
+    // transaction short.
     let sql = "DELETE FROM answers WHERE seq IN (SELECT seq FROM answers ORDER BY seq LIMIT 2) AND (at < ?1 OR
                seq IN (SELECT seq FROM answers ORDER BY seq LIMIT ?2))";
     let expired = row.at.minus(limits::KEPT_FOR).micros();
@@ -54,7 +55,7 @@ pub(super) fn insert(connection: &Connection, row: &Row<'_>, count: u64, kept: u
     Ok(count - gone as u64)
 }
 
-/// The answer to the request of a client, unless it is too old at `now`.
+/// The remembered answer under the client's key, unless it is too old at `now`.
 pub(super) fn find(
     connection: &Connection,
     principal: &str,

@@ -1,7 +1,7 @@
-//! What each record changes.
+//! How each record changes the tables.
 //!
-//! Invariant: the tables are a function of the journal up to `applied_seq`, which is stored in the same transaction; to
-//! apply the journal again from its start gives the same tables.
+//! Invariant: the tables are a function of the journal up to `applied_seq`, which is stored in the same transaction.
+//! Applying the journal again from its start gives the same tables.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -19,7 +19,7 @@ use crate::timer::TimerChange;
 
 pub(super) type Sql<T = ()> = rusqlite::Result<T>;
 
-/// Who takes part in a message, as bits.
+/// The role of a party in a message, as bits.
 pub(super) const SENDER: i64 = 1;
 pub(super) const RECEIVER: i64 = 2;
 
@@ -48,7 +48,7 @@ pub(super) fn load_progress(connection: &Connection) -> Sql<Progress> {
     )
 }
 
-/// Applies batches in one transaction. Those that are applied already are passed over.
+/// Applies batches in one transaction, and skips those that are already applied.
 ///
 /// `events_kept` is how many events stay in the history.
 pub(super) fn apply(
@@ -66,7 +66,7 @@ pub(super) fn apply(
         answers: progress.answers,
     };
     let mut applied = progress.applied;
-    // What was read before it was followed comes twice.
+    // A batch that was read after the subscription began is also delivered by it.
     for batch in batches
         .iter()
         .map(AsRef::as_ref)
@@ -108,7 +108,7 @@ pub(super) fn cached<'a>(connection: &'a Connection, sql: &str) -> Sql<CachedSta
     connection.prepare_cached(sql)
 }
 
-/// One transaction at work.
+/// The state of one transaction.
 struct Step<'a> {
     connection: &'a Connection,
     fresh: Fresh<'a>,
@@ -171,7 +171,7 @@ impl<'a> Step<'a> {
     }
 
     fn message(&mut self, seq: Seq, dispatch: &'a Dispatch, settled: &HashSet<MessageId>) -> Sql {
-        // An answer may be a question of its own: it ends a session before it opens one.
+        // An answer may also be a question, so it ends a session before it opens one.
         sessions::close_by_answer(self.connection, &mut self.fresh, &dispatch.message, settled)?;
         self.fresh.add(seq, dispatch);
         Ok(())
@@ -243,7 +243,7 @@ impl<'a> Step<'a> {
             return Ok(());
         }
         let Some((seq, _)) = self.stored(message, agent)? else {
-            return Ok(()); // its delivery was given up meanwhile
+            return Ok(()); // the delivery became a dead letter meanwhile
         };
         let sql = "UPDATE messages SET attempts = max(attempts, ?2) WHERE seq = ?1";
         cached(self.connection, sql)?.execute(params![int(seq.0), attempt])?;
@@ -257,7 +257,8 @@ impl<'a> Step<'a> {
         self.finish(message, agent, 0, Some(reason.into()))
     }
 
-    /// Ends a delivery, if it is live, with its try `attempt`, 0 if without one. Who failed does not answer any more.
+    /// Ends a delivery if it is open. `attempt` is the number of the turn that ended it, or 0 if no turn did. A failed
+    /// receiver will not answer any more, so its session is closed.
     fn finish(&mut self, message: MessageId, agent: AgentId, attempt: u32, failure: Option<Cow<'a, str>>) -> Sql {
         if let Some(row) = self.fresh.row(message) {
             row.finish(agent, attempt, failure);
@@ -273,7 +274,7 @@ impl<'a> Step<'a> {
         self.settle(seq, agent, &standing)
     }
 
-    /// The live delivery of a message of an earlier group to an agent.
+    /// The open delivery to an agent of a message from an earlier group.
     fn stored(&self, message: MessageId, agent: AgentId) -> Sql<Option<(Seq, Standing<'a>)>> {
         let sql = "SELECT m.seq, m.open, m.attempts, m.reason FROM messages m JOIN deliveries d ON d.seq = m.seq AND d.agent = ?2
                    WHERE m.id = ?1";
@@ -282,7 +283,7 @@ impl<'a> Step<'a> {
             .optional()
     }
 
-    /// Takes the delivery of a message of an earlier group out of the queue and writes how the message stands.
+    /// Removes a delivery from the queue and updates the status of its message, which came in an earlier group.
     fn settle(&mut self, seq: Seq, agent: AgentId, standing: &Standing<'a>) -> Sql {
         let sql = "DELETE FROM deliveries WHERE agent = ?1 AND seq = ?2";
         cached(self.connection, sql)?.execute(params![agent.uuid().as_bytes(), int(seq.0)])?;
@@ -328,7 +329,7 @@ impl<'a> Step<'a> {
     }
 }
 
-/// Of the columns `seq, open, attempts, reason`.
+/// Reads the columns `seq, open, attempts, reason`.
 fn standing<'a>(row: &Row<'_>) -> Sql<(Seq, Standing<'a>)> {
     let standing = Standing {
         open: row.get(1)?,

@@ -1,4 +1,4 @@
-//! Bringing the file up to the journal when it is opened, and what is done with one that cannot be used.
+//! Brings the file up to date with the journal when it is opened, and sets aside one that cannot be used.
 
 use std::fs;
 use std::io;
@@ -12,12 +12,13 @@ use super::schema::{self, Unusable};
 use super::{EVENTS_KEPT, Progress};
 use crate::journal::{Journal, JournalError};
 
-/// Batches of one transaction while a start waits for it: so few that it can say often how far it is.
+/// Batches of one transaction while a start waits for it. They are few so that progress can be logged often.
 const CATCH_UP: usize = 256;
-/// How often a start that takes long says how far it is, so that with the step between there is a word each second.
+/// The least time between two log lines on the progress of a long start. With the duration of one transaction added,
+/// there is about one line a second.
 const WORD: Duration = Duration::from_millis(500);
 
-/// Opens the file and applies what the journal has beyond it.
+/// Opens the file and applies everything that the journal has beyond it.
 pub(super) fn catch_up(path: &Path, journal: &dyn Journal) -> Result<(Connection, Progress), Unusable> {
     let mut connection = schema::open_writer(path)?;
     let mut progress = load_progress(&connection)?;
@@ -36,7 +37,7 @@ pub(super) fn catch_up(path: &Path, journal: &dyn Journal) -> Result<(Connection
         )));
     }
     let (began, from) = (Instant::now(), progress.applied);
-    let mut told = began + WORD; // what is done within a second needs no word
+    let mut told = began + WORD; // a catch-up of less than a second logs no progress
     while progress.applied < durable {
         let batches = journal.read_after(progress.applied, CATCH_UP)?;
         progress = apply::apply(&mut connection, progress, &batches, EVENTS_KEPT)?;
@@ -55,7 +56,7 @@ pub(super) fn catch_up(path: &Path, journal: &dyn Journal) -> Result<(Connection
     Ok((connection, progress))
 }
 
-/// Keeps a file that cannot be used for who wants to know why; one is enough.
+/// Keeps a file that cannot be used, so that the cause can be investigated. Only the last such file is kept.
 pub(super) fn set_aside(path: &Path, problem: &str) -> Result<(), JournalError> {
     let aside = path.with_extension("db.damaged");
     tracing::warn!(
@@ -64,7 +65,7 @@ pub(super) fn set_aside(path: &Path, problem: &str) -> Result<(), JournalError> 
     );
     let move_all = || -> io::Result<()> {
         fs::rename(path, &aside)?;
-        // A log that stayed behind would be taken for the new file's.
+        // A write-ahead log that stayed behind would be taken for that of the new file.
         for extension in ["db-wal", "db-shm"] {
             match fs::remove_file(path.with_extension(extension)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -1,7 +1,7 @@
-//! The events of the journal, kept to be read again.
+//! The history of events.
 //!
-//! Invariant: after each transaction the newest [`super::EVENTS_KEPT`] events are there and no other, so that the table is a function of
-//! the journal whatever the transactions were.
+//! Invariant: after each transaction the table contains exactly the newest [`super::EVENTS_KEPT`] events. So it is a
+//! function of the journal, however the records are grouped into transactions.
 
 use std::borrow::Cow;
 
@@ -17,17 +17,17 @@ use crate::event::EventKind;
 use crate::id::{AgentId, Seq};
 use crate::time::Timestamp;
 
-/// Which events. None matches all.
+/// Which events to return. A filter that is None matches all of them.
 #[derive(Clone, Debug, Default)]
 pub struct EventQuery {
-    /// How the kind begins, such as `supervisor.`.
+    /// A prefix of the event's kind, such as `supervisor.`.
     pub kind_prefix: Option<String>,
     pub agent: Option<AgentId>,
-    /// The member `path` of the body: this one, or one below it.
+    /// The event's body has a member `path` with this path or one below it.
     pub path_prefix: Option<String>,
-    /// Those after this one.
+    /// Only events after this record.
     pub since: Seq,
-    /// Events of the page, 1 to [`limits::PAGE`]; what is outside is taken as the nearest.
+    /// Most events in the page, 1 to [`limits::PAGE`]; another number is replaced by the nearer end of that range.
     pub limit: usize,
 }
 
@@ -37,7 +37,7 @@ pub struct StoredEvent {
     pub seq: Seq,
     pub kind: EventKind,
     pub agent: Option<AgentId>,
-    /// A JSON object, as it was written.
+    /// The JSON object that was recorded.
     pub body: String,
     pub at: Timestamp,
 }
@@ -46,11 +46,12 @@ pub struct StoredEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventPage {
     pub events: Vec<StoredEvent>,
-    /// The next query's `since`: the last event of a full page, else all that the query has seen.
+    /// The `since` of the next query: the last event if the page is full, otherwise the last record that the query has
+    /// seen.
     pub next_seq: Seq,
 }
 
-/// The part of a body that events are found by.
+/// The member of a body that events are filtered by.
 #[derive(Deserialize)]
 struct Placed<'a> {
     #[serde(borrow)]
@@ -77,7 +78,7 @@ pub(super) fn insert(
     Ok(())
 }
 
-/// Removes the oldest of `count` events beyond `kept`, and answers with how many there are then.
+/// Removes the oldest of `count` events so that `kept` remain, and returns how many are left.
 pub(super) fn prune(connection: &Connection, count: u64, kept: u64) -> Sql<u64> {
     let surplus = count.saturating_sub(kept);
     if surplus > 0 {
@@ -87,13 +88,14 @@ pub(super) fn prune(connection: &Connection, count: u64, kept: u64) -> Sql<u64> 
     Ok(count - surplus)
 }
 
-/// Events that are looked at in the order of the journal before an index is used. A query that matches much has its page
-/// by then, and so has one that follows the end; the index is for what is rare, and to put its few in order costs little.
+/// How many events a query scans in the order of the journal before it uses an index. A query that matches many events
+/// fills its page during the scan, and so does one that follows the end of the journal. The index serves queries with
+/// few matches, which are cheap to sort.
 const LOOKED_AT: u64 = 4_096;
 
 const COLUMNS: &str = "e.seq, e.kind, e.agent, e.body, e.at";
 
-/// What must be true of an event, in SQL, and the index that serves it best.
+/// The conditions on an event, in SQL, and the index that serves them best.
 struct Selection {
     index: Option<&'static str>,
     conditions: String,
@@ -113,19 +115,20 @@ impl Selection {
         }
         if let Some(path) = &query.path_prefix {
             let [itself, below, end] = ["", "/", "0"].map(|sign| selection.bind(format!("{path}{sign}")));
-            // Between a path and those below it sort others that begin like it and go on with a sign before `/`.
+            // Other paths sort between a path and those below it: they begin like it and go on with a character before
+            // `/`.
             let condition = format!("path >= {itself} AND path < {end} AND (path = {itself} OR path >= {below})");
             selection.require("events_by_path", &condition);
         }
         if let Some(kind) = &query.kind_prefix {
-            // Kinds are dotted words: none has the last of all characters.
+            // Kinds are dotted words, so none contains the last Unicode character.
             let [begin, end] = [kind.clone(), format!("{kind}{}", char::MAX)].map(|kind| selection.bind(kind));
             selection.require("events_by_kind", &format!("kind >= {begin} AND kind < {end}"));
         }
         selection
     }
 
-    /// The parameter's name; the first two numbers are the statement's own.
+    /// Adds a parameter and returns its name. The first two numbers belong to the statement itself.
     fn bind(&mut self, value: impl Into<Value>) -> String {
         self.values.push(value.into());
         format!("?{}", self.values.len() + 2)
@@ -148,7 +151,7 @@ impl Selection {
 
 pub(super) fn events(connection: &mut Connection, query: &EventQuery) -> Result<EventPage, QueryError> {
     let limit = query.limit.clamp(1, limits::PAGE);
-    // One transaction, so that the page ends where it says.
+    // One transaction, so that `next_seq` fits the events of the page.
     let connection = connection.transaction()?;
     let applied = load_progress(&connection)?.applied;
     let selection = Selection::of(query);
@@ -164,7 +167,7 @@ pub(super) fn events(connection: &mut Connection, query: &EventQuery) -> Result<
             .query_row([query.since.0, LOOKED_AT - 1].map(int), |row| row.get(0))
             .optional()?;
         if let Some(last) = last {
-            // The sequences alone first: bodies are read of the page and of no other.
+            // The inner query finds the sequence numbers alone, so that bodies are read only for the page.
             let rest = format!(
                 "SELECT {COLUMNS} FROM events e WHERE seq IN (SELECT seq FROM events INDEXED BY {index}
                  WHERE seq > ?1{conditions} ORDER BY seq LIMIT ?2) ORDER BY seq"
@@ -176,7 +179,8 @@ pub(super) fn events(connection: &mut Connection, query: &EventQuery) -> Result<
     let next_seq = events
         .last()
         .filter(|_| full)
-        // Who heard of more than the projections have, from the journal itself, does not go back.
+        // A caller may know, from the journal itself, of a later record than the projections do. `next_seq` never goes
+        // back behind that.
         .map_or_else(|| applied.max(query.since), |last| last.seq);
     Ok(EventPage { events, next_seq })
 }

@@ -1,9 +1,10 @@
-//! The messages that came in the group at work.
+//! Messages that arrived in the group that is being applied.
 //!
-//! Nearly every message is finished moments after it came. One whose end is in the same group is written once, as it stands
-//! then, and not queued, found again and taken out of the queue.
+//! Nearly every message is finished moments after it arrives. A message that arrives and ends in the same group is
+//! written once, in its final status. It need not be queued, found again and removed from the queue.
 //!
-//! Invariant: what is written is what record after record would have left. The rows do not depend on where groups end.
+//! Invariant: the rows are those that applying each record separately would have left. They do not depend on where
+//! groups end.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,19 +18,19 @@ use crate::id::{AgentId, MessageId, Seq};
 use crate::journal::{Dispatch, wire};
 use crate::message::{Address, Message};
 
-/// Where a message stands, and what that follows from.
+/// The figures that give a message its status.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Standing<'a> {
-    /// Receivers that have not finished it.
+    /// Number of receivers that have not finished it.
     pub(super) open: u32,
-    /// The most tries that one of them made.
+    /// The highest number of attempts that any receiver made.
     pub(super) attempts: u32,
-    /// Set for a failure and for nothing else, so that it stands for one.
+    /// Set if and only if a receiver failed.
     pub(super) reason: Option<Cow<'a, str>>,
 }
 
 impl<'a> Standing<'a> {
-    /// A message has failed when it did for one of its receivers, and stands as queued while another has it.
+    /// A message is queued while any receiver has it open; after that it has failed if it failed for at least one.
     pub(super) fn status(&self) -> Status {
         match (self.open, &self.reason) {
             (1.., _) => Status::Queued,
@@ -38,7 +39,8 @@ impl<'a> Standing<'a> {
         }
     }
 
-    /// One receiver has finished it with its try `attempt`, 0 if without one.
+    /// Counts one receiver as finished. `attempt` is the number of the turn that ended the delivery, or 0 if no turn
+    /// did.
     pub(super) fn finish(&mut self, attempt: u32, failure: Option<Cow<'a, str>>) {
         self.open = self.open.saturating_sub(1);
         self.attempts = self.attempts.max(attempt);
@@ -46,22 +48,22 @@ impl<'a> Standing<'a> {
     }
 }
 
-/// A message and what is open of it.
+/// A message with its open deliveries and sessions.
 pub(super) struct Row<'a> {
     pub(super) seq: Seq,
     pub(super) message: &'a Message,
     standing: Standing<'a>,
     /// Agents that have not finished it, and how many of their turns on it crashed.
     live: Vec<(AgentId, u32)>,
-    /// Agents that were asked with it and have not answered.
+    /// Agents from whom an answer is awaited.
     pub(super) awaited: Vec<AgentId>,
 }
 
 impl<'a> Row<'a> {
-    /// An agent has finished the message, with its try `attempt`, 0 if without one.
+    /// Ends the delivery to an agent. `attempt` is the number of the turn that ended it, or 0 if no turn did.
     pub(super) fn finish(&mut self, agent: AgentId, attempt: u32, failure: Option<Cow<'a, str>>) {
         let Some(at) = self.live.iter().position(|(live, _)| *live == agent) else {
-            return; // its delivery was given up meanwhile
+            return; // the delivery became a dead letter meanwhile
         };
         self.live.swap_remove(at);
         if failure.is_some() {
@@ -71,20 +73,20 @@ impl<'a> Row<'a> {
     }
 }
 
-/// See the module.
+/// The messages of one group; see [the module](self).
 #[derive(Default)]
 pub(super) struct Fresh<'a> {
     rows: Vec<Row<'a>>,
-    /// No two messages have one id.
+    /// Indexes into `rows`; message ids are unique.
     by_id: HashMap<MessageId, usize>,
-    /// The questions among them, by `reply_with` and conversation.
+    /// The questions among the messages, by `reply_with` and conversation.
     questions: HashMap<(&'a str, &'a str), Vec<usize>>,
 }
 
 impl<'a> Fresh<'a> {
     pub(super) fn add(&mut self, seq: Seq, dispatch: &'a Dispatch) {
         let message = &*dispatch.message;
-        // A receiver that is named twice has one delivery.
+        // A receiver that is named twice gets one delivery.
         let mut agents = dispatch.deliveries.clone();
         agents.sort_unstable();
         agents.dedup();
@@ -108,12 +110,12 @@ impl<'a> Fresh<'a> {
         });
     }
 
-    /// None: the message came in an earlier group.
+    /// The row of a message, or None if the message came in an earlier group.
     pub(super) fn row(&mut self, message: MessageId) -> Option<&mut Row<'a>> {
         self.by_id.get(&message).map(|at| &mut self.rows[*at])
     }
 
-    /// A turn on the message crashed. False: it came in an earlier group.
+    /// Records that a turn on the message crashed. False if the message came in an earlier group.
     pub(super) fn crash(&mut self, message: MessageId, agent: AgentId, attempt: u32) -> bool {
         let Some(row) = self.row(message) else { return false };
         if let Some((_, crashes)) = row.live.iter_mut().find(|(live, _)| *live == agent) {
@@ -123,7 +125,8 @@ impl<'a> Fresh<'a> {
         true
     }
 
-    /// Ends what `initiator` asked and `answer` is about: of `participant`, or of all when the platform speaks.
+    /// Ends the sessions of `initiator` that `answer` answers: those with `participant`, or with every agent when the
+    /// platform answers.
     pub(super) fn answer(&mut self, answer: &Message, initiator: &Address, participant: Option<AgentId>) {
         let Some(reply) = &answer.in_reply_to else { return };
         let asked = self.questions.get(&(reply.as_str(), answer.conversation_id.as_str()));
@@ -150,7 +153,7 @@ impl<'a> Fresh<'a> {
         }
     }
 
-    /// Writes the rows, in the order of the journal.
+    /// Writes the rows in the order of the journal.
     pub(super) fn write(self, connection: &Connection, counts: &mut Counts) -> Sql {
         let mut insert = cached(
             connection,
@@ -183,7 +186,8 @@ impl<'a> Fresh<'a> {
             }
             sessions::open(connection, row)?;
         }
-        // In the order of the key, so that those of one party go to the same page one after the other.
+        // Rows are inserted in the order of the key, so that the rows of one party go to the same page one after the
+        // other.
         parties.sort_unstable();
         let mut party = cached(connection, "INSERT INTO parties VALUES (?1, ?2, ?3)")?;
         for same in parties.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)) {

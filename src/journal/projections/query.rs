@@ -1,4 +1,4 @@
-//! Questions to the history.
+//! Queries on the history of messages.
 
 use std::path::Path;
 
@@ -14,13 +14,13 @@ use crate::journal::{JournalError, wire};
 use crate::message::{Address, Message};
 use crate::time::Timestamp;
 
-/// Limits of one query.
+/// Limits of a query.
 pub mod limits {
-    /// Messages of one page.
+    /// Most messages in one page.
     pub const PAGE: usize = 1_000;
-    /// Bytes of messages after which a page ends, whatever its limit.
+    /// A page that has reached this many bytes of messages ends, whatever its limit.
     pub const PAGE_BYTES: usize = 16 << 20;
-    /// Up to here the total of a query is counted.
+    /// The total of a query is counted up to this number.
     pub const COUNTED: u64 = 10_000;
 }
 
@@ -47,26 +47,26 @@ impl From<rusqlite::Error> for QueryError {
     }
 }
 
-/// Which messages. None matches all.
+/// Which messages to return. A filter that is None matches all of them.
 #[derive(Clone, Debug, Default)]
 pub struct MessageQuery {
     pub conversation_id: Option<String>,
-    /// Sender or receiver.
+    /// The agent is the sender or a receiver.
     pub agent: Option<AgentId>,
     pub sender: Option<Address>,
     pub receiver: Option<Address>,
     pub performative: Option<Performative>,
     pub protocol: Option<String>,
-    /// From this time on.
+    /// Messages at or after this time.
     pub since: Option<Timestamp>,
-    /// Before this time.
+    /// Messages before this time.
     pub until: Option<Timestamp>,
     pub status: Option<Status>,
-    /// Messages of the page, 1 to [`limits::PAGE`]; what is outside is taken as the nearest.
+    /// Most messages in the page, 1 to [`limits::PAGE`]; another number is replaced by the nearer end of that range.
     pub limit: usize,
-    /// Where an earlier page ended.
+    /// The `next_cursor` of the page before.
     pub cursor: Option<String>,
-    /// Leave the total at 0: who reads page after page need not count each time.
+    /// Leaves the total at 0, because a caller who reads page after page need not count each time.
     pub uncounted: bool,
 }
 
@@ -76,9 +76,9 @@ pub struct Stored {
     pub seq: Seq,
     pub message: Message,
     pub status: Status,
-    /// Why it failed, for one of its receivers at least.
+    /// Why it failed, if it failed for at least one receiver.
     pub reason: Option<String>,
-    /// Tries so far: the most that any of its receivers made.
+    /// The highest number of attempts that any receiver has made.
     pub attempts: u32,
 }
 
@@ -86,10 +86,10 @@ pub struct Stored {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
     pub messages: Vec<Stored>,
-    /// How many match in all, on whatever page; a lower bound unless exact.
+    /// How many messages match on all pages; a lower bound unless `total_is_exact`.
     pub total: u64,
     pub total_is_exact: bool,
-    /// None: this was the last page, for now.
+    /// The cursor of the next page. None if this is the last page for now.
     pub next_cursor: Option<String>,
 }
 
@@ -104,12 +104,12 @@ fn parse_cursor(cursor: &str) -> Result<Seq, QueryError> {
         .strip_prefix('s')
         .and_then(|hex| u64::from_str_radix(hex, 16).ok())
         .map(Seq)
-        // Only what we print: a sign or leading zeros are none of ours.
+        // Only a cursor in our own spelling is valid: without a sign or leading zeros.
         .filter(|seq| cursor_of(*seq) == cursor)
         .ok_or_else(|| QueryError::BadCursor(cursor.chars().take(80).collect()))
 }
 
-/// A query in SQL: `FROM … WHERE …`, its parameters, and the column of the sequence.
+/// A query in SQL: `FROM … WHERE …`, its parameters, and the column of the sequence number.
 struct Selection {
     from: &'static str,
     seq: &'static str,
@@ -133,8 +133,8 @@ impl Selection {
             conditions: Vec::new(),
             values: Vec::new(),
         };
-        // A conversation is the narrower place to look in. Else a party's messages are read along the key of `parties`,
-        // which has them in order; CROSS JOIN keeps SQLite from turning that round.
+        // A conversation selects fewer messages than a party does. Without one, a party's messages are read along the
+        // key of `parties`, which has them in order; CROSS JOIN keeps `SQLite` from swapping the two tables.
         if let Some(conversation) = &query.conversation_id {
             selection.require("m.conversation = ?", [conversation.clone().into()]);
         } else if let Some((address, role)) = parties.next() {

@@ -1,4 +1,4 @@
-//! What a starting server needs to go on: everything that was open, at one point of the journal.
+//! What a starting server needs to resume: everything that was open at one point of the journal.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -22,18 +22,18 @@ use crate::timer::Timer;
 pub struct Pending {
     pub seq: Seq,
     pub message: Arc<Message>,
-    /// Turns on it that crashed so far.
+    /// How many turns on it have crashed so far.
     pub attempts: u32,
 }
 
-/// A question that has no answer yet.
+/// A question that has not been answered yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenSession {
     /// Who asked.
     pub initiator: Address,
-    /// The agent that was asked and took the message.
+    /// The agent that was asked and accepted the message.
     pub participant: Address,
-    /// The act that asks.
+    /// The performative of the question.
     pub act: Performative,
     pub conversation_id: String,
     pub reply_with: String,
@@ -42,18 +42,18 @@ pub struct OpenSession {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recovered {
-    /// The catalog: each agent and its document, by id.
+    /// Each agent with its catalog document, by id.
     pub agents: Vec<(AgentId, String)>,
-    /// The catalog's other documents: collection, key and document, in the order of the first two.
+    /// The catalog's other documents: collection, key and document, ordered by collection and key.
     pub documents: Vec<(String, String, String)>,
-    /// Live deliveries in the order of the journal.
+    /// Open deliveries in the order of the journal.
     pub queues: HashMap<AgentId, Vec<Pending>>,
     pub states: HashMap<AgentId, BTreeMap<String, Bytes>>,
-    /// Live timers of each agent.
+    /// The timers of each agent that are set.
     pub timers: HashMap<AgentId, Vec<Timer>>,
-    /// In the order of the journal.
+    /// Open sessions in the order of the journal.
     pub sessions: Vec<OpenSession>,
-    /// All of it is as of this record.
+    /// The last record that all these fields include.
     pub last_seq: Seq,
 }
 
@@ -62,9 +62,9 @@ fn agent(row: &Row<'_>, at: usize) -> rusqlite::Result<AgentId> {
         .map(|id| AgentId::from_uuid(Uuid::from_bytes(id)))
 }
 
-/// Takes time for what is open, not for what was.
+/// The time depends on how much is open and not on the length of the history.
 pub(super) fn recover(connection: &mut Connection, path: &Path) -> Result<Recovered, JournalError> {
-    // One transaction, so that the parts fit together.
+    // One transaction, so that the parts are from the same point of the journal.
     let connection = connection.transaction()?;
     let damaged = |seq: Seq, problem| JournalError::Damaged {
         file: path.display().to_string(),

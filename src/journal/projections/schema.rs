@@ -1,4 +1,4 @@
-//! The tables, and what makes a file ours.
+//! The tables, and how a file is recognised as a file of projections.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,29 +9,33 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use crate::journal::{JournalError, end_process};
 
-/// The version of the tables. A file of another version is set aside and made again from the journal, as long as the journal
-/// has all of its records: where retention took some, a release with another version must know how to change the file.
+/// The version of the tables. A file of another version is set aside and rebuilt from the journal if the journal still
+/// has all of its records. Once retention has removed some, a release with another version must be able to migrate the
+/// file.
 const VERSION: i32 = 4;
-/// What made each version of the one before, oldest first: a file of an earlier version is given the tables that it lacks, and is
-/// then as if made again. The first is what a file of [`FIRST_VERSION`] lacks.
+/// The additions that led from each version to the next, oldest first; the first one is what a file of
+/// [`FIRST_VERSION`] lacks. A file of an earlier version gets the tables that it lacks, and is then equal to a rebuilt
+/// one.
 const ADDITIONS: [&str; 2] = [TIMERS, ANSWERS];
 const FIRST_VERSION: i32 = VERSION - 2;
-/// `CxPj` in ASCII, so that no other program's file is taken for ours.
+/// `CxPj` in ASCII, so that the file of another program is not taken for projections.
 const APPLICATION_ID: i32 = 0x4378_506a;
-/// Prepared statements that a connection keeps.
+/// Prepared statements that each connection caches.
 const STATEMENTS: usize = 64;
-/// Pages in the write-ahead log (64 MiB) after which it is checkpointed. Indexed history changes the same pages again and
-/// again, and each is written once for all of that.
+/// Pages of the write-ahead log (64 MiB) after which it is checkpointed. Inserts into the indexes change the same pages
+/// again and again, and a checkpoint writes each of them only once.
 const CHECKPOINT_PAGES: i32 = 16_000;
-/// The page cache of the writer; `SQLite` takes a negative number for KiB.
+/// The page cache of the writer. `SQLite` reads a negative number as KiB.
 const CACHE_KIB: i32 = -65_536;
-/// Waiting for a lock. One writer and readers in WAL mode never meet, except while a crash is recovered from.
+/// How long a connection waits for a lock. In WAL mode one writer and its readers never block each other, except during
+/// recovery from a crash.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// Addresses are blobs: the 16 bytes of an agent's id, or the text of another address.
+/// Addresses are blobs: the 16 bytes of an agent's id, or the text of any other address.
 ///
-/// A party is the sender (1) or a receiver (2) of a message, or both (3); its key is the index of "messages of". A delivery
-/// is live input, a session an open question: those two tables hold what is open and nothing that is done.
+/// A row of `parties` is the sender (1) or a receiver (2) of a message, or both (3); its key is the index for queries
+/// by agent. A row of `deliveries` is an open delivery and a row of `sessions` an open question; rows that are done are
+/// removed from both tables.
 const TABLES: &str = "
     CREATE TABLE progress (
         id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -98,7 +102,7 @@ const ANSWERS: &str = "
     ALTER TABLE progress ADD COLUMN answers INTEGER NOT NULL DEFAULT 0;
 ";
 
-/// Tables that a start depends on, and that do not grow with history: they are checked when the file is opened.
+/// Tables that a start depends on and that do not grow with the history. They are checked when the file is opened.
 const LIVE: [&str; 7] = [
     "progress",
     "deliveries",
@@ -111,14 +115,14 @@ const LIVE: [&str; 7] = [
 
 /// Why a file cannot be used.
 pub(super) enum Unusable {
-    /// Making it again helps: the file is damaged, of another version, or not ours.
+    /// A rebuild helps: the file is damaged, of another version, or not a file of projections.
     Rebuild(String),
-    /// Making it again does not help.
+    /// A rebuild does not help.
     Failed(JournalError),
 }
 
 impl Unusable {
-    /// When it has been made again and is no better.
+    /// The error when a rebuilt file is unusable too.
     pub(super) fn into_error(self, path: &Path) -> JournalError {
         match self {
             Self::Failed(error) => error,
@@ -133,7 +137,8 @@ impl Unusable {
 impl From<rusqlite::Error> for Unusable {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
-            // The statements are ours: that SQL is wrong means that the tables are not.
+            // The statements are known to be right, so an SQL error means that the tables are not those of this
+            // version.
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => {
                 Self::Rebuild(error.to_string())
             }
@@ -148,7 +153,7 @@ impl From<JournalError> for Unusable {
     }
 }
 
-/// The connection that writes. Makes the tables if the file is new.
+/// Opens the connection that writes, and creates the tables if the file is new.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
     let mut connection = Connection::open(path)?;
     prepare(&connection)?;
@@ -168,9 +173,9 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
         return Err(Unusable::Rebuild(problem));
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // A power cut may take the last transactions: the journal has them.
+    // A power cut may lose the last transactions, which is harmless: the journal still has their records.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    // `SQLite`'s own checkpoint would keep a failed sync to itself.
+    // The automatic checkpoint of `SQLite` would not report a failed sync.
     connection.wal_hook(Some(|log: &mut Wal, pages| {
         checkpoint(log, pages);
         Ok(())
@@ -195,7 +200,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
     Ok(connection)
 }
 
-/// Moves a long log into the file. What fails for now is done after the next commit.
+/// Moves a long write-ahead log into the file. A checkpoint that fails is retried after the next commit.
 fn checkpoint(log: &mut Wal, pages: i32) {
     if pages < CHECKPOINT_PAGES {
         return;
@@ -203,7 +208,7 @@ fn checkpoint(log: &mut Wal, pages: i32) {
     let Err(error) = log.checkpoint() else { return };
     match trouble(&error) {
         Trouble::Unsynced => end_process(&error.into()),
-        // Somebody reads, as a rule.
+        // The usual reason is a reader.
         Trouble::Passing | Trouble::Lasting => tracing::debug!(
             error = &error as &dyn std::error::Error,
             "the projections were not checkpointed"
@@ -211,11 +216,11 @@ fn checkpoint(log: &mut Wal, pages: i32) {
     }
 }
 
-/// What an error of `SQLite` means for who writes.
+/// What an error of `SQLite` means for the writer.
 pub(super) enum Trouble {
-    /// It may pass: no room, or a disk that does not answer.
+    /// A retry may succeed: the disk is full or does not respond.
     Passing,
-    /// Nobody can say what is on the disk.
+    /// A sync failed, so the content of the disk is unknown.
     Unsynced,
     Lasting,
 }
@@ -230,30 +235,30 @@ pub(super) fn trouble(error: &rusqlite::Error) -> Trouble {
     }
 }
 
-/// The version, and whose file it is.
+/// The version of the tables, and the id of the application that made the file.
 fn marks(connection: &Connection) -> Result<(i32, i32), rusqlite::Error> {
     let mark = |name| connection.pragma_query_value(None, name, |row| row.get(0));
     Ok((mark("user_version")?, mark("application_id")?))
 }
 
-/// Why a file is not ours, if it is not.
+/// Why the file is not one of these projections, or None if it is.
 pub(super) fn stranger(connection: &Connection) -> Result<Option<String>, rusqlite::Error> {
     let (version, application) = marks(connection)?;
     let ours = (version, application) == (VERSION, APPLICATION_ID);
     Ok((!ours).then(|| format!("it has version {version} of application {application:#x}")))
 }
 
-/// What both kinds of connection need.
+/// Settings that readers and the writer share.
 pub(super) fn prepare(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // Else a statement is compiled anew whenever a value is bound to it that its plan might depend on, for ten times the
-    // price of running it.
+    // Otherwise a statement is compiled again whenever a value is bound that its plan might depend on, which costs ten
+    // times as much as running it.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 
-/// A connection that reads.
+/// Opens a connection that only reads.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;

@@ -1,7 +1,8 @@
-//! Open sessions: who waits for whose answer.
+//! Open sessions: who waits for an answer, and from whom.
 //!
-//! A message that expects a reply and has a `reply_with` opens one with each agent that took it. It ends with an answer of
-//! that agent in the same conversation, with the platform's word that none will come, or with either of the two.
+//! A message that expects a reply and has a `reply_with` opens a session with each agent that accepted it. The session
+//! ends when that agent answers in the same conversation, when the platform reports that no answer will come, or when
+//! the initiator or that agent is removed.
 
 use std::collections::HashSet;
 
@@ -17,8 +18,9 @@ use crate::message::{Address, Message};
 
 type Sql<T = ()> = rusqlite::Result<T>;
 
-/// Messages that failed, in this batch, for receivers that another record names or that never had a session. The
-/// platform's failure in the same batch is about those, and the other receivers may still answer.
+/// Messages that failed in this batch for only some receivers: either another record names the receiver, or the
+/// receiver never had a session. The platform's failure reply in the same batch is about those receivers, and the
+/// others may still answer.
 pub(super) fn settled_elsewhere(batch: &Batch) -> HashSet<MessageId> {
     let failed = |record: &Record| match record {
         Record::DeadLetter { message, .. } => Some(*message),
@@ -36,13 +38,13 @@ pub(super) fn settled_elsewhere(batch: &Batch) -> HashSet<MessageId> {
     batch.records.iter().filter_map(|(_, record)| failed(record)).collect()
 }
 
-/// The `reply_with` of a message that opens sessions.
+/// The `reply_with` of a message that opens sessions, or None if it opens none.
 pub(super) fn question(message: &Message) -> Option<&str> {
     let reply_with = message.reply_with.as_deref();
     reply_with.filter(|_| message.performative.expects_reply())
 }
 
-/// Writes the sessions of a message that nobody has ended.
+/// Inserts the sessions of a message that are still open.
 pub(super) fn open(connection: &Connection, row: &Row<'_>) -> Sql {
     if row.awaited.is_empty() {
         return Ok(());
@@ -62,7 +64,7 @@ pub(super) fn open(connection: &Connection, row: &Row<'_>) -> Sql {
     Ok(())
 }
 
-/// Ends the sessions that `answer` answers.
+/// Closes the sessions that `answer` answers.
 pub(super) fn close_by_answer(
     connection: &Connection,
     fresh: &mut Fresh<'_>,
@@ -108,7 +110,7 @@ fn close_by_participant(connection: &Connection, answer: &Message, participant: 
         .query_map(answered, |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Sql<_>>()?;
     for (seq, asked) in candidates {
-        // An act that cannot be read is not waited for.
+        // If the performative of the question cannot be parsed, any answer ends the session.
         if asked
             .parse()
             .map_or(true, |asked| answer.performative.ends_wait_for(asked))
@@ -136,7 +138,7 @@ fn close_by_platform(connection: &Connection, failure: &Message, initiator: &Add
     Ok(())
 }
 
-/// Ends the session of a message with one agent.
+/// Closes the session of a message with one agent.
 pub(super) fn close(connection: &Connection, seq: Seq, participant: AgentId) -> Sql {
     cached(connection, "DELETE FROM sessions WHERE participant = ?1 AND seq = ?2")?
         .execute(params![participant.uuid().as_bytes(), int(seq.0)])?;

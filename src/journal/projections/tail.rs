@@ -1,7 +1,7 @@
 //! The thread that tails the journal.
 //!
-//! A disk that is full or does not answer keeps it waiting, and loses nothing: the journal has what is not applied. A sync
-//! that failed ends the process, as it does for the journal.
+//! When the disk is full or does not respond the thread waits. Nothing is lost, because the journal has what is not
+//! applied. A failed sync ends the process, as it does in the journal.
 
 use std::path::PathBuf;
 
@@ -26,7 +26,8 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// Ends when the journal or the owner does, or when the file cannot be written: who waits for a sequence is then told.
+    /// Runs until the journal closes, the owner stops it, or the file cannot be written. Whoever waits for a sequence
+    /// number then gets an error.
     pub(super) fn run(mut self, runtime: &tokio::runtime::Runtime) {
         let mut group = Vec::with_capacity(GROUP);
         while runtime.block_on(self.next(&mut group)) {
@@ -43,7 +44,8 @@ impl Tail {
                 tracing::info!("the projections can be written again");
             }
         }
-        // Closing would do it only if no reader were open. What is not moved now is read again at the next start.
+        // Closing the connection checkpoints only if no reader is open. What is not checkpointed now is recovered at
+        // the next start.
         let moved = self
             .connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
@@ -55,12 +57,12 @@ impl Tail {
         }
     }
 
-    /// Applies the group, or what of it is not applied yet.
+    /// Applies the batches of the group that are not applied yet.
     fn apply(&mut self, group: &[Followed]) -> Result<(), rusqlite::Error> {
         let before = *self.progress.borrow();
         let applied = apply::apply(&mut self.connection, before, group, EVENTS_KEPT);
         let progress = match applied {
-            // The commit may be done all the same: the file itself says how far it is.
+            // The commit may have succeeded in spite of the error, so the progress is read from the file.
             Err(error) if matches!(trouble(&error), Trouble::Passing) => {
                 let progress = load_progress(&self.connection)?;
                 if progress.applied <= before.applied {
@@ -74,7 +76,7 @@ impl Tail {
         Ok(())
     }
 
-    /// Says that nothing can be applied, and waits before the next try. False: the owner stops it.
+    /// Reports that nothing can be applied, and waits before the next attempt. False if the owner stops the thread.
     async fn wait(&mut self, error: &rusqlite::Error) -> bool {
         if self.stall.send_replace(Some(error.to_string())).is_none() {
             tracing::error!(
@@ -92,7 +94,7 @@ impl Tail {
             error = &error as &dyn std::error::Error,
             "the projections cannot be written"
         );
-        // What cannot be made again stays where it is.
+        // A file that cannot be rebuilt stays in place.
         if let Unusable::Rebuild(problem) = error.into()
             && *self.oldest.borrow() == Seq(1)
             && let Err(error) = set_aside(&self.path, &problem)

@@ -22,7 +22,7 @@ use crate::time::Timestamp;
 
 const HOME: Partition = Partition(0);
 
-/// A journal with projections, and one owner that writes.
+/// A journal with its projections, and one partition owner that writes.
 struct World {
     projections: Arc<Projections>,
     journal: Arc<LocalJournal>,

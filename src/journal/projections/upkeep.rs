@@ -1,4 +1,4 @@
-//! What operators need of the file: durable up to where, a copy of it, a look at all of it, and to have it made again.
+//! Maintenance of the file: a checkpoint, a copy, a full check, and a rebuild.
 
 use std::fs::File;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::id::Seq;
 use crate::journal::local::sync_dir;
 use crate::journal::{Journal, JournalError, end_process};
 
-/// Findings of one check; a file that is broken through and through has thousands.
+/// Most findings of one check. A badly damaged file has thousands.
 const FINDINGS: usize = 20;
 
-/// What a look at the whole file found.
+/// The result of a check of the whole file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::journal) enum Examined {
     Missing,
@@ -24,13 +24,13 @@ pub(in crate::journal) enum Examined {
 }
 
 impl Projections {
-    /// Makes what is applied survive a power cut, and answers with how far that is; None while a reader is in the way. Blocks,
-    /// but neither readers nor the writer.
+    /// Makes what is applied survive a power cut, and returns the last record that does; None if a reader prevented it.
+    /// Blocks the caller, but neither readers nor the writer.
     pub fn checkpoint(&self) -> Result<Option<Seq>, JournalError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.readers.path, flags)?;
         schema::prepare(&connection)?;
-        // Asked first: the checkpoint goes at least as far.
+        // The progress is read first, because the checkpoint covers at least what is applied now.
         let applied = load_progress(&connection)?.applied;
         let checkpointed = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
@@ -39,18 +39,18 @@ impl Projections {
             Err(error) if matches!(trouble(&error), Trouble::Unsynced) => end_process(&error.into()),
             checkpointed => checkpointed?,
         };
-        // The file's name too: `SQLite` syncs what is in the file.
+        // The folder is synced too, for the name of the file: `SQLite` syncs only the content.
         sync_dir(self.readers.path.parent().unwrap_or(Path::new(".")))?;
         Ok((busy == 0 && log == moved).then_some(applied))
     }
 
-    /// Writes a copy as of one point of the journal to the new file `to`, syncs it, and answers with that point. Blocks.
+    /// Writes a copy as of one record to the new file `to`, syncs it, and returns that record. Blocks.
     pub(in crate::journal) fn copy(&self, to: &Path) -> Result<Seq, JournalError> {
         let text = to.to_str().ok_or_else(|| JournalError::Io {
             what: format!("cannot write {}", to.display()),
             source: std::io::Error::other("the name is not UTF-8"),
         })?;
-        // A connection of its own: this takes long, and the others are for queries.
+        // A connection of its own, because a copy takes long and the others are for queries.
         schema::open_reader(&self.readers.path)?.execute("VACUUM INTO ?1", [text])?;
         let synced = File::open(to).and_then(|file| file.sync_all());
         synced.map_err(|source| JournalError::Io {
@@ -61,7 +61,7 @@ impl Projections {
     }
 }
 
-/// Looks at the file of a folder that nobody has open.
+/// Checks the file of a folder that no process has open.
 pub(in crate::journal) fn examine(dir: &Path) -> Examined {
     let path = dir.join(FILE);
     if !path.exists() {
@@ -72,7 +72,7 @@ pub(in crate::journal) fn examine(dir: &Path) -> Examined {
     })
 }
 
-/// The catalog's documents of agents, of a file that is sound.
+/// The catalog's documents of agents in a sound file.
 pub(in crate::journal) fn agents(dir: &Path) -> Result<Vec<String>, JournalError> {
     agents_of(&schema::open_reader(&dir.join(FILE))?)
 }
@@ -100,7 +100,7 @@ fn examine_file(path: &Path) -> rusqlite::Result<Examined> {
     Ok(Examined::Sound { applied })
 }
 
-/// Puts the file aside and makes another from the journal, which must have all of its records. Blocks.
+/// Sets the file aside and rebuilds it from the journal, which must have all of its records. Blocks.
 pub(in crate::journal) fn rebuild(dir: &Path, journal: &dyn Journal) -> Result<Seq, JournalError> {
     let path = dir.join(FILE);
     if path.exists() {

@@ -1,4 +1,4 @@
-//! Answers as bytes.
+//! The encoding of remembered answers.
 
 use bytes::Bytes;
 

@@ -1,4 +1,4 @@
-//! A message as bytes.
+//! The encoding of a message.
 
 use std::collections::BTreeMap;
 
@@ -46,8 +46,8 @@ pub(super) struct WireMessage {
     traceparent: Option<String>,
     #[prost(uint32, tag = "18")]
     hops: u32,
-    /// Each value is a JSON text of its own: inside one object it would lie a level deeper than where it was accepted,
-    /// and could then be too deep to be read again.
+    /// Each value is a JSON text of its own. Inside one object it would be nested one level deeper than when it was
+    /// accepted, and could then be too deep to parse.
     #[prost(btree_map = "string, string", tag = "19")]
     extensions: BTreeMap<String, String>,
 }

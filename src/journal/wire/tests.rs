@@ -40,7 +40,7 @@ fn an_extension_as_deep_as_the_door_allows_is_read_again() {
 
 #[test]
 fn the_encoding_is_frozen() {
-    // What a released program wrote must be read by all later ones.
+    // Every later release must be able to read what a released program wrote.
     let record = Record::Event {
         kind: EventKind::DeadLetter,
         agent: Some(AgentId::from_uuid(Uuid::from_u128(1))),
@@ -92,7 +92,7 @@ fn the_encoding_of_timers_is_frozen() {
 
 #[test]
 fn a_turn_from_before_there_were_timers_is_read() {
-    // Agent 1, end ok, and nothing else.
+    // The bytes of a turn of agent 1 that ended well, and nothing else.
     let mut payload = vec![10, 24, 8, 7, 26, 20, 10, 16];
     payload.extend([0; 15]);
     payload.extend([1, 32, 1]);

@@ -1,11 +1,11 @@
-//! Timers as bytes.
+//! The encoding of timers.
 
 use bytes::Bytes;
 
 use crate::time::Timestamp;
 use crate::timer::{Timer, TimerChange};
 
-/// A timer that is set; without a due time, one that is cancelled.
+/// A timer that is set, or without a due time one that is cancelled.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct WireTimerChange {
     #[prost(uint32, tag = "1")]

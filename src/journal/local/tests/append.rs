@@ -112,7 +112,7 @@ async fn concurrent_appenders_agree_with_the_disk_and_the_followers() {
     assert_eq!(read, heard);
 }
 
-/// Hooks that stop the first sync until the sender is used, and then take `after` for every one.
+/// Hooks that hold the first sync until the sender fires, and then call `after` for every sync.
 pub(super) fn held_back(after: impl Fn(Seq) -> io::Result<()> + Send + 'static) -> (Hooks, signals::Sender<()>) {
     let (go, wait) = signals::channel::<()>();
     let first = AtomicBool::new(true);

@@ -1,4 +1,4 @@
-//! Segments: what a crash leaves is cut, what else is broken is told.
+//! Damaged segments: an interrupted write is cut off, and other damage is reported.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::super::segment::{FRAME_HEADER_BYTES, HEADER_BYTES};
 use super::append::held_back;
 use super::*;
 
-/// Where the frames of a segment begin, and at last where they end.
+/// The offsets of a segment's frames, and the end of the last one.
 fn frames(bytes: &[u8]) -> Vec<usize> {
     let mut at = HEADER_BYTES;
     let mut places = vec![at];
@@ -93,13 +93,13 @@ async fn a_flipped_bit_before_durable_batches_is_damage() {
 
 #[tokio::test]
 async fn a_group_that_a_crash_wrote_in_part_is_cut_whole() {
-    // A disk may write the second block of a group and not the first. Nobody was told that either was durable.
+    // A disk may write the second block of a group and not the first. Neither was reported durable.
     let dir = tempfile::tempdir().unwrap();
     let (hooks, go) = held_back(|_| Ok(()));
     let journal = LocalJournal::open_with(dir.path(), small(), hooks).unwrap();
     let fence = journal.claim(HOME);
     append(&journal, fence, vec![event("first group")]).await;
-    // The writer may have to be in its sync before the others are queued, so that they make a group.
+    // The writer must be in its sync before the others are queued, so that they form one group.
     while !journal.shared.state.lock().queue.is_empty() {
         tokio::task::yield_now().await;
     }

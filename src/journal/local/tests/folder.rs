@@ -59,7 +59,7 @@ async fn the_number_of_partitions_is_fixed_when_the_folder_is_made() {
         let damaged = journal.fix_partitions(8);
         assert!(matches!(damaged, Err(JournalError::Damaged { .. })), "{damaged:?}");
     }
-    // A crash came before the file, and nobody lives anywhere yet.
+    // A crash before the file was written: there are no records, so no agent has a partition yet.
     fs::remove_file(&file).unwrap();
     journal.fix_partitions(16).unwrap();
     fs::remove_file(&file).unwrap();

@@ -1,4 +1,4 @@
-//! Which segments go, and what is read then.
+//! Which segments are removed, and what reads return afterwards.
 
 use std::time::{Duration, SystemTime};
 
@@ -86,7 +86,7 @@ async fn a_segment_that_retention_took_is_told_from_one_that_is_lost() {
     journal.remove_upto(Seq(firsts[2].0 - 1)).unwrap();
     journal.close();
     let files = segment_files(&dir);
-    // A crash may leave one that was to go.
+    // A crash during removal may leave a segment behind.
     let left = Segment::new(&dir.path().join("journal"), firsts[1]);
     drop(left.create(0).unwrap());
     let journal = open(&dir);

@@ -1,4 +1,4 @@
-//! A full disk: the journal waits, and promises nothing that it cannot keep.
+//! A full disk: the journal waits, and reports nothing durable that is not.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ fn no_room() -> io::Error {
     io::ErrorKind::StorageFull.into()
 }
 
-/// Hooks of a disk that has room while the switch says so.
+/// Hooks of a disk that has room only while `room` is true.
 fn disk_with_switch(room: &Arc<AtomicBool>) -> Hooks {
     let room = Arc::clone(room);
     Hooks {

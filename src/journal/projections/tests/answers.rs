@@ -1,4 +1,4 @@
-//! Answers of requests: found by client and key, and let go of by age and number.
+//! Remembered answers: found by client and key, removed by age and number.
 
 use super::super::answers::{Row, find, insert};
 use super::*;
@@ -85,10 +85,10 @@ fn old_answers_go_as_new_ones_come_and_never_more_stay_than_are_kept() {
     for n in 1..=10 {
         assert_eq!(put(n, hour(n), 100), n);
     }
-    // The next day: two go for each that comes.
+    // A day later each new answer removes two old ones.
     assert_eq!(put(11, hour(36), 100), 9);
     assert_eq!(put(12, hour(36), 100), 8);
-    // No more than six: too many are let go of in time as well.
+    // With a bound of six, surplus answers are removed two at a time as well.
     assert_eq!(put(13, hour(14), 6), 7);
     assert_eq!(put(14, hour(14), 6), 6);
     assert_eq!(put(15, hour(14), 6), 6);

@@ -1,4 +1,4 @@
-//! The file, the thread, and the way between them and the journal.
+//! The file, the thread, and how they follow the journal.
 
 use super::super::super::testing::event;
 use super::*;
@@ -92,7 +92,8 @@ async fn what_comes_while_it_opens_is_not_lost() {
             (0..20_000).map(append).last().unwrap()
         })
     };
-    // Opened again and again over a running writer, the thread of the last one stopped each time.
+    // The projections are opened again and again while a writer runs; each time the thread of the last ones has
+    // stopped.
     while !writer.is_finished() {
         Projections::open(dir.path(), &*journal).unwrap();
     }

@@ -10,7 +10,7 @@ fn address(agent: AgentId) -> Address {
     Address::Agent(agent)
 }
 
-/// Fifty messages between three agents in three conversations; the first is processed and the second failed.
+/// Fifty messages between three agents in three conversations. The first is processed and the second has failed.
 struct History {
     world: World,
     messages: Vec<Message>,
@@ -57,7 +57,7 @@ impl History {
             .collect()
     }
 
-    /// The query finds what the filter does.
+    /// Asserts that the query returns the messages that `filter` accepts.
     async fn check(&self, query: MessageQuery, filter: impl Fn(&Message) -> bool) {
         let found = self.world.page(query.clone()).await;
         assert_eq!(found, self.matching(filter), "{query:?}");

@@ -1,4 +1,4 @@
-//! What each record changes, and what is recovered.
+//! How each record changes the tables, and what is recovered.
 
 use std::collections::{HashMap, HashSet};
 
@@ -218,7 +218,7 @@ async fn timers_are_recovered_until_they_fire_for_the_last_time_or_are_cancelled
             changed(a, &[TimerChange::Cancel(3)]),
         ])
         .await;
-    // A timer may have fired while a turn that cancels it was on its way.
+    // A timer may have fired while a turn that cancels it was still running.
     world
         .write(vec![changed(a, &[TimerChange::Cancel(1)]), fired(a, 3, Some(40))])
         .await;
@@ -237,7 +237,7 @@ async fn timers_are_recovered_until_they_fire_for_the_last_time_or_are_cancelled
 /// One step of a history: what happens, to which message and agent, by index.
 type Step = (u8, usize, usize);
 
-/// Plays a history and keeps the live deliveries by hand.
+/// Plays a history, and keeps the expected open deliveries separately.
 async fn play(world: &World, steps: Vec<Step>) -> HashMap<AgentId, Vec<(MessageId, u32)>> {
     let agents = agents(4);
     let mut messages: Vec<Message> = Vec::new();
@@ -262,7 +262,7 @@ async fn play(world: &World, steps: Vec<Step>) -> HashMap<AgentId, Vec<(MessageI
         }
         let about = &messages[at % messages.len()];
         if kind >= 10 {
-            // An answer, or the platform's word that none will come. It ends a session and is for no queue.
+            // An answer from the agent, or a failure from the platform. It ends a session and enters no queue.
             let (from, performative) = match kind {
                 10 => (Address::Agent(agent), Performative::Inform),
                 _ => (Address::Platform, Performative::Failure),
@@ -323,7 +323,7 @@ proptest! {
         let unfinished: HashSet<MessageId> = live.values().flatten().map(|(id, _)| *id).collect();
         prop_assert_eq!(counts.queued, unfinished.len() as u64);
 
-        // From scratch, all in one group and not each step in its own, the tables are the same.
+        // A rebuild applies everything in one group instead of step by step, and must give the same tables.
         let dir = world.close();
         let before = dump(dir.path());
         fs::remove_file(dir.path().join("projections.db")).unwrap();

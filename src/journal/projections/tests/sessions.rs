@@ -116,7 +116,7 @@ async fn a_failure_ends_the_session_of_whom_it_is_about() {
 
 #[tokio::test]
 async fn a_client_is_never_taken_for_an_agent() {
-    // A key of sixteen bytes that is the text of an address.
+    // A client address whose text has sixteen bytes, as many as an agent's id.
     let world = World::new();
     let name: Address = "client:123456789".parse().unwrap();
     assert_eq!(name.to_string().len(), 16);

@@ -1,4 +1,4 @@
-//! Durable, copied, made again.
+//! Checkpoint, copy and rebuild.
 
 use std::time::SystemTime;
 
@@ -9,7 +9,7 @@ use super::*;
 use crate::id::Digest;
 use crate::timer::{Timer, TimerChange};
 
-/// Some of everything, with messages that stay open.
+/// Records of several kinds, with messages that stay open.
 async fn story(world: &World) {
     let [a, b] = agents(2)[..] else { unreachable!() };
     for n in 0..60_u8 {
@@ -119,7 +119,7 @@ async fn what_a_reader_keeps_from_being_moved_is_not_called_durable() {
     assert_eq!(world.projections.checkpoint().unwrap(), Some(seq));
 }
 
-/// Removes all segments but the last, as retention does.
+/// Removes all segments but the last, as retention would.
 fn prune(used: &Used) {
     let keep = Keep {
         age: None,
