@@ -187,7 +187,7 @@ fn counter() -> serde_json::Value {
     serde_json::json!({"name": "counter", "permissions": {"state": true}})
 }
 
-/// Kills a part and checks the isolation: unless `touches_agents`, no agent was restarted.
+/// Kills a part under load and checks the isolation: `counter` is restarted exactly when `touches_agents` says so.
 async fn killing(path: impl FnOnce(&World) -> String, touches_agents: bool) {
     let world = world().await;
     world.deploy(COUNTER, &counter()).await;
