@@ -1,8 +1,8 @@
-//! Agents. An [`Agent`] is what outlives its instances, a [`Version`] what they run; an [`Instance`] is a ractor actor around one
-//! wasm store that takes messages from the agent's mailbox, one turn at a time.
+//! Agents. An [`Agent`] outlives its instances; a [`Version`] is what they run; an [`Instance`] is a ractor actor
+//! around one wasm store that takes messages from the agent's mailbox, one turn at a time.
 //!
-//! Invariant: agents know no router. A turn ends in an [`Outcome`], and what it asks for has not happened until the owner of
-//! the partition has recorded it.
+//! Invariant: agents know no router. A turn ends in an [`Outcome`], and its effects do not exist until the owner of the
+//! partition has recorded it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +36,8 @@ use meter::Meter;
 use spec::AgentSpec;
 pub use standing::{Command, Down, Lifecycle, Refusal, Standing};
 
-/// KiB of outcomes that may wait for one partition's router; turns wait when they are used up. More than one turn's most.
+/// KiB of outcomes that may wait for one partition's router. When they are used up, turns wait. It is more than the
+/// largest turn can take.
 pub const OUTCOME_KIB: usize = 64 << 10;
 
 /// An agent: its name, its mailbox, and what its turns have committed. It outlives its versions and their instances.
@@ -47,36 +48,38 @@ pub struct Agent {
     pub document: RwLock<Document>,
     pub standing: RwLock<Standing>,
     pub mailbox: Arc<Mailbox>,
-    /// Committed state. Only the turn that ended writes it.
+    /// The committed state. Only the end of a turn writes it.
     pub state: Arc<RwLock<BTreeMap<String, Bytes>>>,
-    /// Committed timers.
+    /// The committed timers.
     pub timers: Arc<Timers>,
     pub meter: Meter,
-    /// The owner of the agent's partition, who records what its turns ask for.
+    /// Takes the outcomes of turns to the owner of the agent's partition, who records them.
     pub outbox: Arc<dyn Outbox>,
-    /// KiB of outcomes that may wait for the owner of the partition, all its agents together.
+    /// Permits for the KiB of outcomes that may wait for the owner of the partition, shared by all its agents.
     pub outcome_kib: Arc<Semaphore>,
-    /// What its instances run. None: the agent is stopped since before the node started, or its module cannot be loaded.
+    /// The version that the agent's instances run. None: the agent was stopped before the node started, or its module
+    /// cannot be loaded.
     pub version: RwLock<Option<Arc<Version>>>,
-    /// The last instance to have started, for the operator's eyes.
+    /// The instance that started last, shown to operators.
     pub running: Mutex<Option<Running>>,
     /// Leases the state and the timers to one turn at a time.
     pub state_lock: StateLock,
-    /// Held while a turn ends and its outcome is handed over. An instance may lease the next message of a lane when the turn of
-    /// the one before has ended, so without it the later outcome could be recorded first.
+    /// Held while a turn ends and its outcome is handed over. When a turn has ended, another instance may lease the
+    /// next message of the same lane, so without this lock the later outcome could be recorded first.
     pub hand_over: Mutex<()>,
-    /// Held while an instance is started or ended by command, so that the end of a stop does not end what a start began.
+    /// Held while a command starts or ends an instance, so that the end of a stop cannot end an instance that a start
+    /// began.
     pub operation: tokio::sync::Mutex<()>,
 }
 
-/// What an instance runs: a program, as it was declared. It never changes.
+/// A program together with its declaration. It never changes; instances run it.
 pub struct Version {
     pub spec: AgentSpec,
     pub program: Arc<Program>,
     pub grants: Arc<dyn Grants>,
 }
 
-/// An instance that runs.
+/// Facts about the running instance.
 #[derive(Clone, Copy, Debug)]
 pub struct Running {
     pub since: Instant,
@@ -101,7 +104,8 @@ impl std::fmt::Debug for Version {
 }
 
 impl Agent {
-    /// An agent as its document says, loaded, with nothing that runs. Its partition is one of `partitions`.
+    /// Creates a loaded agent from its document, without an instance. `partitions` is the number of partitions, one of
+    /// which the agent belongs to.
     pub fn new(
         document: Document,
         partitions: u16,
@@ -138,8 +142,8 @@ impl Agent {
         self.version.read().clone()
     }
 
-    /// Shuts what the coming state shuts, before the change is recorded: admission, and with it the state. What will never be
-    /// handled is handed out.
+    /// Closes what the next state does not allow, before the change is recorded: admission to the mailbox and, with it,
+    /// the state. Returns the messages that will never be handled.
     pub fn shut(&self, next: &Standing) -> Vec<Arc<Message>> {
         match next {
             Standing::Running | Standing::Suspended => return Vec::new(),
@@ -153,7 +157,7 @@ impl Agent {
         Vec::new()
     }
 
-    /// The agent is in this state from now on, and its mailbox as the state says.
+    /// Sets the agent's state, and opens, pauses or closes its mailbox as the state requires.
     pub fn enter(&self, standing: Standing) {
         match &standing {
             Standing::Running => {
@@ -176,12 +180,12 @@ impl Agent {
         self.document.read().spec.supervision.group.clone()
     }
 
-    /// The record of an event about this agent.
+    /// Makes the record of an event about this agent.
     pub fn event(&self, body: &EventBody, at: Timestamp) -> Record {
         Record::event(Some(self.id), body, at)
     }
 
-    /// The body of an event that tells who changed this agent.
+    /// The body of an event that says which caller changed this agent.
     pub fn changed_by(&self, principal: &ClientName) -> ChangedAgent {
         ChangedAgent {
             agent_id: self.id,
@@ -192,8 +196,8 @@ impl Agent {
 }
 
 impl Version {
-    /// What one turn may use, and at most `sends` messages. Init is no turn that a client waits for: it has time and fuel of its
-    /// own, because engines of interpreted languages need far more of both to start than to answer.
+    /// What one turn may use, with at most `sends` messages. `init` has a deadline and fuel of its own: no client waits
+    /// for it, and engines of interpreted languages need far more of both to start than to reply.
     fn budget(&self, init: bool, sends: u32) -> Budget {
         const INIT_FUEL: u64 = 10_000_000_000;
         let resources = &self.spec.resources;
@@ -226,37 +230,38 @@ impl Version {
     }
 }
 
-/// A share of what may wait for the owner of a partition. Dropped, it is given back.
+/// A share of the KiB that may wait for the owner of a partition. Dropping it gives the share back.
 pub type Permit = OwnedSemaphorePermit;
 
-/// Tells who waits for the record of a turn.
+/// Notifies the instance that waits until its turn is recorded.
 pub type Recorded = oneshot::Sender<()>;
 
-/// What a turn asks for. It takes effect when its owner records it, whole, or never.
+/// The effects of a turn. They take place when the owner of the partition records them, all together or not at all.
 #[derive(Debug)]
 pub struct Outcome {
     pub agent: AgentId,
     /// None: the turn was `init` or `shutdown`.
     pub message: Option<Arc<Message>>,
-    /// What the message occupies of the mailbox, given back when the outcome has been recorded. None: the message keeps it.
+    /// The message's room in the mailbox, given back when the outcome has been recorded. None: the message stays in the
+    /// mailbox.
     pub reservation: Option<Reservation>,
-    /// Its share of what may wait for the owner of the partition.
+    /// The outcome's share of the KiB that may wait for the owner of the partition.
     pub permit: Option<Permit>,
     pub attempt: u32,
     pub end: TurnEnd,
-    /// The message was given up with this turn: no more tries.
+    /// Whether the message becomes a dead letter with this turn, without another try.
     pub dead: bool,
-    /// Each with the slot of its reply.
+    /// The messages that the turn sends, each with the slot of its reply.
     pub sends: Vec<(Draft, ReplySlot)>,
     pub writes: Vec<(String, Option<Bytes>)>,
     pub timers: Vec<TimerChange>,
     pub latency_micros: u64,
     pub guest_micros: u64,
-    /// Told when it is recorded; dropped when it will not be.
+    /// Notified when the outcome is recorded, and dropped if it never will be.
     pub recorded: Option<Recorded>,
 }
 
-/// Where outcomes go. Never waits.
+/// Takes outcomes to the owner of the partition. It never waits.
 pub trait Outbox: Send + Sync + 'static {
     fn commit(&self, outcome: Outcome);
 }

@@ -1,4 +1,5 @@
-//! The use cases. A front decodes, calls one method here, and encodes; nothing here knows a wire.
+//! The use cases. A front decodes a request, calls one method here, and encodes the result; no method here knows a wire
+//! format.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,10 +58,10 @@ pub use views::*;
 pub struct Node {
     config: Config,
     data_dir: PathBuf,
-    /// The folder of a node that keeps nothing goes with it.
+    /// A node that keeps nothing has a temporary data folder, which is deleted when this value is dropped.
     _scratch: Option<tempfile::TempDir>,
     journal: Arc<dyn Journal>,
-    /// The same journal, where it is one of files. None: the node keeps nothing.
+    /// The same journal when it is kept in files. None: the node keeps nothing.
     files: Option<Arc<LocalJournal>>,
     projections: Arc<Projections>,
     sealer: Arc<Sealer>,
@@ -71,19 +72,21 @@ pub struct Node {
     fanout: Fanout,
     operations: Operations,
     compilations: Operations,
-    /// Messages of clients that may be on their way to the journal, and KiB of their content.
+    /// Permits for the messages of clients that are on their way to the journal, one for each message (`sends`) and one
+    /// for each KiB of content (`send_kib`).
     sends: Arc<Semaphore>,
     send_kib: Arc<Semaphore>,
-    /// Held while a piece of the journal is in memory for a subscriber that comes back.
+    /// Held while a piece of the journal is read into memory for a subscriber that resumes, so that only one is in
+    /// memory at a time.
     replaying: Arc<Mutex<()>>,
     upkeep: backup::Upkeep,
     system: Mutex<System>,
     tree: tokio::sync::OnceCell<supervisors::Tree>,
     stopping: AtomicBool,
-    /// Told when a partition is given up.
+    /// Notified when a partition's supervisor gives up.
     broken: tokio::sync::Notify,
     full: disk::Full,
-    /// Hears how far deploys have come.
+    /// Called at each step of a deploy, so that a test can interrupt it there.
     #[cfg(test)]
     deploy_steps: Mutex<Option<deploy::Listener>>,
 }
@@ -99,7 +102,7 @@ impl Node {
         &self.config
     }
 
-    /// Whether the node takes work, and if not, why.
+    /// Whether the node takes work; the error says why not.
     pub fn ready(&self) -> Result<()> {
         if !self.tree.initialized() || self.stopping.load(Ordering::Acquire) {
             return Err(unavailable("it is starting or stopping"));
@@ -107,26 +110,27 @@ impl Node {
         self.has_room()
     }
 
-    /// Events from now on. A receiver that lies behind loses the oldest and learns how many.
+    /// Events from now on. A receiver that falls behind loses the oldest events and learns how many it lost.
     pub fn events(&self, caller: &Caller) -> Result<broadcast::Receiver<Arc<Event>>> {
         caller.may(Action::ReadEvents, &Subject::Node)?;
         Ok(self.fanout.subscribe())
     }
 
-    /// The sequence up to which everything is durable.
+    /// The sequence number up to which all records are durable.
     pub fn durable(&self) -> Seq {
         *self.journal.durable().borrow()
     }
 
-    /// Sends a message of a client. The receipt is given when the message is in the receivers' mailboxes and, unless the
-    /// draft asks for less, durable.
+    /// Sends a message of a client. The receipt is given when the message is in the receivers' mailboxes and, unless
+    /// the draft asks for less, durable.
     pub async fn send(&self, caller: &Caller, draft: Draft) -> Result<Receipt> {
         caller.may(Action::Send, &Subject::Draft(&draft))?;
         let sending = self.once(caller, |key| self.submit(caller, draft, key, None));
         self.with_room(sending).await
     }
 
-    /// Sends, and waits for the message that ends the session (`agree` does not), or with `first` for any answer.
+    /// Sends a message and waits for the reply that ends the exchange (an `agree` does not end it), or with `first` for
+    /// any reply.
     pub async fn send_and_wait(
         &self,
         caller: &Caller,
@@ -135,7 +139,8 @@ impl Node {
         first: bool,
     ) -> Result<Reply> {
         caller.may(Action::Send, &Subject::Draft(&draft))?;
-        // An act that asks nothing (an inform) can be answered all the same when it says by what name.
+        // A message that expects no reply, such as an `inform`, still gets one if it carries a `reply_with` to refer
+        // to.
         if draft.reply_with.is_none() {
             draft.reply_with = Some(format!("wait_{}", uuid::Uuid::now_v7().simple()));
         }
@@ -185,7 +190,8 @@ impl Node {
         Ok(receipt)
     }
 
-    /// Who sends: the caller, or the client that it names. Never an agent: what an agent says, it says itself.
+    /// The sender of a message: the caller, or the client that the draft names. It is never an agent, because only an
+    /// agent's own turns send in its name.
     fn sender(&self, caller: &Caller, claim: Option<&str>) -> Result<Address> {
         let Some(claim) = claim else {
             return Ok(Address::Client(caller.principal().clone()));
@@ -200,8 +206,8 @@ impl Node {
         Ok(Address::Client(name.parse()?))
     }
 
-    /// A page of the history. It has seen everything that was acknowledged before the call, unless the disk is full and the
-    /// history lags.
+    /// A page of the history. It includes everything that was acknowledged before the call, unless the disk is full and
+    /// the history lags behind.
     pub async fn messages(&self, caller: &Caller, query: MessageQuery) -> Result<Page> {
         caller.may(Action::Read, &Subject::History(&query))?;
         self.projections.seen_or_stalled(self.durable()).await?;
@@ -216,14 +222,15 @@ impl Node {
         self.projections.message(parsed).await?.ok_or_else(missing)
     }
 
-    /// Prometheus text.
+    /// All figures in the Prometheus text format.
     pub fn prometheus(&self, caller: &Caller) -> Result<String> {
         caller.may(Action::ReadMetrics, &Subject::Node)?;
         self.refresh_gauges();
         Ok(crate::telemetry::prometheus().render())
     }
 
-    /// The address that a text means in a query: an agent's id (of a removed one too) or name, `client:<name>`, `platform`.
+    /// The address that a text means in a query: an agent's id (also of a removed agent) or name, `client:<name>`, or
+    /// `platform`.
     pub fn address(&self, caller: &Caller, text: &str) -> Result<Address> {
         caller.may(Action::Read, &Subject::Address(text))?;
         match text.parse() {
@@ -232,7 +239,7 @@ impl Node {
         }
     }
 
-    /// The actor at a path of the tree, for faults.
+    /// The actor at a path of the tree, so that tests can kill it.
     #[cfg(test)]
     pub(crate) fn actor(&self, path: &str) -> Option<ractor::ActorCell> {
         self.tree.get()?.actor(path)

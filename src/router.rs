@@ -1,15 +1,15 @@
-//! The router of a partition: the one place where messages become facts.
+//! The router of a partition: the only code that records messages and their outcomes.
 //!
-//! Purpose: it stamps what agents and clients send, finds and admits the receivers, records a turn's outcome with all its
-//! sends in one batch, and hands the messages on. Owner of its partition by the fence that it claims when it starts; a router
-//! that was replaced cannot record anything any more.
+//! Purpose: the router stamps what agents and clients send, finds and admits the receivers, records a turn's outcome
+//! with all its sends in one batch, and hands the messages on. It owns its partition by the fence that it claims when
+//! it starts; a router that was replaced can no longer record anything.
 //!
 //! [`Core`] decides and the actor carries out: `decide(input, now)` gives the batches to append, and `placed(batch, seq)` does
 //! what follows once a batch has its position in the log. Neither waits, reads a clock or knows an actor, so the simulation
 //! drives the same decisions under a clock of its own.
 //!
-//! Invariants: a batch is appended before any of its messages is handed on; what goes to a client waits until the batch is
-//! durable; everything of one sender passes one router, so order is kept without locks.
+//! Invariants: a batch is appended before any of its messages is handed on; a message to a client waits until its batch
+//! is durable; all messages of one sender pass through one router, so their order is kept without locks.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -47,11 +47,11 @@ pub use key_locks::{Answer, KeyLock, KeyLocks};
 pub use reply::{Awaited, InFlight, ReplyTo};
 pub use waiters::{Expected, Waiters};
 
-/// What became of a message at one of its receivers when it was accepted.
+/// Whether one receiver took a message when it was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiverOutcome {
     pub receiver: String,
-    /// None: it is in the receiver's mailbox. Else the reason and, for people, the detail.
+    /// None: the message is in the receiver's mailbox. Otherwise the failure reason, and a detail for people.
     pub refused: Option<(FailureReason, String)>,
 }
 
@@ -64,7 +64,7 @@ pub struct Receipt {
     pub receivers: Vec<ReceiverOutcome>,
 }
 
-/// What routers share. Nothing in it belongs to a partition.
+/// What all routers share. Nothing in it belongs to one partition.
 pub struct Shared {
     pub journal: Arc<dyn Journal>,
     pub directory: Arc<Directory>,
@@ -78,7 +78,7 @@ pub struct Shared {
 /// Messages whose agent will never handle them: it is stopped, cannot be loaded, or is gone.
 pub type Orphans = Vec<(AgentId, Arc<Message>)>;
 
-/// What a router finds when it starts.
+/// What a router restores when it starts.
 #[derive(Default)]
 pub struct Restored {
     pub orphans: Orphans,
@@ -100,29 +100,30 @@ pub struct Start {
     pub restore: Arc<dyn Restore>,
 }
 
-/// What goes to a router: values that it decides.
+/// The inputs of a router: plain values, on which it decides.
 pub enum RouterMessage {
-    /// A client sends.
+    /// A client sends a message.
     Send {
         sender: Address,
         draft: Box<Draft>,
-        /// Who waits for the reply. Registered before any reply can come.
+        /// The caller that waits for the reply, if any. It is registered before any reply can arrive.
         expected: Option<Expected>,
-        /// The request has an idempotency key, and its answer is recorded with the message.
+        /// The key lock, if the request has an idempotency key: the answer is recorded in one batch with the message.
         key: Option<KeyLock>,
-        /// The message's share of what may be on its way, given back when it has its position in the journal.
+        /// The message's share of the limit on messages on their way to the journal, given back when the message has
+        /// its position in the log.
         in_flight: Option<InFlight>,
         reply: ReplyTo<Result<(Receipt, Seq)>>,
     },
     /// An agent's turn ended.
     Commit(Box<Outcome>),
-    /// A change of this partition's agents or groups. It is decided here, after all that was recorded before it, so that
-    /// two changes at once cannot undo each other.
+    /// A change of this partition's agents or groups. The router decides it after everything that was recorded before,
+    /// so that two concurrent changes cannot undo each other.
     Change {
         change: Box<Change>,
         reply: Option<ReplyTo<Result<Changed>>>,
     },
-    /// A timer may be due.
+    /// A timer may be due; the router checks.
     Alarm,
 }
 
@@ -132,7 +133,7 @@ pub struct Owner {
     alarm: Option<Alarm>,
 }
 
-/// The next look at the timers. Dropped, it does not come.
+/// The scheduled next check of the timers. Dropping it cancels the check.
 struct Alarm {
     at: Timestamp,
     task: JoinHandle<Result<(), MessagingErr<RouterMessage>>>,
@@ -144,7 +145,7 @@ impl Drop for Alarm {
     }
 }
 
-/// The longest time for which the wall clock is not looked at: it may be set meanwhile.
+/// The longest time between two checks of the wall clock, because somebody may set the clock meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 impl Actor for Router {
@@ -153,7 +154,7 @@ impl Actor for Router {
     type Arguments = Start;
 
     async fn pre_start(&self, myself: ActorRef<RouterMessage>, start: Start) -> Result<Owner, ActorProcessingErr> {
-        // The claim comes first: from here on an earlier owner cannot add what the restoration would not see.
+        // The claim comes first: from here on an earlier owner cannot record anything that the restoration would miss.
         let fence = start.shared.journal.claim(start.partition);
         let Restored { orphans, timers } = start.restore.restore(start.partition).await?;
         let mut owner = Owner {
@@ -188,8 +189,8 @@ impl Actor for Router {
 }
 
 impl Owner {
-    /// Appends batches in their order, and what follows from one before the next. An error means that this router must not go
-    /// on.
+    /// Appends batches in order, and does what follows from each one before it appends the next. After an error this
+    /// router must stop.
     async fn carry_out(&mut self, batches: Vec<Batch>) -> Result<(), ActorProcessingErr> {
         let mut queue = VecDeque::from(batches);
         let mut over_limit = None;
@@ -210,7 +211,7 @@ impl Owner {
         }
         match over_limit {
             None => Ok(()),
-            // The state that ran ahead of the journal is dropped when the partition starts again.
+            // The error restarts the partition, which drops the agents' state that ran ahead of the journal.
             Some(detail) => Err(Box::new(Failure::new("over_limit", detail))),
         }
     }
@@ -225,13 +226,13 @@ impl Owner {
         self.core.shared().journal.append(partition, self.fence, records).await
     }
 
-    /// Has [`RouterMessage::Alarm`] come when the next timer is due.
+    /// Schedules [`RouterMessage::Alarm`] for the time when the next timer is due.
     fn arm(&mut self, myself: &ActorRef<RouterMessage>) {
         let Some(next) = self.core.next_timer() else {
             return;
         };
         if self.alarm.as_ref().is_some_and(|alarm| alarm.at <= next) {
-            return; // it looks before then, and arms again
+            return; // the scheduled check is early enough, and schedules the next one
         }
         let now = Timestamp::now();
         let wait = next.since(now).min(LOOK_AGAIN);

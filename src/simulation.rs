@@ -1,20 +1,22 @@
-//! The node's decisions under a clock and a scheduler of their own: the same seed does the same, step by step.
+//! Runs the node's decisions under a simulated clock and scheduler, so that the same seed gives the same run, step by
+//! step.
 //!
-//! The simulation drives what decides (a partition's [`Core`](crate::router::Core), mailboxes, timers, the end of a turn) and
-//! stands in for what carries it out: actors, the disk, wasm. Its guests are closures. A seeded scheduler chooses what happens
-//! next: a client sends, a router decides, an append gets its position, an instance takes a message or ends its turn, an
-//! instance, a router or the whole node is killed, the clock goes on, an operator suspends, stops or starts an agent. Then
-//! nothing new happens until all is quiet, and the log is held to what must always hold:
+//! The simulation drives the code that decides (a partition's [`Core`](crate::router::Core), mailboxes, timers, the end
+//! of a turn) and replaces the code that carries decisions out: actors, the disk, wasm. Its guests are closures. A
+//! seeded scheduler chooses the next step: a client sends, a router decides, an append gets its position, an instance
+//! takes a message or ends its turn, an instance, a router or the whole node is killed, the clock advances, an operator
+//! suspends, stops or starts an agent. Then no new cause is added until nothing is left to do, and the log is checked
+//! against these invariants:
 //!
-//! 1. Each delivery that the log has ends once: in one turn that took effect, or as one dead letter.
-//! 2. What was acknowledged and durable is in the log, whatever was killed.
-//! 3. A message is handled only when the log has it.
+//! 1. Each delivery in the log ends once: in one turn that took effect, or as one dead letter.
+//! 2. Everything that was acknowledged and durable is in the log, whatever was killed.
+//! 3. A message is handled only after it is in the log.
 //! 4. The state of an agent is what its turns that took effect have written.
-//! 5. Whose message became a dead letter, or had an error for an answer, is told.
-//! 6. Nothing overtakes an earlier message of its sender; with several instances, of its sender and conversation.
+//! 5. A sender whose message became a dead letter or ended in an error gets a failure.
+//! 6. No message overtakes an earlier one of its sender; with several instances, of its sender and conversation.
 //! 7. A timer fires once.
 //! 8. An owner that was replaced records nothing.
-//! 9. At the end nothing is left in a mailbox, nor of its room.
+//! 9. At the end every mailbox is empty, and all of its room is free.
 //!
 //! ```
 //! use caxton::simulation::{Ended, Simulation};
@@ -44,7 +46,7 @@ use crate::message::ClientName;
 
 pub use guest::{Ended, Guest, Turn};
 
-/// Makes the guest of a new instance. What the guest remembers dies with the instance.
+/// Makes the guest of a new instance. What a guest remembers outside its state is lost with the instance.
 pub(crate) type MakeGuest = Box<dyn Fn() -> Box<dyn Guest>>;
 
 /// An agent of a simulation.
@@ -54,16 +56,16 @@ pub(crate) struct Declared {
     pub(crate) make: MakeGuest,
 }
 
-/// What may go wrong.
+/// The faults that a run may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Faults {
-    /// Nothing is killed, and no operator interferes.
+    /// Nothing is killed, and no operator acts.
     None,
-    /// All that the module names.
+    /// All faults that the module documentation lists.
     All,
 }
 
-/// A run to come: a seed, agents and clients.
+/// The setup of a run: a seed, agents and clients.
 pub struct Simulation {
     pub(crate) seed: u64,
     pub(crate) steps: usize,
@@ -73,13 +75,13 @@ pub struct Simulation {
     pub(crate) clients: Vec<ClientName>,
 }
 
-/// A run that broke what must always hold. The same seed with the same agents breaks it again.
+/// A run that broke an invariant. The same seed with the same agents breaks it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
     pub seed: u64,
-    /// What does not hold.
+    /// The invariant that does not hold.
     pub what: String,
-    /// The last things that happened, oldest first.
+    /// The last steps of the run, oldest first.
     pub trace: Vec<String>,
 }
 
@@ -92,7 +94,7 @@ impl fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// What a run came to.
+/// The figures of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Messages in the log.
@@ -103,11 +105,11 @@ pub struct Summary {
     pub timers_fired: u64,
     /// Instances, routers and nodes that were killed.
     pub kills: u64,
-    /// Each agent at the end, by its name.
+    /// Each agent at the end of the run, by its name.
     pub agents: BTreeMap<String, AgentAtTheEnd>,
 }
 
-/// What an agent came to.
+/// The result of one agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgentAtTheEnd {
     /// Turns on messages that took effect.
@@ -116,7 +118,7 @@ pub struct AgentAtTheEnd {
 }
 
 impl Simulation {
-    /// A run with this seed, four partitions, three clients, all faults, and no agent yet.
+    /// A run with this seed, four partitions, three clients, all faults, and no agents yet.
     pub fn new(seed: u64) -> Self {
         let client = |name: &str| name.parse().expect("the name is visible ASCII");
         Self {
@@ -129,7 +131,7 @@ impl Simulation {
         }
     }
 
-    /// Adds an agent with this many instances, each with a guest of its own.
+    /// Adds an agent with this many instances. `make` makes the guest of each.
     #[must_use]
     pub fn agent<G: Guest + 'static>(mut self, name: &str, instances: usize, make: impl Fn() -> G + 'static) -> Self {
         self.agents.push(Declared {
@@ -140,7 +142,7 @@ impl Simulation {
         self
     }
 
-    /// How many things happen before all is left to become quiet.
+    /// Sets how many steps happen before the run waits for everything to finish.
     #[must_use]
     pub fn steps(self, steps: usize) -> Self {
         Self { steps, ..self }
@@ -151,7 +153,7 @@ impl Simulation {
         Self { faults, ..self }
     }
 
-    /// Runs it, and holds the log to what must always hold.
+    /// Runs the simulation and checks the log against the invariants.
     pub fn run(self) -> Result<Summary, Box<Broken>> {
         let seed = self.seed;
         let mut world = world::World::new(self);

@@ -1,4 +1,4 @@
-//! What the catalog keeps of an agent.
+//! The document that the catalog keeps of each agent.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use crate::journal::Record;
 use crate::secret::{KeyId, Sealed, Sealer, Unopened};
 use crate::time::Timestamp;
 
-/// The catalog's document of an agent. Stored as JSON; members may be added and never change their meaning.
+/// The catalog's document of an agent, stored as JSON. Members may be added, but a member never changes its meaning.
 ///
-/// The declaration's `environment` has masks in the place of its values, as everywhere; `sealed` has the values. They are sealed
-/// once, when the agent is deployed, so a document can be written again without the key.
+/// The declaration's `environment` shows masks instead of values, as everywhere; the values themselves are in `sealed`.
+/// They are sealed once, when the agent is deployed, so the document can be written again without the key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Document {
     pub id: AgentId,
     pub spec: AgentSpec,
-    /// The values of `spec.environment`, by name.
+    /// The sealed values of `spec.environment`, by variable name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sealed: BTreeMap<String, Sealed>,
     pub version: semver::Version,
@@ -28,18 +28,19 @@ pub struct Document {
     pub created_at: Timestamp,
     pub deployed_at: Timestamp,
     pub deployed_by: String,
-    /// When somebody stopped it. A shutdown of the node is no stop.
+    /// When somebody stopped the agent. A shutdown of the node does not set it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_at: Option<Timestamp>,
-    /// Since when it takes no turns, though it takes messages.
+    /// When the agent was suspended. Since then it takes messages but no turns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended_at: Option<Timestamp>,
-    /// The key whose hash is the agent's partition: its group's root. None: its own name. Frozen at creation.
+    /// The name whose hash chooses the agent's partition: the root of its group. None: the agent's own name. It is
+    /// fixed when the agent is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<AgentName>,
 }
 
-/// Why a document of the catalog cannot be used.
+/// Why a document of the catalog cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
     #[error("the catalog's document of an agent cannot be understood: {0}")]
@@ -48,7 +49,7 @@ pub enum Unreadable {
     Secret(#[from] Unopened),
 }
 
-/// Seals the values of an agent's environment, each for this agent and its own name.
+/// Seals the values of an agent's environment. Each sealed value is bound to this agent and to its variable's name.
 pub fn seal(id: AgentId, environment: &Environment, sealer: &Sealer) -> BTreeMap<String, Sealed> {
     let owner = id.to_string();
     let values = environment.values().iter();
@@ -58,7 +59,7 @@ pub fn seal(id: AgentId, environment: &Environment, sealer: &Sealer) -> BTreeMap
 }
 
 impl Document {
-    /// Reads a document of the catalog with the values of its environment.
+    /// Reads a document of the catalog and opens the sealed values of its environment.
     pub fn open(json: &str, sealer: &Sealer) -> Result<Self, Unreadable> {
         let mut document: Self = serde_json::from_str(json)?;
         let owner = document.id.to_string();
@@ -71,8 +72,8 @@ impl Document {
         Ok(document)
     }
 
-    /// A value that is sealed, as people call it, and the key that opens it; None: none is. All of a document are sealed with one
-    /// key.
+    /// Names one sealed value for people, with the key that opens it. One is enough, because all values of a document
+    /// are sealed with the same key. None: the document has no sealed value.
     pub fn first_sealed(&self) -> Option<(String, KeyId)> {
         let (name, sealed) = self.sealed.first_key_value()?;
         Some((self.described(name), sealed.key()))
@@ -85,12 +86,12 @@ impl Document {
         )
     }
 
-    /// The partition that the agent lives in, for ever.
+    /// The partition that the agent belongs to, which never changes.
     pub fn home(&self, partitions: u16) -> Partition {
         Partition::of(self.placement.as_ref().unwrap_or(&self.spec.name).as_str(), partitions)
     }
 
-    /// Sets the times as the state says that the agent goes on to.
+    /// Sets the document's times to match the state that the agent enters.
     pub fn follow(&mut self, standing: &Standing, now: Timestamp) {
         match standing {
             Standing::Running => (self.stopped_at, self.suspended_at) = (None, None),
@@ -101,17 +102,18 @@ impl Document {
             Standing::Draining { .. } | Standing::Stopped => {
                 self.stopped_at.get_or_insert(now);
             }
-            // A failed agent starts again with its node, and one that starts is what it was until it runs.
+            // These states set no time: a failed agent starts again with its node, and a starting agent keeps its
+            // earlier times until it runs.
             Standing::Loaded { .. } | Standing::Failed { .. } => {}
         }
     }
 
-    /// The state of the agent when it comes back from the journal.
+    /// The state in which the agent is restored from the journal.
     pub const fn recovered(&self) -> Standing {
         Standing::recovered(self.stopped_at.is_some(), self.suspended_at.is_some())
     }
 
-    /// The record that makes this document the catalog's.
+    /// The record that stores this document in the catalog.
     pub fn record(&self, at: Timestamp) -> Record {
         Record::Agent {
             agent: self.id,

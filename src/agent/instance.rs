@@ -22,14 +22,14 @@ use crate::time::Timestamp;
 use crate::timer::TimerChange;
 use crate::wasm;
 
-/// Turns that one wake-up may run before stop and supervision are looked at.
+/// The most turns that one wake-up may run before the actor handles stop and supervision messages.
 const TURNS_PER_WAKE: usize = 16;
 
-/// The actor. Its child specification restarts it; it never restarts itself.
+/// The actor. Its supervisor restarts it according to its child specification; it never restarts itself.
 #[derive(Debug)]
 pub struct Instance;
 
-/// What a new incarnation is given.
+/// The arguments of a new incarnation.
 #[derive(Debug)]
 pub struct Start {
     pub agent: Arc<Agent>,
@@ -42,7 +42,7 @@ pub struct Start {
 pub enum InstanceMessage {
     /// There may be messages in the mailbox.
     Wake,
-    /// Time to show life; sent only to agents whose supervisor asks for it.
+    /// A heartbeat is due. It is sent only to agents whose declaration has a `heartbeat`.
     Beat,
 }
 
@@ -53,11 +53,11 @@ pub struct Incarnation {
     /// Leases the messages of the agent's mailbox.
     consumer: Consumer,
     pulse: Pulse,
-    /// When the agent's rates let it take its next turn.
+    /// When the agent's rate limits allow its next turn.
     next_turn: Instant,
-    /// What it may send.
+    /// The limit on the messages that it may send per second.
     sending: Rate,
-    /// Clears the agent's `running` when the incarnation ends, in whichever way it ends.
+    /// Clears the agent's `running` when the incarnation ends, however it ends.
     _running: ClearOnDrop,
 }
 
@@ -125,18 +125,18 @@ impl Actor for Instance {
                 .outbox
                 .commit(conclude_without_message(&agent, turn, permit, None));
         }
-        drop(state_lease); // what `init` wrote is committed
+        drop(state_lease); // the writes of `init` are committed
         agent.meter.started(began.elapsed());
         *agent.running.lock() = Some(Running {
             since: Instant::now(),
             incarnation,
         });
         if let Some(heartbeat) = version.spec.supervision.heartbeat {
-            // Twice as often as asked for, so that one late beat is no death.
+            // Beats come twice as often as required, so that one late beat is not taken for a dead instance.
             myself.send_interval(heartbeat.0 / 2, || InstanceMessage::Beat);
         }
         let waker: Waker = Arc::new(move || {
-            // The cast fails only when the actor is gone; its successor looks into the mailbox by itself.
+            // The cast fails only when the actor is gone; its successor checks the mailbox itself when it starts.
             let _ = myself.cast(InstanceMessage::Wake);
         });
         Ok(Incarnation {
@@ -197,12 +197,12 @@ impl Incarnation {
         Ok(())
     }
 
-    /// One turn. A kill in it drops the lease, and with it the message goes back to its position.
+    /// Runs one turn. A kill during the turn drops the lease, which returns the message to its position.
     async fn turn(&mut self, lease: Lease) -> Result<(), ActorProcessingErr> {
         let (agent, version) = (&*self.agent, &*self.version);
         let budget = version.budget(false, agent.mailbox.reply_slots_left());
         let turn = self.guest.handle(lease.message(), lease.attempt(), budget).await;
-        let _state_lease = self.guest.take_state_lease(); // until the outcome has been handed over
+        let _state_lease = self.guest.take_state_lease(); // held until the outcome has been handed over
         agent.meter.used(&turn.usage);
         if let Some(Cpu::Millicores(rate)) = version.spec.resources.cpu {
             let share = turn.usage.guest_time.mul_f64(1_000.0 / f64::from(rate));
@@ -212,7 +212,7 @@ impl Incarnation {
         self.sending.take(turn.effects.sends.len() as u64, now);
         self.next_turn = self.next_turn.max(now + self.sending.debt(now));
         let permit = permit(agent, &turn.effects).await;
-        // From here to the record there is no await, so a kill cannot come between.
+        // There is no await from here until the outcome is handed over, so a kill cannot interrupt it.
         let _in_order = agent.hand_over.lock();
         let broken = match &turn.end {
             wasm::End::Crash(crash) => {
@@ -229,9 +229,10 @@ impl Incarnation {
     }
 }
 
-/// The guest's last turn. It waits for its record, since the router ends after its agents, with what waits for it.
+/// Runs the guest's last turn and waits until it is recorded. The router stops after its agents, so it still records
+/// what waits.
 async fn shut_down(agent: &Agent, version: &Version, guest: &mut wasm::Instance) {
-    // An agent that takes no turns takes none at its end.
+    // A suspended agent takes no turns, and thus no last turn either.
     if !guest.takes_shutdown() || agent.mailbox.is_paused() {
         return;
     }
@@ -251,10 +252,10 @@ async fn shut_down(agent: &Agent, version: &Version, guest: &mut wasm::Instance)
         .outbox
         .commit(conclude_without_message(agent, turn, permit, Some(tell)));
     drop(state_lease);
-    let _ = recorded.await; // the router may have ended before it
+    let _ = recorded.await; // the router may have ended first
 }
 
-/// Waits for room in the queue before the owner of the partition.
+/// Waits for room among the outcomes that wait for the owner of the partition.
 async fn permit(agent: &Agent, effects: &wasm::Effects) -> Option<OwnedSemaphorePermit> {
     let sends = effects.sends.iter().map(|draft| draft.content.weight() + 512);
     let writes = effects
@@ -264,7 +265,7 @@ async fn permit(agent: &Agent, effects: &wasm::Effects) -> Option<OwnedSemaphore
     let timers = size_of::<TimerChange>() * effects.timers.len();
     let bytes = sends.chain(writes).sum::<usize>() + timers;
     let kib = u32::try_from((1 + bytes / 1_024).min(OUTCOME_KIB)).expect("it is at most what there is in all");
-    agent.outcome_kib.clone().acquire_many_owned(kib).await.ok() // never closed
+    agent.outcome_kib.clone().acquire_many_owned(kib).await.ok() // the semaphore is never closed
 }
 
 fn report(agent: &Agent, crash: &wasm::Crash, message_id: Option<MessageId>, attempt: u32) {

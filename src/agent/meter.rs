@@ -1,4 +1,4 @@
-//! What an agent has used and done, measured. A day of it, minute by minute.
+//! Measurements of what an agent has used and done, minute by minute for the last 24 hours.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -14,12 +14,13 @@ use crate::wasm::Usage;
 
 /// How far back an agent's metrics reach.
 pub const LONGEST: Duration = Duration::from_secs(24 * 3600);
-/// Kinds of error that a minute tells apart; kinds come from a fixed set of crashes, so this is never reached.
+/// The most kinds of error that one minute counts. Kinds come from a fixed, smaller set of crashes, so this is never
+/// reached.
 const KINDS: usize = 16;
 
 #[derive(Debug, Default)]
 struct Minute {
-    /// Minutes since the meter began.
+    /// The minute's number since the meter began.
     number: u64,
     processed: u64,
     failed: u64,
@@ -31,45 +32,45 @@ struct Minute {
     errors: BTreeMap<&'static str, (u64, Timestamp)>,
 }
 
-/// How an instance of an agent broke.
+/// How an instance of an agent crashed.
 #[derive(Clone, Debug)]
 pub struct CrashReport {
     pub at: Timestamp,
     pub kind: &'static str,
     pub detail: String,
-    /// None: it broke in `init` or `shutdown`.
+    /// None: the instance crashed in `init` or `shutdown`.
     pub message_id: Option<MessageId>,
     pub attempt: u32,
-    /// Guest frames, innermost first; with function names when the module has them.
+    /// Guest frames, innermost first, with function names if the module has them.
     pub backtrace: Vec<String>,
 }
 
-/// Crashes that are remembered of each agent, the last ones.
+/// How many crashes of each agent are kept; older ones are dropped.
 pub const CRASHES: usize = 16;
 
-/// What an agent did and used since its slot was made, all its instances together.
+/// What an agent has done and used since its meter was created, summed over its instances.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Turns that ended well.
+    /// Turns that ended without an error.
     pub processed: u64,
-    /// Turns that did not.
+    /// Turns that ended in an error or a crash.
     pub failed: u64,
-    /// Instances that broke, in a turn or in `init`.
+    /// Instances that crashed, in a turn or in `init`.
     pub crashed: u64,
-    /// From the acceptance of a message to the end of its turn, the sum of all turns.
+    /// Time from the acceptance of a message to the end of its turn, summed over all turns.
     pub latency: Duration,
-    /// Time in the guest, `init` included, without its waits for a processor.
+    /// Time spent in the guest, including `init`, without waits for a processor.
     pub guest: Duration,
-    /// Of a metered program.
+    /// Fuel used; 0 unless the program is metered.
     pub fuel: u64,
-    /// Messages of which a first turn was had.
+    /// Messages that had their first turn.
     pub received: u64,
-    /// Messages that took effect with their turns. One to many receivers is one.
+    /// Messages that took effect with their turns. A message to several receivers counts once.
     pub sent: u64,
 }
 
 impl Totals {
-    /// Of all turns.
+    /// The mean latency over all turns.
     pub fn average_latency(&self) -> Duration {
         mean(self.latency, self.processed + self.failed)
     }
@@ -92,23 +93,23 @@ pub struct Meter {
     crashes: Mutex<VecDeque<CrashReport>>,
 }
 
-/// What a meter read over a period.
+/// The measurements of one period.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
     pub processed: u64,
     pub failed: u64,
     pub average_latency: Duration,
-    /// Fraction of a core.
+    /// Processor use as a fraction of one core.
     pub cpu_average: f64,
     pub cpu_peak: f64,
     pub memory_average: u64,
     pub memory_peak: u64,
-    /// Minute, kind, count.
+    /// The minute, the kind of error, and how often it happened.
     pub errors: Vec<(Timestamp, &'static str, u64)>,
 }
 
 impl Meter {
-    /// A meter that counts starts together with those of all agents.
+    /// Creates a meter. It adds its starts to `spawns`, which all agents share.
     pub fn new(spawns: Arc<Spawns>) -> Self {
         Self {
             began: Instant::now(),
@@ -132,17 +133,17 @@ impl Meter {
         self.crashes.lock().iter().cloned().collect()
     }
 
-    /// An instance was made and initialised.
+    /// Counts an instance that was created and initialised.
     pub fn started(&self, took: Duration) {
         self.spawns.add(took);
     }
 
-    /// An instance is gone, and its memory with it.
+    /// Notes that an instance has ended and its memory is free.
     pub fn ended(&self) {
         self.memory.store(0, Ordering::Relaxed);
     }
 
-    /// A call of the guest used this much.
+    /// Adds what one call of the guest used.
     pub fn used(&self, usage: &Usage) {
         self.memory.store(usage.memory_bytes, Ordering::Relaxed);
         self.memory_peak.fetch_max(usage.memory_bytes, Ordering::Relaxed);
@@ -152,7 +153,7 @@ impl Meter {
         book.minute(self.now()).guest += usage.guest_time;
     }
 
-    /// Messages took effect.
+    /// Counts messages that took effect.
     pub fn sent(&self, messages: usize) {
         self.book.lock().totals.sent += messages as u64;
     }
@@ -162,12 +163,12 @@ impl Meter {
         self.memory.load(Ordering::Relaxed)
     }
 
-    /// The most that an instance had at the end of a call.
+    /// The most linear memory that an instance had at the end of a call.
     pub fn memory_peak(&self) -> u64 {
         self.memory_peak.load(Ordering::Relaxed)
     }
 
-    /// The turn of a message ended at its try `attempt`, well or with an error of `kind`.
+    /// Counts a turn on a message that ended at its attempt number `attempt`, without an error or with one of `kind`.
     pub fn turn(&self, latency: Duration, attempt: u32, kind: Option<&'static str>) {
         let memory = self.memory();
         let mut book = self.book.lock();
@@ -197,7 +198,7 @@ impl Meter {
         self.book.lock().totals
     }
 
-    /// The last `period`, in whole minutes, the current one included.
+    /// The measurements of the last `period`, in whole minutes, including the current one.
     pub fn read(&self, period: Duration) -> Reading {
         let now = self.now();
         let first = now.saturating_sub(period.as_secs() / 60);

@@ -1,4 +1,4 @@
-//! What its owner declares of an agent: the `config` of a deploy, with the defaults and ceilings of the node.
+//! The declaration of an agent by its owner: the `config` of a deploy, with its defaults and the node's ceilings.
 
 mod environment;
 mod resources;
@@ -23,12 +23,12 @@ pub mod limits {
     pub const CAPABILITIES: usize = 64;
     pub const CAPABILITY_BYTES: usize = 128;
     pub const MESSAGE_PERMISSIONS: usize = 256;
-    /// Bytes of one pattern; the compiled form of a longer one may be too large to make.
+    /// Bytes of one pattern. The compiled form of a longer pattern may exceed the limit of the pattern library.
     pub const PATTERN_BYTES: usize = 256;
-    /// Variables of the environment.
+    /// Number of variables in the environment.
     pub const VARIABLES: usize = 64;
     pub const VARIABLE_NAME_BYTES: usize = 128;
-    /// Names and values of all variables together.
+    /// Bytes of the names and values of all variables together.
     pub const ENVIRONMENT_BYTES: usize = 64 << 10;
 }
 
@@ -37,17 +37,17 @@ pub mod limits {
 #[serde(deny_unknown_fields)]
 pub struct AgentSpec {
     pub name: AgentName,
-    /// Default: what the module says of itself, else 1.0.0.
+    /// The version's number. Default: the version that the module declares, else 1.0.0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub version: Option<semver::Version>,
-    /// How later versions replace this one, unless they say otherwise.
+    /// How later versions replace this one, unless they declare a strategy of their own.
     #[serde(default)]
     pub strategy: Strategy,
-    /// Skills, by which others find the agent (`cap:<capability>`).
+    /// Skills by which other agents find this one (`cap:<capability>`).
     #[serde(default)]
     pub capabilities: Vec<String>,
-    /// Variables for the agent alone. Their values are shown nowhere.
+    /// Variables that only this agent can read. Their values are never shown.
     #[serde(default)]
     pub environment: Environment,
     #[serde(default)]
@@ -70,7 +70,7 @@ pub enum Strategy {
     Canary,
 }
 
-/// What the agent may do beyond answering: nothing, unless granted.
+/// What the agent may do besides replying. Nothing is granted by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 #[allow(
@@ -78,35 +78,38 @@ pub enum Strategy {
     reason = "each is a grant of its own, in the deploy too"
 )]
 pub struct Permissions {
-    /// Whom it may message. `*` is everybody. Else a glob over the names of agents, an agent's id, or `cap:…` (which covers
-    /// `all:…` too) and `client:…` with a glob behind.
+    /// The receivers that the agent may message. `*` means everybody. Otherwise each entry is a glob over agent names,
+    /// an agent's id, a glob after `cap:` (which also covers `all:…`), or a glob after `client:`.
     pub message: Vec<String>,
     pub state: bool,
     pub random: bool,
     pub timers: bool,
-    /// Whether it may read its variables.
+    /// Whether the agent may read its environment variables.
     pub environment: bool,
-    /// Whether it may search for other agents.
+    /// Whether the agent may search for other agents.
     pub directory: bool,
 }
 
-/// How its supervisor treats the agent (OTP's child specification).
+/// How the supervisor treats the agent (OTP's child specification).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Supervision {
-    /// The supervision group that the agent is a member of. None: a budget of its own, and no siblings.
+    /// The supervision group that the agent is a member of. None: the agent has a restart intensity of its own, and no
+    /// siblings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<AgentName>,
     pub restart: Restart,
-    /// The end of this agent may end its group, as the group's `auto_shutdown` says.
+    /// Whether the end of this agent may end its group, as the group's `auto_shutdown` says.
     pub significant: bool,
-    /// Restarts within `period` that are allowed; one more and the agent is `failed`. Members of a group share the group's.
+    /// The restart intensity: how many restarts within `period` are allowed. One more and the agent is `failed`.
+    /// Members of a group share the group's.
     pub intensity: u32,
     pub period: Span,
     pub backoff: Backoff,
-    /// How long a turn in flight, and the last turn after it, may go on when the agent is shut down.
+    /// How long a turn in flight and the agent's last turn may take together when the agent is shut down.
     pub shutdown: Shutdown,
-    /// An instance that neither works nor answers for this long is taken for dead. None: it is trusted.
+    /// How long an instance may neither work nor answer before its supervisor takes it for dead. None: it is not
+    /// watched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<Span>,
 }
@@ -135,7 +138,7 @@ pub enum Restart {
     Temporary,
 }
 
-/// How a child is ended, as OTP's specification of a child has it: `"brutal_kill"`, `"infinity"`, or a time.
+/// How a child is ended, as in OTP's child specification: `"brutal_kill"`, `"infinity"`, or a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shutdown {
     BrutalKill,
@@ -173,7 +176,7 @@ pub struct Backoff {
     pub min: Span,
     pub max: Span,
     pub factor: f64,
-    /// A share of the wait, 0 to 1.
+    /// The random share of the wait, 0 to 1.
     pub jitter: f64,
 }
 
@@ -189,7 +192,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The error is the mend.
+    /// Checks the bounds. The error says what is expected.
     pub fn check(&self) -> Result<(), &'static str> {
         let in_bounds = (1.0..=100.0).contains(&self.factor) && (0.0..=1.0).contains(&self.jitter);
         if in_bounds && self.min <= self.max && self.max.0 <= Duration::from_secs(86_400) {
@@ -215,7 +218,8 @@ impl From<&Backoff> for supervisors::Backoff {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Delivery {
-    /// Tries of a message whose turn crashes, the first one included; then it is a dead letter.
+    /// How often a message whose turn crashes is delivered, including the first time. After that it becomes a dead
+    /// letter.
     pub max_deliveries: u32,
 }
 
@@ -225,7 +229,7 @@ impl Default for Delivery {
     }
 }
 
-/// Whether what is asked for is in its bounds; the error names the member of the `config`.
+/// Checks that a value is within its bounds; the error names the field of the `config`.
 fn within(field: &str, asked: u64, least: u64, most: u64) -> Result<()> {
     if (least..=most).contains(&asked) {
         return Ok(());
@@ -241,7 +245,7 @@ fn millis(span: Span) -> u64 {
 }
 
 impl AgentSpec {
-    /// Reads the `config` of a deploy. Null means absent; the error names the key.
+    /// Reads the `config` of a deploy. A null counts as absent; an error names the key.
     pub fn from_json(json: &[u8]) -> Result<Self> {
         let mut value: serde_json::Value =
             serde_json::from_slice(json).map_err(|error| Error::invalid("config", format!("is not JSON: {error}")))?;
@@ -260,7 +264,7 @@ impl AgentSpec {
         })
     }
 
-    /// Checks what no type holds, against the node's ceilings.
+    /// Checks the rules that the types do not enforce, among them the node's ceilings.
     pub fn check(&self, ceilings: &Ceilings) -> Result<()> {
         self.resources.check(ceilings)?;
         within("delivery.max_deliveries", self.delivery.max_deliveries.into(), 1, 100)?;
@@ -309,7 +313,7 @@ impl AgentSpec {
 }
 
 impl Permissions {
-    /// Whether a permission that is given or not, by its name, is given.
+    /// Whether the permission of this name is granted. It covers the permissions that are either given or not.
     pub fn grants(&self, name: &str) -> bool {
         match name {
             "state" => self.state,
@@ -340,7 +344,7 @@ impl Permissions {
     }
 }
 
-/// Null means absent, at any depth of objects.
+/// Removes members that are null, at any depth of nested objects, so that null means absent.
 pub(crate) fn drop_nulls(value: &mut serde_json::Value) {
     if let serde_json::Value::Object(members) = value {
         members.retain(|_, member| !member.is_null());

@@ -1,7 +1,8 @@
 //! The life of an agent: one state, and a pure step that decides what each command makes of it.
 //!
-//! Nothing else decides: operators, supervisors and the router hand commands in, and the times of the catalog's document, the
-//! mailbox and the events follow from the state that comes out. The table is the specification; a test reads it.
+//! Nothing else decides the state: operators, supervisors and the router hand commands in, and the times of the
+//! catalog's document, the mailbox and the events follow from the state that comes out. The table is the specification;
+//! a test reads it.
 //!
 //! | command | loaded | running | suspended | draining | stopped | failed |
 //! |---|---|---|---|---|---|---|
@@ -25,21 +26,21 @@ use crate::time::Timestamp;
 /// The state of an agent's life, with the data of that state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Its program is loaded, and its first instance has not started yet.
+    /// The program is loaded, and the first instance has not started yet.
     Loaded {
-        /// What it was before somebody started it. None: it is new.
+        /// The state before somebody started the agent. None: the agent is new.
         before: Option<Down>,
     },
     Running,
-    /// It takes messages and no turns.
+    /// The agent takes messages but no turns.
     Suspended,
-    /// It handles the messages that it has and takes no more.
+    /// The agent handles its queued messages and takes no more.
     Draining {
-        /// When what is left becomes dead letters.
+        /// When the messages that are still queued become dead letters.
         until: Timestamp,
     },
     Stopped,
-    /// Its supervisor gave it up.
+    /// The agent's supervisor gave it up.
     Failed {
         why: String,
     },
@@ -52,47 +53,47 @@ pub enum Down {
     Failed { why: String },
 }
 
-/// What is to become of an agent.
+/// A command that may change the state of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Somebody starts it again.
+    /// Somebody starts the agent again.
     Start,
-    /// Its first instance runs.
+    /// The agent's first instance runs.
     Started,
-    /// Its first instance could not be started.
+    /// The agent's first instance could not be started.
     StartFailed,
     Suspend,
     Resume,
-    /// Somebody stops it; it may handle what it has until then.
+    /// Somebody stops the agent. It may handle its queued messages until the given time.
     Stop {
         until: Timestamp,
     },
-    /// The time for what it had is over.
+    /// The queue is empty, or the time to handle it is over.
     Drained,
-    /// Its supervisor gives it up.
+    /// The agent's supervisor gives it up.
     GiveUp {
-        /// The label of the last exit, such as `trap`.
+        /// The label of the last exit reason, such as `trap`.
         reason: &'static str,
         why: String,
     },
-    /// Its group is restarted, and the agent comes back with it.
+    /// The agent's group is restarted, and the agent comes back with it.
     Revive {
-        /// An operator had suspended it before it failed.
+        /// Whether an operator had suspended the agent before it failed.
         suspended: bool,
     },
 }
 
-/// Why a command is not for an agent in this state.
+/// Why a command is refused in this state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// An operation on it is in progress.
+    /// An operation on the agent is in progress.
     Busy,
-    /// The state does not allow it.
+    /// The state does not allow the command.
     NotNow,
 }
 
 impl Standing {
-    /// The state after `command`. None: it stays as it is.
+    /// Decides the state after `command`. None: the state stays the same.
     pub fn step(&self, command: &Command) -> Result<Option<Self>, Refusal> {
         let to = match (command, self) {
             (Command::Start, Self::Stopped) => Self::Loaded {
@@ -138,8 +139,8 @@ impl Standing {
         Ok(Some(to))
     }
 
-    /// The state of an agent that comes back from the journal: a shutdown of the node is no stop, and a failed agent starts
-    /// again with its node.
+    /// The state of an agent that is restored from the journal. A shutdown of the node does not count as a stop, and a
+    /// failed agent starts again with its node.
     pub const fn recovered(stopped: bool, suspended: bool) -> Self {
         match (stopped, suspended) {
             (true, _) => Self::Stopped,
@@ -148,7 +149,7 @@ impl Standing {
         }
     }
 
-    /// Whether a supervisor has to keep an instance of the agent.
+    /// Whether a supervisor must keep an instance of the agent running.
     pub const fn runs(&self) -> bool {
         matches!(self, Self::Running | Self::Suspended)
     }
@@ -182,15 +183,15 @@ impl From<Down> for Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lifecycle {
-    /// Not present in the system.
+    /// The agent does not exist on this node.
     Unloaded,
-    /// Its module is loaded; it does not run yet.
+    /// The agent's module is loaded, but no instance runs yet.
     Loaded,
     Running,
-    /// It finishes what it has and takes no more.
+    /// The agent handles its queued messages and takes no more.
     Draining,
     Stopped,
-    /// Its supervisor gave it up.
+    /// The agent's supervisor gave it up.
     Failed,
 }
 
@@ -222,7 +223,7 @@ mod tests {
 
     use super::*;
 
-    /// Which column of the table a state is in.
+    /// The column of the table for a state.
     fn column(standing: &Standing) -> usize {
         match standing {
             Standing::Loaded { .. } => 1,
@@ -234,7 +235,7 @@ mod tests {
         }
     }
 
-    /// Which row of the table a command is.
+    /// The row of the table for a command.
     fn row(command: &Command) -> &'static str {
         match command {
             Command::Start => "start",
@@ -249,7 +250,7 @@ mod tests {
         }
     }
 
-    /// What the table in the documentation says of a command in a state.
+    /// What the table in the documentation says about a command in a state.
     fn documented(command: &Command, standing: &Standing) -> &'static str {
         let line = include_str!("standing.rs")
             .lines()
@@ -326,7 +327,8 @@ mod tests {
             }
         }
 
-        /// Whatever happens, an agent that runs was started, and one that was stopped stays so until it is started.
+        /// After any sequence of commands, an agent that runs was started, and a stopped agent stays stopped until it
+        /// is started.
         #[test]
         fn nothing_but_a_start_ends_a_stop(commands in prop::collection::vec(commands(), 0..40)) {
             let mut standing = Standing::Stopped;

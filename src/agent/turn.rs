@@ -1,6 +1,7 @@
-//! The end of a turn, as a step: what becomes of the message in hand, and the outcome for the owner of the partition.
+//! The end of a turn as one step: it decides what happens to the leased message, and makes the outcome for the owner of
+//! the partition.
 //!
-//! It is decided in one go, without a wait: a kill comes before all of it or after, and a turn is never half over.
+//! The step never waits, so a kill comes either before it or after it, and a turn is never half ended.
 
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,8 @@ use crate::journal::TurnEnd;
 use crate::mailbox::{Delivery, Lease};
 use crate::wasm;
 
-/// Ends the turn on a leased message. A message whose turn crashed goes back to its position, unless it was delivered
-/// `max_deliveries` times. None: the lease is void, and the turn must not take effect.
+/// Ends the turn on a leased message. If the turn crashed, the message goes back to its position, unless it was
+/// delivered `max_deliveries` times. None: the lease is void, and the turn must not take effect.
 pub fn conclude(
     agent: &Agent,
     max_deliveries: u32,
@@ -68,7 +69,8 @@ pub fn conclude_without_message(
     }
 }
 
-/// The outcome of a turn that did not crash. The agent runs ahead of the disk: its next turn sees the state that this one wrote.
+/// The outcome of a turn that did not crash. The state in memory runs ahead of the disk: the agent's next turn sees
+/// what this one wrote before it is durable.
 fn effective(
     agent: &Agent,
     delivery: Option<Delivery>,

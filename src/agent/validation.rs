@@ -1,5 +1,5 @@
-//! What can be said of a module before any of it runs, for one declaration of an agent. Pure: the same for a deploy and for who
-//! only asks.
+//! The verdict on a module, for one declaration of an agent, before any of its code runs. It is a pure function, so a
+//! deploy and a validation without a deploy give the same verdict.
 
 use std::sync::Arc;
 
@@ -14,25 +14,26 @@ pub struct Validation {
     pub digest: Digest,
     /// Bytes of the module.
     pub size: usize,
-    /// None: it has findings.
+    /// What the module is, if it can be deployed. None: it has findings.
     pub accepted: Option<Accepted>,
     pub demand: Demand,
-    /// Why it is refused, all of it.
+    /// All reasons why the module is refused.
     pub findings: Vec<Finding>,
-    /// What it will be denied when it runs.
+    /// Permissions that the module asks for and will be denied when it runs.
     pub warnings: Vec<Finding>,
 }
 
-/// What a module is that can be deployed.
+/// The facts about a module that can be deployed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
     pub component: bool,
-    /// What it says of itself.
+    /// The version that the module declares.
     pub version: Option<semver::Version>,
 }
 
 impl Validation {
-    /// Judges a module whose compilation came to `compiled`. An error is not about the module.
+    /// Judges a module from the result of its compilation, `compiled`. An error means that the module could not be
+    /// judged, and says nothing about the module.
     pub fn of(module: &[u8], spec: &AgentSpec, compiled: Result<Arc<Program>>) -> Result<Self> {
         let demand = Demand::of(module);
         let limit = &spec.resources.memory;

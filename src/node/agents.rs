@@ -1,4 +1,4 @@
-//! Agents made from their documents, listed and described.
+//! Creating agents from their documents, listing them and describing them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::principal::{Action, Caller, Subject};
 use crate::wasm::Program;
 
 impl Node {
-    /// An agent as its document says, with nothing that runs.
+    /// Creates an agent from its document, without an instance.
     pub(super) fn new_agent(&self, document: Document) -> Arc<Agent> {
         let partitions = self.config.partitions;
         let owner = self.partition(document.home(partitions));
@@ -28,7 +28,7 @@ impl Node {
         ))
     }
 
-    /// What instances of an agent run.
+    /// The version that instances of an agent run.
     pub(super) fn new_version(&self, agent: &Agent, program: Arc<Program>) -> Arc<Version> {
         let spec = agent.document.read().spec.clone();
         Arc::new(Version {

@@ -10,18 +10,18 @@ use crate::error::{Error, Result};
 use crate::journal::backup::{self, Manifest};
 use crate::principal::{Action, Caller, Subject};
 
-/// What must not go on at the same time.
+/// Locks for upkeep tasks that must not run at the same time.
 #[derive(Debug, Default)]
 pub(super) struct Upkeep {
-    /// Held by the backup that runs.
+    /// Held while a backup runs.
     backup: Arc<Mutex<()>>,
-    /// Held by whoever removes segments, or needs that none is removed.
+    /// Held by a task that removes segments, or that needs every segment to stay.
     pub(super) segments: Arc<Mutex<()>>,
 }
 
 impl Node {
-    /// Copies the data folder to a folder of this machine, which must not exist or be empty. All that was acknowledged before
-    /// the call is in the copy. It goes on when the caller does not wait.
+    /// Copies the data folder to a folder of this machine, which must be absent or empty. The copy has everything that
+    /// was acknowledged before the call. The backup continues if the caller disconnects.
     pub async fn backup(&self, caller: &Caller, to: PathBuf) -> Result<Manifest> {
         caller.may(Action::Backup, &Subject::Node)?;
         self.once_after(caller, |_| self.backup_now(to)).await
@@ -35,7 +35,8 @@ impl Node {
         };
         let backup = self.upkeep.backup.clone().try_lock_owned();
         let alone = backup.map_err(|_| Error::Conflict("a backup is running already; wait for its end".to_owned()))?;
-        // What was acknowledged before the disk had it. On a full disk that may take for ever, and what is there is copied.
+        // A message can be acknowledged before it is durable. On a full disk waiting for that could take forever, so
+        // the backup copies what is durable.
         if !*self.journal.full().borrow() {
             self.until_durable(self.journal.appended()).await?;
         }

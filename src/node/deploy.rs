@@ -1,8 +1,8 @@
-//! A deploy: a small machine whose steps each leave behind what undoes them.
+//! A deploy as a sequence of steps, each of which registers how to undo it.
 //!
-//! Until the last step, the record of the agent, nothing of a deploy is kept: after a `kill -9` the agent is not there and its name
-//! is free. A deploy that ends before it, in an error or because its operation is killed, undoes its steps from the last to the
-//! first.
+//! The last step records the agent. Before it nothing of a deploy is durable: after a `kill -9` the agent does not
+//! exist and its name is free. A deploy that ends earlier, by an error or because its operation is killed, undoes its
+//! steps from the last to the first.
 
 use std::sync::Arc;
 
@@ -28,23 +28,24 @@ use crate::wasm::{CrashKind, Program};
 pub(super) enum Step {
     /// The module is accepted and compiled.
     Judged,
-    /// The name is the agent's.
+    /// The name is reserved for the agent.
     Named,
-    /// The module is in the journal's store. It needs no undoing: what nothing refers to can be collected.
+    /// The module is in the journal's store. This step needs no undoing: a module that nothing refers to can be
+    /// collected.
     Stored,
-    /// The agent is in the directory, and takes no messages.
+    /// The agent is in the directory, and takes no messages yet.
     Entered,
-    /// Its first instance runs.
+    /// The agent's first instance runs.
     Started,
-    /// The agent is in the catalog, and there for good.
+    /// The agent is durably in the catalog.
     Recorded,
 }
 
-/// Hears how far deploys have come.
+/// Called at each step of a deploy.
 #[cfg(test)]
 pub(super) type Listener = Box<dyn Fn(Step) + Send>;
 
-/// What a deploy that does not come to its end has to undo, the last first.
+/// The steps that a deploy undoes, from the last to the first, if it does not finish.
 struct Undo {
     directory: Arc<Directory>,
     steps: Vec<Undoing>,
@@ -60,7 +61,7 @@ impl Undo {
         self.steps.push(undoing);
     }
 
-    /// The deploy is done.
+    /// The deploy is done, so nothing is to be undone.
     fn forget(mut self) {
         self.steps.clear();
     }
@@ -78,7 +79,7 @@ impl Drop for Undo {
 }
 
 impl Node {
-    /// All that a deploy of this module would say of it. Nothing is deployed, and nothing of it runs.
+    /// Everything that a deploy of this module would report. Nothing is deployed, and no code of the module runs.
     pub async fn validate(&self, caller: &Caller, module: Bytes, spec: &AgentSpec) -> Result<Validation> {
         caller.may(Action::Validate, &Subject::Node)?;
         self.check(&module, spec)?;
@@ -98,12 +99,13 @@ impl Node {
         let compiled = self.compile(module.clone(), spec).await;
         let program = compiled.as_ref().ok().cloned();
         let spec = spec.clone();
-        // It reads all of the module, which may have tens of megabytes.
+        // The validation reads the whole module, which can be tens of megabytes, so it runs on a blocking thread.
         let judging = tokio::task::spawn_blocking(move || Validation::of(&module, &spec, compiled));
         Ok((judging.await.map_err(Error::internal)??, program))
     }
 
-    /// Deploys an agent and answers when it runs and that is durable. An agent that does not start is not there.
+    /// Deploys an agent. Returns when its first instance runs and its record is durable. An agent that fails to start
+    /// is not kept.
     pub async fn deploy(self: &Arc<Self>, caller: &Caller, module: Bytes, spec: AgentSpec) -> Result<Deployed> {
         caller.may(Action::Deploy, &Subject::Agent(spec.name.as_str()))?;
         self.check(&module, &spec)?;
@@ -154,7 +156,7 @@ impl Node {
         let agent = self.new_agent(document(id, principal, placement, spec, &program, &self.sealer));
         let version = self.new_version(&agent, program);
         *agent.version.write() = Some(version.clone());
-        agent.mailbox.drain(); // opened when the agent is there for good
+        agent.mailbox.drain(); // opened when the agent is recorded
         undo.step(Undoing::Leave(agent.clone()));
         self.directory.put(agent.clone());
         self.reached(Step::Entered);
@@ -172,7 +174,8 @@ impl Node {
         })
     }
 
-    /// The two steps whose undoing waits: the instance is stopped again by the caller if either fails.
+    /// The two steps after which a failure stops the instance again; the caller does that, because stopping waits and
+    /// undoing cannot.
     async fn start_and_record(
         self: &Arc<Self>,
         agent: &Arc<Agent>,
@@ -209,9 +212,9 @@ impl Node {
         })
     }
 
-    /// Starts the first instance of an agent, in its place in the tree.
+    /// Starts the first instance of an agent, as a child of its supervisor in the tree.
     pub(super) async fn start_instance(self: &Arc<Self>, agent: &Arc<Agent>, version: &Arc<Version>) -> Result<()> {
-        self.withdraw(agent).await; // what is left of it: a failed child, a stopped one, or that of a deploy that was killed
+        self.withdraw(agent).await; // a child may be left that failed, was stopped, or belongs to a killed deploy
         let started = self.home(agent)?.start_child(self.agent_child(agent, version)).await;
         started.map(|_| ()).map_err(|error| match error {
             StartChildError::Failed(reason) => {
@@ -239,11 +242,11 @@ impl Node {
     /// Takes an agent's child out of the tree, if it is there.
     pub(super) async fn withdraw(&self, agent: &Agent) {
         if let Ok(home) = self.home(agent) {
-            let _ = home.delete(agent.name.as_str()).await; // an absent child is what is wanted
+            let _ = home.delete(agent.name.as_str()).await; // an absent child is no error
         }
     }
 
-    /// Compiles under the `modules` supervisor; a second call for the same module finds it compiled.
+    /// Compiles under the `modules` supervisor. A second call for the same module reuses the result of the first.
     pub(super) async fn compile(&self, module: Bytes, spec: &AgentSpec) -> Result<Arc<Program>> {
         let metered = matches!(spec.resources.cpu, Some(Cpu::Fuel(_)));
         let runtime = self.runtime.clone();
@@ -252,7 +255,7 @@ impl Node {
             .await
     }
 
-    /// A deploy has come so far. Tests stop the world here.
+    /// Reports a step of a deploy. Tests interrupt the deploy here.
     #[cfg_attr(
         not(test),
         allow(clippy::unused_self, clippy::missing_const_for_fn, reason = "only tests listen")
@@ -267,7 +270,7 @@ impl Node {
     }
 }
 
-/// The document of an agent that is deployed now.
+/// The document of an agent that is being deployed.
 fn document(
     id: AgentId,
     principal: String,
@@ -298,7 +301,7 @@ fn document(
     }
 }
 
-/// Why a start failed, without the way through the tree.
+/// The innermost reason why a start failed, without the supervisors that passed it on.
 fn root_cause(reason: &ExitReason) -> &ExitReason {
     match reason {
         ExitReason::StartFailed { reason, .. } => root_cause(reason),

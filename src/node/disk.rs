@@ -1,7 +1,9 @@
-//! Room on the disk of the data folder: while there is none, nothing new begins, and what is there can be read.
+//! Watches the room on the disk of the data folder. While there is none, nothing new begins, but everything stored can
+//! still be read.
 //!
-//! The disk counts as full below a reserve (`limits.disk_reserve`), so that what is under way finds its room; and when the
-//! journal or the projections wait for it, whatever the figures say. It ends by itself.
+//! The disk counts as full below a reserve (`limits.disk_reserve`), so that work in progress can still finish. It also
+//! counts as full while the journal or the projections wait for room, whatever the free space is. The node takes work
+//! again by itself when there is room.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -18,10 +20,10 @@ use crate::journal::{RETRY_WHEN_FULL, Record};
 use crate::quantity::ByteSize;
 use crate::time::Timestamp;
 
-/// How often the room is looked at.
+/// How often the free space is checked.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Why the node takes nothing new, while that is so.
+/// The reason why the node takes nothing new; None while there is room.
 pub(super) type Full = watch::Sender<Option<Arc<str>>>;
 
 fn unavailable(reason: &str) -> Error {
@@ -32,7 +34,7 @@ fn unavailable(reason: &str) -> Error {
 }
 
 impl Node {
-    /// Why the node takes nothing new, while that is so.
+    /// The reason why the node takes nothing new; None while there is room.
     pub fn full(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.full.subscribe()
     }
@@ -44,8 +46,8 @@ impl Node {
         }
     }
 
-    /// Makes a change unless the disk is full. When it gets full meanwhile the caller is told so and does not wait for
-    /// room; the change may take effect when there is some.
+    /// Makes a change unless the disk is full. If the disk gets full meanwhile, the caller gets that error instead of
+    /// waiting for room; the change may still take effect when there is room again.
     pub(super) fn with_room<T: Send>(
         &self,
         change: impl Future<Output = Result<T>> + Send,
@@ -65,8 +67,8 @@ impl Node {
         }
     }
 
-    /// Why there is no room. When there was none before, a little more must be free than is kept in reserve, so that the
-    /// verdict does not change with every message.
+    /// The reason why there is no room, if so. A disk that was full must have a little more free than the reserve
+    /// before it counts as free again, so that the verdict does not flip with every message.
     fn no_room(&self, was_full: bool) -> (Option<String>, u64) {
         let reserve = self.config.limits.disk_reserve.bytes();
         let wanted = if was_full { reserve + reserve / 8 } else { reserve };
@@ -92,17 +94,17 @@ impl Node {
     }
 }
 
-/// Looks at the room, holds the agents while there is none, and says so.
+/// The actor that checks the free space, holds the agents while there is none, and records an alert.
 struct Storekeeper;
 
-/// Look again.
+/// The only message: check the free space again.
 struct Next;
 
 struct Watch {
     node: Weak<Node>,
     journal_full: watch::Receiver<bool>,
     stalled: watch::Receiver<Option<String>>,
-    /// A partition of its own, in which no agent lives.
+    /// A partition of the actor's own, in which no agent lives.
     partition: Partition,
     fence: Fence,
 }
@@ -155,7 +157,7 @@ impl Watch {
             return Ok(());
         }
         node.full.send_replace(reason.as_deref().map(Arc::from));
-        // Each time, for an agent may have come meanwhile.
+        // All agents are held at every check, because an agent may have been deployed since the last one.
         for agent in node.directory.all() {
             agent.mailbox.hold(is_full);
         }
@@ -181,7 +183,7 @@ impl Watch {
             },
         };
         let alert = vec![(self.partition, Record::event(None, &body, Timestamp::now()))];
-        // It waits in the journal's queue like everything else, and is told when there is room.
+        // The alert waits in the journal's queue like every record, and is appended when there is room.
         let appended = node.journal.append(self.partition, self.fence, alert).await;
         appended.map_err(|error| Failure::new("journal", error.to_string()))?;
         Ok(())
@@ -205,6 +207,6 @@ pub(super) fn child(node: &Weak<Node>, partition: Partition) -> ChildSpec {
             )
         }
     })
-    // It waits inside its handler and holds nothing.
+    // The actor only waits inside its handler and holds no resource, so it can be killed.
     .shutdown(Shutdown::BrutalKill)
 }

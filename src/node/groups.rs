@@ -1,4 +1,4 @@
-//! Supervision groups: made, changed, removed, and their place in the tree.
+//! Supervision groups: creating, changing and removing them, and placing them in the tree.
 
 use std::sync::{Arc, Weak};
 
@@ -21,7 +21,7 @@ impl Node {
             .ok_or_else(|| Error::GroupNotFound(name.to_owned()))
     }
 
-    /// Declares a group and starts it, empty. Answers when that is durable.
+    /// Declares a group and starts it without members. Returns when its record is durable.
     pub async fn create_group(self: &Arc<Self>, caller: &Caller, spec: GroupSpec) -> Result<GroupView> {
         caller.may(Action::CreateGroup, &Subject::Group(spec.name.as_str()))?;
         spec.check()?;
@@ -86,7 +86,7 @@ impl Node {
         Ok(self.view(&group))
     }
 
-    /// Changes a group's specification. Restarts nothing: the next exit goes by the new one.
+    /// Changes a group's specification. This restarts nothing: the new specification applies from the next exit on.
     pub async fn update_group(self: &Arc<Self>, caller: &Caller, name: &str, spec: GroupSpec) -> Result<GroupView> {
         caller.may(Action::UpdateGroup, &Subject::Group(name))?;
         spec.check()?;
@@ -183,13 +183,14 @@ impl Node {
             .collect()
     }
 
-    /// What a partition's supervisor of agents starts with: the groups that are roots, and the agents of no group.
+    /// The children that a partition's supervisor of agents starts with: the groups at the root, and the agents without
+    /// a group.
     pub(super) fn children_of_partition(self: &Arc<Self>, partition: Partition) -> Vec<ChildSpec> {
         self.children_of(partition, None)
     }
 
-    /// The children of a group, or of a partition, oldest first: for `rest_for_one`, those that came later depend on those
-    /// that came before.
+    /// The children of a group or of a partition, oldest first, because `rest_for_one` treats later children as
+    /// dependent on earlier ones.
     fn children_of(self: &Arc<Self>, partition: Partition, group: Option<&AgentName>) -> Vec<ChildSpec> {
         let mut children: Vec<(Timestamp, ChildSpec)> = Vec::new();
         for inner in self.directory.groups() {
@@ -210,7 +211,8 @@ impl Node {
         children.into_iter().map(|(_, child)| child).collect()
     }
 
-    /// The child specification of a group, as its user declared it; the way to its supervisor is kept in the directory.
+    /// The child specification of a group, as its user declared it. The directory keeps the handle to the group's
+    /// supervisor.
     fn group_child(self: &Arc<Self>, group: &Arc<Group>) -> ChildSpec {
         let spec = group.document.read().spec.clone();
         let weak: Weak<Self> = Arc::downgrade(self);
@@ -235,7 +237,7 @@ impl Node {
                 }
             })
         };
-        // A group that ends because its significant agents did has done its work.
+        // A group that ends because its significant agents ended has done its work, so it is not restarted.
         let restart = if spec.auto_shutdown == AutoShutdown::Never {
             Restart::Permanent
         } else {
@@ -247,7 +249,7 @@ impl Node {
             .on_give_up(give_up)
     }
 
-    /// The partition gave a whole group up: what its agents have will not be handled.
+    /// Gives up a whole group, as its partition decided: the queued messages of its agents will not be handled.
     fn give_up_group(&self, group: &Group, reason: &ExitReason) {
         for agent in self.members(group) {
             if agent.version().is_some() {

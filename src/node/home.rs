@@ -1,4 +1,4 @@
-//! Where agents and groups live: whose children they are, and at which path of the tree.
+//! The homes of agents and groups: which supervisor has them as children, and at which path of the tree.
 
 use ractor::ActorCell;
 use supervisors::{ChildSpec, DynamicHandle, StartChildError, SupervisorHandle};
@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::id::{AgentName, Partition};
 
-/// Whose child an agent or a group is.
+/// The supervisor that has an agent or a group as its child.
 pub(super) enum Home {
-    /// Its partition's: a budget of its own, and no siblings.
+    /// The partition's supervisor: the child has a restart intensity of its own, and no siblings.
     Partition(DynamicHandle),
     Group(SupervisorHandle),
 }
@@ -39,8 +39,9 @@ impl Home {
         }
     }
 
-    /// Ends a child that somebody stopped. In a partition its place stays to be seen; a group forgets it, or the next
-    /// restart of the group would bring it back, as OTP's does. Gone already is as good.
+    /// Ends a child that an operator stopped. A partition keeps the child's entry, so that the tree still shows it. A
+    /// group forgets the child, because the group's next restart would bring it back, as in OTP. A child that is gone
+    /// already is no error.
     pub(super) async fn retire(&self, id: &str) {
         let _ = match self {
             Self::Partition(handle) => handle.terminate(id).await,
@@ -93,7 +94,7 @@ impl Node {
             .ok_or_else(|| unavailable("the supervisor of the group is not there yet"))
     }
 
-    /// The groups from the root down to this one, by name.
+    /// The names of the groups from the root down to this one.
     pub(super) fn lineage(&self, group: &Group) -> Vec<AgentName> {
         let mut names = vec![group.name.clone()];
         let mut above = group.parent();
@@ -109,7 +110,7 @@ impl Node {
         self.lineage(group).len()
     }
 
-    /// Where an agent stands in the tree.
+    /// The agent's path in the tree.
     pub(super) fn path_of(&self, agent: &Agent) -> String {
         let group = agent.group().and_then(|name| self.directory.group(name.as_str()));
         match group {

@@ -1,5 +1,5 @@
-//! The life of agents as their operators have it: started, suspended, resumed. What each command makes of an agent is decided by
-//! [`crate::agent::Standing`], in the router of its partition.
+//! The lifecycle commands of operators: start, suspend and resume. [`crate::agent::Standing`] decides what each command
+//! makes of an agent; the router of the agent's partition carries it out.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::principal::{Action, Caller, Subject};
 use crate::router::{Change, Changed, ReplyTo, RouterMessage};
 
 impl Node {
-    /// Starts a stopped or failed agent again, with its state and an empty queue. One that runs is left alone.
+    /// Starts a stopped or failed agent again, with its state and an empty queue. An agent that runs is left alone.
     pub async fn start_agent(self: &Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
         caller.may(Action::Start, &Subject::Agent(key))?;
         let (node, key) = (self.clone(), key.to_owned());
@@ -38,7 +38,8 @@ impl Node {
         };
         if let Err(error) = started.await {
             self.withdraw(&agent).await;
-            // An agent that is not loaded any more was stopped or restored meanwhile, and is as it should be.
+            // If the agent is no longer loaded, another command has stopped or restored it meanwhile, and its state is
+            // right.
             let _ = self.command(&agent, Command::StartFailed, caller.principal()).await;
             return Err(error);
         }
@@ -55,7 +56,8 @@ impl Node {
         Ok(self.new_version(agent, program))
     }
 
-    /// Has an agent take messages and no turns, or ends that; durable. Changing nothing is no error.
+    /// Suspends an agent, which then takes messages but no turns, or resumes it. Returns when that is durable. An agent
+    /// that is in the wanted state already is no error.
     pub async fn suspend_agent(&self, caller: &Caller, key: &str, suspend: bool) -> Result<AgentSummary> {
         caller.may(
             if suspend { Action::Suspend } else { Action::Resume },
@@ -70,7 +72,7 @@ impl Node {
         self.with_room(suspending).await
     }
 
-    /// Has an agent go on in its life, and waits until that is durable.
+    /// Applies a lifecycle command to an agent, and waits until the change is durable.
     pub(super) async fn command(&self, agent: &Agent, command: Command, by: &ClientName) -> Result<Changed> {
         let change = Change::Life {
             agent: agent.id,
@@ -80,7 +82,7 @@ impl Node {
         self.change(agent.partition, change).await
     }
 
-    /// Has the owner of a partition decide a change and record it, and waits until it is durable.
+    /// Lets the owner of a partition decide and record a change, and waits until the change is durable.
     pub(super) async fn change(&self, partition: Partition, change: Change) -> Result<Changed> {
         let (reply, changed) = ReplyTo::channel();
         self.partition(partition).cast(RouterMessage::Change {

@@ -1,4 +1,4 @@
-//! Figures of the node and of its agents. Everything here is measured; nothing is estimated.
+//! Figures of the node and of its agents. All of them are measured; none is estimated.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ impl Node {
         })
     }
 
-    /// What an agent did in the last `period`, which is one minute to 24 hours.
+    /// What an agent did in the last `period`, which must be between one minute and 24 hours.
     #[allow(
         clippy::unused_async,
         reason = "a use case may have to ask others; who calls it need not know"
@@ -73,8 +73,8 @@ impl Node {
         })
     }
 
-    /// Use of the whole machine's processors in percent since the last look, resident memory of this process, and memory
-    /// that is available.
+    /// Processor use of the whole machine in percent since the last call, resident memory of this process, and
+    /// available memory.
     fn machine(&self) -> (f64, u64, u64) {
         let mut system = self.system.lock();
         system.refresh_cpu_usage();
@@ -117,7 +117,7 @@ impl Node {
     }
 }
 
-/// Three quarters of the memory of the machine, or of the control group that the process is in.
+/// Three quarters of the memory of the machine, or of the control group that limits this process.
 pub(super) fn memory_for_guests(system: &System) -> u64 {
     let group = system
         .cgroup_limits()
@@ -130,11 +130,11 @@ pub(super) fn memory_for_guests(system: &System) -> u64 {
 pub(super) fn system() -> Result<System, sysinfo::Error> {
     let mut system = System::new()?;
     system.refresh_memory();
-    system.refresh_cpu_usage(); // usage is a difference between two looks; this is the first
+    system.refresh_cpu_usage(); // usage is the difference between two refreshes; this is the first
     Ok(system)
 }
 
-/// Bytes that the files below a folder take on the disk. What vanishes meanwhile counts nothing.
+/// Bytes that the files below a folder occupy on the disk. A file that is deleted during the count is not counted.
 fn bytes_of(dir: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(agents) = std::fs::read_dir(dir) else {

@@ -1,8 +1,9 @@
-//! Requests that come again: the first answer is given again, and nothing happens twice.
+//! Repeated requests under an idempotency key: the answer is remembered and given again, and the effect happens once.
 //!
-//! Messages, deploys and groups are recorded in one batch with their answer, so that after any crash there are both or neither.
-//! The verbs record theirs behind the effect: between the two a `kill -9` forgets the key, and the verb comes again. That is
-//! harmless, because each of them brings about a state.
+//! Messages, deploys and groups are recorded in one batch with their answer, so that after any crash both are there or
+//! neither is. The verbs record their answer after the effect. A `kill -9` between the two loses the answer, and a
+//! repeated request runs the verb again. This is harmless, because each verb brings about a state and finds it there
+//! the second time.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,26 +15,26 @@ use crate::journal::projections::Answered;
 use crate::principal::Caller;
 use crate::router::{Change, KeyLock};
 
-/// What is known of a request.
+/// Whether a request is new or repeated.
 pub(super) enum Coming<T> {
-    /// It is new. Its key, if it has one, is locked until the answer is recorded.
+    /// The request is new. Its key, if it has one, is locked until the answer is recorded.
     First(Option<KeyLock>),
-    /// It had this answer.
+    /// The request was answered before, with this answer.
     Again(T),
 }
 
 impl Node {
-    /// Whether a request comes for the first time.
+    /// Finds out whether a request is new or repeated.
     pub(super) async fn coming<T: DeserializeOwned>(&self, caller: &Caller) -> Result<Coming<T>> {
         let Some(attempt) = caller.attempt() else {
             return Ok(Coming::First(None));
         };
-        // Before the look, so that no other can answer it in between.
+        // The key is locked before the answer is looked up, so that no other request records one in between.
         let lock = self.shared.key_locks.lock(caller.principal(), attempt).ok_or_else(|| {
             let mend = "the request with this Idempotency-Key is still being answered; send it again later";
             Error::Conflict(mend.to_owned())
         })?;
-        // What an earlier coming did may have a place in the journal and not be on the disk.
+        // The projections must include what an earlier request appended, even if it is not durable yet.
         self.projections.seen(self.journal.appended()).await?;
         let principal = caller.principal().as_str().to_owned();
         match self.projections.answered(principal, attempt.key.clone()).await? {
@@ -47,7 +48,8 @@ impl Node {
         }
     }
 
-    /// Runs `operation`, which records its answer with its effect by the lock of the key, unless the caller's request had an answer.
+    /// Runs `operation` unless the request has an answer already. With the key's lock, `operation` records the answer
+    /// in one batch with its effect.
     pub(super) async fn once<T, F>(&self, caller: &Caller, operation: impl FnOnce(Option<KeyLock>) -> F) -> Result<T>
     where
         T: DeserializeOwned,
@@ -59,7 +61,7 @@ impl Node {
         }
     }
 
-    /// As [`Self::once`], for an operation that knows nothing of keys: its answer is recorded behind it.
+    /// Like [`Self::once`], for an operation that knows nothing of keys: its answer is recorded after its effect.
     pub(super) async fn once_after<T, F>(&self, caller: &Caller, operation: impl FnOnce(Caller) -> F) -> Result<T>
     where
         T: Serialize + DeserializeOwned,

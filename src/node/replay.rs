@@ -1,4 +1,4 @@
-//! Events that have been, for subscribers that come back.
+//! Past events, for subscribers that resume.
 
 use super::Node;
 use crate::error::{Error, Result};
@@ -7,16 +7,16 @@ use crate::id::Seq;
 use crate::journal::Batch;
 use crate::principal::{Action, Caller, Subject};
 
-/// A piece of the past.
+/// A range of past events.
 #[derive(Clone, Debug)]
 pub struct Replayed {
-    /// In their order.
+    /// The events in log order.
     pub events: Vec<Event>,
-    /// The journal no longer has what came between the place asked for and this one, both exclusive.
+    /// The journal no longer has the events between the requested position and this one, both exclusive.
     pub gap_before: Option<Seq>,
-    /// All up to here is told; the next question's place.
+    /// The position up to which all events are included. The next request continues from here.
     pub to: Seq,
-    /// The end of the journal, as it was when the question was asked.
+    /// The end of the journal at the time of the request.
     pub end: Seq,
 }
 
@@ -26,10 +26,11 @@ impl Node {
         caller.may(Action::ReadEvents, &Subject::Node)?;
         let (journal, replaying) = (self.journal.clone(), self.replaying.clone());
         let reading = tokio::task::spawn_blocking(move || {
-            // One at a time, as batches can be large and what is made of them is small. Not held by whoever asked: a
-            // connection whose client reads nothing takes its answer late.
+            // One range is read at a time, because batches can be large while the events made of them are small. The
+            // subscriber does not hold this lock: a connection whose client reads slowly would otherwise block the
+            // others.
             let _one = replaying.lock();
-            // Asked first: what is read goes at least as far, unless `max` ends it.
+            // The end is read first, so that the batches reach at least as far, unless `max` cuts them off.
             let end = *journal.durable().borrow();
             let batches = journal.read_after(seq, max).map_err(Error::from)?;
             Ok(Replayed::of(seq, end, &batches))
@@ -40,7 +41,7 @@ impl Node {
 
 impl Replayed {
     fn of(seq: Seq, end: Seq, batches: &[impl AsRef<Batch>]) -> Self {
-        // Without any, all that was up to the end is gone, if there was something.
+        // Without any batch, everything up to the end has been removed, if there was anything.
         let none = (seq < end).then_some(Seq(end.0 + 1));
         let first = batches.first().map(|batch| batch.as_ref().first).or(none);
         let events = batches.iter().flat_map(|batch| {

@@ -1,4 +1,4 @@
-//! Waiting for the reply to a message of a client.
+//! Waiting for the reply to a client's message.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,13 @@ use crate::message::{Address, Message};
 use crate::router::{Awaited, Expected, ReplyTo};
 
 impl Node {
-    /// Waits for the reply to a message that an earlier request with the same idempotency key has sent.
+    /// Waits for the reply to a message that an earlier request with the same idempotency key sent.
     pub(super) async fn wait_again(&self, receipt: Receipt, timeout: Duration, first: bool) -> Result<Reply> {
         let lost = || Error::MessageNotFound(receipt.message_id.to_string());
         let question = self.projections.message(receipt.message_id).await?.ok_or_else(lost)?;
         let (reply, replied) = ReplyTo::channel();
-        // Before the history is read, so that a reply is in it or comes here.
+        // The waiter is registered before the history is read, so that a reply is either in the history or reaches the
+        // waiter.
         if !self.shared.waiters.expect(&question.message, Expected { reply, first }) {
             let mend = "another call waits for the answer to the request with this Idempotency-Key";
             return Err(Error::Conflict(mend.to_owned()));
@@ -28,7 +29,7 @@ impl Node {
         found.map(|message| Reply { receipt, message })
     }
 
-    /// Waits until the reply is there, and durable.
+    /// Waits until the reply has arrived and is durable.
     pub(super) async fn await_reply(
         &self,
         replied: Awaited<(Arc<Message>, Seq)>,

@@ -1,8 +1,8 @@
-//! Bringing agents back from the journal, with their state, their queues and what they wait for.
+//! Restores agents from the journal, with their state, their queues, their timers and the replies that they wait for.
 //!
-//! At the start of the node everybody is in the directory before the first agent runs, so that none misses another. A router
-//! that restarts later takes its own partition back while the others go on: what they send it meanwhile waits in its
-//! mailboxes, behind what the journal held.
+//! At the start of the node all agents are in the directory before the first one runs, so that no agent finds another
+//! missing. A router that restarts later restores its own partition while the other partitions go on. What they send to
+//! it meanwhile waits in its agents' mailboxes, behind what the journal held.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
@@ -26,7 +26,7 @@ use crate::wasm::Program;
 /// Restores partitions for their routers.
 pub(super) struct Restorer {
     node: Weak<Node>,
-    /// What the start of the node found for the first incarnation of each router.
+    /// What the start of the node restored, for the first incarnation of each router.
     first: Mutex<HashMap<Partition, Restored>>,
 }
 
@@ -38,7 +38,7 @@ impl Restorer {
         }
     }
 
-    /// Restores all partitions, before any router starts.
+    /// Restores all partitions before any router starts.
     pub(super) async fn restore_all(&self) -> Result<()> {
         let node = self.node.upgrade().ok_or_else(gone)?;
         let mut first = HashMap::new();
@@ -66,7 +66,7 @@ impl Restore for Restorer {
                 return Ok(restored);
             }
             let node = self.node.upgrade().ok_or_else(gone)?;
-            // The router's claim fenced every earlier owner, so nothing that it recorded comes after this.
+            // The router's claim fenced every earlier owner, so no earlier owner can record anything after this point.
             node.until_durable(node.journal.appended()).await?;
             node.projections.seen(node.durable()).await?;
             let share = node
@@ -80,11 +80,11 @@ impl Restore for Restorer {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Does what takes long, and lets it be told again and again how far it is.
+/// Does long work, and meanwhile calls `tell` at a fixed period so that it can report progress.
 async fn telling<T>(every: Duration, work: impl Future<Output = T>, tell: impl Fn()) -> T {
     let mut work = std::pin::pin!(work);
     let mut clock = tokio::time::interval(every);
-    clock.tick().await; // the first one is now
+    clock.tick().await; // the first tick comes at once
     loop {
         tokio::select! {
             biased;
@@ -99,7 +99,7 @@ fn gone() -> Error {
 }
 
 impl Node {
-    /// All that the projections hold, by partition; every partition has a share, if an empty one.
+    /// Splits what the projections hold by partition. Every partition gets an entry, which may be empty.
     fn split(&self, recovered: Recovered) -> Result<HashMap<Partition, Recovered>> {
         let count = self.config.partitions;
         let mut split: HashMap<_, Recovered> = (0..count)
@@ -122,7 +122,7 @@ impl Node {
             homes.insert(id, home);
             split.entry(home).or_default().agents.push((id, json));
         }
-        // What is addressed to an agent that no catalog knows must still be given up by somebody.
+        // A message to an agent that no catalog knows still needs a partition that turns it into a dead letter.
         let home = |id: AgentId| {
             homes
                 .get(&id)
@@ -163,7 +163,7 @@ impl Node {
             let document: GroupDocument = serde_json::from_str(&json).map_err(Error::internal)?;
             self.directory.put_group(Group::new(document, self.config.partitions));
         }
-        // Deploys that the journal does not know of yet start over: their instances ended with the router.
+        // Deploys that are not recorded yet start over: their instances ended with the router.
         let known: HashSet<AgentId> = recovered.agents.iter().map(|(id, _)| *id).collect();
         for agent in self.directory.of_partition(partition) {
             if !known.contains(&agent.id) {
@@ -183,7 +183,8 @@ impl Node {
             agent.timers.restore(&live, fired);
             timers.extend(live.into_iter().map(|timer| (id, timer)));
             if !runs {
-                // What came after the journal was read is only here; what is in both is buried once.
+                // Messages that arrived after the journal was read are only in this queue. A message in both must
+                // become one dead letter, not two.
                 let known: HashSet<_> = queue.iter().map(|pending| pending.message.id).collect();
                 orphans.extend(queue.into_iter().map(|pending| (id, pending.message)));
                 let later = agent
@@ -209,12 +210,13 @@ impl Node {
         Ok(Restored { orphans, timers })
     }
 
-    /// The agent of a document: the one that is in the directory, whose mailbox others hold, or a new one.
+    /// The agent of a document: the existing one if it is in the directory, since others hold its mailbox, or else a
+    /// new one.
     async fn reinstate(&self, document: Document) -> Arc<Agent> {
         let recovered = document.recovered();
         if let Some(agent) = self.directory.by_id(document.id) {
             *agent.document.write() = document;
-            // What its supervisor gave up stays down until somebody starts it.
+            // An agent that its supervisor gave up stays failed until somebody starts it.
             let failed = matches!(*agent.standing.read(), Standing::Failed { .. });
             if !failed {
                 agent.enter(recovered);

@@ -1,4 +1,4 @@
-//! The actor that lets the oldest segments of the log go.
+//! The actor that removes the oldest segments of the log.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,7 @@ use super::Node;
 use crate::error::{Error, Result};
 use crate::journal::local::Keep;
 
-/// How often it looks, at the least and at the most.
+/// The shortest and the longest time between two checks.
 const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 pub(super) fn child(node: &Arc<Node>) -> ChildSpec {
@@ -19,14 +19,14 @@ pub(super) fn child(node: &Arc<Node>) -> ChildSpec {
         let node = node.clone();
         async move { Ok::<_, BoxError>(Actor::spawn_linked(None, Retention, node, context.supervisor).await?) }
     })
-    // What it does is done by a thread that a kill does not tear, and holds the journal for as long as it needs.
+    // A blocking thread does the work and holds the journal until it is done, so killing the actor interrupts nothing.
     .shutdown(Shutdown::BrutalKill)
 }
 
 #[derive(Debug)]
 struct Retention;
 
-/// The only message: look again.
+/// The only message: check again.
 #[derive(Debug)]
 struct Look;
 
@@ -47,10 +47,10 @@ impl Actor for Retention {
         node: &mut Weak<Node>,
     ) -> Result<(), ActorProcessingErr> {
         let Some(node) = node.upgrade() else {
-            return Ok(()); // the process ends
+            return Ok(()); // the node is gone and the process ends
         };
         if let Err(error) = node.retain().await {
-            // A full or slow disk is no reason to restart anything: the next look tries again.
+            // A full or slow disk is no reason to restart the actor: the next check tries again.
             tracing::warn!(%error, "segments of the log that are not to be kept stay for now");
         }
         let age = node.config.retention.age.bound().map_or(LOOK.1, |age| age.0 / 10);
@@ -60,13 +60,13 @@ impl Actor for Retention {
 }
 
 impl Node {
-    /// Lets the segments go that the configuration does not keep and that nobody needs.
+    /// Removes the segments that the configuration does not keep and that nothing needs.
     async fn retain(&self) -> Result<()> {
         let Some(journal) = self.files.clone() else {
-            return Ok(()); // what is in memory bounds itself
+            return Ok(()); // the journal in memory bounds itself
         };
         let Ok(alone) = self.upkeep.segments.clone().try_lock_owned() else {
-            return Ok(()); // a backup needs them
+            return Ok(()); // a backup needs the segments
         };
         let kept = &self.config.retention;
         let keep = Keep {
@@ -79,7 +79,7 @@ impl Node {
             let Some(surplus) = journal.surplus(keep, SystemTime::now())? else {
                 return Ok(());
             };
-            // See the journal's retention: what is removed must be durable in the projections.
+            // See the journal's retention: a segment may be removed only when the projections hold its records durably.
             let Some(durable) = projections.checkpoint()? else {
                 return Ok(());
             };
@@ -117,7 +117,7 @@ mod tests {
         config.retention.segment = ByteSize::parse("64KiB").unwrap();
         let node = Opened::open(config).unwrap().start(|_| Vec::new()).await.unwrap();
         let backup = node.upkeep.segments.clone().lock_owned().await;
-        // A partition that nobody else has.
+        // This partition has no other owner.
         let partition = Partition(77);
         let fence = node.journal.claim(partition);
         for n in 0..10 {
@@ -134,7 +134,7 @@ mod tests {
         node.retain().await.unwrap();
         assert_eq!(oldest.borrow().0, 1);
         drop(backup);
-        // The actor may do it first.
+        // The actor may remove the segment before this call does.
         while oldest.borrow().0 == 1 {
             node.retain().await.unwrap();
         }

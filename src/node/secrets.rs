@@ -1,4 +1,4 @@
-//! The node's key for secrets: read, made for a folder that has none, and tried before anything starts.
+//! The node's key for secrets: it is read, or created for a folder that has none, and checked before anything starts.
 
 use std::path::Path;
 
@@ -11,8 +11,8 @@ use crate::journal::projections::Projections;
 use crate::message::Durability;
 use crate::secret::{Sealer, Unopened};
 
-/// The key of the data folder `dir`. Every sealed value of the catalog has been opened with it, so that a wrong key stops the start
-/// and not, later, an agent. Blocks.
+/// Returns the key of the data folder `dir`, after opening every sealed value of the catalog with it. A wrong key thus
+/// stops the start of the node, and not an agent later. This function blocks.
 pub(super) fn sealer(config: &Config, dir: &Path, projections: &Projections) -> Result<Sealer, StartError> {
     if config.durability == Durability::Memory {
         return Ok(Sealer::ephemeral());
@@ -34,7 +34,8 @@ pub(super) fn sealer(config: &Config, dir: &Path, projections: &Projections) -> 
     Ok(sealer)
 }
 
-/// A folder whose key is lost does not get another one in its place.
+/// Refuses to create a new key for a folder that holds sealed values, because the lost key is the only one that opens
+/// them.
 fn refuse_sealed(documents: &[String], file: &Path) -> Result<(), StartError> {
     for document in documents {
         let document: Document = serde_json::from_str(document).map_err(Error::internal)?;

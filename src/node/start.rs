@@ -28,10 +28,10 @@ use crate::secret::{Sealer, Unopened};
 use crate::telemetry::{Recoveries, Turns};
 use crate::wasm::{Runtime, RuntimeConfig};
 
-/// KiB of content of clients' messages that may be on their way to the journal.
+/// KiB of clients' messages that may be on their way to the journal at once.
 const SEND_KIB: usize = 256 << 10;
 
-/// How long the end waits for the projections, which are a start's work else.
+/// How long a shutdown waits for the projections. If they do not finish, the next start catches up.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Why a node did not start.
@@ -64,17 +64,17 @@ pub enum StartError {
     Tree(String),
 }
 
-/// A data folder that is ours: locked, its journal open. Nothing runs yet.
+/// A data folder that this process has locked, with its journal open. Nothing runs yet.
 pub struct Opened {
     config: Config,
     journal: Arc<dyn Journal>,
     files: Option<Arc<LocalJournal>>,
-    /// Of a node that keeps nothing: its history lies here while it runs.
+    /// A node that keeps nothing has its history in this temporary folder while it runs.
     scratch: Option<tempfile::TempDir>,
 }
 
 impl Opened {
-    /// Opens the data folder, or makes it. A folder that another server has is refused.
+    /// Opens the data folder, or creates it. A folder that another server has locked is refused.
     pub fn open(config: Config) -> Result<Self, StartError> {
         config.check()?;
         crate::telemetry::prometheus();
@@ -115,8 +115,8 @@ impl Opened {
         scratch.map_or(&*self.config.data_dir, tempfile::TempDir::path)
     }
 
-    /// Brings back what the folder holds and starts the tree. `api` makes the children that face the world; they start
-    /// last, when all agents run.
+    /// Restores what the folder holds and starts the tree. `api` makes the listeners; they start last, when all agents
+    /// run.
     pub async fn start(self, api: impl FnOnce(&Weak<Node>) -> Vec<ChildSpec>) -> Result<Arc<Node>, StartError> {
         let dir = self.dir().to_owned();
         let Self {
@@ -194,7 +194,8 @@ impl Opened {
         let core = tree::core(&journal, &node.projections, move || children.clone());
         let api = Supervisor::new("api", Strategy::OneForOne, Intensity::new(5, Duration::from_secs(60)));
         let api = faces.into_iter().fold(api, Supervisor::child);
-        // Children stop in the reverse order: the listeners first, then the agents, and events last, to hear of it all.
+        // Children stop in reverse order: the listeners first, then the agents, and `events` last, so that it sees all
+        // events.
         let root = Supervisor::new("node", Strategy::OneForOne, Intensity::new(3, Duration::from_secs(60)))
             .child(events)
             .child(disk::child(
@@ -232,8 +233,8 @@ async fn open_projections(
 }
 
 impl Node {
-    /// Ends the node: listeners finish what they answer, turns in flight end, the journal is synced and closed. Queues,
-    /// state and agents come back with the next start.
+    /// Shuts the node down: the listeners finish their responses, turns in flight end, and the journal is synced and
+    /// closed. Agents, their state and their queues come back with the next start.
     pub async fn shutdown(&self) {
         self.stopping.store(true, std::sync::atomic::Ordering::Release);
         if let Some(tree) = self.tree.get()
@@ -241,15 +242,18 @@ impl Node {
                 .await
                 .is_err()
         {
-            // What did not end is cut off with the process. Nothing is lost: a turn that did not end did not happen.
+            // Whatever still runs ends with the process. Nothing is lost, because a turn that was not recorded has no
+            // effect.
             tracing::warn!(after = %self.config.shutdown, "not everything stopped in time");
         }
         self.journal.close();
-        // Its end is the end of theirs; they read nothing that is not durable, so nothing hangs on how long they take.
+        // The projections end after the journal has closed. They read only durable records, so nothing is lost if they
+        // take too long.
         let _ = tokio::time::timeout(FAREWELL, self.projections.ended()).await;
     }
 
-    /// Returns when the tree has given up by itself: the node cannot keep its promises and its process must end.
+    /// Returns when the tree's root supervisor gave up: the node cannot keep its guarantees any more, and its process
+    /// must end.
     pub async fn gave_up(&self) {
         let Some(tree) = self.tree.get() else {
             return std::future::pending().await;
@@ -288,7 +292,7 @@ fn events(
             async move { Ok::<_, BoxError>(Actor::spawn_linked(None, Chronicler, start, context.supervisor).await?) }
         })
     };
-    // Both wait inside their handlers and hold nothing that a kill could tear.
+    // Both actors only wait inside their handlers and hold no resource that a kill could leave half changed.
     Supervisor::new(
         "events",
         Strategy::OneForOne,
@@ -299,7 +303,8 @@ fn events(
     .into_child()
 }
 
-/// Makes the data folder, for its owner alone; one that is there already becomes that, for it holds what agents say.
+/// Creates the data folder with access for its owner alone. An existing folder is restricted in the same way, because
+/// it holds the agents' messages.
 fn open_folder(dir: &Path) -> Result<(), StartError> {
     let open = || {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -311,7 +316,8 @@ fn open_folder(dir: &Path) -> Result<(), StartError> {
     })
 }
 
-/// The guests' side, with a share of the machine's memory where nobody says how much.
+/// The configuration of the wasm runtime. Unless the operator sets the guests' memory, they get a share of the
+/// machine's.
 fn guests(config: &Config, data_dir: &Path, system: &System) -> RuntimeConfig {
     let guests = config.wasm.runtime(data_dir);
     match config.wasm.memory.bytes() {

@@ -13,8 +13,9 @@ use crate::router::{Change, Changed};
 use crate::time::Timestamp;
 
 impl Node {
-    /// Stops an agent: it takes no more messages, handles what it has until the grace is over, and then is stopped, also
-    /// after a restart of the node. Answers when that is durable, before it is done. Stopping twice changes nothing.
+    /// Stops an agent: it takes no more messages, handles its queue until the grace period ends, and is then stopped,
+    /// also after a restart of the node. Returns when this is durable, which is before the agent has stopped. Stopping
+    /// twice changes nothing.
     pub async fn stop_agent(self: &Arc<Self>, caller: &Caller, key: &str, options: StopOptions) -> Result<Stopping> {
         caller.may(Action::Stop, &Subject::Agent(key))?;
         let stopping = self.once_after(caller, async |caller| self.stop_now(&caller, key, options).await);
@@ -26,11 +27,11 @@ impl Node {
         let now = Timestamp::now();
         let (tell, told) = oneshot::channel();
         let (node, stopping, by) = (self.clone(), agent.clone(), caller.principal().clone());
-        // One operation for both, so that a caller who goes away cannot leave a stop half done.
+        // One operation does both steps, so that a caller who disconnects cannot leave a stop half done.
         let work = async move {
             let begun = node.begin_stop(&stopping, &by, options).await;
             let go_on = matches!(begun, Ok(Changed::At(_)));
-            let _ = tell.send(begun); // the caller may have gone
+            let _ = tell.send(begun); // the caller may have disconnected
             if go_on {
                 node.drain(&stopping, options).await;
                 let _alone = stopping.operation.lock().await;
@@ -39,7 +40,7 @@ impl Node {
                 Ok(())
             }
         };
-        drop(self.operations.start("stop", work).await?); // the end of it is an event
+        drop(self.operations.start("stop", work).await?); // an event reports the end of the stop
         told.await
             .map_err(|_| Error::internal("the stop ended without a word"))??;
         let standing = agent.standing.read();
@@ -57,8 +58,8 @@ impl Node {
         })
     }
 
-    /// Removes an agent, its state and its queue; what it has is handled first, unless `force` says otherwise. Its messages
-    /// stay in the history.
+    /// Removes an agent, its state and its queue. The agent handles its queue first, unless `force` is set. Its
+    /// messages stay in the history.
     pub async fn remove_agent(self: &Arc<Self>, caller: &Caller, key: &str, force: bool) -> Result<Removed> {
         caller.may(Action::RemoveAgent, &Subject::Agent(key))?;
         let (node, caller, key) = (self.clone(), caller.clone(), key.to_owned());
@@ -81,7 +82,7 @@ impl Node {
         self.withdraw(&agent).await;
         let removed_at = Timestamp::now();
         match self.change(agent.partition, Change::Removed { agent: agent.id }).await {
-            // Another call was quicker.
+            // Another call removed the agent first.
             Err(Error::AgentNotFound(_)) => return Err(Error::AgentNotFound(key.to_owned())),
             removed => removed?,
         };
@@ -91,22 +92,22 @@ impl Node {
         })
     }
 
-    /// Makes the wish to stop durable and ends admission.
+    /// Records durably that the agent is to stop, and ends admission to its mailbox.
     async fn begin_stop(&self, agent: &Agent, by: &ClientName, options: StopOptions) -> Result<Changed> {
         let until = options.until(Timestamp::now());
         self.command(agent, Command::Stop { until }, by).await
     }
 
-    /// Waits until the queue is empty, for the grace at most: what is left then becomes dead letters.
+    /// Waits until the queue is empty, at most for the grace period: what is left then becomes dead letters.
     async fn drain(&self, agent: &Agent, options: StopOptions) {
         if options.drain && !agent.standing.read().is_down() {
             let _ = tokio::time::timeout(options.grace, agent.mailbox.until_idle()).await;
         }
     }
 
-    /// Ends the instance, and gives up what is queued.
+    /// Ends the instance, and turns the queued messages into dead letters.
     async fn end(&self, agent: &Arc<Agent>, by: &ClientName) -> Result<()> {
-        // The owner of the partition shuts the mailbox while the instance ends, so that no turn begins in between.
+        // The owner of the partition closes the mailbox while the instance ends, so that no turn begins in between.
         let ended = self.command(agent, Command::Drained, by);
         let retired = async {
             if let Ok(home) = self.home(agent) {

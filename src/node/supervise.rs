@@ -1,4 +1,4 @@
-//! The supervision tree for its operators: as data, as events, as figures, and the verbs on what stands in it.
+//! The supervision tree for operators: as data, as events, as figures, and the verbs that act on its agents and groups.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,14 +21,15 @@ use crate::telemetry::RecoveryFigures;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
-    /// An ordered stop and a start; brings back what has failed or was stopped. Restores the budget.
+    /// Stops in order and starts again. It also brings back an agent or group that failed or was stopped, and restores
+    /// the restart intensity.
     Restart,
-    /// Messages are taken and no turns.
+    /// The agent takes messages but no turns.
     Suspend,
     Resume,
-    /// A stop without grace: what is queued becomes dead letters.
+    /// Stops without grace: queued messages become dead letters.
     Terminate,
-    /// The counts of restarts and the budget, as if nothing had happened.
+    /// Clears the restart counts and restores the full restart intensity.
     Reset,
 }
 
@@ -56,12 +57,13 @@ impl Verb {
     }
 }
 
-/// A node of the tree: what its supervisor knows, and of an agent what it alone knows.
+/// A node of the tree: what its supervisor knows of it and, if it is an agent, the crash reports that only the agent
+/// has.
 #[derive(Clone, Debug)]
 pub struct TreeNode {
     pub snapshot: Snapshot,
     pub agent: Option<AgentId>,
-    /// How the agent's instances broke, newest first.
+    /// How the agent's instances crashed, newest first.
     pub crashes: Vec<CrashReport>,
     pub children: Vec<TreeNode>,
 }
@@ -72,14 +74,14 @@ pub struct SupervisionFigures {
     pub restarts: u64,
     pub by_reason: BTreeMap<&'static str, u64>,
     pub by_path: Vec<PathFigures>,
-    /// Children that were given up and are down.
+    /// Children that their supervisor gave up, and that are still down.
     pub failed: u64,
-    /// Of everything in the tree, the node's own parts too.
+    /// Recovery times over the whole tree, including the node's own parts.
     pub recovery_ms: RecoveryMillis,
 }
 
 impl SupervisionFigures {
-    /// Counts a child of the tree and all below it.
+    /// Counts a child of the tree and everything below it.
     fn add(&mut self, child: &Snapshot) {
         let restarts: u64 = child.restarts.values().sum();
         let failed = child.state == "failed";
@@ -103,7 +105,7 @@ impl SupervisionFigures {
     }
 }
 
-/// From the exit to running again, in milliseconds; 0 before the first.
+/// The time from an exit until the child runs again, in milliseconds; 0 before the first recovery.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RecoveryMillis {
     pub count: u64,
@@ -124,7 +126,7 @@ impl From<RecoveryFigures> for RecoveryMillis {
     }
 }
 
-/// Of one path that was restarted, waits for a restart, or has failed.
+/// Figures of one path whose child was restarted, waits for a restart, or has failed.
 #[derive(Clone, Debug)]
 pub struct PathFigures {
     pub path: String,
@@ -136,7 +138,7 @@ pub struct PathFigures {
     pub backoff_remaining_seconds: Option<f64>,
 }
 
-/// What a verb is done to.
+/// The agent or group that a verb acts on.
 enum Target {
     Agent(Arc<Agent>),
     Group(Arc<Group>),
@@ -170,14 +172,15 @@ impl Node {
         }
     }
 
-    /// Events of supervisors in their order, after `query.since`. It has seen everything that was durable before the call.
+    /// Events of supervisors in log order, after `query.since`. They include everything that was durable before the
+    /// call.
     pub async fn supervision_events(&self, caller: &Caller, query: EventQuery) -> Result<EventPage> {
         caller.may(Action::ReadEvents, &Subject::part(query.path_prefix.as_deref()))?;
         self.projections.seen_or_stalled(self.durable()).await?;
         Ok(self.projections.events(query).await?)
     }
 
-    /// Restarts by reason and by path, from the tree as it stands.
+    /// Restarts by reason and by path, read from the current tree.
     pub async fn supervision_figures(&self, caller: &Caller) -> Result<SupervisionFigures> {
         caller.may(Action::ReadMetrics, &Subject::Node)?;
         let tree = self.tree.get().ok_or_else(|| unavailable("the node starts"))?;
@@ -189,7 +192,7 @@ impl Node {
         Ok(figures)
     }
 
-    /// Does a verb to the agent or group at a path of the tree, or of a name or id.
+    /// Applies a verb to the agent or group that has this path, name or id.
     pub async fn supervise(self: &Arc<Self>, caller: &Caller, path: &str, verb: Verb) -> Result<()> {
         caller.may(verb.action(), &Subject::Path(path))?;
         let act = async |caller| match self.target(path)? {
@@ -270,11 +273,12 @@ impl Node {
             Verb::Suspend | Verb::Resume | Verb::Terminate => {
                 let mut members = self.members(group);
                 if verb == Verb::Terminate {
-                    members.reverse(); // as a supervisor stops its children
+                    members.reverse(); // a supervisor stops its children in this order
                 }
                 for agent in members {
                     match self.supervise_agent(caller, &agent, verb).await {
-                        // A member that was removed or is down already is where the verb wants it, or nowhere.
+                        // A member that was removed meanwhile, or is already in the wanted state, is no error for the
+                        // group.
                         Ok(()) | Err(Error::AgentNotFound(_) | Error::InvalidState { .. }) => {}
                         Err(error) => return Err(error),
                     }
@@ -289,7 +293,7 @@ impl Node {
         }
     }
 
-    /// Members that failed come back with the group; those that somebody stopped do not.
+    /// Members that failed come back with the group; members that an operator stopped stay stopped.
     async fn restart_group(self: &Arc<Self>, group: &Arc<Group>, by: &ClientName) -> Result<()> {
         let mut revived = Vec::new();
         for agent in self.members(group) {
@@ -317,7 +321,7 @@ impl Node {
 }
 
 impl Node {
-    /// Restarts an agent, and never a group of that name; answers with how the agent is then.
+    /// Restarts an agent, and never a group of the same name. Returns the agent's state afterwards.
     pub async fn restart_agent(self: &Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
         caller.may(Action::Restart, &Subject::Agent(key))?;
         let id = self.agent(caller, key).await?.summary.id.to_string();

@@ -1,4 +1,5 @@
-//! Faults by causing them: every inner part of the node is killed under load, and what was acknowledged is handled once.
+//! Fault tests: every inner part of the node is killed under load, and each acknowledged message must be handled
+//! exactly once.
 
 mod deploys;
 mod groups;
@@ -16,11 +17,11 @@ use crate::agent::spec::AgentSpec;
 use crate::group::GroupSpec;
 use crate::journal::projections::Status;
 
-/// Adds one to a number in its state and answers with it, at every request.
+/// A guest that, at every request, adds one to a number in its state and replies with it.
 const COUNTER: &str = include_str!("../../examples/agents/wat/counter.wat");
-/// Traps at every message.
+/// A guest that traps at every message.
 const CRASH: &str = include_str!("../../examples/agents/wat/crash.wat");
-/// How long anything here may take.
+/// The longest that any wait of these tests may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct World {
@@ -94,7 +95,7 @@ impl World {
         find(&self.snapshot().await, name).unwrap()
     }
 
-    /// Waits for something to become true; the world has no event for each of these.
+    /// Polls until a condition holds, because not every condition has an event to wait for.
     async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
         let began = Instant::now();
         while !holds().await {
@@ -103,8 +104,8 @@ impl World {
         }
     }
 
-    /// Sends to `counter` without pause while `fault` is done, and then looks whether all that was acknowledged was handled
-    /// once and nothing else was counted.
+    /// Sends to `counter` without pause while `fault` runs, and then checks that every acknowledged message was handled
+    /// once and that nothing else was counted.
     async fn survives(&self, fault: impl AsyncFnOnce()) {
         let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut floods = tokio::task::JoinSet::new();
@@ -115,7 +116,7 @@ impl World {
                     let json = serde_json::json!({
                         "performative": "request", "receiver": "counter", "content": {}, "sender": format!("c{client}"),
                     });
-                    // A refusal promises nothing; the part that is down is coming back.
+                    // A send may be refused while the killed part restarts. A refused message is not counted.
                     let taken = node.send(&Caller::anonymous(), draft(&json)).await.is_ok();
                     acknowledged.fetch_add(u64::from(taken), Ordering::Relaxed);
                     tokio::task::yield_now().await;
@@ -186,7 +187,7 @@ fn counter() -> serde_json::Value {
     serde_json::json!({"name": "counter", "permissions": {"state": true}})
 }
 
-/// What has to stand after a part was killed: the agents that the architecture does not name were not touched.
+/// Kills a part under load and checks the isolation: `counter` is restarted exactly when `touches_agents` says so.
 async fn killing(path: impl FnOnce(&World) -> String, touches_agents: bool) {
     let world = world().await;
     world.deploy(COUNTER, &counter()).await;

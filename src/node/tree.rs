@@ -37,14 +37,15 @@ use crate::journal::projections::Projections;
 use crate::message::ClientName;
 use crate::router::{Change, Restore, Router, RouterMessage, Shared, Start as RouterStart};
 
-/// How much longer than its `init` may take an agent has to start, so that the guest's own limit speaks first.
+/// How much longer than its `init` an agent may take to start, so that the guest's own limit is exceeded first and
+/// names the cause.
 const AGENT_START: Duration = Duration::from_secs(10);
-/// Deadlines of turns that one wake-up of an instance may take together before its heartbeat counts it as stuck.
+/// How many turn deadlines one wake-up of an instance may take together before its heartbeat counts it as stuck.
 const TURNS_BUSY: u32 = 20;
-/// A router reads its partition and compiles its agents' modules before it is there.
+/// How long a router may take to start: it reads its partition and compiles its agents' modules first.
 const ROUTER_START: Duration = Duration::from_secs(600);
 
-/// A stable way to a partition's router and agents, whichever incarnation is there.
+/// A stable handle to a partition's router and agents, which stays valid when they restart.
 #[derive(Clone)]
 pub(super) struct PartitionHandle {
     router: Arc<RwLock<Option<ActorRef<RouterMessage>>>>,
@@ -53,7 +54,8 @@ pub(super) struct PartitionHandle {
 }
 
 impl PartitionHandle {
-    /// Tells the router. While it restarts, what is said is lost, and whoever waits for a reply sees that.
+    /// Sends a message to the router. While the router restarts the message is lost, and a caller that waits for the
+    /// result gets an error.
     pub(super) fn cast(&self, message: RouterMessage) {
         let router = self.router.read().clone();
         if let Some(router) = router {
@@ -72,11 +74,11 @@ impl Outbox for PartitionHandle {
     }
 }
 
-/// Watches what is no actor: the journal's writer and the projections' thread. When one of them is gone nothing can be
-/// promised any more, so the node must end.
+/// Watches the journal's writer and the projections' thread, which are not actors. When one of them has ended, the node
+/// cannot keep its guarantees any more and must end.
 struct Watchman;
 
-/// Resolves when what is watched has ended.
+/// Resolves when the watched thread has ended.
 type End = BoxFuture<'static, ()>;
 
 impl Actor for Watchman {
@@ -106,11 +108,11 @@ fn watchman(name: &'static str, what: &'static str, end: impl Fn() -> End + Send
         let start = (what, end());
         async move { Ok::<_, BoxError>(Actor::spawn_linked(None, Watchman, start, context.supervisor).await?) }
     })
-    // It waits inside its handler and holds nothing.
+    // The actor only waits inside its handler and holds no resource, so it can be killed.
     .shutdown(Shutdown::BrutalKill)
 }
 
-/// The children of one partition, and the way to them.
+/// The children of one partition, and the handle to them.
 pub(super) fn partition(
     partition: Partition,
     shared: Arc<Shared>,
@@ -186,7 +188,7 @@ pub(super) fn core(
         let projections = projections.clone();
         Box::pin(async move { projections.ended().await })
     });
-    // Dynamic, so that partitions stop side by side.
+    // The supervisor is dynamic so that partitions stop in parallel.
     let (all, _) = Dynamic::new("partitions", Intensity::new(10, Duration::from_secs(30)))
         .label("partitions")
         .populate(Arc::new(partitions))
@@ -245,14 +247,15 @@ impl Node {
             None => child,
             Some(every) => child.heartbeat(Heartbeat {
                 every: every.0,
-                // A turn ends itself at its deadline; what outlives that by far is stuck in the host.
+                // A turn ends itself at its deadline. An instance that is busy for much longer is stuck in the host.
                 busy_for: TURNS_BUSY * version.spec.resources.turn_deadline.0 + every.0,
                 grace: every.0,
             }),
         }
     }
 
-    /// The supervisor gave an agent up: what it has will not be handled, and its senders are told.
+    /// Marks an agent as failed, as its supervisor decided: its queued messages become dead letters, and their senders
+    /// get a failure.
     pub(super) fn give_up(&self, agent: &Agent, reason: &ExitReason) {
         let change = Change::Life {
             agent: agent.id,

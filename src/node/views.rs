@@ -1,4 +1,4 @@
-//! What the use cases answer with: plain values that no wire has shaped.
+//! The results of the use cases, as plain values that are independent of any wire format.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub use crate::router::{Receipt, ReceiverOutcome};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Deployed {
     pub agent: AgentSummary,
-    /// What it will be denied when it runs.
+    /// Permissions that the module asks for and will be denied when it runs.
     pub warnings: Vec<Finding>,
 }
 
@@ -29,7 +29,7 @@ pub struct Deployed {
 pub struct AgentSummary {
     pub id: AgentId,
     pub lifecycle: Lifecycle,
-    /// It takes messages and no turns. Its lifecycle state is `running` all the same.
+    /// The agent takes messages but no turns. Its lifecycle state is still `running`.
     pub suspended: bool,
     pub spec: AgentSpec,
     pub version: semver::Version,
@@ -65,26 +65,26 @@ impl AgentSummary {
     }
 }
 
-/// What an agent has used since the server started, all its instances together, and what it has now.
+/// What an agent has used since the server started, summed over its instances, and what it holds now.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Consumption {
     /// The most linear memory that an instance had at the end of a call.
     pub memory_peak_bytes: u64,
-    /// Time in the guest, without its waits for a processor.
+    /// Time spent in the guest, without waits for a processor.
     pub guest_time: Duration,
-    /// None: its program is not metered.
+    /// Fuel used. None: the program is not metered.
     pub fuel: Option<u64>,
-    /// Turns of messages, tries after a crash included.
+    /// Turns on messages, including the tries after a crash.
     pub turns: u64,
-    /// Instances that broke.
+    /// Instances that crashed.
     pub crashes: u64,
-    /// Messages of which a first turn was had.
+    /// Messages that had their first turn.
     pub messages_in: u64,
-    /// Messages that took effect with their turns.
+    /// Sent messages that took effect with their turns.
     pub messages_out: u64,
     pub state_bytes: u64,
     pub state_keys: usize,
-    /// Timers that live.
+    /// Timers that are set and may still fire.
     pub timers: usize,
 }
 
@@ -124,15 +124,15 @@ pub struct AgentDetails {
     pub messages_queued: u64,
     pub consumption: Consumption,
     pub average_latency_ms: f64,
-    /// Since the running instance started; 0 when none runs.
+    /// Time since the running instance started; 0 when none runs.
     pub uptime: Duration,
-    /// Instances started so far.
+    /// Number of instances started so far.
     pub incarnation: u64,
-    /// Its place in the supervision tree.
+    /// The agent's path in the supervision tree.
     pub path: String,
-    /// Why it is `failed`, if it is.
+    /// Why the agent is `failed`, if it is.
     pub failure: Option<String>,
-    /// How its instances broke, newest first, at most [`crate::agent::meter::CRASHES`].
+    /// How the agent's instances crashed, newest first, at most [`crate::agent::meter::CRASHES`].
     pub crashes: Vec<crate::agent::meter::CrashReport>,
 }
 
@@ -140,7 +140,7 @@ pub struct AgentDetails {
 pub struct AgentPage {
     pub agents: Vec<AgentSummary>,
     pub total: usize,
-    /// None: this was the last page.
+    /// Where the next page starts. None: this was the last page.
     pub next_offset: Option<usize>,
 }
 
@@ -148,17 +148,17 @@ pub struct AgentPage {
 pub struct StopOptions {
     /// How long queued messages may still be handled.
     pub grace: Duration,
-    /// False: what is queued becomes dead letters at once.
+    /// Whether queued messages are handled. False: they become dead letters at once.
     pub drain: bool,
 }
 
 impl StopOptions {
-    /// When a stop that begins now is over at the latest.
+    /// The latest time at which a stop that begins now is over.
     pub fn until(&self, now: Timestamp) -> Timestamp {
         if self.drain { now.plus(self.grace) } else { now }
     }
 
-    /// Beyond this a caller has slipped with the unit.
+    /// The longest grace period. A longer one is most likely given in the wrong unit.
     pub const MAX_GRACE: Duration = Duration::from_secs(3600);
 }
 
@@ -196,16 +196,16 @@ pub struct SystemMetrics {
     pub agents_running: usize,
     pub agents_failed: usize,
     pub messages_processed: u64,
-    /// Turns a second, over the last ten seconds.
+    /// Turns per second, averaged over the last ten seconds.
     pub messages_per_second: f64,
     pub messages_queued: u64,
     pub dead_letters: u64,
-    /// Of the whole machine, 0 to 100.
+    /// Processor use of the whole machine, 0 to 100.
     pub cpu_usage_percent: f64,
-    /// Resident memory of the server.
+    /// Resident memory of the server process.
     pub memory_used_bytes: u64,
     pub memory_available_bytes: u64,
-    /// The data folder.
+    /// Bytes that the data folder occupies.
     pub disk_used_bytes: u64,
     pub latency_p50_ms: f64,
     pub latency_p99_ms: f64,
@@ -229,25 +229,25 @@ pub struct AgentMetrics {
 /// Errors of one kind in one minute.
 #[derive(Clone, Debug)]
 pub struct AgentErrors {
-    /// When the last of them happened.
+    /// When the last of these errors happened.
     pub at: Timestamp,
     pub kind: String,
     pub count: u64,
 }
 
-/// What the edges must know of the node's limits before they read a body.
+/// The limits that the listeners must know before they read a body.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeLimits {
     pub module_bytes: usize,
 }
 
-/// A supervision group, as declared, and what is in it.
+/// A supervision group as declared, with its members.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GroupView {
     pub spec: GroupSpec,
-    /// Its place in the tree.
+    /// The group's path in the tree.
     pub path: String,
-    /// Its own members, oldest first.
+    /// The group's direct members, oldest first.
     pub agents: Vec<AgentName>,
     pub groups: Vec<AgentName>,
     pub created_at: Timestamp,

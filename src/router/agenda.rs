@@ -1,6 +1,7 @@
-//! The recorded timers of a partition's agents, and when each is to be looked at.
+//! The recorded timers of a partition's agents, and when each is checked next.
 //!
-//! Only what the journal has is here: a turn that runs ahead of it has set nothing yet. It is bounded by the agents' limits.
+//! Only recorded timers are here: a turn that runs ahead of the journal has not set its timers yet. The agents' limits
+//! on timers bound the size.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,9 +18,9 @@ pub(super) struct Agenda {
 #[derive(Debug)]
 struct Item {
     timer: Timer,
-    /// None: not before its agent takes messages again.
+    /// When the timer is checked next. None: not before its agent takes messages again.
     look: Option<Timestamp>,
-    /// What it fired last came with this record.
+    /// The sequence number of the record with which the timer fired last.
     fired: Seq,
 }
 
@@ -33,7 +34,7 @@ impl Agenda {
         }
     }
 
-    /// The timer has fired, in the batch that ends with `seq`, and is due again at `next` or never.
+    /// The timer fired, in the batch that ends with `seq`, and is due again at `next`; None: never.
     pub(super) fn fired(&mut self, agent: AgentId, timer: Timer, next: Option<Timestamp>, seq: Seq) {
         match next {
             Some(due) => self.set(agent, Timer { due, ..timer }, seq),
@@ -63,7 +64,7 @@ impl Agenda {
         }
     }
 
-    /// The agent is gone.
+    /// Drops the timers of an agent that was removed.
     pub(super) fn forget(&mut self, agent: AgentId) {
         for (id, item) in self.agents.remove(&agent).unwrap_or_default() {
             if let Some(look) = item.look {
@@ -72,13 +73,13 @@ impl Agenda {
         }
     }
 
-    /// When the next timer is to be looked at.
+    /// When the next timer is to be checked.
     pub(super) fn next(&self) -> Option<Timestamp> {
         self.looks.first().map(|(look, _, _)| *look)
     }
 
-    /// A timer that is to be looked at by `now`, the longest due first, and the record that it fired with last. It is not
-    /// looked at again until something is said about it.
+    /// Takes the timer that has been due for check the longest by `now`, with the sequence number at which it fired
+    /// last. The timer is not checked again until another method schedules it.
     pub(super) fn take(&mut self, now: Timestamp) -> Option<(AgentId, Timer, Seq)> {
         let (look, ..) = *self.looks.first()?;
         if look > now {
@@ -90,7 +91,7 @@ impl Agenda {
         Some((agent, item.timer, item.fired))
     }
 
-    /// A timer that was taken and did not fire is to be looked at again.
+    /// Schedules another check of a timer that was taken and did not fire.
     pub(super) fn look_again(&mut self, agent: AgentId, id: u32, at: Timestamp) {
         if let Some(item) = self.agents.get_mut(&agent).and_then(|timers| timers.get_mut(&id)) {
             item.look = Some(at);
@@ -98,7 +99,7 @@ impl Agenda {
         }
     }
 
-    /// The agent takes messages again: what it missed is looked at.
+    /// Schedules a check of the timers that an agent missed, because it takes messages again.
     pub(super) fn resume(&mut self, agent: AgentId) {
         for (id, item) in self.agents.get_mut(&agent).into_iter().flatten() {
             if item.look.is_none() {

@@ -1,4 +1,4 @@
-//! Deliveries that nobody will take: dead letters, and the failures that tell their senders.
+//! Deliveries that no agent will take: they become dead letters, and their senders get a failure.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use crate::journal::Record;
 use crate::message::{FailureReason, Message};
 use crate::time::{Moment, Timestamp};
 
-/// Deliveries that are given up in one batch, which bounds the batch whatever the mailboxes hold.
+/// The most deliveries that one batch gives up, so that a batch stays bounded whatever the mailboxes hold.
 const BURIED_AT_ONCE: usize = 500;
 
 impl Core {
-    /// Deliveries are given up, a bounded number in each batch.
+    /// Turns deliveries into dead letters, with a bounded number in each batch.
     pub fn bury(&self, orphans: Orphans, detail: &str, now: Moment) -> Vec<Batch> {
         let mut orphans = orphans.into_iter();
         let mut batches = Vec::new();
@@ -28,7 +28,7 @@ impl Core {
         }
     }
 
-    /// The dead letters of as many deliveries as one batch may have.
+    /// Records the dead letters of as many deliveries as one batch may have.
     pub(super) fn dead_letters(
         &self,
         orphans: &mut impl Iterator<Item = (AgentId, Arc<Message>)>,
@@ -42,7 +42,7 @@ impl Core {
         }
     }
 
-    /// The dead letter of a delivery, and the failure that tells its sender.
+    /// Records the dead letter of a delivery, and prepares the failure for its sender.
     #[allow(
         clippy::too_many_arguments,
         reason = "the last two collect the batch that the caller is making"
@@ -70,7 +70,7 @@ impl Core {
     }
 }
 
-/// A reason is repeated for each message that it concerns, so it has a length.
+/// Shortens a detail, because it is repeated for each message that it concerns.
 fn shortened(detail: &str) -> &str {
     const LONGEST: usize = 1_024;
     detail

@@ -1,8 +1,8 @@
-//! Changes of the catalog: agents and groups that come, go, and go on to another state of their life.
+//! Changes of the catalog: agents and groups are created, removed, and change their state of life.
 //!
-//! A change is a value. The owner of the partition looks at how things are, after all that was recorded before, decides, and
-//! records; so two changes at once cannot undo each other. What a change shuts is shut before it is recorded, what it opens is
-//! opened after.
+//! A change is a value. The owner of the partition decides it against the current state, after everything that was
+//! recorded before, and records the result; so two concurrent changes cannot undo each other. What a change closes is
+//! closed before the record, and what it opens is opened after.
 
 use std::sync::Arc;
 
@@ -17,55 +17,55 @@ use crate::journal::Record;
 use crate::message::ClientName;
 use crate::time::{Moment, Timestamp};
 
-/// What is to become of the catalog.
+/// A change that is asked of the catalog.
 #[derive(Debug)]
 pub enum Change {
-    /// An agent that is in the directory, and whose first instance runs, is there for good.
+    /// An agent that is in the directory, and whose first instance runs, becomes durable.
     Deployed { agent: AgentId, answer: Option<Answer> },
-    /// An agent goes on in its life.
+    /// An agent changes its state of life.
     Life {
         agent: AgentId,
         command: Command,
-        /// Who asked for it. The platform, where nobody did.
+        /// The caller that asked for the change; anonymous if a supervisor did.
         by: ClientName,
     },
-    /// An agent goes, with its state and its queue.
+    /// An agent is removed, with its state and its queue.
     Removed { agent: AgentId },
     Group {
         name: AgentName,
         change: GroupChange,
         by: ClientName,
     },
-    /// A request under an idempotency key was answered, and its effect is recorded already.
+    /// A request under an idempotency key was answered. Its effect is recorded already.
     Answered(Answer),
 }
 
-/// What is to become of a group that is in the directory.
+/// A change of a group that is in the directory.
 #[derive(Debug)]
 pub enum GroupChange {
-    /// It was started, and is there for good.
+    /// The group was started, and becomes durable.
     Created {
         answer: Option<Answer>,
     },
     Updated(Box<GroupSpec>),
-    /// It goes, if it has no members.
+    /// The group is removed, if it has no members.
     Removed,
 }
 
-/// What became of a change.
+/// The result of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Changed {
-    /// It was so already, or it is nothing that the journal keeps.
+    /// The change needed no record: the state was already as wanted, or the journal does not keep it.
     Unrecorded,
-    /// It has this position in the log.
+    /// The change is recorded at this position in the log.
     At(Seq),
 }
 
-/// What a change comes to, before it is recorded.
+/// What a change will do, decided and not recorded yet.
 struct Decision {
     records: Vec<Record>,
     effect: Effect,
-    /// Messages that become dead letters by it, and why.
+    /// Messages that become dead letters by the change. `detail` says why.
     given_up: Orphans,
     detail: String,
     answer: Option<Answer>,
@@ -111,7 +111,7 @@ impl Core {
             return Vec::new();
         }
         let mut batches = Vec::new();
-        // The caller hears of the last one, so that all of it is durable then.
+        // The reply belongs to the last batch, so that everything is durable when the caller gets it.
         let left: Orphans = graves.collect();
         let mut rest = self.bury(left, &decision.detail, now);
         let then = Then::Changed {
@@ -184,8 +184,8 @@ impl Core {
         };
         let changed = || agent.changed_by(by);
         let (kept, event) = match command {
-            // Until its first instance runs nothing has changed that the journal keeps; a failed agent that comes back with its
-            // group was never recorded as failed.
+            // The journal keeps nothing of these commands: an agent that starts is recorded when its first instance
+            // runs, and an agent that comes back with its group was never recorded as failed.
             Command::Start | Command::StartFailed | Command::Revive { .. } => (false, None),
             Command::Started => (true, Some(EventBody::AgentStarted(changed()))),
             Command::Suspend => (true, Some(EventBody::AgentSuspended(changed()))),
@@ -288,7 +288,7 @@ impl Core {
         })
     }
 
-    /// An agent or a group in a group, if it has one.
+    /// The name of an agent or a group that is a member of this group, if there is one.
     fn member_of(&self, group: &Group) -> Option<AgentName> {
         let directory = &self.shared.directory;
         let agents = directory.of_partition(group.partition).into_iter();
@@ -305,13 +305,13 @@ impl Core {
         })
     }
 
-    /// Does what a change opens or takes away.
+    /// Opens or removes what a recorded change says.
     pub(super) fn take_effect(&mut self, effect: Effect) {
         match effect {
             Effect::Nothing => {}
             Effect::Enter(agent, standing) => {
                 if standing.runs() {
-                    // It takes messages again: what its timers missed comes now.
+                    // The agent takes messages again, so the timers that it missed fire now.
                     self.agenda.resume(agent.id);
                 }
                 agent.enter(standing);
@@ -326,7 +326,7 @@ impl Core {
     }
 }
 
-/// The next state of an agent, or why there is none.
+/// The next state of an agent, None if it stays the same, or why the command is refused.
 fn step(agent: &Agent, command: &Command) -> Result<Option<Standing>> {
     let standing = agent.standing.read();
     standing.step(command).map_err(|refusal| {

@@ -1,4 +1,4 @@
-//! The decisions of a partition's owner, without await, clock or actor.
+//! The decisions of a partition's owner, without waiting, clock or actor.
 
 use std::sync::Arc;
 
@@ -16,56 +16,56 @@ use crate::message::{Address, Draft, FailureReason, Message};
 use crate::time::{Moment, Timestamp};
 use crate::timer::{Timer, TimerChange};
 
-/// What a partition's owner knows beside the directory, and decides by.
+/// The state, besides the directory, from which a partition's owner decides.
 pub struct Core {
     partition: Partition,
     pub(super) shared: Arc<Shared>,
     pub(super) agenda: Agenda,
 }
 
-/// What is appended together, and what follows once it has its position in the log.
+/// Records that are appended together, and what follows once they have their position in the log.
 pub struct Batch {
     records: Vec<Record>,
     letters: Vec<Letter>,
     then: Then,
 }
 
-/// What follows from a batch beside the hand-over of its letters.
+/// What follows from a batch, besides handing on its letters.
 pub(super) enum Then {
     Nothing,
-    /// A client's message is accepted.
+    /// A client's message is accepted, and its caller gets the receipt.
     Sent {
         receipt: Receipt,
         reply: ReplyTo<Result<(Receipt, Seq)>>,
-        /// Given back now.
+        /// Dropped when the batch has its position, which gives the lock and the share back.
         _held: (Option<KeyLock>, Option<InFlight>),
     },
     /// A turn took effect.
     Committed(Box<Committed>),
-    /// Timers fired, and are due again or gone.
+    /// Timers fired. Each is due again at the given time, or is gone.
     Fired(Vec<(AgentId, Timer, Option<Timestamp>)>),
     /// A change of the catalog is recorded.
     Changed {
         effect: Effect,
         reply: Option<ReplyTo<Result<Changed>>>,
-        /// The lock of the answer that was recorded, given back now.
+        /// Dropped when the answer is recorded, which releases the key lock.
         _answered: Option<Answer>,
     },
 }
 
-/// A turn that is being recorded.
+/// A turn whose records are being appended.
 pub(super) struct Committed {
-    /// Without its writes.
+    /// The turn without its writes, which are in the records.
     turn: Turn,
     message: Option<Arc<Message>>,
     _held: (Option<Reservation>, Option<Permit>),
     recorded: Option<Recorded>,
 }
 
-/// What a change of the catalog opens or takes away once it is recorded. What it shuts is shut before.
+/// What a change of the catalog opens or removes once it is recorded. What the change closes was closed before.
 pub(super) enum Effect {
     Nothing,
-    /// The agent is in this state from now on.
+    /// The agent enters this state.
     Enter(Arc<Agent>, Standing),
     RemoveAgent(Arc<Agent>),
     ReplaceGroup(Arc<Group>, Box<crate::group::GroupSpec>),
@@ -77,26 +77,26 @@ impl Batch {
         Self { records, letters, then }
     }
 
-    /// Its records, once: those of its letters come last.
+    /// Takes the batch's records out, which can be done once. The records of its letters come last.
     pub fn take_records(&mut self) -> Vec<Record> {
         let mut records = std::mem::take(&mut self.records);
         records.extend(self.letters.iter().map(Letter::record));
         records
     }
 
-    /// The same batch, with something that follows from it.
+    /// The same batch, with `then` as what follows from it.
     pub(super) fn followed_by(self, then: Then) -> Self {
         Self { then, ..self }
     }
 
-    /// Whether it is the outcome of a turn, which can be refused.
+    /// Whether the batch is the outcome of a turn. Only such a batch can be refused.
     pub fn is_turn(&self) -> bool {
         matches!(self.then, Then::Committed(_))
     }
 }
 
 impl Core {
-    /// The owner of a partition whose live timers are these.
+    /// Creates the owner of a partition, with the partition's live timers.
     pub fn new(partition: Partition, shared: Arc<Shared>, timers: Vec<(AgentId, Timer)>) -> Self {
         let mut agenda = Agenda::default();
         for (agent, timer) in timers {
@@ -122,7 +122,7 @@ impl Core {
         self.agenda.next()
     }
 
-    /// Decides one input. The batches are to be appended in their order, each followed by [`Self::placed`].
+    /// Decides one input. The caller appends the batches in order, each followed by [`Self::placed`].
     pub fn decide(&mut self, input: RouterMessage, now: Moment) -> Vec<Batch> {
         match input {
             RouterMessage::Send {
@@ -153,8 +153,8 @@ impl Core {
         }
     }
 
-    /// A batch has its position in the log: its letters go to the mailboxes and to those who wait, and what else follows from
-    /// it is done. Messages whose mailbox closed meanwhile come back as batches of dead letters.
+    /// Does what follows from a batch that has its position in the log: its letters go to the mailboxes and to waiting
+    /// callers. Messages whose mailbox closed meanwhile are returned as batches of dead letters.
     pub fn placed(&mut self, batch: Batch, seq: Seq, now: Moment) -> Vec<Batch> {
         let mut bounced = Orphans::new();
         for letter in batch.letters {
@@ -168,7 +168,7 @@ impl Core {
             Then::Committed(committed) => {
                 self.agenda.apply(committed.turn.agent, &committed.turn.timers);
                 if let Some(recorded) = committed.recorded {
-                    let _ = recorded.send(()); // who waited may be gone
+                    let _ = recorded.send(()); // the caller that waited may be gone
                 }
             }
             Then::Fired(timers) => {
@@ -186,7 +186,7 @@ impl Core {
         self.bury(bounced, "the agent was stopped, given up or removed", now)
     }
 
-    /// The message of a client, with room reserved for it.
+    /// Prepares the message of a client, with reservations in the mailboxes of its receivers.
     fn accept(
         &self,
         sender: Address,
@@ -214,9 +214,9 @@ impl Core {
         Ok((letter, receipt))
     }
 
-    /// A turn takes effect: message done, sends, state and timers, in one batch.
+    /// Makes a turn take effect: its message is done, and its sends, state and timers are recorded, all in one batch.
     fn commit(&self, outcome: Outcome, now: Moment) -> Option<Batch> {
-        // An agent that was removed meanwhile had its message given up with it.
+        // If the agent was removed meanwhile, its message became a dead letter with it.
         let agent = self.shared.directory.by_id(outcome.agent)?;
         let now = now.wall;
         self.shared.turns.ended(outcome.latency_micros, outcome.end.label());
@@ -264,8 +264,9 @@ impl Core {
         Some(Batch::new(records, letters, then))
     }
 
-    /// A turn that the journal cannot hold did not happen: its message is given up. The second part says why, and the
-    /// partition is to start again, without the state that ran ahead of the journal.
+    /// Replaces a turn that the journal cannot hold: the turn has no effect, and its message becomes a dead letter. The
+    /// second part of the result says why. The partition must then restart without the state that ran ahead of the
+    /// journal.
     pub fn refuse(&self, batch: Batch, bytes: usize, now: Moment) -> (Batch, String) {
         let detail = format!("the turn's effects take {bytes} bytes of the journal, over its limit for one batch");
         let Then::Committed(committed) = batch.then else {
@@ -289,7 +290,7 @@ impl Core {
         (Batch::new(records, letters, Then::Nothing), detail)
     }
 
-    /// What one send of a turn becomes: the message, and one failure that names the receivers which do not take it.
+    /// The letters of one send of a turn: the message, and one failure that names the receivers which did not take it.
     fn letters_of_send(
         &self,
         sender: &Arc<Agent>,
@@ -313,7 +314,7 @@ impl Core {
         if letter.is_none()
             && let Some(first) = refused.first()
         {
-            letters.push(Letter::refused(first)); // so that the failure is about something that can be looked up
+            letters.push(Letter::refused(first)); // recorded, so that the failure names a message that exists
         }
         if let Some(first) = refused.first_mut()
             && first.about.performative.may_be_answered()
@@ -326,7 +327,7 @@ impl Core {
                 &detail,
                 now,
             ));
-            // The slot of the reply that will never come is the failure's.
+            // The failure takes the slot that was reserved for the reply, which will never come.
             let reply_slot = first.reply_slot.take().or_else(|| sender.mailbox.reserve_reply());
             letters.push(Letter::to_agent(
                 failure,

@@ -1,4 +1,5 @@
-//! From a draft to a letter: stamped, its receivers found, and room for it reserved in each mailbox.
+//! The way from a draft to a letter: the draft is stamped, its receivers are found, and room is reserved in each
+//! mailbox.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,18 +19,18 @@ use crate::time::Timestamp;
 pub(super) struct Stamp<'a> {
     pub sender: Address,
     pub now: Timestamp,
-    /// The message whose turn sends this one.
+    /// The message whose turn sends this one, if a turn does.
     pub cause: Option<&'a Message>,
 }
 
-/// A message with its reservations, which waits for the journal.
+/// A message with its reservations, until its records are appended.
 pub(super) struct Letter {
     pub message: Arc<Message>,
     agents: Vec<(Arc<Agent>, Reservation)>,
     clients: Vec<ClientName>,
-    /// Why some receivers do not get it.
+    /// Why some receivers did not get the message.
     undelivered: Option<String>,
-    /// The sender's questions, one for each agent that will answer it.
+    /// The questions that the sender asks with the message, one for each agent that is to reply.
     asks: Vec<(Arc<Agent>, Question, ReplySlot)>,
 }
 
@@ -39,12 +40,12 @@ pub(super) struct Refused {
     pub reason: FailureReason,
     pub error: Error,
     pub about: Arc<Message>,
-    /// The slot of the reply that will not come.
+    /// The slot that was reserved for the reply, which will not come.
     pub reply_slot: Option<ReplySlot>,
 }
 
 impl Letter {
-    /// A letter of the platform to one agent. Without a reservation it is only recorded.
+    /// A letter of the platform to one agent. Without a reservation it is recorded and not delivered.
     pub(super) fn to_agent(message: Arc<Message>, agent: Arc<Agent>, reservation: Option<Reservation>) -> Self {
         Self {
             message,
@@ -60,7 +61,7 @@ impl Letter {
         }
     }
 
-    /// The record of a message that nobody takes.
+    /// A letter that only records a message which no receiver takes.
     pub(super) fn refused(refusal: &Refused) -> Self {
         Self {
             message: refusal.about.clone(),
@@ -103,19 +104,20 @@ impl Letter {
     }
 }
 
-/// Whom the receivers of a draft mean.
+/// The addresses that the receivers of a draft stand for.
 #[derive(Debug, Default)]
 pub(super) struct Resolved {
-    /// Each address once, with the receiver as it was written, in the order of the draft; at most [`limits::RECEIVERS`].
+    /// Each address once, with the receiver as it was written, in the order of the draft; at most
+    /// [`limits::RECEIVERS`].
     targets: Vec<(String, Target)>,
-    /// Receivers that mean nobody.
+    /// Receivers that match no address.
     unknown: Vec<String>,
-    /// Receivers with addresses beyond the limit.
+    /// Receivers whose addresses exceed the limit.
     too_many: Vec<String>,
 }
 
 impl Resolved {
-    /// Looks each receiver up, once.
+    /// Looks each receiver up once.
     pub(super) fn of(receivers: &[String], directory: &Directory) -> Self {
         let mut resolved = Self::default();
         let (mut asked, mut seen) = (HashSet::new(), HashSet::new());
@@ -137,8 +139,8 @@ impl Resolved {
         resolved
     }
 
-    /// Who is to have the message, and who is not, whatever the mailboxes say. `hops` is how many messages have caused one
-    /// another up to the one whose turn sends this.
+    /// Splits the receivers into those that may get the message and those that may not, without a look at the
+    /// mailboxes. `hops` is the length of the chain of causes up to the message whose turn sends this one.
     fn judge(self, hops: Option<u32>) -> (Vec<(String, Target)>, Vec<Verdict>) {
         let looping = hops.is_some_and(|hops| hops >= limits::HOPS);
         let unknown = self.unknown.into_iter().map(|receiver| {
@@ -171,8 +173,8 @@ impl Resolved {
 type Verdict = (String, FailureReason, Error);
 
 impl Shared {
-    /// Stamps a draft, finds its receivers and reserves room in each mailbox. `reply_slots` are those that the sender has reserved
-    /// already. None: no receiver takes it, and `Refused` says for each why.
+    /// Stamps a draft, finds its receivers and reserves room in each mailbox. `reply_slots` are the slots that the
+    /// sender has reserved already. None: no receiver takes the message, and each `Refused` says why.
     pub(super) fn prepare(
         &self,
         stamp: Stamp<'_>,
@@ -187,7 +189,8 @@ impl Shared {
         admit(&message, sender.as_ref(), accepted, refused, reply_slots)
     }
 
-    /// A failure from the platform to the sender of `about`, if it is one that may be told; `receiver` is who failed.
+    /// A failure from the platform to the sender of `about`, unless that sender must not get failures; `receiver` is
+    /// the address that failed.
     pub(super) fn failure(
         &self,
         about: &Message,
@@ -223,8 +226,8 @@ impl Shared {
         }
     }
 
-    /// The batch up to `seq` has its position in the journal: its letters go to the mailboxes and to those who wait. Answers
-    /// with the agents whose mailbox closed between admission and now.
+    /// Hands a letter to the mailboxes and to waiting callers, once its batch has its position in the log up to `seq`.
+    /// Returns the agents whose mailbox closed between admission and now.
     #[must_use]
     pub(super) fn hand_on(&self, letter: Letter, seq: Seq, now: Instant) -> Vec<(AgentId, Arc<Message>)> {
         let mut bounced = Vec::new();
@@ -250,8 +253,9 @@ impl Shared {
     }
 }
 
-/// Reserves room for the message in the mailbox of each agent that is to have it, and the slot of its reply in the sender's.
-/// The refusals are those of `refused` and of the mailboxes; each takes one of `reply_slots` as long as there are any.
+/// Reserves room for the message in the mailbox of each agent that is to have it, and a slot for its reply in the
+/// sender's. Refusals come from `refused` and from the mailboxes; each takes one of `reply_slots` as long as there are
+/// any.
 fn admit(
     message: &Arc<Message>,
     sender: Option<&Arc<Agent>>,
@@ -283,7 +287,8 @@ fn admit(
             Target::Agent(agent) => match agent.mailbox.admit(message) {
                 Ok(reservation) => {
                     if let (Some(sender), Some(question)) = (sender, question(message, &agent)) {
-                        // A cfp to many needs as many reply slots; the turn reserved the first.
+                        // A `cfp` to several receivers needs a reply slot for each; the turn has reserved only the
+                        // first.
                         if let Some(reply_slot) = reply_slots.pop().or_else(|| sender.mailbox.reserve_reply()) {
                             letter.asks.push((sender.clone(), question, reply_slot));
                         }
@@ -344,7 +349,7 @@ impl Stamp<'_> {
     }
 }
 
-/// What the sender asks `agent` with `message`, if it waits for an answer.
+/// The question that the sender asks `agent` with `message`, if it expects a reply.
 fn question(message: &Message, agent: &Agent) -> Option<Question> {
     message.performative.expects_reply().then(|| Question {
         conversation_id: message.conversation_id.clone(),

@@ -11,14 +11,14 @@ use crate::journal::Record;
 use crate::message::ClientName;
 use crate::time::Timestamp;
 
-/// Bounded by the callers: each entry is a request that is being answered, and leaves with it.
+/// The locked keys. Their number is bounded by the callers: each entry is a request in progress and is removed with it.
 #[derive(Debug, Default)]
 pub struct KeyLocks {
     held: Mutex<HashSet<(ClientName, Key)>>,
 }
 
 impl KeyLocks {
-    /// Locks the key of a request. None: the request is being answered already.
+    /// Locks the key of a request. None: another request holds the key and is still being answered.
     pub fn lock(self: &Arc<Self>, principal: &ClientName, attempt: &Attempt) -> Option<KeyLock> {
         let new = self.held.lock().insert((principal.clone(), attempt.key.clone()));
         new.then(|| KeyLock {
@@ -29,8 +29,8 @@ impl KeyLocks {
     }
 }
 
-/// The right to answer the request of one key. Whoever holds it either records the answer in one batch with the effect, or drops
-/// it with none recorded, and the request may come again.
+/// The right to answer the request of one key. The holder either records the answer in one batch with the effect, or
+/// drops the lock without a record, and then the request may be repeated.
 #[derive(Debug)]
 pub struct KeyLock {
     locks: Arc<KeyLocks>,
@@ -39,12 +39,12 @@ pub struct KeyLock {
 }
 
 impl KeyLock {
-    /// The record of the answer, for the batch of the effect that it tells of.
+    /// The record of the answer, for the batch of the effect that it reports.
     pub fn record(&self, answer: &impl Serialize, at: Timestamp) -> Record {
         self.record_of(json(answer), at)
     }
 
-    /// The answer, which keeps the lock until it is recorded.
+    /// The answer together with the lock, which is held until the answer is recorded.
     pub fn answered(self, answer: &impl Serialize) -> Answer {
         Answer {
             json: json(answer),
@@ -71,7 +71,7 @@ fn json(answer: &impl Serialize) -> String {
     serde_json::to_string(answer).expect("an answer is serialisable: its keys are strings")
 }
 
-/// What a request under an idempotency key was answered, before it is recorded.
+/// The answer to a request under an idempotency key, before it is recorded.
 #[derive(Debug)]
 pub struct Answer {
     json: String,

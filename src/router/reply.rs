@@ -1,4 +1,4 @@
-//! The ways back to those who wait for a router, as values that its decisions can hold.
+//! One-shot channels to callers that wait for a router, as values that its decisions can hold.
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 #[derive(Debug)]
 pub struct ReplyTo<T>(oneshot::Sender<T>);
 
-/// The result of one request, when it comes. It fails when the router ended before.
+/// The future result of one request. It fails if the router ended before.
 pub type Awaited<T> = oneshot::Receiver<T>;
 
 impl<T> ReplyTo<T> {
@@ -15,18 +15,19 @@ impl<T> ReplyTo<T> {
         (Self(sender), receiver)
     }
 
-    /// A caller that has gone needs no result.
+    /// Sends the result. A caller that has gone needs none, so this never fails.
     pub fn send(self, result: T) {
         let _ = self.0.send(result);
     }
 
-    /// Whether nobody waits any more.
+    /// Whether the caller has stopped waiting.
     pub fn is_abandoned(&self) -> bool {
         self.0.is_closed()
     }
 }
 
-/// A client's share of what may be on its way to the journal: a message, and its KiB. Dropped, it is given back.
+/// A client's share of the limit on messages that are on their way to the journal: one message, and its KiB. Dropping
+/// it gives the share back.
 #[derive(Debug)]
 pub struct InFlight {
     pub message: OwnedSemaphorePermit,

@@ -1,4 +1,4 @@
-//! Timers that are due become messages of the platform to their agents, each in one batch with the record that it fired.
+//! Due timers become messages of the platform to their agents, each in one batch with the record that the timer fired.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::message::Address;
 use crate::time::Timestamp;
 use crate::timer;
 
-/// Timers that are looked at before other messages are. It bounds the batch of those that fire, too.
+/// The most timers that are checked before the next input. It also bounds the batch of the timers that fire.
 const LOOKS_AT_ONCE: usize = 256;
-/// How long a timer waits when the mailbox or the disk is full.
+/// How long a timer waits before it is checked again when the mailbox or the disk is full.
 const FULL_AGAIN: Duration = Duration::from_millis(250);
 
 impl Core {
-    /// Fires what is due. None: nothing is.
+    /// Fires the timers that are due. None: no timer fired.
     pub(super) fn fire(&mut self, now: Timestamp) -> Option<Batch> {
         let (mut records, mut letters, mut fired) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..LOOKS_AT_ONCE {
@@ -33,17 +33,17 @@ impl Core {
             if let Some(next) = next
                 && agent.mailbox.has_any_of(&Address::Platform, last)
             {
-                self.agenda.look_again(id, timer.id, next); // this time is one with the one that waits
+                self.agenda.look_again(id, timer.id, next); // an earlier firing still waits and covers this one
                 continue;
             }
             if agent.mailbox.is_held() {
-                // While the disk is full nothing new begins.
+                // While the disk is full, nothing new begins.
                 self.agenda.look_again(id, timer.id, now.plus(FULL_AGAIN));
                 continue;
             }
             let message = Arc::new(timer::message(id, timer.id, now));
             match agent.mailbox.admit(&message) {
-                // A turn may have cancelled it whose record is on its way here.
+                // A turn may have cancelled the timer although the record of that turn has not reached the router yet.
                 Ok(reservation) if agent.timers.fire(&timer, next) => {
                     records.push(Record::TimerFired {
                         agent: id,
@@ -54,7 +54,7 @@ impl Core {
                     letters.push(Letter::to_agent(message, agent, Some(reservation)));
                     fired.push((id, timer, next));
                 }
-                // It waits for the agent to be started again.
+                // The timer waits until the agent is started again.
                 Ok(_) | Err(Refusal::Closed) => {}
                 Err(Refusal::Messages | Refusal::Bytes) => {
                     self.agenda.look_again(id, timer.id, now.plus(FULL_AGAIN));

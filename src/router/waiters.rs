@@ -1,4 +1,4 @@
-//! Callers of the API that wait for an answer.
+//! Callers of the API that wait for a reply.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use crate::id::Seq;
 use crate::message::{Address, ClientName, Message};
 use dashmap::DashMap;
 
-/// Someone who waits. Dropping the receiver ends the wait.
+/// A caller that waits. Dropping the receiver ends the wait.
 #[derive(Debug)]
 pub struct Expected {
     pub reply: ReplyTo<(Arc<Message>, Seq)>,
-    /// Take the first answer of any kind, even one that does not end the session.
+    /// Whether to take the first reply of any kind, even one that does not end the exchange.
     pub first: bool,
 }
 
@@ -23,15 +23,16 @@ struct Key {
     reply_with: String,
 }
 
-/// Bounded by the callers: each entry is a request that is being answered, and leaves with it.
+/// The waiting callers. Their number is bounded by the callers: each entry is a request in progress and is removed with
+/// it.
 #[derive(Debug, Default)]
 pub struct Waiters {
     waiting: DashMap<Key, (Performative, Expected)>,
 }
 
 impl Waiters {
-    /// `question` is about to be handed on; `expected` waits for its answer. False: somebody waits already for an answer of
-    /// the same conversation and name, and which is whose could not be told.
+    /// Registers `expected` for the reply to `question`, which is about to be handed on. False: somebody already waits
+    /// for a reply in the same conversation with the same `reply_with`, and the two replies could not be told apart.
     pub fn expect(&self, question: &Message, expected: Expected) -> bool {
         self.waiting.retain(|_, (_, waiting)| !waiting.reply.is_abandoned());
         let (Address::Client(client), Some(reply_with)) = (&question.sender, &question.reply_with) else {
@@ -51,7 +52,7 @@ impl Waiters {
         }
     }
 
-    /// `answer` was appended up to `seq` for a client. The one who waits still has to see it durable.
+    /// Gives a recorded reply to the caller that waits for it. The caller still has to wait until `seq` is durable.
     pub(super) fn deliver(&self, client: &ClientName, reply: &Arc<Message>, seq: Seq) {
         let Some(reply_with) = reply.in_reply_to.clone() else {
             return;
@@ -66,7 +67,7 @@ impl Waiters {
             .waiting
             .remove_if(&key, |_, (asked, wait)| ends(*asked, wait.first))
         {
-            // A caller that has gone finds the reply in the history.
+            // A caller that has gone can read the reply in the history.
             expected.reply.send((reply.clone(), seq));
         }
     }

@@ -1,4 +1,4 @@
-//! What must hold of the log and of the world when all is quiet.
+//! The invariants of the log and of the world at the end of a run.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -72,7 +72,7 @@ fn state_is_what_was_written(world: &World, fold: &Fold) -> Result<(), String> {
     Ok(())
 }
 
-/// Who may hear of a failure hears of each dead letter and of each error.
+/// Checks that a sender who may get failures gets one for each dead letter and for each error.
 fn senders_were_told(fold: &Fold) -> Result<(), String> {
     let mut told: HashMap<MessageId, usize> = HashMap::new();
     for (_, message) in &fold.messages {
@@ -93,14 +93,15 @@ fn senders_were_told(fold: &Fold) -> Result<(), String> {
     Ok(())
 }
 
-/// Turns on messages of one sender come in the order of the messages; with several instances, of one sender and conversation.
+/// Checks that turns on one sender's messages come in the order of the messages; with several instances, in the order
+/// of each sender and conversation.
 fn nothing_overtook(world: &World, fold: &Fold) -> Result<(), String> {
     let position: HashMap<MessageId, u64> = fold.messages.iter().map(|(seq, message)| (message.id, seq.0)).collect();
     let several: BTreeMap<AgentId, bool> = world.several_instances().collect();
     let mut latest: HashMap<(AgentId, String), (u64, MessageId)> = HashMap::new();
     for (agent, id, end) in &fold.ended {
         let message = &fold.known[id];
-        // The platform is no one sender: each router speaks for it.
+        // The platform does not count as one sender, because each router sends in its name.
         if *end == End::DeadLetter || message.sender == Address::Platform {
             continue;
         }

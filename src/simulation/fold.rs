@@ -1,4 +1,4 @@
-//! What a log says: the model that the simulation recovers from and holds the world against.
+//! The content of a log, folded into a model from which the simulation recovers and against which it checks the world.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use crate::timer::{Timer, TimerChange};
 #[derive(Clone, Debug)]
 pub(super) struct Live {
     pub(super) message: Arc<Message>,
-    /// The end of the batch that brought it.
+    /// The last sequence number of the batch that brought the delivery.
     pub(super) seq: Seq,
-    /// Turns on it that crashed.
+    /// How many turns on the delivery crashed.
     pub(super) crashes: u32,
 }
 
 /// How a delivery ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// In a turn that took effect, or in an error.
+    /// The delivery ended in a turn that took effect, or in an error.
     Turn {
         error: bool,
     },
@@ -46,7 +46,7 @@ pub(super) struct Fold {
     pub(super) timers: BTreeMap<AgentId, BTreeMap<u32, Timer>>,
     pub(super) timers_set: u64,
     pub(super) timers_fired: u64,
-    /// What the log says that cannot be.
+    /// Records that contradict earlier ones.
     pub(super) contradictions: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Guests of the simulation: closures in the place of wasm.
+//! Guests of the simulation: closures instead of wasm.
 
 use std::cell::Cell;
 
@@ -17,15 +17,15 @@ use crate::wasm::Effects;
 /// How a guest's turn ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Its effects take place.
+    /// The turn's effects take place.
     Ok,
-    /// It has no effects, and the sender gets a `failure`.
+    /// The turn has no effects, and the sender gets a `failure`.
     Error(String),
-    /// The instance is broken; the message is delivered again.
+    /// The instance crashed; the message is delivered again.
     Crash(String),
 }
 
-/// What handles messages. A closure is one.
+/// Handles messages. A closure is a guest.
 pub trait Guest {
     fn handle(&mut self, message: &Message, turn: &mut Turn<'_>) -> Ended;
 }
@@ -36,7 +36,7 @@ impl<F: FnMut(&Message, &mut Turn<'_>) -> Ended> Guest for F {
     }
 }
 
-/// What a guest can do in a turn. It takes effect when the turn ends in [`Ended::Ok`] and is recorded.
+/// The operations of a guest in a turn. They take effect when the turn ends in [`Ended::Ok`] and is recorded.
 pub struct Turn<'a> {
     pub(super) agent: &'a Agent,
     pub(super) message: &'a Message,
@@ -44,17 +44,17 @@ pub struct Turn<'a> {
     pub(super) now: Timestamp,
     pub(super) random: &'a mut StdRng,
     pub(super) effects: Effects,
-    /// The turn has read or written the agent's state or timers.
+    /// Whether the turn has read or written the agent's state or timers.
     pub(super) touched: Cell<bool>,
 }
 
 impl Turn<'_> {
-    /// Which delivery this is, from 1.
+    /// The number of this delivery of the message, from 1.
     pub const fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// True in this share of the cases, by the run's seed.
+    /// Returns true with this probability, as the run's seed decides.
     pub fn chance(&mut self, share: f64) -> bool {
         self.random.random_bool(share)
     }
@@ -80,7 +80,7 @@ impl Turn<'_> {
             .push(draft(Performative::Request, receiver, &content));
     }
 
-    /// Answers the message in hand.
+    /// Replies to the message that this turn handles.
     pub fn inform(&mut self, content: impl Serialize) {
         let reply = Draft {
             conversation_id: Some(self.message.conversation_id.clone()),

@@ -1,4 +1,4 @@
-//! The world of a run: what carries decisions out, and the scheduler that chooses what happens next.
+//! The world of a run: it carries decisions out, and its scheduler chooses the next step.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,9 +29,10 @@ mod recovery;
 mod routers;
 mod turns;
 
-/// Steps that are told of a broken run.
+/// How many steps the trace of a broken run has.
 const TRACED: usize = 60;
-/// Rounds, each of all routers and instances, after which a run that does not become quiet is broken.
+/// The most rounds until a run must be quiet. In each round every router and instance acts; a run that needs more is
+/// broken.
 const PATIENCE: usize = 5_000;
 
 /// Where outcomes of turns wait for the router of a partition.
@@ -51,9 +52,9 @@ struct Owned {
     core: Core,
     fence: Fence,
     inbox: Arc<Inbox>,
-    /// What is decided and has no position in the log yet.
+    /// Batches that are decided and have no position in the log yet.
     appending: VecDeque<Batch>,
-    /// What routers before this one had decided, with their fences. A late append must be refused.
+    /// Batches that earlier routers of the partition had decided, with their fences. The journal must refuse them.
     late: Vec<(Fence, Batch)>,
 }
 
@@ -64,11 +65,11 @@ struct Instance {
     turn: Option<Open>,
 }
 
-/// A turn that is not over.
+/// A turn that has not ended.
 struct Open {
     lease: Lease,
     turn: wasm::Turn,
-    /// It holds the lease of the agent's state.
+    /// Whether the turn holds the lease of the agent's state.
     touched: bool,
 }
 
@@ -79,7 +80,7 @@ struct Staged {
     wanted: usize,
 }
 
-/// A message of a client whose sending was answered.
+/// A client's message that was acknowledged.
 pub(super) struct Acknowledged {
     pub(super) message: MessageId,
     pub(super) seq: Seq,
@@ -93,10 +94,10 @@ pub(super) struct World {
     faults: Faults,
     clients: Vec<ClientName>,
     began: Moment,
-    /// Since the run began, on both clocks.
+    /// Time since the run began, on both the wall clock and the monotonic clock.
     elapsed: Duration,
     journal: Arc<MemoryJournal>,
-    /// What a `kill -9` leaves for certain.
+    /// The position up to which the log certainly survives a `kill -9`.
     durable: Seq,
     shared: Arc<Shared>,
     owned: Vec<Owned>,
@@ -104,7 +105,7 @@ pub(super) struct World {
     waiting: Vec<Waiting>,
     pub(super) acknowledged: Vec<Acknowledged>,
     pub(super) kills: u64,
-    /// What the log says so far.
+    /// The content of the log so far.
     said: Fold,
     trace: VecDeque<String>,
 }
@@ -179,7 +180,7 @@ impl World {
         self.staged.iter().map(|staged| &staged.agent)
     }
 
-    /// Whether each agent has more than one instance.
+    /// Each agent, and whether it has more than one instance.
     pub(super) fn several_instances(&self) -> impl Iterator<Item = (AgentId, bool)> {
         self.staged.iter().map(|staged| (staged.agent.id, staged.wanted > 1))
     }
@@ -191,9 +192,9 @@ impl World {
         }
     }
 
-    /// Lets things happen, and then lets all become quiet.
+    /// Runs random steps, and then lets everything finish.
     pub(super) fn run(&mut self) -> Result<(), String> {
-        self.drain()?; // the deploys
+        self.drain()?; // records the deploys
         for _ in 0..self.steps {
             self.step()?;
         }
@@ -201,7 +202,7 @@ impl World {
         self.quiet()
     }
 
-    /// One thing happens, as the dice say.
+    /// Runs one step, which the random generator chooses.
     fn step(&mut self) -> Result<(), String> {
         let faults = self.faults == Faults::All;
         match self.random.random_range(0..1_000) {
@@ -224,13 +225,13 @@ impl World {
         Ok(())
     }
 
-    /// Goes on until nothing is left to do, with every agent running.
+    /// Lets the run go on until nothing is left to do, with every agent running.
     fn quiet(&mut self) -> Result<(), String> {
         for _ in 0..PATIENCE {
             if self.drain()? {
                 continue;
             }
-            // What is suspended, stopped or failed would never be quiet.
+            // An agent that is suspended, stopped or failed would keep its messages forever, so it is started.
             let mut idle = true;
             for at in 0..self.staged.len() {
                 let agent = self.staged[at].agent.clone();
@@ -264,7 +265,7 @@ impl World {
         Err("it never becomes quiet".to_owned())
     }
 
-    /// Does all that can be done without a new cause. False: there was nothing.
+    /// Does everything that can be done without a new cause. False: there was nothing to do.
     fn drain(&mut self) -> Result<bool, String> {
         let mut any = false;
         for _ in 0..PATIENCE {
@@ -275,7 +276,8 @@ impl World {
             }
             for at in 0..self.staged.len() {
                 self.staff(at);
-                // From the last to the first, as one that crashes goes.
+                // The order is from the last instance to the first, because an instance that crashes is removed from
+                // the list.
                 for instance in (0..self.staged[at].instances.len()).rev() {
                     if self.begin(at, instance)? || self.end(at, instance) {
                         more = true;
@@ -319,7 +321,7 @@ impl World {
     }
 }
 
-/// Deliveries of one message, in all.
+/// How often one message is delivered at most, including the first time.
 pub(super) const MAX_DELIVERIES: u32 = 3;
 
 fn shared(journal: &Arc<MemoryJournal>) -> Arc<Shared> {

@@ -1,4 +1,4 @@
-//! The end of an instance, with a test in the place of the router.
+//! Tests of how an instance ends. A test takes the place of the router.
 
 mod several;
 
@@ -20,7 +20,7 @@ impl Outbox for Posted {
     }
 }
 
-/// State, and nothing else.
+/// Grants the agent its state, and nothing else.
 struct StateAlone;
 
 impl Grants for StateAlone {
@@ -29,7 +29,8 @@ impl Grants for StateAlone {
     }
 }
 
-/// An agent that stores something when it is shut down and then does `last`, its guest, and what it has recorded.
+/// Makes an agent that stores a value when it is shut down and then does `last`. Returns its guest and the outcomes
+/// that it hands over, too.
 async fn agent_with(last: &str) -> (Arc<Agent>, Arc<Version>, wasm::Instance, UnboundedReceiver<Outcome>) {
     let wat = format!(
         r#"(module
@@ -54,7 +55,7 @@ async fn agent_with(last: &str) -> (Arc<Agent>, Arc<Version>, wasm::Instance, Un
     (agent, version, guest, outcomes)
 }
 
-/// An agent of which nothing runs, and what is recorded of it.
+/// Makes an agent without an instance, and a channel with the outcomes that it hands over.
 async fn agent(wat: &str, grants: Arc<dyn Grants>) -> (Arc<Agent>, Arc<Version>, UnboundedReceiver<Outcome>) {
     let runtime = wasm::Runtime::new(&wasm::RuntimeConfig::default()).unwrap();
     let module = wat::parse_str(wat).unwrap().into();

@@ -1,7 +1,8 @@
-//! The variables that an agent's owner gives it. Their values may be secrets.
+//! The variables that an agent's owner declares for it. Their values may be secrets.
 //!
-//! Invariant: nothing shows a value. `Debug` and `Serialize` give [`MASK`] in its place, so answers, events and logs do too.
-//! Only [`Environment::values`] has them: for the agent itself, and to be sealed for the catalog's document.
+//! Invariant: a value is never shown. `Debug` and `Serialize` write [`MASK`] instead, so responses, events and logs do
+//! too. Only [`Environment::values`] returns the values: to give them to the agent, and to seal them for the catalog's
+//! document.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,10 +14,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::limits;
 use crate::error::{Error, Result};
 
-/// What is shown in the place of a value.
+/// The text that is shown instead of a value.
 pub const MASK: &str = "********";
 
-/// Variables by name. Shared: each instance reads the same.
+/// Variables by name. All instances of an agent share one copy.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment(Arc<BTreeMap<String, String>>);
 
@@ -30,7 +31,7 @@ impl Environment {
         &self.0
     }
 
-    /// The error names the variable, and never its value.
+    /// Checks names and sizes. An error names the variable, and never shows its value.
     pub(super) fn check(&self) -> Result<()> {
         let wrong = |problem: String| Err(Error::invalid("config.environment", problem));
         if self.0.len() > limits::VARIABLES {
@@ -85,7 +86,7 @@ impl Serialize for Environment {
 
 impl<'de> Deserialize<'de> for Environment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Read as any JSON first: the message of a wrong type would repeat the value.
+        // The values are first read as any JSON, because serde's error for a wrong type would repeat the value.
         let given = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
         let text = |(name, value)| {
             let serde_json::Value::String(value) = value else {

@@ -1,4 +1,4 @@
-//! What an agent may use, and the most that a node grants.
+//! What an agent may use, and the ceilings of a node.
 
 use std::time::Duration;
 
@@ -13,27 +13,30 @@ use crate::quantity::{ByteSize, Cpu, Span};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Resources {
-    /// Over all memories and tables of an instance.
+    /// Limit on all memories and tables of one instance together.
     pub memory: ByteSize,
-    /// None: as much of one core as there is, each turn within its deadline.
+    /// Processor share or fuel. None: up to one whole core, with each turn limited by its deadline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Cpu>,
-    /// Wall-clock time of a turn.
+    /// Wall-clock time that one turn may take.
     pub turn_deadline: Span,
-    /// Messages that wait for the agent; the next is refused (`MAILBOX_FULL`, or `failure (overloaded)` between agents).
+    /// How many messages may wait for the agent. The next one is refused (`MAILBOX_FULL`, or `failure (overloaded)`
+    /// between agents).
     pub mailbox_messages: u32,
     pub mailbox_bytes: ByteSize,
-    /// Keys and values of the agent's state together.
+    /// Bytes of the keys and values of the agent's state together.
     pub state_bytes: ByteSize,
-    /// Keys of the agent's state.
+    /// Number of keys in the agent's state.
     pub state_keys: u32,
     /// Messages that one turn may send.
     pub sends_per_turn: u32,
-    /// Messages that the agent may send a second, a second's worth at once after a rest. Its next turn waits for its share.
+    /// Messages that the agent may send per second. After a rest it may send one second's worth at once. Beyond that
+    /// its next turn waits.
     pub sends_per_second: u32,
-    /// Bytes that the agent may log a second, a second's worth at once after a rest. What is more is dropped, and said.
+    /// Bytes that the agent may log per second. After a rest it may log one second's worth at once. The rest is
+    /// dropped, and the log says so.
     pub log_bytes_per_second: ByteSize,
-    /// Timers that are set and have not fired for the last time.
+    /// Number of timers that are set and may still fire.
     pub timers: u32,
 }
 
@@ -56,7 +59,7 @@ impl Default for Resources {
     }
 }
 
-/// The most that any agent of the node may ask for.
+/// The most that any agent of the node may declare.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ceilings {

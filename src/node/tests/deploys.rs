@@ -14,7 +14,7 @@ const STEPS: &[Step] = &[
     Step::Recorded,
 ];
 
-/// The folder as a `kill -9` at this moment would leave it.
+/// Copies the folder to what a `kill -9` at this moment would leave.
 fn image(from: &Path, to: &Path) {
     for file in std::fs::read_dir(from).unwrap() {
         let file = file.unwrap();
@@ -86,7 +86,7 @@ async fn a_deploy_whose_operation_is_killed_undoes_its_steps() {
         stopped.recv().unwrap();
         *world.node.deploy_steps.lock() = None;
         if first.is_ok() {
-            continue; // it was quicker than the kill
+            continue; // the deploy finished before the kill
         }
         cut += 1;
         world

@@ -1,8 +1,8 @@
-//! Supervision groups: strategies, restarts of the node, and what melts down.
+//! Supervision groups: their strategies, restarts of the node, and groups that spend their restart intensity.
 
 use super::*;
 
-/// Three agents under one strategy; the second one crashes once. Who was restarted?
+/// Runs three agents under one strategy, of which the second crashes once. Returns which of them were restarted.
 async fn restarted_after_the_second_crashes(strategy: &str) -> [bool; 3] {
     let world = world().await;
     world
@@ -134,11 +134,12 @@ async fn a_group_that_melts_down_too_often_is_failed_and_one_call_brings_it_back
         });
         world.deploy(wat, &config).await;
     }
-    // Each crash melts the group down, and its partition restarts it until that budget is spent too.
+    // Each crash exceeds the group's restart intensity, and the partition restarts the group until its own is spent
+    // too.
     world
         .until("the group is given up", async || {
             let bomb = draft(&serde_json::json!({"performative": "inform", "receiver": "bomb"}));
-            let _ = world.node.send(&Caller::anonymous(), bomb).await; // refused while it is down
+            let _ = world.node.send(&Caller::anonymous(), bomb).await; // refused while the group is down
             world.lifecycle("counter").await == Lifecycle::Failed
         })
         .await;

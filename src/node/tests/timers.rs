@@ -5,7 +5,7 @@ use crate::fipa::Performative;
 use crate::journal::projections::Stored;
 use crate::timer;
 
-/// Sets a timer in as many microseconds as a request says, and counts those that fired.
+/// A guest that sets a timer for as many microseconds as a request says, and counts the timers that fired.
 const TIMER: &str = include_str!("../../../examples/agents/wat/timer.wat");
 
 impl World {
@@ -18,7 +18,7 @@ impl World {
         self.messages(query).await.messages
     }
 
-    /// How many timers were set, and how many fired and were handled.
+    /// How many timers were set, and how many of them fired and were handled.
     async fn timers(&self) -> (usize, usize) {
         let informs = self.informs().await;
         let (fired, set): (Vec<_>, Vec<_>) = informs
@@ -31,7 +31,7 @@ impl World {
     async fn set_timers(&self, micros: impl Iterator<Item = u32>) {
         for after in micros {
             let json = serde_json::json!({"performative": "request", "receiver": "counter", "content": after});
-            // A refusal promises nothing; the part that is down is coming back.
+            // A send may be refused while the killed part restarts. A refused message sets no timer.
             let _ = self.node.send(&Caller::anonymous(), draft(&json)).await;
         }
     }

@@ -1,4 +1,4 @@
-//! Receivers found, judged and admitted, each by itself.
+//! Tests of finding, judging and admitting receivers, one step at a time.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Clients: they send, and hear what was answered.
+//! Clients: they send messages and receive the results.
 
 use rand::Rng as _;
 use tokio::sync::oneshot;
@@ -41,7 +41,7 @@ impl World {
         );
     }
 
-    /// Clients hear what was answered.
+    /// Gives the clients the results that have arrived.
     pub(super) fn hear(&mut self) {
         let acknowledged = &mut self.acknowledged;
         self.waiting.retain_mut(|answered| match answered.try_recv() {

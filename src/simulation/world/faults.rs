@@ -1,4 +1,4 @@
-//! What goes wrong: kills, operators, and time.
+//! Faults: kills, actions of operators, and the advance of time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,7 +34,8 @@ impl World {
         self.note(what);
     }
 
-    /// A router dies with what it had not appended, and its agents' instances with it; the next one goes by the log.
+    /// Kills a router, which loses what it had not appended, and with it its agents' instances. The next router starts
+    /// from the log.
     pub(super) fn kill_a_router(&mut self) {
         let at = self.random.random_range(0..self.owned.len());
         let partition = self.owned[at].core.partition();
@@ -52,7 +53,7 @@ impl World {
         self.owned[at] = recovered;
     }
 
-    /// The process dies. The log keeps what was durable, and perhaps some of what came after it.
+    /// Kills the process. The log keeps what was durable, and perhaps some of what came after it.
     pub(super) fn kill_the_node(&mut self) -> Result<(), String> {
         self.kills += 1;
         let log = self.log();

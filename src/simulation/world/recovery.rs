@@ -1,4 +1,4 @@
-//! How a partition comes back from the log.
+//! Recovery of a partition from the log.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::router::{Batch, Core, Orphans};
 use crate::timer;
 
 impl World {
-    /// A new owner of a partition: it claims it, and brings its agents back as the log has them.
+    /// Makes a new owner of a partition: it claims the partition and restores its agents from the log.
     pub(super) fn own(&self, partition: Partition, late: Vec<(Fence, Batch)>, inbox: Arc<Inbox>) -> Owned {
         let fence = self.journal.claim(partition);
         let mut fold = Fold::of(&self.log());
@@ -98,6 +98,6 @@ pub(super) fn agent(document: Document, partitions: u16, inbox: Arc<Inbox>) -> A
         outcome_kib,
         Arc::default(),
     );
-    agent.mailbox.drain(); // opened by the record of its deploy
+    agent.mailbox.drain(); // opened by the record of the agent's deploy
     Arc::new(agent)
 }

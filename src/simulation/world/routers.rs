@@ -1,4 +1,4 @@
-//! Routers: they decide, and what they decided gets its position in the log.
+//! Routers: they decide, and their batches get positions in the log.
 
 use futures_util::FutureExt as _;
 use rand::Rng as _;
@@ -15,7 +15,7 @@ impl World {
         self.decide(at);
     }
 
-    /// A router decides its next input, when all that it decided before has its position.
+    /// Lets a router decide its next input, once all that it decided before has its position in the log.
     pub(super) fn decide(&mut self, at: usize) -> bool {
         let now = self.now();
         let owned = &mut self.owned[at];
@@ -38,7 +38,8 @@ impl World {
         self.append(at).map(|_| ())
     }
 
-    /// A batch gets its position in the log, and what follows from it is done: nothing comes between the two in a node either.
+    /// Gives a batch its position in the log and does what follows. Nothing comes between these two steps in a node
+    /// either.
     pub(super) fn append(&mut self, at: usize) -> Result<bool, String> {
         let now = self.now();
         let owned = &mut self.owned[at];
@@ -64,7 +65,7 @@ impl World {
         Ok(true)
     }
 
-    /// Reads what the log has got, and holds it to what a log can say.
+    /// Reads the new records of the log, and checks that they do not contradict earlier ones.
     pub(super) fn read(&mut self) -> Result<(), String> {
         for batch in self
             .journal

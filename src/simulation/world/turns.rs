@@ -23,7 +23,7 @@ impl World {
         }
     }
 
-    /// An agent that runs has its instances, as its supervisor would see to; one that does not has none.
+    /// Gives a running agent its instances, as its supervisor would, and takes them away from any other agent.
     pub(super) fn staff(&mut self, at: usize) {
         let staged = &mut self.staged[at];
         if !staged.agent.standing.read().runs() {
@@ -39,7 +39,7 @@ impl World {
         }
     }
 
-    /// An instance takes a message and handles it; its turn is not over until [`Self::end`].
+    /// Lets an instance take a message and handle it. Its turn ends only in [`Self::end`].
     pub(super) fn begin(&mut self, at: usize, instance: usize) -> Result<bool, String> {
         let now = self.now();
         let staged = &mut self.staged[at];
@@ -84,7 +84,7 @@ impl World {
                 .iter()
                 .any(|other| other.turn.as_ref().is_some_and(|open| open.touched))
         {
-            // It waits for the state's lease, and the message for its turn.
+            // The instance waits for the lease of the state, and the message returns to its position.
             return Ok(false);
         }
         let (end, effects) = match ended {
@@ -115,7 +115,7 @@ impl World {
         }
     }
 
-    /// A turn is over: its outcome goes to the router, and an instance that crashed is replaced.
+    /// Ends a turn: its outcome goes to the router, and an instance that crashed is replaced.
     pub(super) fn end(&mut self, at: usize, instance: usize) -> bool {
         let now = self.now();
         let staged = &mut self.staged[at];

@@ -1,4 +1,4 @@
-//! Several instances of one version at one agent.
+//! Tests of several instances of one version of an agent.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use crate::journal::TurnEnd;
 use crate::mailbox::{Delivery, Order};
 use crate::message::{Address, Content, Message};
 
-/// A guest that says when it enters and leaves a turn, by whom it may message, and sleeps and counts in between. It traps where it
-/// may message `trap`.
+/// A guest that reports when it enters and leaves a turn, by asking whether it may message certain names, and sleeps
+/// and counts in between. It traps if it may message `trap`.
 fn guest(sleep: Duration) -> String {
     let draft = |to: &str| format!(r"{{\22performative\22:\22inform\22,\22receiver\22:\22{to}\22}}");
     let nanos = u64::try_from(sleep.as_nanos()).unwrap().to_le_bytes();
@@ -51,19 +51,19 @@ fn guest(sleep: Duration) -> String {
     )
 }
 
-/// Sees the turns go on. No message is permitted, so none is sent.
+/// Watches the turns of the guest. It permits no message, so none is sent.
 #[derive(Default)]
 struct Watch {
     turns: Mutex<Turns>,
     entered: Condvar,
-    /// A turn goes on when there were so many at once.
+    /// How many turns must run at once before any of them goes on.
     together: usize,
     state: bool,
 }
 
 #[derive(Default)]
 struct Turns {
-    /// Turns that trap.
+    /// How many turns are to trap.
     traps: usize,
     begun: usize,
     now: usize,
@@ -139,7 +139,7 @@ impl Several {
         self.instances.push(instance);
     }
 
-    /// A client's message.
+    /// Puts a client's message into the mailbox.
     fn send(&self, sender: &str, conversation: &str) -> MessageId {
         let id = MessageId::new();
         let message = Arc::new(Message {
@@ -174,7 +174,7 @@ impl Several {
         id
     }
 
-    /// The messages of the next turns that were recorded, each with its attempt and whether it ended well.
+    /// The messages of the next turns that were recorded, each with its attempt and whether it ended without an error.
     async fn ended(&mut self, turns: usize) -> Vec<(MessageId, u32, bool)> {
         let mut ended = Vec::new();
         while ended.len() < turns {
@@ -185,7 +185,7 @@ impl Several {
         ended
     }
 
-    /// Ends all instances. Nothing is left, and nothing more was recorded.
+    /// Ends all instances, and checks that nothing is left in the mailbox and that nothing more was recorded.
     async fn end(mut self) {
         assert_eq!(self.agent.mailbox.depth(), 0);
         for instance in &self.instances {
