@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Node, Removed, StopOptions, Stopping};
+use super::{Lifecycle, Node, Removed, StopOptions, Stopping};
 use crate::agent::{Agent, Command, Standing};
 use crate::error::{Error, Result};
 use crate::message::ClientName;
@@ -41,20 +41,19 @@ impl Node {
             }
         };
         drop(self.operations.start("stop", work).await?); // an event reports the end of the stop
-        told.await
+        let begun = told
+            .await
             .map_err(|_| Error::internal("the stop ended without a word"))??;
-        let standing = agent.standing.read();
+        // The stop that has just begun may be over already. The answer tells what the call brought about.
+        let (lifecycle, estimated_completion) = match (begun, &*agent.standing.read()) {
+            (Changed::At(_), _) => (Lifecycle::Draining, options.until(now)),
+            (Changed::Unrecorded, Standing::Draining { until }) => (Lifecycle::Draining, *until),
+            (Changed::Unrecorded, standing) => (standing.lifecycle(), now),
+        };
         Ok(Stopping {
             id: agent.id,
-            lifecycle: standing.lifecycle(),
-            estimated_completion: match *standing {
-                Standing::Draining { until } => until,
-                Standing::Loaded { .. }
-                | Standing::Running
-                | Standing::Suspended
-                | Standing::Stopped
-                | Standing::Failed { .. } => now,
-            },
+            lifecycle,
+            estimated_completion,
         })
     }
 
