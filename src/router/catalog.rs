@@ -117,7 +117,7 @@ impl Core {
         let then = Then::Changed {
             effect: decision.effect,
             reply,
-            _answered: decision.answer,
+            answered: decision.answer,
         };
         match rest.pop() {
             None => batches.push(Batch::new(records, letters, then)),

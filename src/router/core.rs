@@ -38,7 +38,7 @@ pub(super) enum Then {
         receipt: Receipt,
         reply: ReplyTo<Result<(Receipt, Seq)>>,
         /// Dropped when the batch has its position, which gives the lock and the share back.
-        _held: (Option<KeyLock>, Option<InFlight>),
+        held: (Option<KeyLock>, Option<InFlight>),
     },
     /// A turn took effect.
     Committed(Box<Committed>),
@@ -49,7 +49,7 @@ pub(super) enum Then {
         effect: Effect,
         reply: Option<ReplyTo<Result<Changed>>>,
         /// Dropped when the answer is recorded, which releases the key lock.
-        _answered: Option<Answer>,
+        answered: Option<Answer>,
     },
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Committed {
     /// The turn without its writes, which are in the records.
     turn: Turn,
     message: Option<Arc<Message>>,
-    _held: (Option<Reservation>, Option<Permit>),
+    held: (Option<Reservation>, Option<Permit>),
     recorded: Option<Recorded>,
 }
 
@@ -138,11 +138,12 @@ impl Core {
                     let then = Then::Sent {
                         receipt,
                         reply,
-                        _held: (key, in_flight),
+                        held: (key, in_flight),
                     };
                     vec![Batch::new(answer.into_iter().collect(), vec![letter], then)]
                 }
                 Err(error) => {
+                    drop((key, in_flight));
                     reply.send(Err(error));
                     Vec::new()
                 }
@@ -162,13 +163,16 @@ impl Core {
         }
         match batch.then {
             Then::Nothing => {}
-            Then::Sent { receipt, reply, .. } => {
+            // What is held is given back first: who gets the reply may come again at once.
+            Then::Sent { receipt, reply, held } => {
+                drop(held);
                 reply.send(Ok((receipt, seq)));
             }
             Then::Committed(committed) => {
                 self.agenda.apply(committed.turn.agent, &committed.turn.timers);
+                drop(committed.held);
                 if let Some(recorded) = committed.recorded {
-                    let _ = recorded.send(()); // the caller that waited may be gone
+                    let _ = recorded.send(()); // the waiting instance may have ended
                 }
             }
             Then::Fired(timers) => {
@@ -176,8 +180,13 @@ impl Core {
                     self.agenda.fired(agent, timer, next, seq);
                 }
             }
-            Then::Changed { effect, reply, .. } => {
+            Then::Changed {
+                effect,
+                reply,
+                answered,
+            } => {
                 self.take_effect(effect);
+                drop(answered);
                 if let Some(reply) = reply {
                     reply.send(Ok(Changed::At(seq)));
                 }
@@ -258,7 +267,7 @@ impl Core {
         let then = Then::Committed(Box::new(Committed {
             turn,
             message: outcome.message,
-            _held: (outcome.reservation, outcome.permit),
+            held: (outcome.reservation, outcome.permit),
             recorded: outcome.recorded,
         }));
         Some(Batch::new(records, letters, then))
