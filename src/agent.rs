@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::event::{ChangedAgent, EventBody};
-use crate::id::{AgentId, AgentName, Partition};
+use crate::id::{AgentId, AgentName, InstanceId, Partition};
 use crate::journal::{Record, TurnEnd};
 use crate::mailbox::{Capacity, Mailbox, ReplySlot, Reservation};
 use crate::message::{ClientName, Draft, Message};
@@ -25,6 +25,7 @@ use crate::wasm::{Budget, Grants, Limits, Program, StateLock};
 mod document;
 mod instance;
 pub mod meter;
+mod rates;
 pub mod spec;
 mod standing;
 pub mod turn;
@@ -33,6 +34,7 @@ pub mod validation;
 pub use document::{Document, Unreadable, seal};
 pub use instance::{Instance, InstanceMessage, Start};
 use meter::Meter;
+use rates::Rates;
 use spec::AgentSpec;
 pub use standing::{Command, Down, Lifecycle, Refusal, Standing};
 
@@ -53,6 +55,8 @@ pub struct Agent {
     /// The committed timers.
     pub timers: Arc<Timers>,
     pub meter: Meter,
+    /// The rates that its instances may not exceed together.
+    pub rates: Rates,
     /// Takes the outcomes of turns to the owner of the agent's partition, who records them.
     pub outbox: Arc<dyn Outbox>,
     /// Permits for the KiB of outcomes that may wait for the owner of the partition, shared by all its agents.
@@ -60,8 +64,8 @@ pub struct Agent {
     /// The version that the agent's instances run. None: the agent was stopped before the node started, or its module
     /// cannot be loaded.
     pub version: RwLock<Option<Arc<Version>>>,
-    /// The instance that started last, shown to operators.
-    pub running: Mutex<Option<Running>>,
+    /// The instances that run.
+    pub running: Mutex<BTreeMap<InstanceId, Running>>,
     /// Leases the state and the timers to one turn at a time.
     pub state_lock: StateLock,
     /// Held while a turn ends and its outcome is handed over. When a turn has ended, another instance may lease the
@@ -74,12 +78,14 @@ pub struct Agent {
 
 /// A program together with its declaration. It never changes; instances run it.
 pub struct Version {
+    /// The number of the version among all of its agent, from 1.
+    pub revision: u32,
     pub spec: AgentSpec,
     pub program: Arc<Program>,
     pub grants: Arc<dyn Grants>,
 }
 
-/// Facts about the running instance.
+/// Facts about a running instance.
 #[derive(Clone, Copy, Debug)]
 pub struct Running {
     pub since: Instant,
@@ -118,6 +124,7 @@ impl Agent {
             messages: resources.mailbox_messages,
             bytes: resources.mailbox_bytes.bytes(),
         });
+        let rates = Rates::new(resources, Instant::now());
         Self {
             id: document.id,
             name: document.spec.name.clone(),
@@ -129,6 +136,7 @@ impl Agent {
             timers: Arc::default(),
             state_lock: StateLock::default(),
             meter: Meter::new(spawns),
+            rates,
             outbox,
             outcome_kib,
             version: RwLock::new(None),
@@ -224,7 +232,6 @@ impl Version {
             memory_bytes: self.spec.resources.memory.bytes(),
             state_bytes: self.spec.resources.state_bytes.bytes(),
             state_keys: self.spec.resources.state_keys,
-            log_bytes_per_second: self.spec.resources.log_bytes_per_second.bytes(),
             timers: self.spec.resources.timers,
         }
     }
@@ -240,6 +247,8 @@ pub type Recorded = oneshot::Sender<()>;
 #[derive(Debug)]
 pub struct Outcome {
     pub agent: AgentId,
+    /// The instance that ran the turn.
+    pub instance: InstanceId,
     /// None: the turn was `init` or `shutdown`.
     pub message: Option<Arc<Message>>,
     /// The message's room in the mailbox, given back when the outcome has been recorded. None: the message stays in the

@@ -63,6 +63,8 @@ impl Event {
                 let mut handled = HandledMessage {
                     message_id: turn.message?,
                     agent_id: turn.agent,
+                    revision: turn.instance.revision,
+                    instance: turn.instance.number,
                     attempt: turn.attempt,
                     reason: None,
                     detail: None,

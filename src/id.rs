@@ -140,6 +140,19 @@ impl<'de> Deserialize<'de> for AgentName {
     }
 }
 
+/// An instance of an agent: the revision of the version that it runs, and its number among the instances of that version. Both
+/// count from 1. A restart of the instance changes neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InstanceId {
+    pub revision: u32,
+    pub number: u32,
+}
+
+impl InstanceId {
+    /// The first instance of an agent's first version.
+    pub const FIRST: Self = Self { revision: 1, number: 1 };
+}
+
 /// The unit of ownership, recovery and scale: a router, the agents of the partition, and its part of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Partition(pub u16);

@@ -23,6 +23,12 @@ pub struct Document {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sealed: BTreeMap<String, Sealed>,
     pub version: semver::Version,
+    /// The number of this version among all of the agent, from 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub revision: u32,
+    /// How many instances of the version run.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub instances: u32,
     pub digest: Digest,
     pub deployment_id: DeploymentId,
     pub created_at: Timestamp,
@@ -38,6 +44,15 @@ pub struct Document {
     /// fixed when the agent is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<AgentName>,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
 /// Why a document of the catalog cannot be read.
@@ -136,6 +151,8 @@ mod tests {
             sealed: seal(id, &spec.environment, sealer),
             spec,
             version: semver::Version::new(1, 0, 0),
+            revision: 1,
+            instances: 1,
             digest: Digest::of(b""),
             deployment_id: DeploymentId::new(),
             created_at: now,

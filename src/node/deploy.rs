@@ -288,6 +288,8 @@ fn document(
     Document {
         id,
         version,
+        revision: 1,
+        instances: 1,
         digest: program.digest(),
         deployment_id: DeploymentId::new(),
         created_at: now,

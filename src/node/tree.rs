@@ -217,6 +217,7 @@ impl Node {
             let start = InstanceStart {
                 agent: started.clone(),
                 version: runs.clone(),
+                number: 1,
                 incarnation: context.incarnation,
                 pulse: context.pulse.clone(),
             };

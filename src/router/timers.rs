@@ -48,6 +48,7 @@ impl Core {
                     records.push(Record::TimerFired {
                         agent: id,
                         timer: timer.id,
+                        set_by: timer.set_by,
                         next,
                         at: now,
                     });

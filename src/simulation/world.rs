@@ -13,7 +13,7 @@ use super::{Faults, Guest, MakeGuest, Simulation};
 use crate::agent::{Agent, Command, Outbox, Outcome};
 use crate::directory::Directory;
 use crate::error::Result as Answered;
-use crate::id::{AgentId, Fence, MessageId, Partition, Seq};
+use crate::id::{AgentId, Fence, InstanceId, MessageId, Partition, Seq};
 use crate::journal::memory::MemoryJournal;
 use crate::journal::{Batch as Recorded, Journal as _};
 use crate::mailbox::{Consumer, Lease};
@@ -60,6 +60,7 @@ struct Owned {
 
 /// An instance of an agent.
 struct Instance {
+    id: InstanceId,
     guest: Box<dyn Guest>,
     consumer: Consumer,
     turn: Option<Open>,
@@ -77,7 +78,7 @@ struct Staged {
     agent: Arc<Agent>,
     make: MakeGuest,
     instances: Vec<Instance>,
-    wanted: usize,
+    wanted: u32,
 }
 
 /// A client's message that was acknowledged.
@@ -150,7 +151,7 @@ impl World {
                 agent: agent.clone(),
                 make: declared.make,
                 instances: Vec::new(),
-                wanted: declared.instances,
+                wanted: u32::try_from(declared.instances).expect("few instances"),
             });
             world.tell(
                 agent.partition,

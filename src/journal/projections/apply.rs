@@ -205,10 +205,14 @@ impl<'a> Step<'a> {
         for change in changes {
             match change {
                 TimerChange::Set(timer) => {
-                    let sql = "INSERT INTO timers VALUES (?1, ?2, ?3, ?4)
-                               ON CONFLICT DO UPDATE SET due = excluded.due, every = excluded.every";
-                    let (due, every) = (timer.due.micros(), timer.every.map(int));
-                    cached(self.connection, sql)?.execute(params![agent.uuid().as_bytes(), timer.id, due, every])?;
+                    let sql =
+                        "INSERT INTO timers (agent, id, due, every, revision, instance) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                               ON CONFLICT DO UPDATE SET due = excluded.due, every = excluded.every,
+                               revision = excluded.revision, instance = excluded.instance";
+                    let (due, every, set_by) = (timer.due.micros(), timer.every.map(int), timer.set_by);
+                    let agent = agent.uuid();
+                    let row = params![agent.as_bytes(), timer.id, due, every, set_by.revision, set_by.number];
+                    cached(self.connection, sql)?.execute(row)?;
                 }
                 TimerChange::Cancel(id) => self.timer_fired(agent, *id, None)?,
             }

@@ -12,12 +12,12 @@ use crate::journal::{JournalError, end_process};
 /// The version of the tables. A file of another version is set aside and rebuilt from the journal if the journal still
 /// has all of its records. Once retention has removed some, a release with another version must be able to migrate the
 /// file.
-const VERSION: i32 = 4;
+const VERSION: i32 = 5;
 /// The additions that led from each version to the next, oldest first; the first one is what a file of
 /// [`FIRST_VERSION`] lacks. A file of an earlier version gets the tables that it lacks, and is then equal to a rebuilt
 /// one.
-const ADDITIONS: [&str; 2] = [TIMERS, ANSWERS];
-const FIRST_VERSION: i32 = VERSION - 2;
+const ADDITIONS: [&str; 3] = [TIMERS, ANSWERS, SETTERS];
+const FIRST_VERSION: i32 = VERSION - 3;
 /// `CxPj` in ASCII, so that the file of another program is not taken for projections.
 const APPLICATION_ID: i32 = 0x4378_506a;
 /// Prepared statements that each connection caches.
@@ -100,6 +100,12 @@ const ANSWERS: &str = "
     );
     CREATE UNIQUE INDEX answers_by_key ON answers (principal, key);
     ALTER TABLE progress ADD COLUMN answers INTEGER NOT NULL DEFAULT 0;
+";
+
+/// The instance that set each timer. Before there were several, it was the first of the first version.
+const SETTERS: &str = "
+    ALTER TABLE timers ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE timers ADD COLUMN instance INTEGER NOT NULL DEFAULT 1;
 ";
 
 /// Tables that a start depends on and that do not grow with the history. They are checked when the file is opened.

@@ -24,6 +24,8 @@ fn agent(declaration: &serde_json::Value) -> Arc<Agent> {
         spec,
         sealed: std::collections::BTreeMap::new(),
         version: semver::Version::new(1, 0, 0),
+        revision: 1,
+        instances: 1,
         digest: Digest::of(b""),
         deployment_id: DeploymentId::new(),
         created_at: Timestamp::from_micros(0),

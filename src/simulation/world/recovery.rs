@@ -71,6 +71,8 @@ impl World {
             id: AgentId::from_uuid(Uuid::from_u128(number)),
             spec,
             version: semver::Version::new(1, 0, 0),
+            revision: 1,
+            instances: 1,
             digest: Digest::of(name.as_bytes()),
             deployment_id: DeploymentId::new(),
             created_at: self.now().wall,

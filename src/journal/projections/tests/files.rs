@@ -48,10 +48,14 @@ async fn a_file_that_cannot_be_used_is_made_again() {
 
 #[tokio::test]
 async fn a_file_of_an_earlier_version_is_kept_and_given_the_tables_that_it_lacks() {
-    let without_answers =
-        "DROP TABLE answers; ALTER TABLE progress DROP COLUMN answers; PRAGMA user_version = 3;".to_owned();
+    let without_setters = "ALTER TABLE timers DROP COLUMN revision; ALTER TABLE timers DROP COLUMN instance;
+                           PRAGMA user_version = 4;"
+        .to_owned();
+    let without_answers = format!(
+        "{without_setters} DROP TABLE answers; ALTER TABLE progress DROP COLUMN answers; PRAGMA user_version = 3;"
+    );
     let without_timers = format!("{without_answers} DROP TABLE timers; PRAGMA user_version = 2;");
-    for older in [without_answers, without_timers] {
+    for older in [without_setters, without_answers, without_timers] {
         let world = World::new();
         let agent = AgentId::new();
         world.write(vec![dispatched(ask(client(), &[agent], Some("r")))]).await;
