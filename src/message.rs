@@ -17,7 +17,7 @@ pub use failure::FailureReason;
 pub use json::{Draft, MessageView, Texts};
 
 use crate::fipa::Performative;
-use crate::id::{AgentId, MessageId};
+use crate::id::{AgentId, MessageId, Partition};
 use crate::time::Timestamp;
 
 /// Limits on one message, checked when it enters the server.
@@ -65,6 +65,11 @@ impl Durability {
 pub struct ClientName(String);
 
 impl ClientName {
+    /// The partition, out of `count`, that records what this client gets and sends.
+    pub fn partition(&self, count: u16) -> Partition {
+        Partition::of(&format!("client:{}", self.0), count)
+    }
+
     /// The name of a caller without a token.
     pub fn anonymous() -> Self {
         Self("anonymous".to_owned())

@@ -16,7 +16,9 @@
 //! 6. No message overtakes an earlier one of its sender; with several instances, of its sender and conversation.
 //! 7. A timer fires once.
 //! 8. An owner that was replaced records nothing.
-//! 9. At the end every mailbox is empty, and all of its room is free.
+//! 9. One record of each message counts, and the records about an agent are in its partition, so that a partition is restored
+//!    from its own records alone.
+//! 10. At the end every mailbox is empty, and all of its room is free.
 //!
 //! ```
 //! use caxton::simulation::{Ended, Simulation};

@@ -119,7 +119,7 @@ mod tests {
         let backup = node.upkeep.segments.clone().lock_owned().await;
         // This partition has no other owner.
         let partition = Partition(77);
-        let fence = node.journal.claim(partition);
+        let fence = node.journal.claim(partition).await.unwrap();
         for n in 0..10 {
             let record = Record::Event {
                 kind: crate::event::EventKind::SystemAlert,
@@ -127,8 +127,12 @@ mod tests {
                 body: format!("{{\"n\":\"{n:020000}\"}}"),
                 at: Timestamp::now(),
             };
-            let seq = node.journal.append(partition, fence, vec![(partition, record)]).await;
-            node.projections.seen(seq.unwrap()).await.unwrap();
+            let placed = node
+                .journal
+                .append(partition, fence, vec![(partition, record)])
+                .placed()
+                .await;
+            node.projections.seen(placed.unwrap().seq).await.unwrap();
         }
         let oldest = node.journal.oldest();
         node.retain().await.unwrap();

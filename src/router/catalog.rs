@@ -12,8 +12,8 @@ use crate::agent::{Agent, Command, Refusal, Standing};
 use crate::error::{Error, Result};
 use crate::event::{ChangedGroup, EventBody};
 use crate::group::{COLLECTION, Group, GroupDocument, GroupSpec};
-use crate::id::{AgentId, AgentName, Seq};
-use crate::journal::Record;
+use crate::id::{AgentId, AgentName};
+use crate::journal::{Placed, Record};
 use crate::message::ClientName;
 use crate::time::{Moment, Timestamp};
 
@@ -53,12 +53,12 @@ pub enum GroupChange {
 }
 
 /// The result of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Changed {
     /// The change needed no record: the state was already as wanted, or the journal does not keep it.
     Unrecorded,
     /// The change is recorded at this position in the log.
-    At(Seq),
+    At(Placed),
 }
 
 /// What a change will do, decided and not recorded yet.

@@ -15,10 +15,10 @@ use crate::directory::Directory;
 use crate::error::Result as Answered;
 use crate::id::{AgentId, Fence, InstanceId, MessageId, Partition, Seq};
 use crate::journal::memory::MemoryJournal;
-use crate::journal::{Batch as Recorded, Journal as _};
+use crate::journal::{Batch as Recorded, Journal as _, Placed};
 use crate::mailbox::{Consumer, Lease};
 use crate::message::ClientName;
-use crate::router::{Awaited, Batch, Change, Core, Receipt, RouterMessage, Shared, Waiters};
+use crate::router::{Awaited, Batch, Change, Core, Receipt, RouterMessage, Shared, Stranded, Waiters};
 use crate::telemetry::{Recoveries, Turns};
 use crate::time::{Moment, Timestamp};
 use crate::wasm;
@@ -44,6 +44,10 @@ struct Posted(Arc<Inbox>);
 impl Outbox for Posted {
     fn commit(&self, outcome: Outcome) {
         self.0.0.lock().push_back(RouterMessage::Commit(Box::new(outcome)));
+    }
+
+    fn sweep(&self) {
+        self.0.0.lock().push_back(RouterMessage::Sweep);
     }
 }
 
@@ -87,7 +91,7 @@ pub(super) struct Acknowledged {
     pub(super) seq: Seq,
 }
 
-type Waiting = Awaited<Answered<(Receipt, Seq)>>;
+type Waiting = Awaited<Answered<(Receipt, Placed)>>;
 
 pub(super) struct World {
     random: StdRng,
@@ -115,7 +119,7 @@ impl World {
     pub(super) fn new(simulation: Simulation) -> Self {
         let random = StdRng::seed_from_u64(simulation.seed);
         let journal = MemoryJournal::new();
-        let shared = shared(&journal);
+        let shared = shared(&journal, simulation.partitions);
         let began = Moment {
             wall: Timestamp::from_micros(1_700_000_000_000_000),
             monotonic: Instant::now(),
@@ -325,12 +329,14 @@ impl World {
 /// How often one message is delivered at most, including the first time.
 pub(super) const MAX_DELIVERIES: u32 = 3;
 
-fn shared(journal: &Arc<MemoryJournal>) -> Arc<Shared> {
+fn shared(journal: &Arc<MemoryJournal>, partitions: u16) -> Arc<Shared> {
     Arc::new(Shared {
         journal: journal.clone(),
+        partitions,
         directory: Arc::new(Directory::default()),
         waiters: Waiters::default(),
         key_locks: Arc::default(),
+        stranded: Stranded::default(),
         turns: Turns::default(),
         spawns: Arc::default(),
         recoveries: Arc::new(Recoveries::default()),

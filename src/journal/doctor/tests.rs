@@ -196,12 +196,12 @@ async fn every_file_is_looked_at() {
     fs::write(&foreign, "").unwrap();
     assert!(examine(&dir).findings.iter().any(|finding| finding.file == foreign));
     fs::remove_file(&foreign).unwrap();
-    for other in [1, 7] {
+    for other in [2, 7] {
         fs::write(dir.path().join("FORMAT"), format!("{other}\n")).unwrap();
         assert!(
             finding(&dir)
                 .problem
-                .contains(&format!("format {other}, and this release reads format 2"))
+                .contains(&format!("format {other}, and this release reads format 3"))
         );
         assert!(finding(&dir).mend.contains("release"));
         assert!(salvage(&dir).is_err());

@@ -71,7 +71,7 @@ async fn what_is_read_begins_with_the_oldest_that_is_there() {
         for after in [0, third.0 - 2, third.0 - 1] {
             assert_eq!(journal.read_after(Seq(after), 1).unwrap()[0].first, third);
         }
-        let fence = journal.claim(HOME);
+        let fence = claimed(&*journal, HOME);
         let next = commit(&journal, fence, "later").await;
         assert_eq!(journal.read_after(Seq(next.0 - 1), 1).unwrap()[0].last(), next);
         journal.close();
