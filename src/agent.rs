@@ -4,7 +4,7 @@
 //! Invariant: agents know no router. A turn ends in an [`Outcome`], and its effects do not exist until the owner of the
 //! partition has recorded it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ use crate::time::Timestamp;
 use crate::timer::{TimerChange, Timers};
 use crate::wasm::{Budget, Grants, Limits, Program, StateLock};
 
+mod child;
 mod document;
 mod instance;
 pub mod meter;
@@ -31,6 +32,7 @@ mod standing;
 pub mod turn;
 pub mod validation;
 
+pub use child::ChildId;
 pub use document::{Document, Unreadable, seal};
 pub use instance::{Instance, InstanceMessage, Start};
 use meter::Meter;
@@ -66,6 +68,8 @@ pub struct Agent {
     pub version: RwLock<Option<Arc<Version>>>,
     /// The instances that run.
     pub running: Mutex<BTreeMap<InstanceId, Running>>,
+    /// The instances that their supervisor restarts no more, while others go on.
+    given_up: Mutex<BTreeSet<InstanceId>>,
     /// Leases the state and the timers to one turn at a time.
     pub state_lock: StateLock,
     /// Held while a turn ends and its outcome is handed over. When a turn has ended, another instance may lease the
@@ -141,6 +145,7 @@ impl Agent {
             outcome_kib,
             version: RwLock::new(None),
             running: Mutex::default(),
+            given_up: Mutex::default(),
             hand_over: Mutex::default(),
             operation: tokio::sync::Mutex::default(),
         }
@@ -148,6 +153,46 @@ impl Agent {
 
     pub fn version(&self) -> Option<Arc<Version>> {
         self.version.read().clone()
+    }
+
+    /// The instances that the agent is to have while it runs, each with its id in the supervision tree.
+    pub fn children(&self) -> Vec<(ChildId, InstanceId)> {
+        let document = self.document.read();
+        let child = |number| {
+            let id = match document.instances {
+                0 | 1 => ChildId::Only(self.name.clone()),
+                _ => ChildId::OneOf {
+                    agent: self.name.clone(),
+                    version: document.version.clone(),
+                    number,
+                },
+            };
+            let revision = document.revision;
+            (id, InstanceId { revision, number })
+        };
+        (1..=document.instances.max(1)).map(child).collect()
+    }
+
+    /// The instance with this id in the supervision tree. None: the agent has no such instance now.
+    pub fn instance(&self, child: &ChildId) -> Option<InstanceId> {
+        let children = self.children().into_iter();
+        children
+            .filter(|(id, _)| id == child)
+            .map(|(_, instance)| instance)
+            .next()
+    }
+
+    /// Notes that an incarnation of an instance runs.
+    pub fn instance_started(&self, instance: InstanceId, running: Running) {
+        self.running.lock().insert(instance, running);
+        self.given_up.lock().remove(&instance);
+    }
+
+    /// Notes that the supervisor of an instance restarts it no more. Returns whether the agent has no other instance left.
+    pub fn instance_given_up(&self, instance: InstanceId) -> bool {
+        let mut given_up = self.given_up.lock();
+        given_up.insert(instance);
+        self.children().iter().all(|(_, instance)| given_up.contains(instance))
     }
 
     /// Closes what the next state does not allow, before the change is recorded: admission to the mailbox and, with it,

@@ -289,7 +289,19 @@ mod tests {
     #[test]
     fn a_name_that_reads_as_an_id_is_refused() {
         assert!(AgentId::new().to_string().parse::<AgentName>().is_err());
-        for bad in ["", "platform", "-a", "a b", "client:x", "ä", &"x".repeat(65)] {
+        // `@`, `#` and `/` separate the parts of ids and paths of the supervision tree.
+        for bad in [
+            "",
+            "platform",
+            "-a",
+            "a b",
+            "a@1.0.0",
+            "a#1",
+            "a/b",
+            "client:x",
+            "ä",
+            &"x".repeat(65),
+        ] {
             assert!(bad.parse::<AgentName>().is_err(), "{bad}");
         }
         assert!("my-agent_1.x".parse::<AgentName>().is_ok());

@@ -37,6 +37,9 @@ pub struct Document {
     /// When somebody stopped the agent. A shutdown of the node does not set it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_at: Option<Timestamp>,
+    /// Whether it was stopped together with its group, whose restart then brings it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped_with_group: bool,
     /// When the agent was suspended. Since then it takes messages but no turns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended_at: Option<Timestamp>,
@@ -109,9 +112,13 @@ impl Document {
     /// Sets the document's times to match the state that the agent enters.
     pub fn follow(&mut self, standing: &Standing, now: Timestamp) {
         match standing {
-            Standing::Running => (self.stopped_at, self.suspended_at) = (None, None),
+            Standing::Running => {
+                (self.stopped_at, self.suspended_at) = (None, None);
+                self.stopped_with_group = false;
+            }
             Standing::Suspended => {
                 self.stopped_at = None;
+                self.stopped_with_group = false;
                 self.suspended_at.get_or_insert(now);
             }
             Standing::Draining { .. } | Standing::Stopped => {
@@ -159,6 +166,7 @@ mod tests {
             deployed_at: now,
             deployed_by: "anonymous".to_owned(),
             stopped_at: None,
+            stopped_with_group: false,
             suspended_at: None,
             placement: None,
         }

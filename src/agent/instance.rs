@@ -144,7 +144,7 @@ impl Actor for Instance {
             since: Instant::now(),
             incarnation,
         };
-        agent.running.lock().insert(instance, running);
+        agent.instance_started(instance, running);
         if let Some(heartbeat) = version.spec.supervision.heartbeat {
             // Beats come twice as often as required, so that one late beat is not taken for a dead instance.
             myself.send_interval(heartbeat.0 / 2, || InstanceMessage::Beat);

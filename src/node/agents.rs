@@ -99,7 +99,7 @@ impl Node {
                 .max()
                 .unwrap_or_default(),
             incarnation: running.iter().map(|instance| instance.incarnation).max().unwrap_or(0),
-            path: self.path_of(&agent),
+            path: self.directory.path_of(&agent),
             failure,
             crashes: agent.meter.crashes(),
         })

@@ -96,6 +96,7 @@ async fn declared(
         deployed_at: now,
         deployed_by: "tester".to_owned(),
         stopped_at: None,
+        stopped_with_group: false,
         suspended_at: None,
         placement: None,
     };

@@ -39,6 +39,7 @@ fn agent_of(declaration: &serde_json::Value, partitions: u16) -> Arc<Agent> {
         deployed_at: Timestamp::from_micros(0),
         deployed_by: "tester".to_owned(),
         stopped_at: None,
+        stopped_with_group: false,
         suspended_at: None,
         placement: None,
     };

@@ -83,6 +83,7 @@ impl World {
             deployed_at: self.now().wall,
             deployed_by: "simulation".to_owned(),
             stopped_at: None,
+            stopped_with_group: false,
             suspended_at: None,
             placement: None,
             sealed: std::collections::BTreeMap::new(),
