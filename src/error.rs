@@ -80,8 +80,12 @@ pub enum Error {
     #[error("an agent named '{name}' exists already, with the id {existing}; remove it or choose another name")]
     AgentAlreadyExists { name: AgentName, existing: AgentId },
     /// The request contradicts what exists. The text says how, and names the next step.
-    #[error("{0}")]
-    Conflict(String),
+    #[error("{problem}")]
+    Conflict {
+        problem: String,
+        /// What it is about, for programs: names and keys by their members in the API.
+        about: Vec<(&'static str, String)>,
+    },
     #[error("the Idempotency-Key '{0}' was used for another request; give each request a key of its own")]
     KeyReused(Key),
     #[error("supervision group '{0}' not found")]
@@ -153,6 +157,13 @@ impl Error {
         }
     }
 
+    pub fn conflict<const N: usize>(problem: impl Into<String>, about: [(&'static str, String); N]) -> Self {
+        Self::Conflict {
+            problem: problem.into(),
+            about: about.into(),
+        }
+    }
+
     pub fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(error.into())
     }
@@ -162,7 +173,7 @@ impl Error {
             Self::AgentNotFound(_) => Code::AgentNotFound,
             Self::MessageNotFound(_) => Code::MessageNotFound,
             Self::PathNotFound(_) | Self::GroupNotFound(_) => Code::SupervisorNotFound,
-            Self::Conflict(_) => Code::Conflict,
+            Self::Conflict { .. } => Code::Conflict,
             Self::KeyReused(_) => Code::IdempotencyKeyReused,
             Self::AgentAlreadyExists { .. } => Code::AgentAlreadyExists,
             Self::InvalidWasm(_) => Code::InvalidWasm,
@@ -211,7 +222,12 @@ impl Error {
                 json!({"message_id": message_id, "conversation_id": conversation_id, "waited_seconds": waited.as_secs_f64()})
             }
             Self::Unavailable { retry_after, .. } => json!({"retry_after_seconds": retry_after.as_secs_f64()}),
-            Self::Conflict(_) | Self::DeliveryFailed { .. } | Self::Forbidden(_) | Self::Internal(_) => json!({}),
+            Self::Conflict { about, .. } => about
+                .iter()
+                .map(|(member, value)| ((*member).to_owned(), Value::from(value.as_str())))
+                .collect(),
+            Self::DeliveryFailed { reason } => json!({"reason": reason}),
+            Self::Forbidden(_) | Self::Internal(_) => json!({}),
         }
     }
 
@@ -223,7 +239,7 @@ impl Error {
             | Self::MessageNotFound(_)
             | Self::PathNotFound(_)
             | Self::GroupNotFound(_)
-            | Self::Conflict(_)
+            | Self::Conflict { .. }
             | Self::KeyReused(_)
             | Self::AgentAlreadyExists { .. }
             | Self::InvalidWasm(_)

@@ -1,9 +1,13 @@
 //! Supervision groups: OTP supervisors of agents, which users declare and nest.
 
+mod home;
+
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
-use supervisors::{AutoShutdown, Intensity, Strategy, SupervisorHandle};
+use supervisors::{AutoShutdown, Intensity, Restart, StartChildError, Strategy, SupervisorHandle};
 use utoipa::ToSchema;
+
+pub use home::Home;
 
 use crate::agent::spec::Backoff;
 use crate::error::{Error, Result};
@@ -101,6 +105,15 @@ impl GroupSpec {
     pub const fn budget(&self) -> Intensity {
         Intensity::new(self.intensity, self.period.0)
     }
+
+    /// When the supervisor above restarts the group. A group that ends because its significant agents ended has done its work,
+    /// so it is not restarted.
+    pub const fn restart(&self) -> Restart {
+        match self.auto_shutdown {
+            AutoShutdown::Never => Restart::Permanent,
+            AutoShutdown::AnySignificant | AutoShutdown::AllSignificant => Restart::Transient,
+        }
+    }
 }
 
 /// A group in the catalog. It is stored as JSON: members may be added, and never change their meaning.
@@ -121,8 +134,17 @@ pub struct Group {
     pub root: AgentName,
     pub partition: Partition,
     pub document: RwLock<GroupDocument>,
-    /// The handle of its supervisor. None until its parent has started it.
-    pub handle: RwLock<Option<SupervisorHandle>>,
+    /// Its place among the supervisors. None until its parent has started it.
+    pub handles: RwLock<Option<Handles>>,
+    /// Held while the group is changed, and while a significant agent is deployed into it, which its `auto_shutdown` must allow.
+    pub operation: tokio::sync::Mutex<()>,
+}
+
+/// The supervisor that a group is, and the one that has it as a child.
+#[derive(Clone)]
+pub struct Handles {
+    pub own: SupervisorHandle,
+    pub home: Home,
 }
 
 impl std::fmt::Debug for Group {
@@ -140,13 +162,42 @@ impl Group {
             root: document.root.clone(),
             partition: Partition::of(document.root.as_str(), partitions),
             document: RwLock::new(document),
-            handle: RwLock::new(None),
+            handles: RwLock::default(),
+            operation: tokio::sync::Mutex::default(),
         }
     }
 
     pub fn parent(&self) -> Option<AgentName> {
         self.document.read().spec.parent.clone()
     }
+
+    /// Puts a declaration in force that is recorded. Nothing is restarted: it applies from the next exit on.
+    pub fn apply(&self, spec: GroupSpec) {
+        if let Some(handles) = &*self.handles.read() {
+            let own = handles
+                .own
+                .reconfigure(spec.strategy, spec.budget(), spec.auto_shutdown)
+                .map_err(StartChildError::Invalid);
+            let above = handles
+                .home
+                .reconfigure(self.name.as_str(), spec.restart(), (&spec.backoff).into());
+            for error in [own.err(), above.err()].into_iter().flatten() {
+                // A supervisor that is down has no such child, and starts the group by its new declaration.
+                if error != StartChildError::NotFound {
+                    tracing::error!(group = %self.name, %error, "a change of a group is recorded and not in force");
+                }
+            }
+        }
+        self.document.write().spec = spec;
+    }
+}
+
+/// The error of a change that needs a group which was removed while the change went on.
+pub fn removed_meanwhile(group: &AgentName) -> Error {
+    Error::conflict(
+        format!("the supervision group '{group}' was removed meanwhile; create it again, or name another"),
+        [("name", group.to_string())],
+    )
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ async fn make_group(node: &Arc<Node>, caller: &Caller, value: &serde_json::Value
     match node.group(caller, spec.name.as_str()) {
         Ok(there) if there.spec == spec => Ok(()),
         Ok(there) => node
-            .update_group(caller, there.spec.name.as_str(), spec)
+            .update_group(caller, there.spec.name.as_str(), |_| Ok(spec))
             .await
             .map(|_| ()),
         Err(_) => node.create_group(caller, spec).await.map(|_| ()),

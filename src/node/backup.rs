@@ -29,12 +29,16 @@ impl Node {
 
     async fn backup_now(&self, to: PathBuf) -> Result<Manifest> {
         let Some(journal) = self.files.clone() else {
-            return Err(Error::Conflict(
-                "a node in memory keeps nothing that could be copied".to_owned(),
+            return Err(Error::conflict(
+                "a node in memory keeps nothing that could be copied; start it with `--durability durable`",
+                [("durability", "memory".to_owned())],
             ));
         };
         let backup = self.upkeep.backup.clone().try_lock_owned();
-        let alone = backup.map_err(|_| Error::Conflict("a backup is running already; wait for its end".to_owned()))?;
+        let alone = backup.map_err(|_| {
+            let problem = "a backup is running already; wait for its end";
+            Error::conflict(problem, [("operation", "backup".to_owned())])
+        })?;
         // A message can be acknowledged before it is durable. On a full disk waiting for that could take forever, so
         // the backup copies what is durable.
         if !*self.journal.full().borrow() {

@@ -152,6 +152,12 @@ impl Node {
         stored.map_err(Error::internal)??;
         self.reached(Step::Stored);
 
+        let group = spec.supervision.group.as_ref();
+        let group = group.and_then(|name| self.directory.group(name.as_str()));
+        let _allowed = match &group {
+            Some(group) if spec.supervision.significant => Some(group.operation.lock().await),
+            Some(_) | None => None,
+        };
         let agent = self.new_agent(document(id, principal, placement, spec, &program, &self.sealer))?;
         let version = self.new_version(&agent, program);
         *agent.version.write() = Some(version.clone());
@@ -207,7 +213,10 @@ impl Node {
                 name: name.clone(),
                 existing,
             },
-            NameHolder::Group => Error::Conflict(format!("a supervision group has the name '{name}'; choose another")),
+            NameHolder::Group => Error::conflict(
+                format!("a supervision group has the name '{name}'; choose another"),
+                [("name", name.to_string())],
+            ),
         })
     }
 

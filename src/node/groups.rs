@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Weak};
 
-use supervisors::{AutoShutdown, ChildSpec, ExitReason, Restart, Supervisor};
+use supervisors::{ChildSpec, ExitReason, Supervisor};
 
 use super::{GroupView, Node, unavailable};
 use crate::agent::Agent;
 use crate::directory::NameHolder;
 use crate::error::{Error, Result};
-use crate::group::{Group, GroupDocument, GroupSpec, limits};
+use crate::group::{Group, GroupDocument, GroupSpec, Handles, Home, limits};
 use crate::id::{AgentName, Partition};
 use crate::principal::{Action, Caller, Subject};
 use crate::router::{Change, Changed, GroupChange, KeyLock};
@@ -69,7 +69,9 @@ impl Node {
         };
         let group = self.directory.put_group(Group::new(document, self.config.partitions));
         let result = async {
-            let started = self.home_of_group(&group)?.start_child(self.group_child(&group)).await;
+            let home = self.home_of_group(&group)?;
+            let child = self.group_child(&group, home.clone());
+            let started = home.start_child(child).await;
             started.map_err(|_| unavailable("the supervisor of the parent is down or restarts"))?;
             let answer = key.map(|key| key.answered(&self.view(&group)));
             self.change_group(&group, GroupChange::Created { answer }, caller)
@@ -86,27 +88,36 @@ impl Node {
         Ok(self.view(&group))
     }
 
-    /// Changes a group's specification. This restarts nothing: the new specification applies from the next exit on.
-    pub async fn update_group(self: &Arc<Self>, caller: &Caller, name: &str, spec: GroupSpec) -> Result<GroupView> {
+    /// Changes a group's specification to what `change` makes of the present one. This restarts nothing: the new specification
+    /// applies from the next exit on. Returns when it is in force and its record is durable.
+    pub async fn update_group(
+        self: &Arc<Self>,
+        caller: &Caller,
+        name: &str,
+        change: impl FnOnce(&GroupSpec) -> Result<GroupSpec> + Send + 'static,
+    ) -> Result<GroupView> {
         caller.may(Action::UpdateGroup, &Subject::Group(name))?;
-        spec.check()?;
         let (node, caller, name) = (self.clone(), caller.clone(), name.to_owned());
         let work = async move {
             let group = node.find_group(&name)?;
-            if spec.name != group.name {
-                return Err(Error::Conflict(format!(
-                    "the group's name is '{}' and cannot be changed",
-                    group.name
-                )));
+            let _alone = group.operation.lock().await;
+            let present = group.document.read().spec.clone();
+            let spec = change(&present)?;
+            spec.check()?;
+            if spec.name != present.name {
+                let problem = format!("the group's name is '{name}' and cannot be changed; create another group");
+                return Err(Error::conflict(problem, [("name", name)]));
             }
-            if spec.parent != group.parent() {
-                return Err(Error::Conflict(
-                    "a group's parent cannot be changed: where it lives is frozen".to_owned(),
-                ));
-            }
-            if let Some(handle) = &*group.handle.read() {
-                let changed = handle.reconfigure(spec.strategy, spec.budget(), spec.auto_shutdown);
-                changed.map_err(|problem| Error::invalid("auto_shutdown", problem.to_string()))?;
+            if spec.parent != present.parent {
+                let parent = present
+                    .parent
+                    .map_or_else(|| "none".to_owned(), |parent| format!("'{parent}'"));
+                let problem = format!(
+                    "the parent of the group '{name}' is {parent} and cannot be changed: it decides where the group lives; create \
+                     another group"
+                );
+                let given = spec.parent.map(|parent| parent.to_string()).unwrap_or_default();
+                return Err(Error::conflict(problem, [("name", name), ("parent", given)]));
             }
             let change = GroupChange::Updated(Box::new(spec));
             node.change_group(&group, change, &caller).await?;
@@ -194,9 +205,12 @@ impl Node {
     fn children_of(self: &Arc<Self>, partition: Partition, group: Option<&AgentName>) -> Vec<ChildSpec> {
         let mut children: Vec<(Timestamp, ChildSpec)> = Vec::new();
         for inner in self.directory.groups() {
-            if inner.partition == partition && inner.parent().as_ref() == group {
+            if inner.partition == partition
+                && inner.parent().as_ref() == group
+                && let Ok(home) = self.home_of_group(&inner)
+            {
                 let created_at = inner.document.read().created_at;
-                children.push((created_at, self.group_child(&inner)));
+                children.push((created_at, self.group_child(&inner, home)));
             }
         }
         for agent in self.runnable(partition) {
@@ -212,9 +226,9 @@ impl Node {
         children.into_iter().map(|(_, child)| child).collect()
     }
 
-    /// The child specification of a group, as its user declared it. The directory keeps the handle to the group's
-    /// supervisor.
-    fn group_child(self: &Arc<Self>, group: &Arc<Group>) -> ChildSpec {
+    /// The child specification of a group, as its user declared it. The directory keeps the handles to the group's
+    /// supervisor and to its home.
+    fn group_child(self: &Arc<Self>, group: &Arc<Group>, home: Home) -> ChildSpec {
         let spec = group.document.read().spec.clone();
         let weak: Weak<Self> = Arc::downgrade(self);
         let populate = {
@@ -225,11 +239,11 @@ impl Node {
                     .unwrap_or_default()
             })
         };
-        let (child, handle) = Supervisor::new(group.name.as_str(), spec.strategy, spec.budget())
+        let (child, own) = Supervisor::new(group.name.as_str(), spec.strategy, spec.budget())
             .auto_shutdown(spec.auto_shutdown)
             .populate(populate)
             .into_child_with_handle();
-        *group.handle.write() = Some(handle);
+        *group.handles.write() = Some(Handles { own, home });
         let give_up = {
             let group = group.clone();
             Arc::new(move |reason: &ExitReason| {
@@ -238,14 +252,8 @@ impl Node {
                 }
             })
         };
-        // A group that ends because its significant agents ended has done its work, so it is not restarted.
-        let restart = if spec.auto_shutdown == AutoShutdown::Never {
-            Restart::Permanent
-        } else {
-            Restart::Transient
-        };
         child
-            .restart(restart)
+            .restart(spec.restart())
             .backoff((&spec.backoff).into())
             .on_give_up(give_up)
     }

@@ -1,61 +1,11 @@
-//! The homes of agents and groups: which supervisor has them as children.
-
-use ractor::ActorCell;
-use supervisors::{ChildSpec, DynamicHandle, StartChildError, SupervisorHandle};
+//! Where agents and groups belong: in which partition, and under which supervisor.
 
 use super::{Node, unavailable};
 use crate::agent::Agent;
 use crate::agent::spec::AgentSpec;
 use crate::error::{Error, Result};
-use crate::group::Group;
+use crate::group::{Group, Home, removed_meanwhile};
 use crate::id::{AgentName, Partition};
-
-/// The supervisor that has an agent or a group as its child.
-pub(super) enum Home {
-    /// The partition's supervisor: the child has a restart intensity of its own, and no siblings.
-    Partition(DynamicHandle),
-    Group(SupervisorHandle),
-}
-
-impl Home {
-    pub(super) async fn start_child(&self, spec: ChildSpec) -> Result<ActorCell, StartChildError> {
-        match self {
-            Self::Partition(handle) => handle.start_child(spec).await,
-            Self::Group(handle) => handle.start_child(spec).await,
-        }
-    }
-
-    pub(super) async fn restart(&self, id: &str) -> Result<ActorCell, StartChildError> {
-        match self {
-            Self::Partition(handle) => handle.restart(id).await,
-            Self::Group(handle) => handle.restart(id).await,
-        }
-    }
-
-    pub(super) async fn delete(&self, id: &str) -> Result<(), StartChildError> {
-        match self {
-            Self::Partition(handle) => handle.delete(id).await,
-            Self::Group(handle) => handle.delete(id).await,
-        }
-    }
-
-    /// Ends a child that an operator stopped. A partition keeps the child's entry, so that the tree still shows it. A
-    /// group forgets the child, because the group's next restart would bring it back, as in OTP. A child that is gone
-    /// already is no error.
-    pub(super) async fn retire(&self, id: &str) {
-        let _ = match self {
-            Self::Partition(handle) => handle.terminate(id).await,
-            Self::Group(handle) => handle.delete(id).await,
-        };
-    }
-
-    pub(super) fn reset(&self, id: &str) -> Result<(), StartChildError> {
-        match self {
-            Self::Partition(handle) => handle.reset(id),
-            Self::Group(handle) => handle.reset_child(id),
-        }
-    }
-}
 
 impl Node {
     /// The placement key of an agent that is about to be deployed: the root of its group, or its own name.
@@ -87,10 +37,11 @@ impl Node {
         let Some(name) = group else {
             return Ok(Home::Partition(self.owner(partition)?.agents.clone()));
         };
-        let group = self.find_group(name.as_str())?;
-        let handle = group.handle.read().clone();
-        handle
-            .map(Home::Group)
+        let group = self.directory.group(name.as_str());
+        let group = group.ok_or_else(|| removed_meanwhile(&name))?;
+        let handles = group.handles.read().clone();
+        handles
+            .map(|handles| Home::Group(handles.own))
             .ok_or_else(|| unavailable("the supervisor of the group is not there yet"))
     }
 }

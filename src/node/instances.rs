@@ -202,6 +202,7 @@ fn root_cause(reason: &ExitReason) -> &ExitReason {
         ExitReason::StartFailed { reason, .. } => root_cause(reason),
         ExitReason::Normal
         | ExitReason::Shutdown
+        | ExitReason::AutoShutdown { .. }
         | ExitReason::Killed
         | ExitReason::Cancelled
         | ExitReason::Panic(_)

@@ -32,7 +32,8 @@ impl Node {
         // The key is locked before the answer is looked up, so that no other request records one in between.
         let lock = self.shared.key_locks.lock(caller.principal(), attempt).ok_or_else(|| {
             let mend = "the request with this Idempotency-Key is still being answered; send it again later";
-            Error::Conflict(mend.to_owned())
+            let key = attempt.key.to_string();
+            Error::conflict(mend, [("field", "Idempotency-Key".to_owned()), ("key", key)])
         })?;
         // The projections must include what an earlier request appended, even if it is not durable yet.
         self.projections.seen(self.journal.appended()).await?;

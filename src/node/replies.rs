@@ -20,7 +20,8 @@ impl Node {
         // waiter.
         if !self.shared.waiters.expect(&question.message, Expected { reply, first }) {
             let mend = "another call waits for the answer to the request with this Idempotency-Key";
-            return Err(Error::Conflict(mend.to_owned()));
+            let message_id = receipt.message_id.to_string();
+            return Err(Error::conflict(mend, [("message_id", message_id)]));
         }
         let found = match self.reply_in_history(&question, first).await? {
             Some(message) => Ok(message),

@@ -119,7 +119,9 @@ impl Node {
         let groups = recovered.documents.iter();
         for (_, _, json) in groups.filter(|(collection, ..)| collection == COLLECTION) {
             let document: GroupDocument = serde_json::from_str(json).map_err(Error::internal)?;
-            self.directory.put_group(Group::new(document, self.config.partitions));
+            let group = Group::new(document.clone(), self.config.partitions);
+            // The router may have ended between the record of a change and its effect.
+            *self.directory.put_group(group).document.write() = document;
         }
         // Deploys that are not recorded yet start over: their instances ended with the router.
         let known: HashSet<AgentId> = recovered.agents.iter().map(|(id, _)| *id).collect();

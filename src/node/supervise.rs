@@ -143,11 +143,10 @@ impl Node {
         let node = self.clone();
         match verb {
             Verb::Reset => {
-                if let Some(handle) = &*group.handle.read() {
-                    handle.reset();
+                if let Some(handles) = &*group.handles.read() {
+                    handles.own.reset();
+                    let _ = handles.home.reset(group.name.as_str()); // a parent that is down counts nothing
                 }
-                // A parent that is down has no counts of the group.
-                let _ = self.home_of_group(&group)?.reset(group.name.as_str());
                 Ok(())
             }
             Verb::Suspend => self.command_members(&group, &Command::Suspend, &by).await,

@@ -6,12 +6,14 @@
 
 use std::sync::Arc;
 
+use supervisors::AutoShutdown;
+
 use super::core::{Batch, Effect, Then};
 use super::{Answer, Core, Orphans, ReplyTo};
 use crate::agent::{Agent, Command, Refusal, Standing};
 use crate::error::{Error, Result};
 use crate::event::{ChangedGroup, EventBody};
-use crate::group::{COLLECTION, Group, GroupDocument, GroupSpec};
+use crate::group::{COLLECTION, Group, GroupDocument, GroupSpec, removed_meanwhile};
 use crate::id::{AgentId, AgentName};
 use crate::journal::{Placed, Record};
 use crate::message::ClientName;
@@ -151,12 +153,8 @@ impl Core {
 
     fn deployed(&self, id: AgentId, answer: Option<Answer>, now: Timestamp) -> Result<Decision> {
         let agent = self.agent(id)?;
-        if let Some(group) = agent.group()
-            && self.shared.directory.group(group.as_str()).is_none()
-        {
-            return Err(Error::Conflict(format!(
-                "the supervision group '{group}' was removed meanwhile; create it again, or name another"
-            )));
+        if let Some(group) = agent.group() {
+            self.still_there(&group, agent.document.read().placement.as_ref())?;
         }
         let next = step(&agent, &Command::Started)?;
         let document = agent.document.read();
@@ -175,6 +173,14 @@ impl Core {
             answer,
             ..Decision::recording(records, effect)
         })
+    }
+
+    /// Checks that a group was not removed since a deploy or the creation of a member found it. Another group of its name that was
+    /// created meanwhile may have another root, and so another partition.
+    fn still_there(&self, name: &AgentName, root: Option<&AgentName>) -> Result<()> {
+        let group = self.shared.directory.group(name.as_str());
+        let there = group.is_some_and(|group| Some(&group.root) == root);
+        if there { Ok(()) } else { Err(removed_meanwhile(name)) }
     }
 
     fn life(&self, id: AgentId, command: &Command, by: &ClientName, now: Timestamp) -> Result<Decision> {
@@ -263,6 +269,9 @@ impl Core {
         };
         Ok(match change {
             GroupChange::Created { answer } => {
+                if let Some(parent) = group.parent() {
+                    self.still_there(&parent, Some(&group.root))?;
+                }
                 let event = Record::event(None, &EventBody::GroupCreated(changed), now);
                 let mut records = vec![document(Some(&group.document.read())), event];
                 records.extend(answer.as_ref().map(|answer| answer.record(now)));
@@ -272,6 +281,13 @@ impl Core {
                 }
             }
             GroupChange::Updated(spec) => {
+                if spec.auto_shutdown == AutoShutdown::Never
+                    && let Some(member) = self.significant_member_of(&group)
+                {
+                    let problem =
+                        format!("cannot be never while the member '{member}' is significant; remove it first");
+                    return Err(Error::invalid("auto_shutdown", problem));
+                }
                 let next = GroupDocument {
                     spec: GroupSpec::clone(&spec),
                     ..group.document.read().clone()
@@ -281,9 +297,9 @@ impl Core {
             }
             GroupChange::Removed => {
                 if let Some(member) = self.member_of(&group) {
-                    return Err(Error::Conflict(format!(
-                        "the group '{name}' has members, '{member}' among them; remove them first"
-                    )));
+                    let problem = format!("the group '{name}' has members, '{member}' among them; remove them first");
+                    let about = [("name", name.to_string()), ("member", member.to_string())];
+                    return Err(Error::conflict(problem, about));
                 }
                 let event = Record::event(None, &EventBody::GroupRemoved(changed), now);
                 Decision::recording(vec![document(None), event], Effect::RemoveGroup(group.name.clone()))
@@ -308,6 +324,16 @@ impl Core {
         })
     }
 
+    /// The name of a member whose end may end the group, if there is one.
+    fn significant_member_of(&self, group: &Group) -> Option<AgentName> {
+        let mut agents = self.shared.directory.of_partition(group.partition).into_iter();
+        let significant = |agent: &Arc<Agent>| {
+            let supervision = &agent.document.read().spec.supervision;
+            supervision.significant && supervision.group.as_ref() == Some(&group.name)
+        };
+        agents.find(significant).map(|agent| agent.name.clone())
+    }
+
     /// Opens or removes what a recorded change says.
     pub(super) fn take_effect(&mut self, effect: Effect) {
         match effect {
@@ -323,7 +349,7 @@ impl Core {
                 self.agenda.forget(agent.id);
                 self.shared.directory.remove(&agent);
             }
-            Effect::ReplaceGroup(group, spec) => group.document.write().spec = *spec,
+            Effect::ReplaceGroup(group, spec) => group.apply(*spec),
             Effect::RemoveGroup(name) => self.shared.directory.remove_group(&name),
         }
     }

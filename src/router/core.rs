@@ -223,7 +223,12 @@ impl Core {
         {
             let problem =
                 "another call waits for an answer to the same conversation_id and reply_with; use another reply_with";
-            return Err(Error::Conflict(problem.to_owned()));
+            let message = &letter.message;
+            let about = [
+                ("conversation_id", message.conversation_id.clone()),
+                ("reply_with", message.reply_with.clone().unwrap_or_default()),
+            ];
+            return Err(Error::conflict(problem, about));
         }
         let receipt = letter.receipt(refused, now);
         Ok((letter, receipt))

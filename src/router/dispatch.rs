@@ -398,7 +398,10 @@ fn error(refusal: Refusal, receiver: &Agent) -> Error {
         Refusal::Closed => {
             let (state, mend) = match &*receiver.standing.read() {
                 Standing::Loaded { .. } | Standing::Running | Standing::Suspended => ("starting", "try again"),
-                Standing::Draining { .. } => ("draining", "it takes no more messages; deploy it again"),
+                Standing::Draining { .. } => (
+                    "draining",
+                    "it handles what it has and takes no more; when it has stopped, start it again",
+                ),
                 Standing::Stopped => ("stopped", "start it again"),
                 Standing::Failed { .. } => ("failed", "see its supervision tree, then start it again"),
             };

@@ -122,7 +122,13 @@ impl Cache {
     /// Opens the folder, or makes it. If other users could write to it, its files are deleted first: any of them may be theirs.
     pub(super) fn open(folder: &CacheFolder) -> Result<Self, Error> {
         let dir = folder.dir.clone();
-        let wrong = |what: String| Error::Conflict(format!("the folder of compiled modules {}: {what}", dir.display()));
+        let wrong = |what: String| {
+            let folder = dir.display().to_string();
+            Error::conflict(
+                format!("the folder of compiled modules {folder}: {what}"),
+                [("folder", folder)],
+            )
+        };
         let io = |error: io::Error| wrong(error.to_string());
         match fs::DirBuilder::new().mode(0o700).create(&dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io(error)),

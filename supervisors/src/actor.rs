@@ -226,7 +226,14 @@ impl Actor for SupervisorActor {
         }
         state.position.inner.lock().meter = None;
         let (reason, result) = match state.exit.take() {
-            None | Some(Exit::AutoShutdown) => (ExitReason::Shutdown, Ok(())),
+            None => (ExitReason::Shutdown, Ok(())),
+            Some(Exit::AutoShutdown(child, reason)) => {
+                let path = format!("{}/{child}", state.path);
+                let reason = Box::new(reason);
+                let reason = ExitReason::AutoShutdown { path, reason };
+                // ractor reports no more of an orderly end than a text, and of a failure the whole reason.
+                (reason.clone(), Err(ActorProcessingErr::from(reason)))
+            }
             Some(Exit::StartFailed(reason)) => (reason, Ok(())),
             Some(Exit::Meltdown(child, reason)) => {
                 let failure = Failure::new(MELTDOWN, format!("{}/{child}: {reason}", state.path));

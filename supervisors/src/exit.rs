@@ -35,6 +35,14 @@ pub enum ExitReason {
     /// The child was asked to stop, either by its supervisor or by somebody who gave the same stop reason, `shutdown`.
     #[error("shutdown")]
     Shutdown,
+    /// The child is a supervisor, and its [`AutoShutdown`](crate::AutoShutdown) has ended it. This counts as a shutdown.
+    #[error("auto-shutdown: {path} ended: {reason}")]
+    AutoShutdown {
+        /// The path of the significant child whose end was the last cause.
+        path: String,
+        /// Why that child ended.
+        reason: Box<ExitReason>,
+    },
     /// The child was killed. Its `post_stop` did not run.
     #[error("killed")]
     Killed,
@@ -76,12 +84,13 @@ pub const MELTDOWN: &str = "meltdown";
 pub const SIBLING: &str = "sibling";
 
 impl ExitReason {
-    /// A constant name for metric labels: `normal`, `shutdown`, `killed`, `cancelled`, `panic`, `heartbeat_lost`,
+    /// A constant name for metric labels: `normal`, `shutdown`, `auto_shutdown`, `killed`, `cancelled`, `panic`, `heartbeat_lost`,
     /// `start_timeout`, `start_failed`, or the kind of the error.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Normal => "normal",
             Self::Shutdown => "shutdown",
+            Self::AutoShutdown { .. } => "auto_shutdown",
             Self::Killed => "killed",
             Self::Cancelled => "cancelled",
             Self::Panic(_) => "panic",
@@ -92,9 +101,10 @@ impl ExitReason {
         }
     }
 
-    /// Whether a transient child is restarted for this reason. Every reason but a normal exit and a shutdown is abnormal.
+    /// Whether a transient child is restarted for this reason. Every reason but a normal exit, a shutdown and an auto-shutdown is
+    /// abnormal.
     pub fn is_abnormal(&self) -> bool {
-        !matches!(self, Self::Normal | Self::Shutdown)
+        !matches!(self, Self::Normal | Self::Shutdown | Self::AutoShutdown { .. })
     }
 
     /// The exit reason for an error that an actor returned. A [`Failure`] or an exit reason among its sources decides.

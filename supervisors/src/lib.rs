@@ -72,8 +72,8 @@
 //! Declared children are stopped in reverse order, the children of a dynamic supervisor all at once. This order also holds
 //! when somebody other than its supervisor stops a supervisor. It does not hold when a supervisor is killed.
 //!
-//! With an [`AutoShutdown`], a supervisor ends by itself when its significant children have ended. Its
-//! exit reason is then a shutdown.
+//! With an [`AutoShutdown`], a supervisor ends by itself when its significant children have ended. Its exit reason is then
+//! [`ExitReason::AutoShutdown`], which has the exit reason of that child and counts as a shutdown.
 //!
 //! # Heartbeat
 //!

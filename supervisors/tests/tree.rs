@@ -192,10 +192,31 @@ async fn the_end_of_a_significant_child_ends_the_supervisor_normally() {
     board.tell("a", Order::Finish);
     until(&mut events, EventKind::AutoShutdown, "node/inner").await;
     let exit = until(&mut events, EventKind::ChildExited, "node/inner").await;
-    assert_eq!(exit.reason, Some(ExitReason::Shutdown));
+    let cause = ExitReason::AutoShutdown {
+        path: "node/inner/a".to_owned(),
+        reason: Box::new(ExitReason::Normal),
+    };
+    assert_eq!(exit.reason, Some(cause));
     let snapshot = tree.snapshot().await;
     assert_eq!(snapshot.find("node/inner").expect("it is there").state, "stopped");
     tree.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_exit_reason_of_an_auto_shutdown_has_the_failure_that_caused_it() {
+    let board = Board::default();
+    let worker = board.worker("a").significant(true).restart(Restart::Temporary);
+    let tree = Supervisor::new("node", Strategy::OneForOne, AMPLE)
+        .auto_shutdown(AutoShutdown::AnySignificant)
+        .child(worker)
+        .child(board.worker("b"))
+        .start()
+        .await
+        .expect("it starts");
+    board.tell("a", Order::Fail(Failure::new("trap", "unreachable")));
+    let reason = tree.wait().await;
+    assert_eq!(reason.to_string(), "auto-shutdown: node/a ended: trap: unreachable");
+    assert_eq!((reason.label(), reason.is_abnormal()), ("auto_shutdown", false));
 }
 
 #[tokio::test(start_paused = true)]

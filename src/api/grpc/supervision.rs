@@ -21,6 +21,7 @@ use crate::api::json;
 use crate::api::supervision::{EventsView, events_asked, merged};
 use crate::api::tree::TreeView;
 use crate::error::{Error, Result};
+use crate::group::GroupSpec;
 use crate::node::{Node, Verb};
 use crate::principal::Caller;
 use crate::time::Timestamp;
@@ -67,8 +68,8 @@ impl Supervision {
             backoff: asked.backoff,
             auto_shutdown: asked.auto_shutdown,
         })?;
-        let spec = merged(&self.node.group(&caller, &asked.name)?.spec, changes.0)?;
-        let group = self.node.update_group(&caller, &asked.name, spec).await?;
+        let change = move |present: &GroupSpec| merged(present, changes.0);
+        let group = self.node.update_group(&caller, &asked.name, change).await?;
         Ok(view::supervisor(group))
     }
 
@@ -222,7 +223,6 @@ fn verb(number: i32) -> Result<Verb> {
 mod tests {
     use super::*;
     use crate::api::grpc::proto::Backoff;
-    use crate::group::GroupSpec;
 
     fn nothing() -> Declared {
         Declared {

@@ -114,8 +114,8 @@ pub(super) async fn update_supervisor(
     changes: Json<Map<String, Value>>,
 ) -> Result<HttpResponse, Failure> {
     let caller = credentials.caller(&[]);
-    let spec = merged(&front.node.group(&caller, &name)?.spec, changes.value)?;
-    let group = front.node.update_group(&caller, &name, spec).await?;
+    let change = move |present: &GroupSpec| merged(present, changes.value);
+    let group = front.node.update_group(&caller, &name, change).await?;
     Ok(HttpResponse::Ok().json(SupervisorView::from(group)))
 }
 

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use super::super::deploy::Step;
 use super::*;
+use crate::error::Code;
+use crate::group::{Group, GroupDocument};
 
 const STEPS: &[Step] = &[
     Step::Named,
@@ -64,6 +66,87 @@ async fn a_deploy_that_is_killed_leaves_a_whole_agent_or_none_and_its_name_free(
         }
         world.node.shutdown().await;
     }
+}
+
+/// Deploys `counter` into the group `shop`, and changes the directory when the deploy has come to `at`.
+async fn deployed_while(world: &World, at: Step, change: impl Fn(&Directory) + Send + 'static) -> Result<Deployed> {
+    let directory = world.node.directory.clone();
+    *world.node.deploy_steps.lock() = Some(Box::new(move |reached| {
+        if reached == at {
+            change(&directory);
+        }
+    }));
+    let member = serde_json::json!({"name": "counter", "supervision": {"group": "shop"}});
+    let spec = AgentSpec::from_json(member.to_string().as_bytes()).unwrap();
+    let deployed = world.node.deploy(&Caller::anonymous(), module(COUNTER), spec).await;
+    *world.node.deploy_steps.lock() = None;
+    deployed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_whose_group_was_removed_meanwhile_is_refused_and_leaves_nothing() {
+    let shop = || "shop".parse().unwrap();
+    for at in [Step::Judged, Step::Entered, Step::Started] {
+        let world = world().await;
+        world.group(&serde_json::json!({"name": "shop"})).await;
+        let deployed = deployed_while(&world, at, move |directory| directory.remove_group(&shop())).await;
+        let error = deployed.unwrap_err();
+        let about = serde_json::json!({"name": "shop"});
+        assert_eq!((error.code(), error.details()), (Code::Conflict, about), "{at:?}");
+        assert!(world.node.find("counter").is_err(), "{at:?}");
+        world.node.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_the_same_name_under_another_root_is_another_group() {
+    let world = world().await;
+    world.group(&serde_json::json!({"name": "mall"})).await;
+    world.group(&serde_json::json!({"name": "shop"})).await;
+    let again = |directory: &Directory| {
+        let shop = directory.group("shop").unwrap();
+        let document = GroupDocument {
+            root: "mall".parse().unwrap(),
+            ..shop.document.read().clone()
+        };
+        directory.remove_group(&shop.name);
+        directory.put_group(Group::new(document, 4));
+    };
+    let error = deployed_while(&world, Step::Started, again).await.unwrap_err();
+    assert_eq!(error.code(), Code::Conflict);
+    assert!(world.node.find("counter").is_err());
+    world.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_not_removed_while_an_agent_is_deployed_into_it() {
+    let world = world().await;
+    world.group(&serde_json::json!({"name": "shop"})).await;
+    let (reached, started) = std::sync::mpsc::channel();
+    let (goes_on, go_on) = std::sync::mpsc::channel::<()>();
+    let go_on = Mutex::new(go_on);
+    *world.node.deploy_steps.lock() = Some(Box::new(move |now| {
+        if now == Step::Started {
+            reached.send(()).unwrap();
+            go_on.lock().recv().unwrap();
+        }
+    }));
+    let member =
+        serde_json::json!({"name": "counter", "supervision": {"group": "shop"}, "permissions": {"state": true}});
+    let spec = AgentSpec::from_json(member.to_string().as_bytes()).unwrap();
+    let node = world.node.clone();
+    let deploy = tokio::spawn(async move { node.deploy(&Caller::anonymous(), module(COUNTER), spec).await });
+    tokio::task::spawn_blocking(move || started.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    let removed = world.node.remove_group(&Caller::anonymous(), "shop").await.unwrap_err();
+    let about = serde_json::json!({"name": "shop", "member": "counter"});
+    assert_eq!(removed.details(), about);
+    goes_on.send(()).unwrap();
+    deploy.await.unwrap().unwrap();
+    assert!(world.ask("counter").await.is_ok());
+    world.node.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -124,6 +124,68 @@ async fn groups_and_their_members_come_back_with_the_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_a_group_that_is_not_recorded_is_not_in_force() {
+    let world = world().await;
+    world.group(&serde_json::json!({"name": "shop"})).await;
+    let caller = Caller::anonymous();
+    let view = || world.node.group(&caller, "shop").unwrap();
+    let router = view().path.replace("/agents/shop", "/router");
+    world.node.actor(&router).unwrap().kill_and_wait(None).await.unwrap();
+    let change = |present: &GroupSpec| {
+        let strategy = supervisors::Strategy::OneForAll;
+        Ok(GroupSpec {
+            strategy,
+            ..present.clone()
+        })
+    };
+    let changed = world.node.update_group(&caller, "shop", change).await.is_ok();
+    // The router may be back already, and then it has recorded the change.
+    let expected = if changed { "one_for_all" } else { "one_for_one" };
+    world
+        .until("the group is back", async || {
+            let snapshot = world.snapshot().await;
+            snapshot
+                .find(&view().path)
+                .is_some_and(|group| group.state == "running")
+        })
+        .await;
+    let strategy = world.snapshot().await.find(&view().path).unwrap().strategy;
+    assert_eq!(
+        (strategy, view().spec.strategy == supervisors::Strategy::OneForAll),
+        (Some(expected), changed)
+    );
+    world.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_changes_of_a_group_at_once_both_take_effect() {
+    let world = world().await;
+    world.group(&serde_json::json!({"name": "shop"})).await;
+    let caller = Caller::anonymous();
+    let intensity = |present: &GroupSpec| {
+        Ok(GroupSpec {
+            intensity: 7,
+            ..present.clone()
+        })
+    };
+    let strategy = |present: &GroupSpec| {
+        let strategy = supervisors::Strategy::OneForAll;
+        Ok(GroupSpec {
+            strategy,
+            ..present.clone()
+        })
+    };
+    let (one, other) = tokio::join!(
+        world.node.update_group(&caller, "shop", intensity),
+        world.node.update_group(&caller, "shop", strategy),
+    );
+    one.and(other).unwrap();
+    let spec = world.node.group(&caller, "shop").unwrap().spec;
+    assert_eq!((spec.intensity, spec.strategy), (7, supervisors::Strategy::OneForAll));
+    world.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_melts_down_too_often_is_failed_and_one_call_brings_it_back() {
     let world = world().await;
     world.group(&serde_json::json!({"name": "shop", "strategy": "one_for_all", "intensity": 0, "backoff": {"min": 0, "max": 0}})).await;

@@ -60,7 +60,8 @@ pub(crate) enum Exit {
     Meltdown(ChildId, ExitReason),
     /// A declared child did not start for the first time.
     StartFailed(ExitReason),
-    AutoShutdown,
+    /// This significant child ended for this reason.
+    AutoShutdown(ChildId, ExitReason),
 }
 
 /// Why the core refuses a command.

@@ -60,9 +60,10 @@ impl Core {
             };
         if ends && !matches!(self.phase, Phase::Closed) {
             self.phase = Phase::Closed;
-            let note = Note::new(EventKind::AutoShutdown, 0).because(reason);
+            let note = Note::new(EventKind::AutoShutdown, 0).because(reason.clone());
             self.out.push(Action::EmitSelf(note));
-            self.out.push(Action::Exit(Exit::AutoShutdown));
+            let exit = Exit::AutoShutdown(Arc::clone(id), reason);
+            self.out.push(Action::Exit(exit));
         }
     }
 
