@@ -33,6 +33,7 @@ mod lifecycle;
 mod openapi;
 mod operations;
 mod power;
+mod readme;
 mod reference;
 mod refusals;
 mod serving;
