@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use caxton::agent::spec::AgentSpec;
 use caxton::config::Config;
-use caxton::id::AgentId;
+use caxton::id::{AgentId, InstanceId};
 use caxton::message::{Draft, Durability, Message};
 use caxton::node::Node;
 use caxton::principal::Caller;
-use caxton::wasm::{Budget, End, Host, Instance, Limits, Program, Runtime, StateLock};
+use caxton::wasm::{Budget, End, Host, Instance, Limits, LogRate, Program, Runtime, StateLock};
 use guests::{NoGrants, request};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde_json::json;
@@ -73,16 +73,17 @@ impl Actor for Bare {
         let host = Host {
             agent: AgentId::new(),
             name: "bare".parse().expect("it is a name"),
+            instance: InstanceId::FIRST,
             state: Arc::new(BTreeMap::new().into()),
             timers: Arc::default(),
             state_lock: StateLock::default(),
+            log_rate: LogRate::new(0),
             grants: Arc::new(NoGrants),
         };
         let limits = Limits {
             memory_bytes: 64 << 20,
             state_bytes: 0,
             state_keys: 0,
-            log_bytes_per_second: 0,
             timers: 0,
         };
         let mut instance = program.instantiate(host, limits).await.map_err(|crash| crash.detail)?;

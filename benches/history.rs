@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use caxton::fipa::Performative;
-use caxton::id::{AgentId, Fence, MessageId, Partition, Seq};
+use caxton::id::{AgentId, Fence, InstanceId, MessageId, Partition, Seq};
 use caxton::journal::local::{LocalJournal, LocalOptions};
 use caxton::journal::projections::{MessageQuery, Projections};
 use caxton::journal::{Dispatch, Journal, Record, Turn, TurnEnd};
@@ -59,6 +59,7 @@ impl World {
         };
         let turn = Turn {
             agent,
+            instance: InstanceId::FIRST,
             message: Some(message.id),
             attempt: 1,
             end: TurnEnd::Ok,

@@ -163,10 +163,12 @@ impl Party {
         let start = InstanceStart {
             agent: agent.clone(),
             version: Arc::new(Version {
+                revision: 1,
                 spec: AgentSpec::from_json(br#"{"name": "guest"}"#).expect("it is a declaration"),
                 program: guests.compile(module.into(), false).await.expect("it compiles"),
                 grants: Arc::new(AllGrants),
             }),
+            number: 1,
             incarnation: 1,
             pulse: Default::default(),
         };

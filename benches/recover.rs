@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use caxton::agent::spec::AgentSpec;
 use caxton::config::Config;
-use caxton::id::AgentId;
+use caxton::id::{AgentId, InstanceId};
 use caxton::message::{Draft, Durability, Message};
 use caxton::node::Node;
 use caxton::principal::Caller;
-use caxton::wasm::{Budget, End, Host, Instance, Limits, Program, Runtime, RuntimeConfig, StateLock};
+use caxton::wasm::{Budget, End, Host, Instance, Limits, LogRate, Program, Runtime, RuntimeConfig, StateLock};
 use guests::{NoGrants, request};
 use hdrhistogram::Histogram;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -100,16 +100,17 @@ impl Actor for Raw {
         let host = Host {
             agent: AgentId::new(),
             name: "raw".parse().expect("it is a name"),
+            instance: InstanceId::FIRST,
             state: Arc::new(BTreeMap::new().into()),
             timers: Arc::default(),
             state_lock: StateLock::default(),
+            log_rate: LogRate::new(0),
             grants: Arc::new(NoGrants),
         };
         let limits = Limits {
             memory_bytes: 64 << 20,
             state_bytes: 0,
             state_keys: 0,
-            log_bytes_per_second: 0,
             timers: 0,
         };
         let mut instance = start

@@ -4,7 +4,7 @@
 //! Invariant: agents know no router. A turn ends in an [`Outcome`], and its effects do not exist until the owner of the
 //! partition has recorded it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::event::{ChangedAgent, EventBody};
-use crate::id::{AgentId, AgentName, Partition};
+use crate::id::{AgentId, AgentName, InstanceId, Partition};
 use crate::journal::{Record, TurnEnd};
 use crate::mailbox::{Capacity, Mailbox, ReplySlot, Reservation};
 use crate::message::{ClientName, Draft, Message};
@@ -22,17 +22,21 @@ use crate::time::Timestamp;
 use crate::timer::{TimerChange, Timers};
 use crate::wasm::{Budget, Grants, Limits, Program, StateLock};
 
+mod child;
 mod document;
 mod instance;
 pub mod meter;
+mod rates;
 pub mod spec;
 mod standing;
 pub mod turn;
 pub mod validation;
 
+pub use child::ChildId;
 pub use document::{Document, Unreadable, seal};
 pub use instance::{Instance, InstanceMessage, Start};
 use meter::Meter;
+use rates::Rates;
 use spec::AgentSpec;
 pub use standing::{Command, Down, Lifecycle, Refusal, Standing};
 
@@ -53,6 +57,8 @@ pub struct Agent {
     /// The committed timers.
     pub timers: Arc<Timers>,
     pub meter: Meter,
+    /// The rates that its instances may not exceed together.
+    pub rates: Rates,
     /// Takes the outcomes of turns to the owner of the agent's partition, who records them.
     pub outbox: Arc<dyn Outbox>,
     /// Permits for the KiB of outcomes that may wait for the owner of the partition, shared by all its agents.
@@ -60,8 +66,10 @@ pub struct Agent {
     /// The version that the agent's instances run. None: the agent was stopped before the node started, or its module
     /// cannot be loaded.
     pub version: RwLock<Option<Arc<Version>>>,
-    /// The instance that started last, shown to operators.
-    pub running: Mutex<Option<Running>>,
+    /// The instances that run.
+    pub running: Mutex<BTreeMap<InstanceId, Running>>,
+    /// The instances that their supervisor restarts no more, while others go on.
+    given_up: Mutex<BTreeSet<InstanceId>>,
     /// Leases the state and the timers to one turn at a time.
     pub state_lock: StateLock,
     /// Held while a turn ends and its outcome is handed over. When a turn has ended, another instance may lease the
@@ -74,12 +82,14 @@ pub struct Agent {
 
 /// A program together with its declaration. It never changes; instances run it.
 pub struct Version {
+    /// The number of the version among all of its agent, from 1.
+    pub revision: u32,
     pub spec: AgentSpec,
     pub program: Arc<Program>,
     pub grants: Arc<dyn Grants>,
 }
 
-/// Facts about the running instance.
+/// Facts about a running instance.
 #[derive(Clone, Copy, Debug)]
 pub struct Running {
     pub since: Instant,
@@ -118,6 +128,7 @@ impl Agent {
             messages: resources.mailbox_messages,
             bytes: resources.mailbox_bytes.bytes(),
         });
+        let rates = Rates::new(resources, Instant::now());
         Self {
             id: document.id,
             name: document.spec.name.clone(),
@@ -129,10 +140,12 @@ impl Agent {
             timers: Arc::default(),
             state_lock: StateLock::default(),
             meter: Meter::new(spawns),
+            rates,
             outbox,
             outcome_kib,
             version: RwLock::new(None),
             running: Mutex::default(),
+            given_up: Mutex::default(),
             hand_over: Mutex::default(),
             operation: tokio::sync::Mutex::default(),
         }
@@ -140,6 +153,46 @@ impl Agent {
 
     pub fn version(&self) -> Option<Arc<Version>> {
         self.version.read().clone()
+    }
+
+    /// The instances that the agent is to have while it runs, each with its id in the supervision tree.
+    pub fn children(&self) -> Vec<(ChildId, InstanceId)> {
+        let document = self.document.read();
+        let child = |number| {
+            let id = match document.instances {
+                0 | 1 => ChildId::Only(self.name.clone()),
+                _ => ChildId::OneOf {
+                    agent: self.name.clone(),
+                    version: document.version.clone(),
+                    number,
+                },
+            };
+            let revision = document.revision;
+            (id, InstanceId { revision, number })
+        };
+        (1..=document.instances.max(1)).map(child).collect()
+    }
+
+    /// The instance with this id in the supervision tree. None: the agent has no such instance now.
+    pub fn instance(&self, child: &ChildId) -> Option<InstanceId> {
+        let children = self.children().into_iter();
+        children
+            .filter(|(id, _)| id == child)
+            .map(|(_, instance)| instance)
+            .next()
+    }
+
+    /// Notes that an incarnation of an instance runs.
+    pub fn instance_started(&self, instance: InstanceId, running: Running) {
+        self.running.lock().insert(instance, running);
+        self.given_up.lock().remove(&instance);
+    }
+
+    /// Notes that the supervisor of an instance restarts it no more. Returns whether the agent has no other instance left.
+    pub fn instance_given_up(&self, instance: InstanceId) -> bool {
+        let mut given_up = self.given_up.lock();
+        given_up.insert(instance);
+        self.children().iter().all(|(_, instance)| given_up.contains(instance))
     }
 
     /// Closes what the next state does not allow, before the change is recorded: admission to the mailbox and, with it,
@@ -224,7 +277,6 @@ impl Version {
             memory_bytes: self.spec.resources.memory.bytes(),
             state_bytes: self.spec.resources.state_bytes.bytes(),
             state_keys: self.spec.resources.state_keys,
-            log_bytes_per_second: self.spec.resources.log_bytes_per_second.bytes(),
             timers: self.spec.resources.timers,
         }
     }
@@ -240,6 +292,8 @@ pub type Recorded = oneshot::Sender<()>;
 #[derive(Debug)]
 pub struct Outcome {
     pub agent: AgentId,
+    /// The instance that ran the turn.
+    pub instance: InstanceId,
     /// None: the turn was `init` or `shutdown`.
     pub message: Option<Arc<Message>>,
     /// The message's room in the mailbox, given back when the outcome has been recorded. None: the message stays in the

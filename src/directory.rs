@@ -3,6 +3,8 @@
 //! The node owns it, the owners of partitions write it, and everybody reads it. Who wants an agent looks it up here each time and
 //! keeps no pointer to it, because a restart of its partition replaces the entry.
 
+mod paths;
+
 use std::sync::Arc;
 
 use dashmap::DashMap;
@@ -12,6 +14,8 @@ use crate::group::Group;
 use crate::id::{AgentId, AgentName, Partition};
 use crate::message::{Address, ClientName};
 use crate::wasm::{Found, Search};
+
+pub use paths::Place;
 
 impl Search for Directory {
     fn find(&self, capability: &str, most: usize) -> Vec<Found> {

@@ -204,6 +204,9 @@ pub struct SentMessage {
 pub struct HandledMessage {
     pub message_id: MessageId,
     pub agent_id: AgentId,
+    /// The version that ran the turn, and which of its instances; both count from 1.
+    pub revision: u32,
+    pub instance: u32,
     /// The number of the delivery, from 1.
     pub attempt: u32,
     /// Why the turn had no effects. None: it had effects.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use supervisors::{EventError, EventStream, Failure};
 use tokio::sync::broadcast;
 
-use crate::directory::Directory;
+use crate::directory::{Directory, Place};
 use crate::event::{EventBody, EventKind, HandledMessage, SentMessage, SupervisorReport};
 use crate::fipa::Performative;
 use crate::id::{AgentId, Fence, Partition, Seq};
@@ -63,6 +63,8 @@ impl Event {
                 let mut handled = HandledMessage {
                     message_id: turn.message?,
                     agent_id: turn.agent,
+                    revision: turn.instance.revision,
+                    instance: turn.instance.number,
                     attempt: turn.attempt,
                     reason: None,
                     detail: None,
@@ -289,9 +291,10 @@ impl Actor for Chronicler {
 
 impl ChroniclerState {
     fn record(&self, event: &supervisors::Event) -> Record {
-        let agent = agent_name(&event.path)
-            .and_then(|name| self.directory.find(name))
-            .map(|entry| entry.id);
+        let agent = match self.directory.at(&event.path) {
+            Some(Place::Agent(agent) | Place::Instance(agent, _)) => Some(agent.id),
+            Some(Place::Group(_)) | None => None,
+        };
         let body = EventBody::Supervisor(SupervisorReport {
             kind: event.kind.into(),
             path: event.path.clone(),
@@ -308,26 +311,9 @@ impl ChroniclerState {
     }
 }
 
-/// The name of the agent at a path of the tree: `node/core/partitions/7/agents/[<group>/…]<name>`.
-fn agent_name(path: &str) -> Option<&str> {
-    path.split_once("/agents/")
-        .map(|(_, below)| below.rsplit('/').next().unwrap_or(below))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_names_its_agent() {
-        assert_eq!(agent_name("node/core/partitions/partition-7/agents/cart"), Some("cart"));
-        assert_eq!(
-            agent_name("node/core/partitions/7/agents/shop/checkout/cart"),
-            Some("cart")
-        );
-        assert_eq!(agent_name("node/core/partitions/partition-7/agents"), None);
-        assert_eq!(agent_name("node/events"), None);
-    }
 
     #[test]
     fn a_message_to_two_partitions_has_one_event() {

@@ -140,6 +140,19 @@ impl<'de> Deserialize<'de> for AgentName {
     }
 }
 
+/// An instance of an agent: the revision of the version that it runs, and its number among the instances of that version. Both
+/// count from 1. A restart of the instance changes neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InstanceId {
+    pub revision: u32,
+    pub number: u32,
+}
+
+impl InstanceId {
+    /// The first instance of an agent's first version.
+    pub const FIRST: Self = Self { revision: 1, number: 1 };
+}
+
 /// The unit of ownership, recovery and scale: a router, the agents of the partition, and its part of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Partition(pub u16);
@@ -276,7 +289,19 @@ mod tests {
     #[test]
     fn a_name_that_reads_as_an_id_is_refused() {
         assert!(AgentId::new().to_string().parse::<AgentName>().is_err());
-        for bad in ["", "platform", "-a", "a b", "client:x", "ä", &"x".repeat(65)] {
+        // `@`, `#` and `/` separate the parts of ids and paths of the supervision tree.
+        for bad in [
+            "",
+            "platform",
+            "-a",
+            "a b",
+            "a@1.0.0",
+            "a#1",
+            "a/b",
+            "client:x",
+            "ä",
+            &"x".repeat(65),
+        ] {
             assert!(bad.parse::<AgentName>().is_err(), "{bad}");
         }
         assert!("my-agent_1.x".parse::<AgentName>().is_ok());

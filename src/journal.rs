@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::error::Error;
 use crate::event::{EventBody, EventKind};
-use crate::id::{AgentId, Digest, Fence, MessageId, Partition, Seq};
+use crate::id::{AgentId, Digest, Fence, InstanceId, MessageId, Partition, Seq};
 use crate::message::{FailureReason, Message};
 use crate::secret;
 use crate::time::Timestamp;
@@ -116,6 +116,8 @@ pub enum Record {
     TimerFired {
         agent: AgentId,
         timer: u32,
+        /// The instance whose turn set the timer.
+        set_by: InstanceId,
         /// When the timer is due again. None means that it does not repeat and is removed.
         next: Option<Timestamp>,
         at: Timestamp,
@@ -175,6 +177,8 @@ pub struct Dispatch {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Turn {
     pub agent: AgentId,
+    /// The instance that ran the turn.
+    pub instance: InstanceId,
     /// The message that the turn handled. None if the turn was `init`.
     pub message: Option<MessageId>,
     /// The number of this attempt, counted from 1.

@@ -32,6 +32,8 @@ mod deploy;
 mod disk;
 mod groups;
 mod home;
+mod inspect;
+mod instances;
 mod lifecycle;
 mod measure;
 mod once;
@@ -48,10 +50,11 @@ mod tests;
 mod tree;
 pub mod views;
 
+pub use inspect::{PathFigures, RecoveryMillis, SupervisionFigures, TreeNode};
 use once::Coming;
 pub use replay::Replayed;
 pub use start::{Opened, StartError};
-pub use supervise::{PathFigures, RecoveryMillis, SupervisionFigures, TreeNode, Verb};
+pub use supervise::Verb;
 use tree::PartitionHandle;
 pub use views::*;
 

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 
 use crate::fipa::Performative;
-use crate::id::{AgentId, MessageId};
+use crate::id::{AgentId, InstanceId, MessageId};
 use crate::message::{Address, Content, Message};
 use crate::time::{Moment, Timestamp};
 
@@ -40,6 +40,8 @@ pub struct Timer {
     pub due: Timestamp,
     /// The period, in microseconds. None: the timer fires once.
     pub every: Option<u64>,
+    /// The instance whose turn set the timer.
+    pub set_by: InstanceId,
 }
 
 impl Timer {
@@ -215,7 +217,8 @@ mod tests {
 
     const fn timer(id: u32, due: i64, every: Option<u64>) -> Timer {
         let due = at(due);
-        Timer { id, due, every }
+        let set_by = InstanceId::FIRST;
+        Timer { id, due, every, set_by }
     }
 
     #[test]

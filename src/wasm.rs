@@ -47,7 +47,7 @@ pub use crash::{Crash, CrashKind};
 pub use demand::Demand;
 pub use engine::RuntimeConfig;
 pub use grants::{Found, Grants, Search};
-pub use host::Host;
+pub use host::{Host, LogRate};
 pub use instance::Instance;
 pub use limits::{Budget, Limits};
 pub use program::{Program, Runtime};

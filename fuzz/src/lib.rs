@@ -86,16 +86,15 @@ mod guest {
     use bytes::Bytes;
     use caxton::error::Error;
     use caxton::fipa::Performative;
-    use caxton::id::{AgentId, MessageId};
+    use caxton::id::{AgentId, InstanceId, MessageId};
     use caxton::message::{Address, Content, Message};
     use caxton::time::Timestamp;
-    use caxton::wasm::{Budget, End, Grants, Host, Limits, Runtime, RuntimeConfig, Search, StateLock, Turn};
+    use caxton::wasm::{Budget, End, Grants, Host, Limits, LogRate, Runtime, RuntimeConfig, Search, StateLock, Turn};
 
     const LIMITS: Limits = Limits {
         memory_bytes: 4 << 20,
         state_bytes: 4 << 10,
         state_keys: 8,
-        log_bytes_per_second: 1 << 10,
         timers: 2,
     };
     const BUDGET: Budget = Budget {
@@ -159,9 +158,11 @@ mod guest {
         let host = Host {
             agent: AgentId::new(),
             name: "fuzzed".parse().expect("it is a name"),
+            instance: InstanceId::FIRST,
             state: Arc::default(),
             timers: Arc::default(),
             state_lock: StateLock::default(),
+            log_rate: LogRate::new(1 << 10),
             grants: Arc::new(All),
         };
         let Ok(mut instance) = program.instantiate(host, LIMITS).await else {

@@ -23,6 +23,12 @@ pub struct Document {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sealed: BTreeMap<String, Sealed>,
     pub version: semver::Version,
+    /// The number of this version among all of the agent, from 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub revision: u32,
+    /// How many instances of the version run.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub instances: u32,
     pub digest: Digest,
     pub deployment_id: DeploymentId,
     pub created_at: Timestamp,
@@ -31,6 +37,9 @@ pub struct Document {
     /// When somebody stopped the agent. A shutdown of the node does not set it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_at: Option<Timestamp>,
+    /// Whether it was stopped together with its group, whose restart then brings it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped_with_group: bool,
     /// When the agent was suspended. Since then it takes messages but no turns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended_at: Option<Timestamp>,
@@ -38,6 +47,15 @@ pub struct Document {
     /// fixed when the agent is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<AgentName>,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
 /// Why a document of the catalog cannot be read.
@@ -94,9 +112,13 @@ impl Document {
     /// Sets the document's times to match the state that the agent enters.
     pub fn follow(&mut self, standing: &Standing, now: Timestamp) {
         match standing {
-            Standing::Running => (self.stopped_at, self.suspended_at) = (None, None),
+            Standing::Running => {
+                (self.stopped_at, self.suspended_at) = (None, None);
+                self.stopped_with_group = false;
+            }
             Standing::Suspended => {
                 self.stopped_at = None;
+                self.stopped_with_group = false;
                 self.suspended_at.get_or_insert(now);
             }
             Standing::Draining { .. } | Standing::Stopped => {
@@ -136,12 +158,15 @@ mod tests {
             sealed: seal(id, &spec.environment, sealer),
             spec,
             version: semver::Version::new(1, 0, 0),
+            revision: 1,
+            instances: 1,
             digest: Digest::of(b""),
             deployment_id: DeploymentId::new(),
             created_at: now,
             deployed_at: now,
             deployed_by: "anonymous".to_owned(),
             stopped_at: None,
+            stopped_with_group: false,
             suspended_at: None,
             placement: None,
         }

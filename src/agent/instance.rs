@@ -14,10 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::meter::CrashReport;
 use super::turn::{conclude, conclude_without_message};
 use super::{Agent, OUTCOME_KIB, Running, Version};
-use crate::id::MessageId;
+use crate::id::{InstanceId, MessageId};
 use crate::mailbox::{Consumer, Lease, Waker};
-use crate::quantity::Cpu;
-use crate::rate::Rate;
 use crate::time::Timestamp;
 use crate::timer::TimerChange;
 use crate::wasm;
@@ -34,6 +32,8 @@ pub struct Instance;
 pub struct Start {
     pub agent: Arc<Agent>,
     pub version: Arc<Version>,
+    /// The number of the instance among those of its version, from 1.
+    pub number: u32,
     pub incarnation: u64,
     pub pulse: Pulse,
 }
@@ -49,26 +49,31 @@ pub enum InstanceMessage {
 pub struct Incarnation {
     agent: Arc<Agent>,
     version: Arc<Version>,
+    instance: InstanceId,
     guest: wasm::Instance,
     /// Leases the messages of the agent's mailbox.
     consumer: Consumer,
     pulse: Pulse,
-    /// When the agent's rate limits allow its next turn.
-    next_turn: Instant,
-    /// The limit on the messages that it may send per second.
-    sending: Rate,
-    /// Clears the agent's `running` when the incarnation ends, however it ends.
+    /// Takes the incarnation out of the agent's `running` when it ends, however it ends.
     _running: ClearOnDrop,
 }
 
-struct ClearOnDrop(Arc<Agent>, u64);
+struct ClearOnDrop {
+    agent: Arc<Agent>,
+    instance: InstanceId,
+    incarnation: u64,
+}
 
 impl Drop for ClearOnDrop {
     fn drop(&mut self) {
-        let mut running = self.0.running.lock();
-        if running.is_some_and(|running| running.incarnation == self.1) {
-            *running = None;
-            self.0.meter.ended();
+        let mut running = self.agent.running.lock();
+        // The next incarnation may have started already.
+        if running
+            .get(&self.instance)
+            .is_some_and(|running| running.incarnation == self.incarnation)
+        {
+            running.remove(&self.instance);
+            self.agent.meter.ended(self.instance);
         }
     }
 }
@@ -86,16 +91,23 @@ impl Actor for Instance {
         let Start {
             agent,
             version,
+            number,
             incarnation,
             pulse,
         } = start;
+        let instance = InstanceId {
+            revision: version.revision,
+            number,
+        };
         let began = Instant::now();
         let host = wasm::Host {
             agent: agent.id,
             name: agent.name.clone(),
+            instance,
             state: agent.state.clone(),
             timers: agent.timers.clone(),
             state_lock: agent.state_lock.clone(),
+            log_rate: agent.rates.log.clone(),
             grants: version.grants.clone(),
         };
         let mut guest = version
@@ -105,10 +117,10 @@ impl Actor for Instance {
             .map_err(|crash| failure(&crash))?;
         let turn = guest.init(version.budget(true, agent.mailbox.reply_slots_left())).await;
         let state_lease = guest.take_state_lease();
-        agent.meter.used(&turn.usage);
+        agent.meter.used(instance, &turn.usage);
         match turn.end {
             wasm::End::Crash(crash) => {
-                report(&agent, &crash, None, 1);
+                report(&agent, instance, &crash, None, 1);
                 return Err(failure(&crash));
             }
             wasm::End::Error(reason) => {
@@ -120,17 +132,19 @@ impl Actor for Instance {
             wasm::End::Ok => {}
         }
         if !turn.effects.is_empty() {
+            agent.rates.spend_sends(turn.effects.sends.len(), Instant::now());
             let permit = permit(&agent, &turn.effects).await;
             agent
                 .outbox
-                .commit(conclude_without_message(&agent, turn, permit, None));
+                .commit(conclude_without_message(&agent, instance, turn, permit, None));
         }
         drop(state_lease); // the writes of `init` are committed
         agent.meter.started(began.elapsed());
-        *agent.running.lock() = Some(Running {
+        let running = Running {
             since: Instant::now(),
             incarnation,
-        });
+        };
+        agent.instance_started(instance, running);
         if let Some(heartbeat) = version.spec.supervision.heartbeat {
             // Beats come twice as often as required, so that one late beat is not taken for a dead instance.
             myself.send_interval(heartbeat.0 / 2, || InstanceMessage::Beat);
@@ -143,11 +157,14 @@ impl Actor for Instance {
             guest,
             consumer: agent.mailbox.attach(waker),
             pulse,
-            next_turn: Instant::now(),
-            sending: Rate::new(version.spec.resources.sends_per_second.into(), Instant::now()),
-            _running: ClearOnDrop(agent.clone(), incarnation),
+            _running: ClearOnDrop {
+                agent: agent.clone(),
+                instance,
+                incarnation,
+            },
             agent,
             version,
+            instance,
         })
     }
 
@@ -175,7 +192,8 @@ impl Actor for Instance {
         incarnation: &mut Incarnation,
     ) -> Result<(), ActorProcessingErr> {
         incarnation.consumer.detach();
-        shut_down(&incarnation.agent, &incarnation.version, &mut incarnation.guest).await;
+        let (agent, version) = (&incarnation.agent, &incarnation.version);
+        shut_down(agent, version, incarnation.instance, &mut incarnation.guest).await;
         Ok(())
     }
 }
@@ -183,7 +201,7 @@ impl Actor for Instance {
 impl Incarnation {
     async fn work(&mut self, myself: &ActorRef<InstanceMessage>) -> Result<(), ActorProcessingErr> {
         for _ in 0..TURNS_PER_WAKE {
-            let wait = self.next_turn.saturating_duration_since(Instant::now());
+            let wait = self.agent.rates.wait(Instant::now());
             if wait > Duration::ZERO {
                 myself.send_after(wait, || InstanceMessage::Wake);
                 return Ok(());
@@ -199,30 +217,28 @@ impl Incarnation {
 
     /// Runs one turn. A kill during the turn drops the lease, which returns the message to its position.
     async fn turn(&mut self, lease: Lease) -> Result<(), ActorProcessingErr> {
-        let (agent, version) = (&*self.agent, &*self.version);
+        let (agent, version, instance) = (&*self.agent, &*self.version, self.instance);
         let budget = version.budget(false, agent.mailbox.reply_slots_left());
         let turn = self.guest.handle(lease.message(), lease.attempt(), budget).await;
         let _state_lease = self.guest.take_state_lease(); // held until the outcome has been handed over
-        agent.meter.used(&turn.usage);
-        if let Some(Cpu::Millicores(rate)) = version.spec.resources.cpu {
-            let share = turn.usage.guest_time.mul_f64(1_000.0 / f64::from(rate));
-            self.next_turn = self.next_turn.max(Instant::now()) + share.saturating_sub(turn.usage.guest_time);
-        }
+        agent.meter.used(instance, &turn.usage);
         let now = Instant::now();
-        self.sending.take(turn.effects.sends.len() as u64, now);
-        self.next_turn = self.next_turn.max(now + self.sending.debt(now));
+        agent
+            .rates
+            .spend_guest_time(turn.usage.guest_time, version.spec.resources.cpu, now);
+        agent.rates.spend_sends(turn.effects.sends.len(), now);
         let permit = permit(agent, &turn.effects).await;
         // There is no await from here until the outcome is handed over, so a kill cannot interrupt it.
         let _in_order = agent.hand_over.lock();
         let broken = match &turn.end {
             wasm::End::Crash(crash) => {
-                report(agent, crash, Some(lease.message().id), lease.attempt());
+                report(agent, instance, crash, Some(lease.message().id), lease.attempt());
                 Some(failure(crash))
             }
             wasm::End::Ok | wasm::End::Error(_) => None,
         };
         let max_deliveries = version.spec.delivery.max_deliveries;
-        if let Some(outcome) = conclude(agent, max_deliveries, lease, turn, permit, Instant::now()) {
+        if let Some(outcome) = conclude(agent, instance, max_deliveries, lease, turn, permit, Instant::now()) {
             agent.outbox.commit(outcome);
         }
         broken.map_or(Ok(()), Err)
@@ -231,7 +247,7 @@ impl Incarnation {
 
 /// Runs the guest's last turn and waits until it is recorded. The router stops after its agents, so it still records
 /// what waits.
-async fn shut_down(agent: &Agent, version: &Version, guest: &mut wasm::Instance) {
+async fn shut_down(agent: &Agent, version: &Version, instance: InstanceId, guest: &mut wasm::Instance) {
     // A suspended agent takes no turns, and thus no last turn either.
     if !guest.takes_shutdown() || agent.mailbox.is_paused() {
         return;
@@ -241,16 +257,17 @@ async fn shut_down(agent: &Agent, version: &Version, guest: &mut wasm::Instance)
         .await;
     let state_lease = guest.take_state_lease();
     if let wasm::End::Crash(crash) = &turn.end {
-        return report(agent, crash, None, 1);
+        return report(agent, instance, crash, None, 1);
     }
     if turn.effects.is_empty() {
         return;
     }
+    agent.rates.spend_sends(turn.effects.sends.len(), Instant::now());
     let permit = permit(agent, &turn.effects).await;
     let (tell, recorded) = oneshot::channel();
     agent
         .outbox
-        .commit(conclude_without_message(agent, turn, permit, Some(tell)));
+        .commit(conclude_without_message(agent, instance, turn, permit, Some(tell)));
     drop(state_lease);
     let _ = recorded.await; // the router may have ended first
 }
@@ -268,8 +285,9 @@ async fn permit(agent: &Agent, effects: &wasm::Effects) -> Option<OwnedSemaphore
     agent.outcome_kib.clone().acquire_many_owned(kib).await.ok() // the semaphore is never closed
 }
 
-fn report(agent: &Agent, crash: &wasm::Crash, message_id: Option<MessageId>, attempt: u32) {
+fn report(agent: &Agent, instance: InstanceId, crash: &wasm::Crash, message_id: Option<MessageId>, attempt: u32) {
     agent.meter.crashed(CrashReport {
+        instance,
         at: Timestamp::now(),
         kind: crash.kind.as_str(),
         detail: crash.detail.clone(),

@@ -1,13 +1,16 @@
-//! Measurements of what an agent has used and done, minute by minute for the last 24 hours.
+//! Measurements of what an agent has used and done.
+//!
+//! The agent's totals and its minutes of the last 24 hours count all its versions and instances, for as long as the agent is on
+//! this node. Beside them each version has totals of its own: what its instances did, and nothing of other versions. So the
+//! agent's totals are the sum of its versions' until a version is forgotten.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::id::MessageId;
+use crate::id::{InstanceId, MessageId};
 use crate::telemetry::Spawns;
 use crate::time::Timestamp;
 use crate::wasm::Usage;
@@ -35,6 +38,8 @@ struct Minute {
 /// How an instance of an agent crashed.
 #[derive(Clone, Debug)]
 pub struct CrashReport {
+    /// The instance that crashed.
+    pub instance: InstanceId,
     pub at: Timestamp,
     pub kind: &'static str,
     pub detail: String,
@@ -48,7 +53,7 @@ pub struct CrashReport {
 /// How many crashes of each agent are kept; older ones are dropped.
 pub const CRASHES: usize = 16;
 
-/// What an agent has done and used since its meter was created, summed over its instances.
+/// What an agent or one of its versions has done and used since the agent's meter was created, summed over the instances.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Turns that ended without an error.
@@ -78,7 +83,14 @@ impl Totals {
 
 #[derive(Debug, Default)]
 struct Book {
+    /// The agent's totals, over all versions.
     totals: Totals,
+    /// The totals of each version, by revision.
+    versions: BTreeMap<u32, Totals>,
+    /// The linear memory of each running instance, in bytes.
+    memory: BTreeMap<InstanceId, u64>,
+    /// The most linear memory that one instance had at the end of a call.
+    memory_peak: u64,
     minutes: VecDeque<Minute>,
 }
 
@@ -87,8 +99,6 @@ struct Book {
 pub struct Meter {
     began: Instant,
     book: Mutex<Book>,
-    memory: AtomicU64,
-    memory_peak: AtomicU64,
     spawns: Arc<Spawns>,
     crashes: Mutex<VecDeque<CrashReport>>,
 }
@@ -114,15 +124,13 @@ impl Meter {
         Self {
             began: Instant::now(),
             book: Mutex::default(),
-            memory: AtomicU64::new(0),
-            memory_peak: AtomicU64::new(0),
             spawns,
             crashes: Mutex::default(),
         }
     }
 
     pub fn crashed(&self, report: CrashReport) {
-        self.book.lock().totals.crashed += 1;
+        self.book.lock().count(report.instance, |totals| totals.crashed += 1);
         let mut crashes = self.crashes.lock();
         crashes.truncate(CRASHES - 1);
         crashes.push_front(report);
@@ -139,44 +147,50 @@ impl Meter {
     }
 
     /// Notes that an instance has ended and its memory is free.
-    pub fn ended(&self) {
-        self.memory.store(0, Ordering::Relaxed);
+    pub fn ended(&self, instance: InstanceId) {
+        self.book.lock().memory.remove(&instance);
     }
 
     /// Adds what one call of the guest used.
-    pub fn used(&self, usage: &Usage) {
-        self.memory.store(usage.memory_bytes, Ordering::Relaxed);
-        self.memory_peak.fetch_max(usage.memory_bytes, Ordering::Relaxed);
+    pub fn used(&self, instance: InstanceId, usage: &Usage) {
         let mut book = self.book.lock();
-        book.totals.guest += usage.guest_time;
-        book.totals.fuel = book.totals.fuel.saturating_add(usage.fuel.unwrap_or(0));
+        book.memory.insert(instance, usage.memory_bytes);
+        book.memory_peak = book.memory_peak.max(usage.memory_bytes);
+        book.count(instance, |totals| {
+            totals.guest += usage.guest_time;
+            totals.fuel = totals.fuel.saturating_add(usage.fuel.unwrap_or(0));
+        });
         book.minute(self.now()).guest += usage.guest_time;
     }
 
-    /// Counts messages that took effect.
-    pub fn sent(&self, messages: usize) {
-        self.book.lock().totals.sent += messages as u64;
+    /// Counts messages that took effect with a turn of `instance`.
+    pub fn sent(&self, instance: InstanceId, messages: usize) {
+        self.book
+            .lock()
+            .count(instance, |totals| totals.sent += messages as u64);
     }
 
-    /// Bytes of linear memory of the running instance.
+    /// Bytes of linear memory of all running instances together.
     pub fn memory(&self) -> u64 {
-        self.memory.load(Ordering::Relaxed)
+        self.book.lock().memory()
     }
 
-    /// The most linear memory that an instance had at the end of a call.
+    /// The most linear memory that one instance had at the end of a call.
     pub fn memory_peak(&self) -> u64 {
-        self.memory_peak.load(Ordering::Relaxed)
+        self.book.lock().memory_peak
     }
 
-    /// Counts a turn on a message that ended at its attempt number `attempt`, without an error or with one of `kind`.
-    pub fn turn(&self, latency: Duration, attempt: u32, kind: Option<&'static str>) {
-        let memory = self.memory();
+    /// Counts a turn of `instance` on a message. The turn ended at its attempt number `attempt`, without an error or with one of
+    /// `kind`.
+    pub fn turn(&self, instance: InstanceId, latency: Duration, attempt: u32, kind: Option<&'static str>) {
         let mut book = self.book.lock();
-        let totals = &mut book.totals;
-        totals.latency += latency;
-        totals.processed += u64::from(kind.is_none());
-        totals.failed += u64::from(kind.is_some());
-        totals.received += u64::from(attempt == 1);
+        book.count(instance, |totals| {
+            totals.latency += latency;
+            totals.processed += u64::from(kind.is_none());
+            totals.failed += u64::from(kind.is_some());
+            totals.received += u64::from(attempt == 1);
+        });
+        let memory = book.memory();
         let minute = book.minute(self.now());
         minute.latency += latency;
         minute.memory_sum += u128::from(memory);
@@ -194,8 +208,19 @@ impl Meter {
         }
     }
 
+    /// The agent's totals, over all versions.
     pub fn totals(&self) -> Totals {
         self.book.lock().totals
+    }
+
+    /// The totals of one version. They are zero before its first turn.
+    pub fn totals_of(&self, revision: u32) -> Totals {
+        self.book.lock().versions.get(&revision).copied().unwrap_or_default()
+    }
+
+    /// Forgets the totals of a version that is no longer kept. The agent's totals still include them.
+    pub fn forget(&self, revision: u32) {
+        self.book.lock().versions.remove(&revision);
     }
 
     /// The measurements of the last `period`, in whole minutes, including the current one.
@@ -228,10 +253,10 @@ impl Meter {
         reading.cpu_peak = reading.cpu_peak.max(reading.cpu_average);
         reading.average_latency = mean(latency, reading.processed + reading.failed);
         reading.memory_average = memory.checked_div(samples.into()).map_or_else(
-            || self.memory(),
+            || book.memory(),
             |mean| u64::try_from(mean).expect("a mean of u64s is one"),
         );
-        reading.memory_peak = reading.memory_peak.max(self.memory());
+        reading.memory_peak = reading.memory_peak.max(book.memory());
         reading
     }
 
@@ -245,6 +270,16 @@ impl Meter {
 }
 
 impl Book {
+    /// Adds to the totals of the agent and to those of the instance's version.
+    fn count(&mut self, instance: InstanceId, add: impl Fn(&mut Totals)) {
+        add(&mut self.totals);
+        add(self.versions.entry(instance.revision).or_default());
+    }
+
+    fn memory(&self) -> u64 {
+        self.memory.values().sum()
+    }
+
     fn minute(&mut self, number: u64) -> &mut Minute {
         if self.minutes.back().is_none_or(|last| last.number != number) {
             let oldest = number.saturating_sub(LONGEST.as_secs() / 60);
@@ -280,11 +315,12 @@ mod tests {
             fuel: Some(7),
             memory_bytes,
         };
-        meter.used(&usage(1_000));
-        meter.turn(Duration::from_millis(10), 1, None);
-        meter.used(&usage(900));
-        meter.turn(Duration::from_millis(30), 2, Some("trap"));
-        meter.sent(3);
+        let instance = InstanceId::FIRST;
+        meter.used(instance, &usage(1_000));
+        meter.turn(instance, Duration::from_millis(10), 1, None);
+        meter.used(instance, &usage(900));
+        meter.turn(instance, Duration::from_millis(30), 2, Some("trap"));
+        meter.sent(instance, 3);
         let totals = meter.totals();
         assert_eq!((totals.processed, totals.failed), (1, 1));
         assert_eq!(totals.average_latency(), Duration::from_millis(20));
@@ -295,5 +331,39 @@ mod tests {
         assert_eq!((reading.processed, reading.failed, reading.memory_peak), (1, 1, 1_000));
         assert_eq!(reading.errors.len(), 1);
         assert!(reading.cpu_average > 0.0 && reading.cpu_peak >= reading.cpu_average);
+    }
+
+    #[test]
+    fn a_version_has_totals_of_its_own_and_the_agents_outlive_them() {
+        let meter = Meter::new(Arc::default());
+        let instance = |revision, number| InstanceId { revision, number };
+        meter.turn(instance(1, 1), Duration::from_millis(10), 1, None);
+        meter.turn(instance(1, 2), Duration::from_millis(10), 1, Some("trap"));
+        meter.turn(instance(2, 1), Duration::from_millis(40), 1, None);
+        meter.sent(instance(2, 1), 3);
+        let (first, second) = (meter.totals_of(1), meter.totals_of(2));
+        assert_eq!((first.processed, first.failed, first.sent), (1, 1, 0));
+        assert_eq!((second.processed, second.failed, second.sent), (1, 0, 3));
+        assert_eq!(second.average_latency(), Duration::from_millis(40));
+        meter.forget(1);
+        assert_eq!(meter.totals_of(1), Totals::default());
+        let totals = meter.totals();
+        assert_eq!((totals.processed, totals.failed, totals.sent), (2, 1, 3));
+    }
+
+    #[test]
+    fn the_memory_of_an_agent_is_that_of_all_its_running_instances() {
+        let meter = Meter::new(Arc::default());
+        let instance = |number| InstanceId { revision: 1, number };
+        let usage = |memory_bytes| Usage {
+            memory_bytes,
+            ..Usage::default()
+        };
+        meter.used(instance(1), &usage(700));
+        meter.used(instance(2), &usage(300));
+        meter.used(instance(1), &usage(600));
+        assert_eq!((meter.memory(), meter.memory_peak()), (900, 700));
+        meter.ended(instance(1));
+        assert_eq!((meter.memory(), meter.memory_peak()), (300, 700));
     }
 }

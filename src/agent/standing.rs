@@ -67,6 +67,8 @@ pub enum Command {
     /// Somebody stops the agent. It may handle its queued messages until the given time.
     Stop {
         until: Timestamp,
+        /// Whether the agent's group is stopped as a whole. Then a restart of the group brings the agent back.
+        with_group: bool,
     },
     /// The queue is empty, or the time to handle it is over.
     Drained,
@@ -117,7 +119,7 @@ impl Standing {
             (Command::Started, Self::Loaded { .. }) | (Command::Resume, Self::Suspended) => Self::Running,
             (Command::StartFailed, Self::Loaded { before: Some(before) }) => before.clone().into(),
             (Command::Suspend, Self::Running) => Self::Suspended,
-            (Command::Stop { until }, Self::Running | Self::Suspended | Self::Failed { .. }) => {
+            (Command::Stop { until, .. }, Self::Running | Self::Suspended | Self::Failed { .. }) => {
                 Self::Draining { until: *until }
             }
             (Command::Drained, Self::Draining { .. } | Self::Failed { .. }) => Self::Stopped,
@@ -152,6 +154,15 @@ impl Standing {
     /// Whether a supervisor must keep an instance of the agent running.
     pub const fn runs(&self) -> bool {
         matches!(self, Self::Running | Self::Suspended)
+    }
+
+    /// Whether the supervisor of an agent in this state has its instances as children. The deploy of a new agent adds them
+    /// itself.
+    pub const fn has_instances(&self) -> bool {
+        matches!(
+            self,
+            Self::Loaded { before: Some(_) } | Self::Running | Self::Suspended | Self::Draining { .. }
+        )
     }
 
     /// Whether no instance runs until somebody starts the agent.
@@ -284,8 +295,9 @@ mod tests {
             Just(Command::StartFailed),
             Just(Command::Suspend),
             Just(Command::Resume),
-            any::<u32>().prop_map(|at| Command::Stop {
-                until: Timestamp::from_micros(at.into())
+            any::<(u32, bool)>().prop_map(|(at, with_group)| Command::Stop {
+                until: Timestamp::from_micros(at.into()),
+                with_group,
             }),
             Just(Command::Drained),
             ".{1,8}".prop_map(|why| Command::GiveUp { reason: "trap", why }),
@@ -317,7 +329,7 @@ mod tests {
                     let to = became.expect("the table allows it").expect("the table changes it");
                     let names = ["loaded", "running", "suspended", "draining", "stopped", "failed"];
                     prop_assert_eq!(names[column(&to) - 1], name);
-                    if let (Command::Stop { until }, Standing::Draining { until: set }) = (&command, &to) {
+                    if let (Command::Stop { until, .. }, Standing::Draining { until: set }) = (&command, &to) {
                         prop_assert_eq!(until, set);
                     }
                     if let (Command::GiveUp { why, .. }, Standing::Failed { why: kept }) = (&command, &to) {

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Agent, Outcome, Permit, Recorded};
+use crate::id::InstanceId;
 use crate::journal::TurnEnd;
 use crate::mailbox::{Delivery, Lease};
 use crate::wasm;
@@ -14,6 +15,7 @@ use crate::wasm;
 /// delivered `max_deliveries` times. None: the lease is void, and the turn must not take effect.
 pub fn conclude(
     agent: &Agent,
+    instance: InstanceId,
     max_deliveries: u32,
     lease: Lease,
     turn: wasm::Turn,
@@ -24,9 +26,17 @@ pub fn conclude(
     let latency = now.saturating_duration_since(lease.admitted());
     let wasm::End::Crash(crash) = &turn.end else {
         let delivery = lease.finish()?;
-        return Some(effective(agent, Some(delivery), attempt, turn, latency, permit));
+        return Some(effective(
+            agent,
+            instance,
+            Some(delivery),
+            attempt,
+            turn,
+            latency,
+            permit,
+        ));
     };
-    agent.meter.turn(latency, attempt, Some(crash.kind.as_str()));
+    agent.meter.turn(instance, latency, attempt, Some(crash.kind.as_str()));
     let dead = attempt >= max_deliveries;
     let message = lease.message().clone();
     let reservation = if dead {
@@ -38,6 +48,7 @@ pub fn conclude(
     };
     Some(Outcome {
         agent: agent.id,
+        instance,
         message: Some(message),
         reservation,
         permit: None,
@@ -59,13 +70,14 @@ pub fn conclude(
 /// Ends a turn that no message has caused, `init` or `shutdown`, and that did not crash.
 pub fn conclude_without_message(
     agent: &Agent,
+    instance: InstanceId,
     turn: wasm::Turn,
     permit: Option<Permit>,
     recorded: Option<Recorded>,
 ) -> Outcome {
     Outcome {
         recorded,
-        ..effective(agent, None, 1, turn, Duration::ZERO, permit)
+        ..effective(agent, instance, None, 1, turn, Duration::ZERO, permit)
     }
 }
 
@@ -73,6 +85,7 @@ pub fn conclude_without_message(
 /// what this one wrote before it is durable.
 fn effective(
     agent: &Agent,
+    instance: InstanceId,
     delivery: Option<Delivery>,
     attempt: u32,
     turn: wasm::Turn,
@@ -87,9 +100,9 @@ fn effective(
     };
     if delivery.is_some() {
         let failure = matches!(end, TurnEnd::Error { .. }).then_some("error");
-        agent.meter.turn(latency, attempt, failure);
+        agent.meter.turn(instance, latency, attempt, failure);
     }
-    agent.meter.sent(effects.sends.len());
+    agent.meter.sent(instance, effects.sends.len());
     {
         let mut state = agent.state.write();
         for (key, value) in &effects.writes {
@@ -107,6 +120,7 @@ fn effective(
     let sends = effects.sends.into_iter();
     Outcome {
         agent: agent.id,
+        instance,
         message,
         reservation,
         permit,

@@ -226,10 +226,10 @@ impl Stage {
                 );
                 self.line("CRASH", &text);
             }
-            Some(EventKind::ChildExited) if path.contains("/agents/") => {
+            Some(EventKind::ChildExited) if event["agent_id"].is_string() => {
                 self.line("supervisor", &format!("{child} exited: {reason}"));
             }
-            Some(EventKind::ChildRestarted) if path.contains("/agents/") => {
+            Some(EventKind::ChildRestarted) if event["agent_id"].is_string() => {
                 self.restarts += 1;
                 let recovery = event["recovery_seconds"].as_f64().unwrap_or_default() * 1_000.0;
                 let text = format!(

@@ -16,7 +16,7 @@ use super::projections::Projections;
 use super::{Dispatch, Journal, Record, Turn, TurnEnd};
 use crate::event::EventKind;
 use crate::fipa::Performative;
-use crate::id::{AgentId, Digest, Fence, MessageId, Partition, Seq};
+use crate::id::{AgentId, Digest, Fence, InstanceId, MessageId, Partition, Seq};
 use crate::message::{Address, Content, FailureReason, Message};
 use crate::time::Timestamp;
 use crate::timer::{Timer, TimerChange};
@@ -134,6 +134,7 @@ pub(super) fn dispatched(message: Message) -> Record {
 pub(super) fn turn(agent: AgentId, message: MessageId, end: TurnEnd) -> Record {
     Record::Turn(Turn {
         agent,
+        instance: InstanceId::FIRST,
         message: Some(message),
         attempt: 1,
         end,
@@ -210,10 +211,16 @@ prop_compose! {
     }
 }
 
-fn timer_changes() -> impl Strategy<Value = TimerChange> {
+fn instances() -> impl Strategy<Value = InstanceId> {
+    let id = |(revision, number)| InstanceId { revision, number };
+    prop_oneof![Just(InstanceId::FIRST), any::<(u32, u32)>().prop_map(id)]
+}
+
+/// Changes of timers by a turn of this instance.
+fn timer_changes(set_by: InstanceId) -> impl Strategy<Value = TimerChange> {
     let timers = (any::<u32>(), times(), prop::option::of(any::<u64>()));
     prop_oneof![
-        timers.prop_map(|(id, due, every)| TimerChange::Set(Timer { id, due, every })),
+        timers.prop_map(move |(id, due, every)| TimerChange::Set(Timer { id, due, every, set_by })),
         any::<u32>().prop_map(TimerChange::Cancel),
     ]
 }
@@ -226,18 +233,20 @@ fn turns() -> impl Strategy<Value = Turn> {
     ];
     let value = prop::option::of(prop::collection::vec(any::<u8>(), 0..20).prop_map(Bytes::from));
     let writes = prop::collection::vec((".{0,9}", value), 0..3);
+    let timers = |instance| prop::collection::vec(timer_changes(instance), 0..3);
     (
-        agents(),
+        (agents(), instances().prop_flat_map(move |id| (Just(id), timers(id)))),
         prop::option::of(message_ids()),
         any::<u32>(),
         ends,
-        (writes, prop::collection::vec(timer_changes(), 0..3)),
+        writes,
         times(),
         any::<(u64, u64)>(),
     )
         .prop_map(
-            |(agent, message, attempt, end, (writes, timers), at, (latency_micros, guest_micros))| Turn {
+            |((agent, (instance, timers)), message, attempt, end, writes, at, (latency_micros, guest_micros))| Turn {
                 agent,
+                instance,
                 message,
                 attempt,
                 end,
@@ -274,8 +283,15 @@ pub(super) fn records() -> impl Strategy<Value = Record> {
         (agents(), times()).prop_map(|(agent, at)| Record::AgentRemoved { agent, at }),
         (event_kinds(), prop::option::of(agents()), ".{0,20}", times())
             .prop_map(|(kind, agent, body, at)| Record::Event { kind, agent, body, at }),
-        (agents(), any::<u32>(), prop::option::of(times()), times())
-            .prop_map(|(agent, timer, next, at)| { Record::TimerFired { agent, timer, next, at } }),
+        (agents(), any::<u32>(), instances(), prop::option::of(times()), times()).prop_map(
+            |(agent, timer, set_by, next, at)| Record::TimerFired {
+                agent,
+                timer,
+                set_by,
+                next,
+                at
+            }
+        ),
         (".{0,20}", ".{0,20}", any::<[u8; 32]>(), ".{0,20}", times()).prop_map(
             |(principal, key, fingerprint, answer, at)| Record::Answer {
                 principal,

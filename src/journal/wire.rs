@@ -20,7 +20,7 @@ use self::message::WireMessage;
 use self::timer::{WireTimerChange, WireTimerFired};
 use super::{Dispatch, Record, Turn, TurnEnd};
 use crate::event::EventKind;
-use crate::id::{AgentId, MessageId, Partition};
+use crate::id::{AgentId, InstanceId, MessageId, Partition};
 use crate::message::{FailureReason, Message};
 use crate::time::Timestamp;
 
@@ -154,6 +154,11 @@ struct WireTurn {
     guest_micros: u64,
     #[prost(message, repeated, tag = "11")]
     timers: Vec<WireTimerChange>,
+    /// The instance that ran the turn. Most agents have one instance of one version, which takes no bytes.
+    #[prost(uint32, default = "1", tag = "12")]
+    revision: u32,
+    #[prost(uint32, default = "1", tag = "13")]
+    instance: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
@@ -318,11 +323,19 @@ impl Fact {
                 answer: answer.clone(),
                 at: at.micros(),
             }),
-            Record::TimerFired { agent, timer, next, at } => Self::TimerFired(WireTimerFired {
+            Record::TimerFired {
+                agent,
+                timer,
+                set_by,
+                next,
+                at,
+            } => Self::TimerFired(WireTimerFired {
                 agent: id(agent.uuid()),
                 timer: *timer,
                 next: next.map(Timestamp::micros),
                 at: at.micros(),
+                revision: set_by.revision,
+                instance: set_by.number,
             }),
         }
     }
@@ -364,6 +377,10 @@ impl Fact {
             Self::TimerFired(fired) => Record::TimerFired {
                 agent: agent(&fired.agent)?,
                 timer: fired.timer,
+                set_by: InstanceId {
+                    revision: fired.revision,
+                    number: fired.instance,
+                },
                 next: fired.next.map(Timestamp::from_micros),
                 at: Timestamp::from_micros(fired.at),
             },
@@ -414,12 +431,19 @@ impl WireTurn {
             latency_micros: turn.latency_micros,
             guest_micros: turn.guest_micros,
             timers: turn.timers.iter().map(WireTimerChange::of).collect(),
+            revision: turn.instance.revision,
+            instance: turn.instance.number,
         }
     }
 
     fn turn(self) -> Result<Turn, Malformed> {
+        let instance = InstanceId {
+            revision: self.revision,
+            number: self.instance,
+        };
         Ok(Turn {
             agent: agent(&self.agent)?,
+            instance,
             message: self.message.as_ref().map(message_id).transpose()?,
             attempt: self.attempt,
             end: match self.end.ok_or(Malformed("a turn ended in an unknown way"))? {
@@ -431,7 +455,7 @@ impl WireTurn {
             at: Timestamp::from_micros(self.at),
             latency_micros: self.latency_micros,
             guest_micros: self.guest_micros,
-            timers: self.timers.into_iter().map(WireTimerChange::change).collect(),
+            timers: self.timers.into_iter().map(|change| change.change(instance)).collect(),
         })
     }
 }

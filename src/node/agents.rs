@@ -1,7 +1,6 @@
 //! Creating agents from their documents, listing them and describing them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -30,8 +29,11 @@ impl Node {
 
     /// The version that instances of an agent run.
     pub(super) fn new_version(&self, agent: &Agent, program: Arc<Program>) -> Arc<Version> {
-        let spec = agent.document.read().spec.clone();
+        let document = agent.document.read();
+        let (spec, revision) = (document.spec.clone(), document.revision);
+        drop(document);
         Arc::new(Version {
+            revision,
             program,
             grants: grants::of(&spec, &self.directory),
             spec,
@@ -75,7 +77,7 @@ impl Node {
         caller.may(Action::Read, &Subject::Agent(key))?;
         let agent = self.find(key)?;
         let totals = agent.meter.totals();
-        let running = *agent.running.lock();
+        let running: Vec<_> = agent.running.lock().values().copied().collect();
         let failure = match &*agent.standing.read() {
             Standing::Failed { why } => Some(why.clone()),
             Standing::Loaded { .. }
@@ -91,9 +93,13 @@ impl Node {
             messages_queued: agent.mailbox.depth() as u64,
             consumption: Consumption::of(&agent, &totals),
             average_latency_ms: totals.average_latency().as_secs_f64() * 1_000.0,
-            uptime: running.map_or(Duration::ZERO, |running| running.since.elapsed()),
-            incarnation: running.map_or(0, |running| running.incarnation),
-            path: self.path_of(&agent),
+            uptime: running
+                .iter()
+                .map(|instance| instance.since.elapsed())
+                .max()
+                .unwrap_or_default(),
+            incarnation: running.iter().map(|instance| instance.incarnation).max().unwrap_or(0),
+            path: self.directory.path_of(&agent),
             failure,
             crashes: agent.meter.crashes(),
         })

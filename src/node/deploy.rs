@@ -7,9 +7,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use supervisors::{ExitReason, StartChildError};
 
-use super::{AgentSummary, Deployed, Lifecycle, Node, unavailable};
+use super::{AgentSummary, Deployed, Lifecycle, Node};
 use crate::agent::spec::AgentSpec;
 use crate::agent::validation::Validation;
 use crate::agent::{self, Agent, Document, Version};
@@ -21,7 +20,7 @@ use crate::quantity::Cpu;
 use crate::router::{Change, KeyLock};
 use crate::secret::Sealer;
 use crate::time::Timestamp;
-use crate::wasm::{CrashKind, Program};
+use crate::wasm::Program;
 
 /// How far a deploy has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -183,7 +182,7 @@ impl Node {
         key: Option<KeyLock>,
         validation: &Validation,
     ) -> Result<()> {
-        self.start_instance(agent, version).await?;
+        self.start_instances(agent, version).await?;
         self.reached(Step::Started);
         let answer = key.map(|key| {
             key.answered(&Deployed {
@@ -210,40 +209,6 @@ impl Node {
             },
             NameHolder::Group => Error::Conflict(format!("a supervision group has the name '{name}'; choose another")),
         })
-    }
-
-    /// Starts the first instance of an agent, as a child of its supervisor in the tree.
-    pub(super) async fn start_instance(self: &Arc<Self>, agent: &Arc<Agent>, version: &Arc<Version>) -> Result<()> {
-        self.withdraw(agent).await; // a child may be left that failed, was stopped, or belongs to a killed deploy
-        let started = self.home(agent)?.start_child(self.agent_child(agent, version)).await;
-        started.map(|_| ()).map_err(|error| match error {
-            StartChildError::Failed(reason) => {
-                let cause = root_cause(&reason);
-                if cause.label() == CrashKind::NoRoom.as_str() {
-                    return self.runtime.room().into();
-                }
-                if cause.label() == CrashKind::NoMemory.as_str() {
-                    return self.runtime.memory().into();
-                }
-                Error::DeploymentFailed {
-                    kind: cause.label(),
-                    reason: cause.to_string(),
-                }
-            }
-            StartChildError::Gone => unavailable("the supervisor of the agent is down or restarts"),
-            StartChildError::Invalid(problem) => Error::invalid("config.supervision", problem.to_string()),
-            other @ (StartChildError::AlreadyPresent
-            | StartChildError::AlreadyStarted
-            | StartChildError::MaxChildren
-            | StartChildError::NotFound) => Error::internal(other),
-        })
-    }
-
-    /// Takes an agent's child out of the tree, if it is there.
-    pub(super) async fn withdraw(&self, agent: &Agent) {
-        if let Ok(home) = self.home(agent) {
-            let _ = home.delete(agent.name.as_str()).await; // an absent child is no error
-        }
     }
 
     /// Compiles under the `modules` supervisor. A second call for the same module reuses the result of the first.
@@ -288,30 +253,18 @@ fn document(
     Document {
         id,
         version,
+        revision: 1,
+        instances: 1,
         digest: program.digest(),
         deployment_id: DeploymentId::new(),
         created_at: now,
         deployed_at: now,
         deployed_by: principal,
         stopped_at: None,
+        stopped_with_group: false,
         suspended_at: None,
         placement: Some(placement),
         sealed: agent::seal(id, &spec.environment, sealer),
         spec,
-    }
-}
-
-/// The innermost reason why a start failed, without the supervisors that passed it on.
-fn root_cause(reason: &ExitReason) -> &ExitReason {
-    match reason {
-        ExitReason::StartFailed { reason, .. } => root_cause(reason),
-        ExitReason::Normal
-        | ExitReason::Shutdown
-        | ExitReason::Killed
-        | ExitReason::Cancelled
-        | ExitReason::Panic(_)
-        | ExitReason::HeartbeatLost
-        | ExitReason::StartTimeout
-        | ExitReason::Error { .. } => reason,
     }
 }

@@ -53,7 +53,7 @@ impl Node {
         let parent = parent.map_err(|_| Error::invalid("parent", "names no group; create it first"))?;
         if parent
             .as_ref()
-            .is_some_and(|parent| self.depth(parent) >= limits::DEPTH)
+            .is_some_and(|parent| self.directory.lineage(parent).len() >= limits::DEPTH)
         {
             return Err(Error::invalid(
                 "parent",
@@ -162,7 +162,7 @@ impl Node {
             .into_iter()
             .filter(|other| other.parent().as_ref() == Some(&group.name));
         GroupView {
-            path: self.path_of_group(group),
+            path: self.directory.path_of_group(group),
             agents: agents.map(|agent| agent.name.clone()).collect(),
             groups: groups.map(|other| other.name.clone()).collect(),
             created_at: document.created_at,
@@ -174,7 +174,7 @@ impl Node {
     pub(super) fn members(&self, group: &Group) -> Vec<Arc<Agent>> {
         let below = |agent: &Arc<Agent>| {
             let own = agent.group().and_then(|name| self.directory.group(name.as_str()));
-            own.is_some_and(|own| self.lineage(&own).contains(&group.name))
+            own.is_some_and(|own| self.directory.lineage(&own).contains(&group.name))
         };
         self.directory
             .of_partition(group.partition)
@@ -204,7 +204,8 @@ impl Node {
                 && let Some(version) = agent.version()
             {
                 let created_at = agent.document.read().created_at;
-                children.push((created_at, self.agent_child(&agent, &version)));
+                let instances = self.instances_of(&agent, &version).into_iter();
+                children.extend(instances.map(|child| (created_at, child)));
             }
         }
         children.sort_by_key(|(created_at, _)| *created_at);

@@ -1,4 +1,4 @@
-//! The homes of agents and groups: which supervisor has them as children, and at which path of the tree.
+//! The homes of agents and groups: which supervisor has them as children.
 
 use ractor::ActorCell;
 use supervisors::{ChildSpec, DynamicHandle, StartChildError, SupervisorHandle};
@@ -92,35 +92,5 @@ impl Node {
         handle
             .map(Home::Group)
             .ok_or_else(|| unavailable("the supervisor of the group is not there yet"))
-    }
-
-    /// The names of the groups from the root down to this one.
-    pub(super) fn lineage(&self, group: &Group) -> Vec<AgentName> {
-        let mut names = vec![group.name.clone()];
-        let mut above = group.parent();
-        while let Some(parent) = above.and_then(|name| self.directory.group(name.as_str())) {
-            names.push(parent.name.clone());
-            above = parent.parent();
-        }
-        names.reverse();
-        names
-    }
-
-    pub(super) fn depth(&self, group: &Group) -> usize {
-        self.lineage(group).len()
-    }
-
-    /// The agent's path in the tree.
-    pub(super) fn path_of(&self, agent: &Agent) -> String {
-        let group = agent.group().and_then(|name| self.directory.group(name.as_str()));
-        match group {
-            Some(group) => format!("{}/{}", self.path_of_group(&group), agent.name),
-            None => format!("node/core/partitions/{}/agents/{}", agent.partition, agent.name),
-        }
-    }
-
-    pub(super) fn path_of_group(&self, group: &Group) -> String {
-        let names: Vec<_> = self.lineage(group).iter().map(ToString::to_string).collect();
-        format!("node/core/partitions/{}/agents/{}", group.partition, names.join("/"))
     }
 }

@@ -25,35 +25,47 @@ impl Node {
 
     async fn start_now(self: Arc<Self>, caller: &Caller, key: &str) -> Result<AgentSummary> {
         let agent = self.find(key)?;
-        let _alone = agent.operation.lock().await;
-        self.command(&agent, Command::Start, caller.principal()).await?;
-        if agent.standing.read().runs() {
-            return Ok(AgentSummary::of(&agent));
-        }
-        let started = async {
-            let version = self.loaded_version(&agent).await?;
-            *agent.version.write() = Some(version.clone());
-            self.start_instance(&agent, &version).await?;
-            self.command(&agent, Command::Started, caller.principal()).await
-        };
-        if let Err(error) = started.await {
-            self.withdraw(&agent).await;
-            // If the agent is no longer loaded, another command has stopped or restored it meanwhile, and its state is
-            // right.
-            let _ = self.command(&agent, Command::StartFailed, caller.principal()).await;
-            return Err(error);
-        }
+        self.bring_up(&agent, caller.principal(), false).await?;
         Ok(AgentSummary::of(&agent))
     }
 
-    async fn loaded_version(self: &Arc<Self>, agent: &Agent) -> Result<Arc<Version>> {
+    /// Starts an agent that is down. The instances of one that runs are restarted if `restart` is set, and otherwise left
+    /// alone. An agent that is starting or draining is refused.
+    pub(super) async fn bring_up(self: &Arc<Self>, agent: &Arc<Agent>, by: &ClientName, restart: bool) -> Result<()> {
+        let _alone = agent.operation.lock().await;
+        self.command(agent, Command::Start, by).await?;
+        if agent.standing.read().runs() {
+            return match restart {
+                true => self.restart_instances(agent).await,
+                false => Ok(()),
+            };
+        }
+        let started = async {
+            let version = self.load(agent).await?;
+            self.start_instances(agent, &version).await?;
+            self.command(agent, Command::Started, by).await
+        };
+        if let Err(error) = started.await {
+            self.withdraw(agent).await;
+            // If the agent is no longer loaded, another command has stopped or restored it meanwhile, and its state is
+            // right.
+            let _ = self.command(agent, Command::StartFailed, by).await;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// The version that the agent's instances run. Its module is loaded if it is not.
+    pub(super) async fn load(self: &Arc<Self>, agent: &Agent) -> Result<Arc<Version>> {
         if let Some(version) = agent.version() {
             return Ok(version);
         }
         let document = agent.document.read().clone();
         let module = self.module(document.digest)?;
         let program = self.compile(module, &document.spec).await?;
-        Ok(self.new_version(agent, program))
+        let version = self.new_version(agent, program);
+        *agent.version.write() = Some(version.clone());
+        Ok(version)
     }
 
     /// Suspends an agent, which then takes messages but no turns, or resumes it. Returns when that is durable. An agent

@@ -200,10 +200,10 @@ impl Node {
         self.runtime.compile(module, metered).await
     }
 
-    /// The agents of a partition that should run, for the supervisor that starts them.
+    /// The agents of a partition that have instances, for the supervisor that starts them.
     pub(super) fn runnable(&self, partition: Partition) -> Vec<Arc<Agent>> {
         let mut agents = self.directory.of_partition(partition);
-        agents.retain(|agent| agent.standing.read().runs());
+        agents.retain(|agent| agent.standing.read().has_instances());
         agents
     }
 }

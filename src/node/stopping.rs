@@ -57,6 +57,14 @@ impl Node {
         })
     }
 
+    /// Stops an agent without grace, and returns when it has stopped. One that is draining drains no further.
+    pub(super) async fn terminate(&self, agent: &Arc<Agent>, by: &ClientName, with_group: bool) -> Result<()> {
+        let until = Timestamp::now();
+        self.command(agent, Command::Stop { until, with_group }, by).await?;
+        let _alone = agent.operation.lock().await;
+        self.end(agent, by).await
+    }
+
     /// Removes an agent, its state and its queue. The agent handles its queue first, unless `force` is set. Its
     /// messages stay in the history.
     pub async fn remove_agent(self: &Arc<Self>, caller: &Caller, key: &str, force: bool) -> Result<Removed> {
@@ -68,33 +76,36 @@ impl Node {
 
     async fn remove_now(self: Arc<Self>, caller: &Caller, key: &str, force: bool) -> Result<Removed> {
         let agent = self.find(key)?;
+        match self.end_and_remove(&agent, caller.principal(), force).await {
+            // Another removal, which began after this call had found the agent, was faster. So the agent is removed as asked.
+            Ok(_) | Err(Error::AgentNotFound(_)) => Ok(Removed {
+                id: agent.id,
+                removed_at: Timestamp::now(),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn end_and_remove(&self, agent: &Arc<Agent>, by: &ClientName, force: bool) -> Result<Changed> {
         let options = StopOptions {
             drain: !force,
             ..StopOptions::default()
         };
         if !agent.standing.read().is_down() {
-            self.begin_stop(&agent, caller.principal(), options).await?;
+            self.begin_stop(agent, by, options).await?;
         }
-        self.drain(&agent, options).await;
+        self.drain(agent, options).await;
         let _alone = agent.operation.lock().await;
-        self.end(&agent, caller.principal()).await?;
-        self.withdraw(&agent).await;
-        let removed_at = Timestamp::now();
-        match self.change(agent.partition, Change::Removed { agent: agent.id }).await {
-            // Another call removed the agent first.
-            Err(Error::AgentNotFound(_)) => return Err(Error::AgentNotFound(key.to_owned())),
-            removed => removed?,
-        };
-        Ok(Removed {
-            id: agent.id,
-            removed_at,
-        })
+        self.end(agent, by).await?;
+        self.withdraw(agent).await;
+        self.change(agent.partition, Change::Removed { agent: agent.id }).await
     }
 
     /// Records durably that the agent is to stop, and ends admission to its mailbox.
     async fn begin_stop(&self, agent: &Agent, by: &ClientName, options: StopOptions) -> Result<Changed> {
         let until = options.until(Timestamp::now());
-        self.command(agent, Command::Stop { until }, by).await
+        let with_group = false;
+        self.command(agent, Command::Stop { until, with_group }, by).await
     }
 
     /// Waits until the queue is empty, at most for the grace period: what is left then becomes dead letters.
@@ -107,13 +118,7 @@ impl Node {
     /// Ends the instance, and turns the queued messages into dead letters.
     async fn end(&self, agent: &Arc<Agent>, by: &ClientName) -> Result<()> {
         // The owner of the partition closes the mailbox while the instance ends, so that no turn begins in between.
-        let ended = self.command(agent, Command::Drained, by);
-        let retired = async {
-            if let Ok(home) = self.home(agent) {
-                home.retire(agent.name.as_str()).await;
-            }
-        };
-        let (ended, ()) = tokio::join!(ended, retired);
+        let (ended, ()) = tokio::join!(self.command(agent, Command::Drained, by), self.retire(agent));
         ended.map(|_| ())
     }
 }

@@ -3,6 +3,7 @@
 
 mod deploys;
 mod groups;
+mod instances;
 mod timers;
 
 use std::sync::Arc;

@@ -23,25 +23,17 @@ use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{
-    BoxError, ChildSpec, Dynamic, DynamicHandle, ExitReason, Failure, Heartbeat, Intensity, Restart, Shutdown,
-    Strategy, Supervisor,
+    BoxError, ChildSpec, Dynamic, DynamicHandle, ExitReason, Failure, Intensity, Shutdown, Strategy, Supervisor,
 };
 use tokio::sync::Semaphore;
 
 use super::Node;
-use crate::agent::spec;
-use crate::agent::{Agent, Command, Instance, OUTCOME_KIB, Outbox, Outcome, Start as InstanceStart, Version};
+use crate::agent::{OUTCOME_KIB, Outbox, Outcome};
 use crate::id::Partition;
 use crate::journal::Journal;
 use crate::journal::projections::Projections;
-use crate::message::ClientName;
-use crate::router::{Change, Restore, Router, RouterMessage, Shared, Start as RouterStart};
+use crate::router::{Restore, Router, RouterMessage, Shared, Start as RouterStart};
 
-/// How much longer than its `init` an agent may take to start, so that the guest's own limit is exceeded first and
-/// names the cause.
-const AGENT_START: Duration = Duration::from_secs(10);
-/// How many turn deadlines one wake-up of an instance may take together before its heartbeat counts it as stuck.
-const TURNS_BUSY: u32 = 20;
 /// How long a router may take to start: it reads its partition and compiles its agents' modules first.
 const ROUTER_START: Duration = Duration::from_secs(600);
 
@@ -204,79 +196,4 @@ pub(super) fn core(
         .child(tail)
         .child(all)
         .into_child()
-}
-
-impl Node {
-    /// The child specification of an agent, as its owner declared it.
-    pub(super) fn agent_child(self: &Arc<Self>, agent: &Arc<Agent>, version: &Arc<Version>) -> ChildSpec {
-        let declared = &version.spec.supervision;
-        let give_up = {
-            let (node, agent) = (Arc::downgrade(self), agent.clone());
-            Arc::new(move |reason: &ExitReason| {
-                if let Some(node) = node.upgrade() {
-                    node.give_up(&agent, reason);
-                }
-            })
-        };
-        let (started, runs) = (agent.clone(), version.clone());
-        let child = ChildSpec::worker(agent.name.as_str(), move |context| {
-            let start = InstanceStart {
-                agent: started.clone(),
-                version: runs.clone(),
-                incarnation: context.incarnation,
-                pulse: context.pulse.clone(),
-            };
-            async move {
-                let (actor, _) = Actor::spawn_linked(None, Instance, start, context.supervisor).await?;
-                Ok::<_, BoxError>(actor.get_cell())
-            }
-        })
-        .restart(match declared.restart {
-            spec::Restart::Permanent => Restart::Permanent,
-            spec::Restart::Transient => Restart::Transient,
-            spec::Restart::Temporary => Restart::Temporary,
-        })
-        .shutdown(match declared.shutdown {
-            spec::Shutdown::BrutalKill => Shutdown::BrutalKill,
-            spec::Shutdown::Timeout(time) => Shutdown::Timeout(time.0),
-            spec::Shutdown::Infinity => Shutdown::Infinity,
-        })
-        .significant(declared.significant)
-        .intensity(Intensity::new(declared.intensity, declared.period.0))
-        .backoff(supervisors::Backoff {
-            reset_after: declared.period.0,
-            ..(&declared.backoff).into()
-        })
-        .start_timeout(version.init_deadline() + AGENT_START)
-        .on_give_up(give_up);
-        match declared.heartbeat {
-            None => child,
-            Some(every) => child.heartbeat(Heartbeat {
-                every: every.0,
-                // A turn ends itself at its deadline. An instance that is busy for much longer is stuck in the host.
-                busy_for: TURNS_BUSY * version.spec.resources.turn_deadline.0 + every.0,
-                grace: every.0,
-            }),
-        }
-    }
-
-    /// Marks an agent as failed, as its supervisor decided: its queued messages become dead letters, and their senders
-    /// get a failure.
-    pub(super) fn give_up(&self, agent: &Agent, reason: &ExitReason) {
-        let change = Change::Life {
-            agent: agent.id,
-            command: Command::GiveUp {
-                reason: reason.label(),
-                why: reason.to_string(),
-            },
-            by: ClientName::anonymous(),
-        };
-        // Without an owner here the agent is another node's, which will see for itself.
-        if let Ok(owner) = self.owner(agent.partition) {
-            owner.cast(RouterMessage::Change {
-                change: Box::new(change),
-                reply: None,
-            });
-        }
-    }
 }

@@ -110,7 +110,7 @@ impl Consumption {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Linear memory of the running instance; 0 when none runs.
+    /// Linear memory of the running instances together; 0 when none runs.
     pub memory_bytes: u64,
     /// Guest time as a fraction of one core, over the last minute.
     pub cpu: f64,
@@ -124,9 +124,9 @@ pub struct AgentDetails {
     pub messages_queued: u64,
     pub consumption: Consumption,
     pub average_latency_ms: f64,
-    /// Time since the running instance started; 0 when none runs.
+    /// Time since the running instance started; of several instances, the one that has run longest. 0 when none runs.
     pub uptime: Duration,
-    /// Number of instances started so far.
+    /// The incarnation of the running instance; of several instances, the highest. 0 when none runs.
     pub incarnation: u64,
     /// The agent's path in the supervision tree.
     pub path: String,

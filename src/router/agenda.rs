@@ -113,6 +113,7 @@ impl Agenda {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::InstanceId;
 
     const fn at(micros: i64) -> Timestamp {
         Timestamp::from_micros(micros)
@@ -123,6 +124,7 @@ mod tests {
             id,
             due: at(due),
             every: None,
+            set_by: InstanceId::FIRST,
         }
     }
 

@@ -213,6 +213,9 @@ impl Core {
         if kept {
             let mut document = agent.document.write();
             document.follow(&next, now);
+            if let Command::Stop { with_group, .. } = command {
+                document.stopped_with_group = *with_group;
+            }
             records.push(document.record(now));
         }
         records.extend(event.map(|event| agent.event(&event, now)));

@@ -242,6 +242,7 @@ impl Core {
         }
         let turn = Turn {
             agent: outcome.agent,
+            instance: outcome.instance,
             message: outcome.message.as_ref().map(|message| message.id),
             attempt: outcome.attempt,
             end: outcome.end,

@@ -48,6 +48,7 @@ impl Core {
                     records.push(Record::TimerFired {
                         agent: id,
                         timer: timer.id,
+                        set_by: timer.set_by,
                         next: next.map(|next| now.on_the_wall(next)),
                         at: now.wall,
                     });

@@ -156,10 +156,19 @@ impl Fold {
                 }
             }
             Record::DeadLetter { message, agent, .. } => self.end(*agent, *message, End::DeadLetter),
-            Record::TimerFired { agent, timer, next, .. } => {
+            Record::TimerFired {
+                agent,
+                timer,
+                set_by,
+                next,
+                ..
+            } => {
                 self.timers_fired += 1;
                 let timers = self.timers.entry(*agent).or_default();
                 match (timers.remove(timer), next) {
+                    (Some(fired), _) if fired.set_by != *set_by => self
+                        .contradictions
+                        .push(format!("timer {timer} of {agent} fired, and another instance set it")),
                     (None, _) => self
                         .contradictions
                         .push(format!("timer {timer} of {agent} fired, and was not set")),

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::agent::Agent;
 use crate::fipa::Performative;
+use crate::id::InstanceId;
 use crate::message::{Content, Draft, Message};
 use crate::time::Timestamp;
 use crate::timer::{Timer, TimerChange};
@@ -39,6 +40,7 @@ impl<F: FnMut(&Message, &mut Turn<'_>) -> Ended> Guest for F {
 /// The operations of a guest in a turn. They take effect when the turn ends in [`Ended::Ok`] and is recorded.
 pub struct Turn<'a> {
     pub(super) agent: &'a Agent,
+    pub(super) instance: InstanceId,
     pub(super) message: &'a Message,
     pub(super) attempt: u32,
     pub(super) now: Timestamp,
@@ -101,6 +103,7 @@ impl Turn<'_> {
             id,
             due: self.now.plus(after),
             every: None,
+            set_by: self.instance,
         };
         self.effects.timers.insert(id, TimerChange::Set(timer));
     }

@@ -13,7 +13,7 @@ use super::{Faults, Guest, MakeGuest, Simulation};
 use crate::agent::{Agent, Command, Outbox, Outcome};
 use crate::directory::Directory;
 use crate::error::Result as Answered;
-use crate::id::{AgentId, Fence, MessageId, Partition, Seq};
+use crate::id::{AgentId, Fence, InstanceId, MessageId, Partition, Seq};
 use crate::journal::memory::MemoryJournal;
 use crate::journal::{Batch as Recorded, Journal as _, Placed};
 use crate::mailbox::{Consumer, Lease};
@@ -64,6 +64,7 @@ struct Owned {
 
 /// An instance of an agent.
 struct Instance {
+    id: InstanceId,
     guest: Box<dyn Guest>,
     consumer: Consumer,
     turn: Option<Open>,
@@ -81,7 +82,7 @@ struct Staged {
     agent: Arc<Agent>,
     make: MakeGuest,
     instances: Vec<Instance>,
-    wanted: usize,
+    wanted: u32,
 }
 
 /// A client's message that was acknowledged.
@@ -158,7 +159,7 @@ impl World {
                 agent: agent.clone(),
                 make: declared.make,
                 instances: Vec::new(),
-                wanted: declared.instances,
+                wanted: u32::try_from(declared.instances).expect("few instances"),
             });
             world.tell(
                 agent.partition,

@@ -17,5 +17,6 @@ pub(super) use guest::Guest;
 pub use guest::Host;
 pub(super) use in_hand::InHand;
 pub(super) use log::Level;
+pub use log::LogRate;
 pub(super) use nesting::{nesting, shallow};
 pub(super) use refusal::Refusal;

@@ -11,8 +11,6 @@ pub struct Limits {
     pub state_bytes: u64,
     /// Number of keys in the agent's state.
     pub state_keys: u32,
-    /// Bytes of log lines a second. After a pause the guest may log the bytes of one second at once.
-    pub log_bytes_per_second: u64,
     /// Timers that may be set at one time.
     pub timers: u32,
 }

@@ -21,12 +21,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    Budget, Crash, CrashKind, End, Found, Grants, Host, Instance, Limits, Runtime, RuntimeConfig, Search, StateLease,
-    StateLock, Turn,
+    Budget, Crash, CrashKind, End, Found, Grants, Host, Instance, Limits, LogRate, Runtime, RuntimeConfig, Search,
+    StateLease, StateLock, Turn,
 };
 use crate::error::{Error, Finding};
 use crate::fipa::Performative;
-use crate::id::{AgentId, MessageId};
+use crate::id::{AgentId, InstanceId, MessageId};
 use crate::message::{Address, Content, Message};
 use crate::time::Timestamp;
 
@@ -87,7 +87,6 @@ const LIMITS: Limits = Limits {
     memory_bytes: 4 << 20,
     state_bytes: 1 << 10,
     state_keys: 20,
-    log_bytes_per_second: 1 << 20,
     timers: 3,
 };
 const BUDGET: Budget = Budget {
@@ -100,9 +99,11 @@ fn host(grants: &Granted) -> Host {
     Host {
         agent: AgentId::new(),
         name: "guest".parse().unwrap(),
+        instance: InstanceId::FIRST,
         state: Arc::default(),
         timers: Arc::default(),
         state_lock: StateLock::default(),
+        log_rate: LogRate::new(1 << 20),
         grants: Arc::new(grants.clone()),
     }
 }

@@ -105,7 +105,8 @@ impl Actor for SupervisorActor {
         if let Some(populate) = &plan.populate {
             children.extend(populate());
         }
-        let meter = Meter::new(label, mode.name());
+        let own_label = plan.label.is_none() && scope.label.is_none();
+        let meter = Meter::new(label, mode.name(), own_label && !dynamic);
         meter.intensity(0, intensity.restarts);
         position.begin_incarnation(&myself, meter, children);
         Ok(State {

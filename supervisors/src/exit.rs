@@ -72,6 +72,9 @@ pub enum ExitReason {
 /// The kind of the failure with which a supervisor ends that has exceeded its restart intensity.
 pub const MELTDOWN: &str = "meltdown";
 
+/// The label in restart counts for restarts by a group restart: not the child itself has ended, but a sibling.
+pub const SIBLING: &str = "sibling";
+
 impl ExitReason {
     /// A constant name for metric labels: `normal`, `shutdown`, `killed`, `cancelled`, `panic`, `heartbeat_lost`,
     /// `start_timeout`, `start_failed`, or the kind of the error.

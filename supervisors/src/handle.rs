@@ -6,10 +6,12 @@ use std::sync::Arc;
 use ractor::ActorCell;
 use tokio::sync::oneshot;
 
+use crate::backoff::Backoff;
 use crate::core::{Child, State};
 use crate::error::StartChildError;
 use crate::message::Msg;
-use crate::position::Position;
+use crate::position::{Position, check_child};
+use crate::rules::Restart;
 use crate::spec::{ChildSpec, Kind};
 
 /// A child as [`Handle::which_children`] shows it.
@@ -43,7 +45,7 @@ pub struct ChildCounts {
 /// A handle to a supervisor, which stays valid when the supervisor is restarted. `K` is [`Supervisor`](crate::Supervisor) or
 /// [`Dynamic`](crate::Dynamic).
 ///
-/// The children that commands add, replace or delete are changed until the supervisor is restarted. The next incarnation of
+/// The children that commands add, replace, reconfigure or delete are changed until the supervisor is restarted. The next incarnation of
 /// the supervisor begins with its declared and populated children, as in OTP. What `reconfigure` changes outlasts a restart.
 pub struct Handle<K> {
     pub(crate) position: Arc<Position>,
@@ -113,6 +115,24 @@ impl<K> Handle<K> {
     /// new one did not start, as soon as the old one is running.
     pub async fn replace(&self, spec: ChildSpec) -> Result<(), StartChildError> {
         self.ask(|reply| Msg::Replace(Box::new(spec), reply)).await
+    }
+
+    /// Changes the restart type and the backoff of a child, from its next exit on. No child is restarted or stopped, and a delay
+    /// that has begun goes on.
+    pub fn reconfigure_child(
+        &self,
+        id: &str,
+        restart: Restart,
+        backoff: Option<Backoff>,
+    ) -> Result<(), StartChildError> {
+        let mut inner = self.position.inner.lock();
+        let mut spec = ChildSpec::clone(inner.specs.get(id).ok_or(StartChildError::NotFound)?);
+        spec.rules.restart = restart;
+        spec.rules.backoff = backoff;
+        check_child(&spec, inner.core.auto_shutdown()).map_err(StartChildError::Invalid)?;
+        inner.core.reconfigure_child(id, restart, backoff)?;
+        inner.specs.insert(Arc::clone(&spec.id), Arc::new(spec));
+        Ok(())
     }
 
     /// The actor of a child, while the child is running.

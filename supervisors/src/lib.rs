@@ -35,7 +35,8 @@
 //!
 //! A restart of several children is a group restart. When another child of the group fails while the group is being stopped,
 //! that failure belongs to the same group restart. When a child fails after the group has begun to start again, or does not
-//! start, that is another restart and counts toward the restart intensity.
+//! start, that is another restart and counts toward the restart intensity. The children
+//! that were stopped for it are counted as restarted for the reason [`SIBLING`], which counts toward no intensity.
 //!
 //! As in OTP, a group restart starts every child of the group, also a child that was terminated or had ended for good.
 //!
@@ -101,7 +102,8 @@
 //! stop the child first when it is running.
 //!
 //! [`SupervisorHandle::reconfigure`](Handle::reconfigure) changes the strategy, the restart intensity and the auto-shutdown of
-//! a running supervisor and restarts nothing. `reset` restores the restart budget.
+//! a running supervisor and restarts nothing. [`Handle::reconfigure_child`] does the same for the restart type and the backoff of
+//! a child. `reset` restores the restart budget.
 //!
 //! # Upgrade
 //!
@@ -128,7 +130,7 @@
 //! |---|---|
 //! | `supervisor_restarts_total` | restarts, by reason |
 //! | `supervisor_meltdowns_total` | meltdowns, and children that became `failed`, by reason |
-//! | `supervisor_intensity_used`, `supervisor_intensity_limit` | restarts within the period, and how many are allowed |
+//! | `supervisor_intensity_used`, `supervisor_intensity_limit` | restarts within the period, and how many are allowed; only of a supervisor with declared children whose label is its own name, because intensities do not add up |
 //! | `supervisor_children` | children, by `state`; a suspended child counts as `suspended` unless it is down |
 //! | `supervisor_recovery_seconds` | the time from an exit until the child is running again |
 //! | `supervisor_backoff_seconds` | delays of restarts |
@@ -197,7 +199,7 @@ pub use self::backoff::Backoff;
 pub use self::dynamic::{Dynamic, DynamicHandle};
 pub use self::error::{SpecError, StartChildError, StartError};
 pub use self::event::{EVENT_CAPACITY, Event, EventError, EventStream};
-pub use self::exit::{ExitReason, Failure, MELTDOWN};
+pub use self::exit::{ExitReason, Failure, MELTDOWN, SIBLING};
 pub use self::handle::{ChildCounts, ChildInfo, Handle};
 pub use self::heartbeat::{Busy, Heartbeat, Pulse};
 pub use self::intensity::Intensity;

@@ -2,6 +2,9 @@
 //!
 //! The labels are the name of the supervisor, its strategy and the exit reason. Below a dynamic supervisor names may come from
 //! users, so there the label is the name of that dynamic supervisor.
+//!
+//! Counts of several supervisors with the same labels add up. A restart intensity does not: it is published only by a supervisor
+//! whose label is its own name, and which has one intensity for all its children. Every other one is in the snapshot.
 
 use std::sync::Arc;
 
@@ -14,14 +17,17 @@ use crate::note::{EventKind, Note};
 pub(crate) struct Meter {
     supervisor: Arc<str>,
     strategy: &'static str,
+    /// Whether the restart intensity is published.
+    intensity: bool,
     published: [i64; STATES.len()],
 }
 
 impl Meter {
-    pub(crate) fn new(supervisor: Arc<str>, strategy: &'static str) -> Self {
+    pub(crate) fn new(supervisor: Arc<str>, strategy: &'static str, intensity: bool) -> Self {
         Self {
             supervisor,
             strategy,
+            intensity,
             published: [0; STATES.len()],
         }
     }
@@ -61,13 +67,12 @@ impl Meter {
             | EventKind::Replaced
             | EventKind::AutoShutdown => {}
         }
-        // Under a dynamic supervisor these numbers are about the intensity of the child to which the event happened.
-        if let (Some(used), Some(limit)) = (note.attempt, note.limit) {
-            self.intensity(used, limit);
-        }
     }
 
     pub(crate) fn intensity(&self, used: u32, limit: u32) {
+        if !self.intensity {
+            return;
+        }
         gauge!("supervisor_intensity_used", "supervisor" => self.name(), "strategy" => self.strategy)
             .set(f64::from(used));
         gauge!("supervisor_intensity_limit", "supervisor" => self.name(), "strategy" => self.strategy)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bench::{AMPLE, Board, Order, Start, secs, until};
 use supervisors::{
-    AutoShutdown, EventKind, ExitReason, Intensity, Restart, SpecError, StartChildError, Strategy, Supervisor,
+    AutoShutdown, Backoff, EventKind, ExitReason, Intensity, Restart, SpecError, StartChildError, Strategy, Supervisor,
     SupervisorHandle, Tree,
 };
 
@@ -50,6 +50,34 @@ async fn declared_children_are_terminated_restarted_and_deleted() {
     assert_eq!((counts.specs, counts.active, counts.workers), (1, 1, 1));
     assert_eq!(crew.restart("a").await, Err(StartChildError::NotFound));
     assert_eq!(board.look(), ["~a3", "-a3"]);
+    tree.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_childs_restart_type_and_backoff_are_changed_while_it_runs() {
+    let board = Board::default();
+    let (tree, crew) = group(crew(&board, Strategy::OneForOne)).await;
+    let mut events = tree.subscribe();
+    let backoff = Backoff {
+        min: secs(7),
+        jitter: 0.0,
+        ..Backoff::default()
+    };
+    crew.reconfigure_child("a", Restart::Transient, Some(backoff))
+        .expect("it may be");
+    board.tell("a", Order::Panic);
+    until(&mut events, EventKind::Restarted, "node/crew/a").await;
+    board.tell("a", Order::Panic);
+    let delayed = until(&mut events, EventKind::Backoff, "node/crew/a").await;
+    assert_eq!(delayed.delay, Some(secs(7)));
+    until(&mut events, EventKind::Restarted, "node/crew/a").await;
+    board.tell("a", Order::Finish);
+    until(&mut events, EventKind::ChildExited, "node/crew/a").await;
+    assert_eq!(states(&crew), named(&[("a", "stopped"), ("b", "running")]));
+    assert_eq!(
+        crew.reconfigure_child("x", Restart::Transient, None),
+        Err(StartChildError::NotFound)
+    );
     tree.shutdown().await;
 }
 

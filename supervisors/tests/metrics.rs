@@ -169,6 +169,19 @@ async fn no_label_holds_a_name_from_below_a_dynamic_supervisor() {
     }
     assert_eq!(agents.which_children()[0].state, "failed");
     assert!(!seen.keys().iter().any(|name| name.contains("secret")));
+    // Groups under one label have different intensities, so none of them is the figure of that label.
+    let intensities: Vec<_> = seen
+        .keys()
+        .into_iter()
+        .filter(|name| name.contains("intensity"))
+        .collect();
+    assert_eq!(
+        intensities,
+        [
+            "supervisor_intensity_limit{strategy=one_for_one,supervisor=node}",
+            "supervisor_intensity_used{strategy=one_for_one,supervisor=node}"
+        ]
+    );
     let restarts = "supervisor_restarts_total{reason=meltdown,strategy=dynamic,supervisor=agents}";
     assert_eq!(seen.counter(restarts), 1);
     let failed = "supervisor_meltdowns_total{reason=meltdown,strategy=dynamic,supervisor=agents}";

@@ -98,7 +98,7 @@ impl Reader {
             let text = fs::read_to_string(self.addresses()).ok()?;
             serde_json::from_str::<Value>(&text).ok()
         });
-        self.address = addresses.await["rest"].as_str().unwrap().to_owned();
+        addresses.await["rest"].as_str().unwrap().clone_into(&mut self.address);
     }
 
     async fn run(&self, line: usize, block: &str) {

@@ -1,5 +1,6 @@
 //! Tests of how an instance ends. A test takes the place of the router.
 
+mod rates;
 mod several;
 
 use tokio::sync::Semaphore;
@@ -48,9 +49,11 @@ async fn agent_with(last: &str) -> (Arc<Agent>, Arc<Version>, wasm::Instance, Un
     let host = wasm::Host {
         agent: agent.id,
         name: agent.name.clone(),
+        instance: InstanceId::FIRST,
         state: agent.state.clone(),
         timers: agent.timers.clone(),
         state_lock: agent.state_lock.clone(),
+        log_rate: agent.rates.log.clone(),
         grants: version.grants.clone(),
     };
     let guest = version.program.instantiate(host, version.limits()).await.unwrap();
@@ -59,11 +62,21 @@ async fn agent_with(last: &str) -> (Arc<Agent>, Arc<Version>, wasm::Instance, Un
 
 /// Makes an agent without an instance, and a channel with the outcomes that it hands over.
 async fn agent(wat: &str, grants: Arc<dyn Grants>) -> (Arc<Agent>, Arc<Version>, UnboundedReceiver<Outcome>) {
+    declared(br#"{"name":"guest"}"#, wat, grants).await
+}
+
+/// Makes an agent with this declaration.
+async fn declared(
+    declaration: &[u8],
+    wat: &str,
+    grants: Arc<dyn Grants>,
+) -> (Arc<Agent>, Arc<Version>, UnboundedReceiver<Outcome>) {
     let runtime = wasm::Runtime::new(&wasm::RuntimeConfig::default()).unwrap();
     let module = wat::parse_str(wat).unwrap().into();
     let (outbox, outcomes) = mpsc::unbounded_channel();
-    let spec = AgentSpec::from_json(br#"{"name":"guest"}"#).unwrap();
+    let spec = AgentSpec::from_json(declaration).unwrap();
     let version = Arc::new(Version {
+        revision: 1,
         spec: spec.clone(),
         program: runtime.compile(module, false).await.unwrap(),
         grants,
@@ -75,12 +88,15 @@ async fn agent(wat: &str, grants: Arc<dyn Grants>) -> (Arc<Agent>, Arc<Version>,
         spec,
         sealed: std::collections::BTreeMap::new(),
         version: semver::Version::new(1, 0, 0),
+        revision: 1,
+        instances: 1,
         digest: version.program.digest(),
         deployment_id: DeploymentId::new(),
         created_at: now,
         deployed_at: now,
         deployed_by: "tester".to_owned(),
         stopped_at: None,
+        stopped_with_group: false,
         suspended_at: None,
         placement: None,
     };
@@ -94,7 +110,7 @@ async fn agent(wat: &str, grants: Arc<dyn Grants>) -> (Arc<Agent>, Arc<Version>,
 #[tokio::test]
 async fn an_ordered_end_waits_for_the_record_of_the_last_turn() {
     let (agent, version, mut guest, mut outcomes) = agent_with("").await;
-    let end = shut_down(&agent, &version, &mut guest);
+    let end = shut_down(&agent, &version, InstanceId::FIRST, &mut guest);
     tokio::pin!(end);
     let outcome = tokio::select! {
         biased;
@@ -111,13 +127,13 @@ async fn an_ordered_end_waits_for_the_record_of_the_last_turn() {
 async fn an_ordered_end_waits_for_no_router_that_has_ended() {
     let (agent, version, mut guest, mut outcomes) = agent_with("").await;
     let router = async { drop(outcomes.recv().await) };
-    tokio::join!(shut_down(&agent, &version, &mut guest), router);
+    tokio::join!(shut_down(&agent, &version, InstanceId::FIRST, &mut guest), router);
 }
 
 #[tokio::test]
 async fn a_last_turn_that_crashes_is_reported_and_records_nothing() {
     let (agent, version, mut guest, mut outcomes) = agent_with("(unreachable)").await;
-    shut_down(&agent, &version, &mut guest).await;
+    shut_down(&agent, &version, InstanceId::FIRST, &mut guest).await;
     assert!(outcomes.try_recv().is_err() && agent.state.read().is_empty());
     assert_eq!(agent.meter.crashes()[0].kind, "trap");
 }
@@ -126,6 +142,6 @@ async fn a_last_turn_that_crashes_is_reported_and_records_nothing() {
 async fn who_takes_no_turns_has_no_last_one() {
     let (agent, version, mut guest, mut outcomes) = agent_with("").await;
     agent.mailbox.suspend();
-    shut_down(&agent, &version, &mut guest).await;
+    shut_down(&agent, &version, InstanceId::FIRST, &mut guest).await;
     assert!(outcomes.try_recv().is_err() && agent.state.read().is_empty());
 }

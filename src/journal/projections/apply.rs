@@ -215,16 +215,19 @@ impl<'a> Step<'a> {
         for change in changes {
             match change {
                 TimerChange::Set(timer) => {
-                    let sql = "INSERT INTO timers VALUES (?1, ?2, ?3, ?4, ?5)
-                               ON CONFLICT DO UPDATE SET due = excluded.due, every = excluded.every";
-                    let (due, every) = (timer.due.micros(), timer.every.map(int));
+                    let sql = "INSERT INTO timers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                               ON CONFLICT DO UPDATE SET due = excluded.due, every = excluded.every,
+                               revision = excluded.revision, instance = excluded.instance";
+                    let (due, every, set_by) = (timer.due.micros(), timer.every.map(int), timer.set_by);
                     let agent = agent.uuid();
                     cached(self.connection, sql)?.execute(params![
                         partition.0,
                         agent.as_bytes(),
                         timer.id,
                         due,
-                        every
+                        every,
+                        set_by.revision,
+                        set_by.number
                     ])?;
                 }
                 TimerChange::Cancel(id) => self.timer_fired((partition, agent), *id, None)?,

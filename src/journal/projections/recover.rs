@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::address_of;
 use super::apply::load_progress;
 use crate::fipa::Performative;
-use crate::id::{AgentId, MessageId, Partition, Seq};
+use crate::id::{AgentId, InstanceId, MessageId, Partition, Seq};
 use crate::journal::{JournalError, wire};
 use crate::message::{Address, Message};
 use crate::time::Timestamp;
@@ -131,13 +131,18 @@ pub(super) fn recover(
             .insert(row.get(1)?, value);
     }
 
-    let mut statement = connection.prepare("SELECT agent, id, due, every FROM timers WHERE partition = ?1")?;
+    let mut statement =
+        connection.prepare("SELECT agent, id, due, every, revision, instance FROM timers WHERE partition = ?1")?;
     let mut rows = statement.query([partition.0])?;
     while let Some(row) = rows.next()? {
         let timer = Timer {
             id: row.get(1)?,
             due: Timestamp::from_micros(row.get(2)?),
             every: row.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs),
+            set_by: InstanceId {
+                revision: row.get(4)?,
+                number: row.get(5)?,
+            },
         };
         recovered.timers.entry(agent(row, 0)?).or_default().push(timer);
     }

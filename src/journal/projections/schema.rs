@@ -12,7 +12,7 @@ use crate::journal::{JournalError, end_process};
 /// The version of the tables. A file of another version is set aside and rebuilt from the journal if the journal still
 /// has all of its records. Once retention has removed some, a release with another version must be able to migrate the
 /// file.
-const VERSION: i32 = 5;
+const VERSION: i32 = 6;
 /// `CxPj` in ASCII, so that the file of another program is not taken for projections.
 const APPLICATION_ID: i32 = 0x4378_506a;
 /// Prepared statements that each connection caches.
@@ -88,7 +88,7 @@ const TABLES: &str = "
     ) WITHOUT ROWID;
     CREATE TABLE timers (
         partition INTEGER NOT NULL, agent BLOB NOT NULL, id INTEGER NOT NULL, due INTEGER NOT NULL, every INTEGER,
-        PRIMARY KEY (partition, agent, id)
+        revision INTEGER NOT NULL, instance INTEGER NOT NULL, PRIMARY KEY (partition, agent, id)
     ) WITHOUT ROWID;
     CREATE TABLE answers (
         seq INTEGER PRIMARY KEY, principal TEXT NOT NULL, key TEXT NOT NULL, fingerprint BLOB NOT NULL, answer TEXT NOT NULL,

@@ -109,6 +109,7 @@ fn the_encoding_of_timers_is_frozen() {
     let fired = Record::TimerFired {
         agent: AgentId::from_uuid(Uuid::from_u128(1)),
         timer: 3,
+        set_by: InstanceId::FIRST,
         next: Some(Timestamp::from_micros(6)),
         at: Timestamp::from_micros(5),
     };
@@ -121,6 +122,7 @@ fn the_encoding_of_timers_is_frozen() {
         id: 3,
         due: Timestamp::from_micros(6),
         every: Some(9),
+        set_by: InstanceId::FIRST,
     };
     let changes = [TimerChange::Set(timer), TimerChange::Cancel(4)];
     let encoded = changes.iter().map(|change| WireTimerChange::of(change).encode_to_vec());
@@ -140,4 +142,23 @@ fn a_turn_from_before_there_were_timers_is_read() {
         panic!("{records:?}")
     };
     assert_eq!((&turn.end, turn.timers.len()), (&TurnEnd::Ok, 0));
+    assert_eq!(turn.instance, InstanceId::FIRST);
+}
+
+#[test]
+fn only_an_instance_that_is_not_the_first_of_the_first_version_takes_bytes() {
+    let encoded = |instance| {
+        let Record::Turn(turn) = testing::turn(
+            AgentId::from_uuid(Uuid::from_u128(1)),
+            MessageId::from_uuid(Uuid::from_u128(2)),
+            TurnEnd::Ok,
+        ) else {
+            panic!("another record")
+        };
+        WireTurn::of(&Turn { instance, ..turn }).encode_to_vec()
+    };
+    let first = encoded(InstanceId::FIRST);
+    let later = encoded(InstanceId { revision: 2, number: 3 });
+    assert_eq!(later.len(), first.len() + 4);
+    assert_eq!(later[first.len()..], [96, 2, 104, 3]);
 }

@@ -115,7 +115,13 @@ impl World {
         let commands: &[Command] = match self.random.random_range(0..4) {
             0 => &[Command::Suspend],
             1 => &[Command::Resume],
-            2 => &[Command::Stop { until }, Command::Drained],
+            2 => &[
+                Command::Stop {
+                    until,
+                    with_group: false,
+                },
+                Command::Drained,
+            ],
             _ => &[Command::Start, Command::Started],
         };
         for command in commands {

@@ -7,6 +7,7 @@ use rand::Rng as _;
 
 use super::{Instance, MAX_DELIVERIES, Open, World};
 use crate::agent::turn::conclude;
+use crate::id::InstanceId;
 use crate::simulation::{Ended, Turn};
 use crate::wasm;
 
@@ -30,8 +31,13 @@ impl World {
             staged.instances.clear();
             return;
         }
-        while staged.instances.len() < staged.wanted {
+        for number in 1..=staged.wanted {
+            let id = InstanceId { revision: 1, number };
+            if staged.instances.iter().any(|instance| instance.id == id) {
+                continue;
+            }
             staged.instances.push(Instance {
+                id,
                 guest: (staged.make)(),
                 consumer: staged.agent.mailbox.attach(Arc::new(|| {})),
                 turn: None,
@@ -69,6 +75,7 @@ impl World {
         }
         let mut turn = Turn {
             agent: &staged.agent,
+            instance: staged.instances[instance].id,
             message: &message,
             attempt: lease.attempt(),
             now: now.steady,
@@ -119,6 +126,7 @@ impl World {
     pub(super) fn end(&mut self, at: usize, instance: usize) -> bool {
         let now = self.now();
         let staged = &mut self.staged[at];
+        let id = staged.instances[instance].id;
         let Some(Open { lease, turn, .. }) = staged.instances[instance].turn.take() else {
             return false;
         };
@@ -128,7 +136,7 @@ impl World {
             staged.agent.name,
             lease.message().id
         );
-        if let Some(outcome) = conclude(&staged.agent, MAX_DELIVERIES, lease, turn, None, now.monotonic) {
+        if let Some(outcome) = conclude(&staged.agent, id, MAX_DELIVERIES, lease, turn, None, now.monotonic) {
             staged.agent.outbox.commit(outcome);
         }
         if crashed {

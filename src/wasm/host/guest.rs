@@ -10,10 +10,10 @@ use rand::RngCore;
 use wasmtime::Memory;
 
 use super::in_hand::InHand;
-use super::log::Log;
+use super::log::{Log, LogRate};
 use super::open_turn::OpenTurn;
 use super::refusal::Refusal;
-use crate::id::{AgentId, AgentName};
+use crate::id::{AgentId, AgentName, InstanceId};
 use crate::timer::Timers;
 use crate::wasm::capacity::MemoryBudget;
 use crate::wasm::caps;
@@ -29,12 +29,16 @@ use crate::wasm::turn::Effects;
 pub struct Host {
     pub agent: AgentId,
     pub name: AgentName,
+    /// Which of the agent's instances it is.
+    pub instance: InstanceId,
     /// The committed state of the agent. The instance only reads it.
     pub state: Arc<RwLock<BTreeMap<String, Bytes>>>,
     /// The committed timers of the agent. The instance only reads them.
     pub timers: Arc<Timers>,
     /// Shared by all instances of the agent.
     pub state_lock: StateLock,
+    /// Shared by all instances of the agent.
+    pub log_rate: LogRate,
     pub grants: Arc<dyn Grants>,
 }
 
@@ -59,7 +63,7 @@ pub(in crate::wasm) struct Guest {
 impl Guest {
     pub(in crate::wasm) fn new(host: Host, limits: &Limits, pace: Pace, memory: Arc<MemoryBudget>) -> Self {
         Self {
-            log: Log::new(host.agent, host.name.clone(), limits.log_bytes_per_second),
+            log: Log::new(host.agent, host.name.clone(), host.log_rate.clone()),
             host,
             state_limit: limits.state_bytes,
             key_limit: usize::try_from(limits.state_keys).unwrap_or(usize::MAX),

@@ -1,6 +1,9 @@
 //! What a guest logs, and what it prints to its standard streams, as lines of the server's log.
 
+use std::sync::Arc;
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use crate::id::{AgentId, AgentName};
 use crate::rate::Rate;
@@ -16,12 +19,33 @@ pub(in crate::wasm) enum Level {
     Error,
 }
 
+/// The limit on the bytes that an agent logs per second, shared by all its instances.
+#[derive(Clone, Debug)]
+pub struct LogRate(Arc<Mutex<Rate>>);
+
+impl LogRate {
+    /// After a pause, the agent may log the bytes of one second at once.
+    pub fn new(bytes_per_second: u64) -> Self {
+        Self(Arc::new(Mutex::new(Rate::new(bytes_per_second, Instant::now()))))
+    }
+
+    /// Takes the bytes of a line, unless that would exceed the rate.
+    fn take(&self, bytes: usize) -> bool {
+        let (now, price) = (Instant::now(), bytes.max(1) as u64);
+        let mut rate = self.0.lock();
+        let allowed = rate.allows(price, now);
+        if allowed {
+            rate.take(price, now);
+        }
+        allowed
+    }
+}
+
 /// The log of one instance.
 pub(in crate::wasm) struct Log {
     agent: AgentId,
     name: AgentName,
-    /// The limit of bytes a second.
-    rate: Rate,
+    rate: LogRate,
     /// Bytes that were dropped because of the rate since the last line that says so.
     dropped: usize,
     /// Bytes that this turn has logged.
@@ -33,11 +57,11 @@ pub(in crate::wasm) struct Log {
 }
 
 impl Log {
-    pub(super) fn new(agent: AgentId, name: AgentName, bytes_per_second: u64) -> Self {
+    pub(super) fn new(agent: AgentId, name: AgentName, rate: LogRate) -> Self {
         Self {
             agent,
             name,
-            rate: Rate::new(bytes_per_second, Instant::now()),
+            rate,
             dropped: 0,
             turn_bytes: 0,
             stdout: Vec::new(),
@@ -55,12 +79,10 @@ impl Log {
             return;
         }
         let kept = &line[..line.len().min(caps::LOG_LINE_BYTES)];
-        let (now, price) = (Instant::now(), kept.len().max(1) as u64);
-        if !self.rate.allows(price, now) {
+        if !self.rate.take(kept.len()) {
             self.dropped += kept.len();
             return;
         }
-        self.rate.take(price, now);
         if self.dropped > 0 {
             let dropped = std::mem::take(&mut self.dropped);
             let notice = format!("(the host dropped {dropped} bytes that were logged over log_bytes_per_second)");

@@ -67,6 +67,7 @@ impl Guest {
             id,
             due: Timestamp::steady().plus(after),
             every: periodic.then(|| u64::try_from(after.as_micros()).unwrap_or(u64::MAX)),
+            set_by: self.host.instance,
         };
         turn.last_timer = Some(id);
         turn.timers_set += 1;

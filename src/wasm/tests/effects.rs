@@ -282,11 +282,11 @@ async fn an_agent_logs_so_much_a_second_and_hears_what_was_dropped() {
          (call $log (i32.const 2) (i32.const 0) (i32.const 4000))
          (i32.const 0)",
     );
-    let limits = Limits {
-        log_bytes_per_second: 8_000,
-        ..LIMITS
+    let host = Host {
+        log_rate: LogRate::new(8_000),
+        ..host(&ALL)
     };
-    let mut instance = start_within(limits, host(&ALL), &three_lines).await;
+    let mut instance = start_with(host, &three_lines).await;
     let lines = logged_by(&mut instance).await;
     assert_eq!(lines.len(), 2, "the third line is over the rate");
     let mut turns = 1;

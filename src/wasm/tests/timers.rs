@@ -15,6 +15,7 @@ fn live(id: u32) -> TimerChange {
         id,
         due: Timestamp::now(),
         every: None,
+        set_by: InstanceId::FIRST,
     })
 }
 

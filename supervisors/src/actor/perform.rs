@@ -9,7 +9,7 @@ use ractor::{ActorCell, ActorRef, ActorStatus};
 use tokio::task::AbortHandle;
 
 use super::state::{State, Waiter};
-use crate::core::{Action, ChildId, Mode, Outcome};
+use crate::core::{Action, ChildId, Outcome};
 use crate::error::StartChildError;
 use crate::exit::ExitReason;
 use crate::heartbeat::{Heartbeat, Pulse};
@@ -90,14 +90,11 @@ impl State {
         let counts = inner.core.counts();
         let window = inner.core.window();
         let (used, limit, moves_in) = (window.used(now()), window.intensity().restarts, window.moves_in(now()));
-        let shared = matches!(inner.core.mode(), Mode::Static(_));
         let strategy = inner.core.mode().name();
         if let Some(meter) = &mut inner.meter {
             meter.set_strategy(strategy);
             meter.children(counts);
-            if shared {
-                meter.intensity(used, limit);
-            }
+            meter.intensity(used, limit);
         }
         drop(inner);
         self.watch_window(myself, moves_in);

@@ -121,6 +121,8 @@ pub(crate) struct Child {
     /// The number of restarts since the uptime was last long enough to reset the backoff.
     pub(crate) streak: u32,
     pub(crate) restarts: BTreeMap<&'static str, u64>,
+    /// Its next start is counted in `restarts` already.
+    pub(crate) counted: bool,
     pub(crate) last_exit: Option<LastExit>,
     pub(crate) down_since: Option<Instant>,
     pub(crate) started_before: bool,
@@ -142,6 +144,7 @@ impl Child {
             window: Window::new(intensity),
             streak: 0,
             restarts: BTreeMap::new(),
+            counted: false,
             last_exit: None,
             down_since: None,
             started_before: false,
@@ -171,7 +174,13 @@ impl Child {
             .map_or(ExitReason::Normal, |exit| exit.reason.clone())
     }
 
-    /// Counts a restart and returns the delay before it.
+    /// Counts a restart for this reason.
+    pub(crate) fn count_restart(&mut self, reason: &'static str) {
+        *self.restarts.entry(reason).or_default() += 1;
+        self.counted = true;
+    }
+
+    /// Adds to the streak and returns the delay before the restart.
     pub(crate) fn next_delay(&mut self, unit: f64) -> Duration {
         let streak = self.streak;
         self.streak = streak.saturating_add(1);

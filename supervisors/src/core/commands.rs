@@ -11,8 +11,9 @@ use std::time::Instant;
 use super::action::{Action, Refused};
 use super::child::{After, Child, ChildId, IfStartFails, State};
 use super::machine::{Core, Mode, Phase};
+use crate::backoff::Backoff;
 use crate::intensity::Intensity;
-use crate::rules::{AutoShutdown, Rules, Strategy};
+use crate::rules::{AutoShutdown, Restart, Rules, Strategy};
 
 impl Core {
     /// Adds a child after all others and starts it. When this first start fails, the child is removed again.
@@ -121,6 +122,19 @@ impl Core {
         }
         self.window.set_intensity(intensity);
         self.auto_shutdown = auto_shutdown;
+    }
+
+    /// Changes the restart type and the backoff of one child. No child is started or stopped, and a delay that has begun goes on.
+    pub(crate) fn reconfigure_child(
+        &mut self,
+        id: &str,
+        restart: Restart,
+        backoff: Option<Backoff>,
+    ) -> Result<(), Refused> {
+        let rules = &mut self.children.get_mut(id).ok_or(Refused::NotFound)?.rules;
+        rules.restart = restart;
+        rules.backoff = backoff;
+        Ok(())
     }
 
     /// Forgets all restarts. A child that is down stays down, and a delay that has begun goes on.

@@ -76,7 +76,7 @@ impl Core {
         let window = if dynamic { &mut child.window } else { &mut self.window };
         let limit = window.intensity().restarts;
         if window.record(now) {
-            *child.restarts.entry(reason.label()).or_default() += 1;
+            child.count_restart(reason.label());
             let delay = child.next_delay(self.rng.random());
             self.out.push(Action::Count(reason.label()));
             return Some(delay);

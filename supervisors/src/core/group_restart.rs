@@ -6,15 +6,19 @@
 //! A member that fails while members are being stopped belongs to the group restart already. A member that fails after it was
 //! started again, or does not start, causes another restart, which counts toward the restart intensity.
 //!
+//! The restart of each member is counted by its reason: that of its own exit, or [`SIBLING`] for a member that was stopped.
+//!
 //! As in OTP, a child that is down when the group restart begins, because it was terminated or had ended for good, is started
 //! with the others. A child that is terminated during the group restart stays down.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::action::Action;
 use super::child::{After, Child, ChildId, State};
 use super::group::{Group, Stage};
 use super::machine::{Core, Mode, Phase};
+use crate::exit::SIBLING;
 use crate::note::{EventKind, Note};
 use crate::rules::{Restart, Strategy};
 
@@ -68,6 +72,8 @@ impl Core {
         let with_siblings = !matches!(self.mode, Mode::Static(Strategy::OneForOne));
         if member && !new_generation {
             self.set(id, State::Waiting);
+            let reason = self.children[id].last_reason().label();
+            self.count_in_group(id, reason);
         } else if !member && with_siblings && self.comes_back(id) && !self.children[id].suspended {
             self.set(id, State::Waiting);
             self.widen(id, now);
@@ -150,6 +156,7 @@ impl Core {
                 self.forget(id);
             } else if !self.children[id].held {
                 self.set(id, State::Waiting);
+                self.count_in_group(id, SIBLING);
             }
         }
         let Phase::Group(group) = &mut self.phase else {
@@ -162,6 +169,15 @@ impl Core {
             self.back_off(&trigger, delay, now);
         } else {
             self.group_delay_over(now);
+        }
+    }
+
+    /// Counts the restart of a member, which counts toward no intensity. A restart that was counted before is not counted again.
+    fn count_in_group(&mut self, id: &ChildId, reason: &'static str) {
+        let child = &mut self.children[id];
+        if child.started_before && !child.counted {
+            child.count_restart(reason);
+            self.out.push(Action::Count(reason));
         }
     }
 

@@ -105,16 +105,24 @@ impl Grants for Watch {
     }
 }
 
-struct Several {
-    agent: Arc<Agent>,
+pub(super) struct Several {
+    pub(super) agent: Arc<Agent>,
     version: Arc<Version>,
-    outcomes: UnboundedReceiver<Outcome>,
+    pub(super) outcomes: UnboundedReceiver<Outcome>,
     instances: Vec<ActorRef<InstanceMessage>>,
 }
 
 impl Several {
-    async fn start(instances: u64, watch: &Arc<Watch>, sleep: Duration) -> Self {
-        let (agent, version, outcomes) = agent(&guest(sleep), watch.clone()).await;
+    async fn start(instances: u32, watch: &Arc<Watch>, sleep: Duration) -> Self {
+        let made = agent(&guest(sleep), watch.clone()).await;
+        Self::of(made, instances).await
+    }
+
+    /// Starts this many instances of an agent.
+    pub(super) async fn of(
+        (agent, version, outcomes): (Arc<Agent>, Arc<Version>, UnboundedReceiver<Outcome>),
+        instances: u32,
+    ) -> Self {
         agent.mailbox.set_order(Order::Conversation);
         let mut several = Self {
             agent,
@@ -122,25 +130,32 @@ impl Several {
             outcomes,
             instances: Vec::new(),
         };
-        for _ in 0..instances {
-            several.add().await;
+        for number in 1..=instances {
+            several.add(number, 1).await;
         }
         several
     }
 
-    async fn add(&mut self) {
+    async fn add(&mut self, number: u32, incarnation: u64) {
         let start = Start {
             agent: self.agent.clone(),
             version: self.version.clone(),
-            incarnation: 1 + self.instances.len() as u64,
+            number,
+            incarnation,
             pulse: Pulse::default(),
         };
         let (instance, _) = Actor::spawn(None, Instance, start).await.unwrap();
         self.instances.push(instance);
     }
 
+    /// Kills the first instance, and starts its next incarnation.
+    pub(super) async fn restart_first(&mut self) {
+        self.instances[0].kill_and_wait(None).await.unwrap();
+        self.add(1, 2).await;
+    }
+
     /// Puts a client's message into the mailbox.
-    fn send(&self, sender: &str, conversation: &str) -> MessageId {
+    pub(super) fn send(&self, sender: &str, conversation: &str) -> MessageId {
         let id = MessageId::new();
         let message = Arc::new(Message {
             id,
@@ -186,7 +201,7 @@ impl Several {
     }
 
     /// Ends all instances, and checks that nothing is left in the mailbox and that nothing more was recorded.
-    async fn end(mut self) {
+    pub(super) async fn end(mut self) {
         assert_eq!(self.agent.mailbox.depth(), 0);
         for instance in &self.instances {
             let _ = instance.stop_and_wait(None, None).await;
@@ -236,7 +251,7 @@ async fn a_killed_instance_loses_nothing() {
         let mut turns = watch.turns.lock();
         watch.entered.wait_while(&mut turns, |turns| turns.begun == 0);
     }
-    several.add().await;
+    several.add(2, 1).await;
     several.instances[0].kill();
     let mut ended = several.ended(3).await;
     let at = |id| ended.iter().position(|(ended, ..)| *ended == id).unwrap();

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::id::InstanceId;
 use crate::timer::{Timer, TimerChange};
 
 #[tokio::test]
@@ -157,6 +158,7 @@ async fn state_and_catalog_are_recovered_and_go_with_their_agent() {
     let write = |agent, writes: &[(&str, Option<&'static str>)]| {
         Record::Turn(Turn {
             agent,
+            instance: InstanceId::FIRST,
             message: None,
             attempt: 1,
             end: TurnEnd::Ok,
@@ -242,20 +244,26 @@ async fn documents_are_recovered_until_they_are_removed() {
 async fn timers_are_recovered_until_they_fire_for_the_last_time_or_are_cancelled_or_their_agent_goes() {
     let world = World::new();
     let [a, b] = agents(2)[..] else { unreachable!() };
+    let set_by = InstanceId { revision: 2, number: 3 };
     let timer = |id, due, every| {
         let due = Timestamp::from_micros(due);
-        Timer { id, due, every }
+        Timer { id, due, every, set_by }
     };
     let changed = |agent, timers: &[TimerChange]| {
         let Record::Turn(turn) = turn(agent, MessageId::new(), TurnEnd::Ok) else {
             unreachable!()
         };
         let timers = timers.to_vec();
-        Record::Turn(Turn { timers, ..turn })
+        Record::Turn(Turn {
+            instance: set_by,
+            timers,
+            ..turn
+        })
     };
     let fired = |agent, timer, next: Option<i64>| Record::TimerFired {
         agent,
         timer,
+        set_by,
         next: next.map(Timestamp::from_micros),
         at: Timestamp::now(),
     };

@@ -4,7 +4,7 @@ use super::super::super::doctor::Doctor;
 use super::super::super::local::Keep;
 use super::super::super::testing::{Used, event};
 use super::*;
-use crate::id::Digest;
+use crate::id::{Digest, InstanceId};
 use crate::timer::{Timer, TimerChange};
 
 /// Records of several kinds, with messages that stay open.
@@ -27,11 +27,22 @@ async fn story(world: &World) {
             _ => crash(),
         };
         let mut done = turn(a, asked.id, end);
-        if let Record::Turn(Turn { writes, timers, .. }) = &mut done {
+        if let Record::Turn(Turn {
+            writes,
+            timers,
+            instance,
+            ..
+        }) = &mut done
+        {
+            let set_by = InstanceId {
+                revision: n.into(),
+                number: 1,
+            };
+            *instance = set_by;
             writes.push((format!("key {}", n % 5), (n % 2 > 0).then(|| vec![n, 0, 255].into())));
             let due = Timestamp::from_micros(n.into());
             let (id, every) = (n.into(), (n % 3 > 0).then_some(7));
-            timers.push(TimerChange::Set(Timer { id, due, every }));
+            timers.push(TimerChange::Set(Timer { id, due, every, set_by }));
             timers.push(TimerChange::Cancel((n / 2).into()));
         }
         let given_up = (n % 5 == 0).then(|| dead_letter(&asked, b));
@@ -43,6 +54,7 @@ async fn story(world: &World) {
         let fired = Record::TimerFired {
             agent: a,
             timer: n.into(),
+            set_by: InstanceId::FIRST,
             next: (n % 3 > 0).then(|| Timestamp::from_micros(i64::from(n) + 7)),
             at: Timestamp::now(),
         };

@@ -34,6 +34,7 @@ pub(super) struct Kid {
     pub(super) is: Is,
     pub(super) suspended: bool,
     pub(super) restarts: u64,
+    counted: bool,
     window: VecDeque<Instant>,
     streak: u32,
     ran: bool,
@@ -74,6 +75,7 @@ impl Model {
         self.fails[name] = self.fails[name].saturating_sub(1);
         let kid = &mut self.kids[kid];
         kid.incarnation += 1;
+        kid.counted = false;
         if fails {
             kid.abnormal = true;
             kid.is = Is::Down;
@@ -126,6 +128,7 @@ impl Model {
             return;
         }
         child.restarts += 1;
+        child.counted = true;
         let delay = if self.backoff && child.streak > 0 {
             (delays().min * 2_u32.pow(child.streak.min(10) - 1)).min(delays().max)
         } else {
@@ -146,7 +149,11 @@ impl Model {
             index += 1;
             index <= first || kid.restart != Restart::Temporary
         });
-        self.kids[first..].iter_mut().for_each(|kid| kid.is = Is::Down);
+        for kid in &mut self.kids[first..] {
+            kid.is = Is::Down;
+            kid.restarts += u64::from(kid.ran && !kid.counted);
+            kid.counted |= kid.ran;
+        }
         for kid in first..self.kids.len() {
             if self.kids[kid].suspended {
                 self.kids[kid].is = Is::Parked(true);
@@ -168,6 +175,7 @@ impl Model {
             is: Is::Down,
             suspended: false,
             restarts: 0,
+            counted: false,
             window: VecDeque::new(),
             streak: 0,
             ran: false,

@@ -82,6 +82,24 @@ fn reset_empties_the_window_the_delays_and_the_counts() {
 }
 
 #[test]
+fn the_next_exit_of_a_child_goes_by_its_new_restart_type_and_backoff() {
+    let mut bench = Bench::running(Strategy::OneForOne, &["a", "b"]);
+    let changed = bench.core.reconfigure_child("a", Restart::Transient, Some(backoff()));
+    assert_eq!((changed, bench.look()), (Ok(()), vec![]));
+    for _ in 0..2 {
+        bench.crash("a");
+        bench.settle();
+    }
+    assert_eq!(bench.state("a"), "backoff");
+    bench.pass_delay();
+    bench.settle();
+    bench.exit("a", ExitReason::Normal);
+    assert_eq!(bench.state("a"), "stopped");
+    let unknown = bench.core.reconfigure_child("x", Restart::Transient, None);
+    assert_eq!(unknown, Err(Refused::NotFound));
+}
+
+#[test]
 fn reset_of_one_child_leaves_the_shared_budget_and_its_siblings() {
     let mut bench = Bench::running(Strategy::OneForOne, &["a", "b"]);
     bench.crash("a");

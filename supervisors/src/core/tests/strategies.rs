@@ -24,6 +24,54 @@ fn rest_for_one_restarts_the_later_ones_only() {
     assert_eq!(bench.look(), ["stop d1", "stop c1", "start b2", "start c2", "start d2"]);
 }
 
+/// How often a child was restarted, by reason.
+fn counted(bench: &Bench, name: &str) -> Vec<(&'static str, u64)> {
+    let restarts = &bench.core.children()[name].restarts;
+    restarts.iter().map(|(reason, count)| (*reason, *count)).collect()
+}
+
+#[test]
+fn a_restart_is_counted_by_the_childs_own_exit_or_as_that_of_a_sibling() {
+    let mut bench = Bench::running(Strategy::OneForAll, &["a", "b", "c"]);
+    bench.crash("b");
+    bench.exit("a", ExitReason::Normal);
+    bench.settle();
+    assert_eq!(counted(&bench, "a"), [("normal", 1)]);
+    assert_eq!(counted(&bench, "b"), [("killed", 1)]);
+    assert_eq!(counted(&bench, "c"), [("sibling", 1)]);
+    bench.crash("b");
+    bench.settle();
+    assert_eq!(counted(&bench, "a"), [("normal", 1), ("sibling", 1)]);
+    assert_eq!(counted(&bench, "b"), [("killed", 2)]);
+    assert_eq!(counted(&bench, "c"), [("sibling", 2)]);
+    assert_eq!(bench.used(), 2, "what siblings cause spends no intensity");
+}
+
+#[test]
+fn a_restart_that_another_one_supersedes_is_counted_once() {
+    let mut bench = Bench::running(Strategy::OneForAll, &["a", "b", "c"]);
+    bench.crash("b");
+    bench.stopped("c");
+    bench.stopped("a");
+    bench.start_failed("a");
+    bench.settle();
+    assert_eq!(counted(&bench, "a"), [("sibling", 1), ("start_timeout", 1)]);
+    assert_eq!(counted(&bench, "b"), [("killed", 1)]);
+    assert_eq!(counted(&bench, "c"), [("sibling", 1)]);
+}
+
+#[test]
+fn a_first_start_and_a_start_by_command_are_not_counted() {
+    let mut bench = Bench::running(Strategy::OneForAll, &["a", "b"]);
+    bench.crash("a");
+    bench.add("x");
+    bench.settle();
+    assert_eq!(counted(&bench, "x"), []);
+    bench.restart("x");
+    bench.settle();
+    assert_eq!((bench.latest("x"), counted(&bench, "x")), (2, vec![]));
+}
+
 #[test]
 fn the_old_incarnation_is_gone_before_the_new_one_starts() {
     let mut bench = Bench::running(Strategy::OneForAll, &["a", "b", "c"]);

@@ -122,6 +122,7 @@ fn who_is_suspended_runs_all_the_same() {
 fn details_tell_where_it_stands_and_how_it_broke() {
     let mut agent = details(r#"{"name":"cart","supervision":{"group":"shop"}}"#);
     agent.crashes.push(crate::agent::meter::CrashReport {
+        instance: crate::id::InstanceId::FIRST,
         at: Timestamp::from_micros(0),
         kind: "trap",
         detail: "unreachable".to_owned(),
