@@ -131,6 +131,8 @@ pub enum Record {
         fingerprint: Digest,
         /// The answer as JSON. The journal does not parse it.
         answer: String,
+        /// On the steady clock of the process, because an answer is forgotten by its age, and setting the clock must not make it
+        /// older.
         at: Timestamp,
     },
     /// An event that no other record implies, such as a supervisor's restart. [`Record::event`] makes one.

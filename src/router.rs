@@ -13,7 +13,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr};
 use serde::{Deserialize, Serialize};
@@ -85,7 +84,7 @@ pub type Orphans = Vec<(AgentId, Arc<Message>)>;
 #[derive(Default)]
 pub struct Restored {
     pub orphans: Orphans,
-    /// Live timers of the partition's agents.
+    /// Live timers of the partition's agents, on the steady clock.
     pub timers: Vec<(AgentId, Timer)>,
     /// The last record that the restoration has read.
     pub upto: Seq,
@@ -142,6 +141,7 @@ pub struct Owner {
 
 /// The scheduled next check of the timers. Dropping it cancels the check.
 struct Alarm {
+    /// On the steady clock.
     at: Timestamp,
     task: JoinHandle<Result<(), MessagingErr<RouterMessage>>>,
 }
@@ -151,9 +151,6 @@ impl Drop for Alarm {
         self.task.abort();
     }
 }
-
-/// The longest time between two checks of the wall clock, because somebody may set the clock meanwhile.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 impl Actor for Router {
     type Msg = RouterMessage;
@@ -236,10 +233,9 @@ impl Owner {
         if self.alarm.as_ref().is_some_and(|alarm| alarm.at <= next) {
             return; // the scheduled check is early enough, and schedules the next one
         }
-        let now = Timestamp::now();
-        let wait = next.since(now).min(LOOK_AGAIN);
+        let wait = next.since(Timestamp::steady());
         self.alarm = Some(Alarm {
-            at: now.plus(wait),
+            at: next,
             task: myself.send_after(wait, || RouterMessage::Alarm),
         });
     }

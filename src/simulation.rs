@@ -5,7 +5,7 @@
 //! of a turn) and replaces the code that carries decisions out: actors, the disk, wasm. Its guests are closures. A
 //! seeded scheduler chooses the next step: a client sends, a router decides, an append gets its position, an instance
 //! takes a message or ends its turn, an instance, a router or the whole node is killed, the clock advances, an operator
-//! suspends, stops or starts an agent. Then no new cause is added until nothing is left to do, and the log is checked
+//! suspends, stops or starts an agent, somebody sets the wall clock. Then no new cause is added until nothing is left to do, and the log is checked
 //! against these invariants:
 //!
 //! 1. Each delivery in the log ends once: in one turn that took effect, or as one dead letter.

@@ -303,7 +303,7 @@ impl Projections {
 
     /// The remembered answer to a request of `principal`, unless it is too old.
     pub async fn answered(&self, principal: String, key: Key) -> Result<Option<Answered>, QueryError> {
-        let now = Timestamp::now();
+        let now = Timestamp::steady();
         self.read(move |connection, _| answers::find(connection, &principal, &key, now))
             .await
     }

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -21,6 +21,7 @@ use crate::journal::projections::Recovered;
 use crate::mailbox::Question;
 use crate::quantity::Cpu;
 use crate::router::{Orphans, Restore, Restored};
+use crate::time::Moment;
 use crate::timer;
 use crate::wasm::Program;
 
@@ -131,6 +132,7 @@ impl Node {
                 agent.enter(Standing::Failed { why });
             }
         }
+        let now = Moment::now();
         let (mut orphans, mut timers) = (Orphans::new(), Vec::new());
         for (id, json) in recovered.agents {
             let document = Document::open(&json, &self.sealer).map_err(Error::internal)?;
@@ -138,7 +140,8 @@ impl Node {
             let queue = recovered.queues.remove(&id).unwrap_or_default();
             let runs = agent.standing.read().runs();
             *agent.state.write() = recovered.states.remove(&id).unwrap_or_default();
-            let live = recovered.timers.remove(&id).unwrap_or_default();
+            let live = recovered.timers.remove(&id).unwrap_or_default().into_iter();
+            let live: Vec<_> = live.map(|timer| timer.on_the_steady_clock(now)).collect();
             let fired = queue.iter().filter_map(|pending| timer::fired(&pending.message));
             agent.timers.restore(&live, fired);
             timers.extend(live.into_iter().map(|timer| (id, timer)));
@@ -155,7 +158,7 @@ impl Node {
                 .map(|pending| (pending.message, pending.attempts + 1, pending.seq));
             agent
                 .mailbox
-                .restore(upto, queue, asked.remove(&id).unwrap_or_default(), Instant::now());
+                .restore(upto, queue, asked.remove(&id).unwrap_or_default(), now.monotonic);
             self.directory.put(agent);
         }
         for (id, queue) in recovered.queues {

@@ -92,7 +92,7 @@ impl Core {
         reply: Option<ReplyTo<Result<Changed>>>,
         now: Moment,
     ) -> Vec<Batch> {
-        let decision = match self.decide_change(change, now.wall) {
+        let decision = match self.decide_change(change, now) {
             Ok(decision) => decision,
             Err(error) => {
                 if let Some(reply) = reply {
@@ -132,11 +132,11 @@ impl Core {
         batches
     }
 
-    fn decide_change(&self, change: Change, now: Timestamp) -> Result<Decision> {
+    fn decide_change(&self, change: Change, now: Moment) -> Result<Decision> {
         match change {
             Change::Deployed { agent, answer } => self.deployed(agent, answer, now),
-            Change::Life { agent, command, by } => self.life(agent, &command, &by, now),
-            Change::Removed { agent } => self.removed(agent, now),
+            Change::Life { agent, command, by } => self.life(agent, &command, &by, now.wall),
+            Change::Removed { agent } => self.removed(agent, now.wall),
             Change::Group { name, change, by } => self.group(&name, change, &by, now),
             Change::Answered(answer) => Ok(Decision {
                 records: vec![answer.record(now)],
@@ -151,7 +151,7 @@ impl Core {
         agent.ok_or_else(|| Error::AgentNotFound(id.to_string()))
     }
 
-    fn deployed(&self, id: AgentId, answer: Option<Answer>, now: Timestamp) -> Result<Decision> {
+    fn deployed(&self, id: AgentId, answer: Option<Answer>, now: Moment) -> Result<Decision> {
         let agent = self.agent(id)?;
         if let Some(group) = agent.group() {
             self.still_there(&group, agent.document.read().placement.as_ref())?;
@@ -165,7 +165,7 @@ impl Core {
             digest: document.digest,
             deployment_id: document.deployment_id,
         };
-        let mut records = vec![document.record(now), agent.event(&body, now)];
+        let mut records = vec![document.record(now.wall), agent.event(&body, now.wall)];
         records.extend(answer.as_ref().map(|answer| answer.record(now)));
         drop(document);
         let effect = next.map_or(Effect::Nothing, |next| Effect::Enter(agent, next));
@@ -251,7 +251,7 @@ impl Core {
         Ok(Decision::recording(records, Effect::RemoveAgent(agent)))
     }
 
-    fn group(&self, name: &AgentName, change: GroupChange, by: &ClientName, now: Timestamp) -> Result<Decision> {
+    fn group(&self, name: &AgentName, change: GroupChange, by: &ClientName, now: Moment) -> Result<Decision> {
         let directory = &self.shared.directory;
         let group = directory.group(name.as_str());
         let group = group.ok_or_else(|| Error::GroupNotFound(name.to_string()))?;
@@ -265,14 +265,14 @@ impl Core {
             document: document.map(|document| {
                 serde_json::to_string(document).expect("a document is serialisable: its keys are strings")
             }),
-            at: now,
+            at: now.wall,
         };
         Ok(match change {
             GroupChange::Created { answer } => {
                 if let Some(parent) = group.parent() {
                     self.still_there(&parent, Some(&group.root))?;
                 }
-                let event = Record::event(None, &EventBody::GroupCreated(changed), now);
+                let event = Record::event(None, &EventBody::GroupCreated(changed), now.wall);
                 let mut records = vec![document(Some(&group.document.read())), event];
                 records.extend(answer.as_ref().map(|answer| answer.record(now)));
                 Decision {
@@ -292,7 +292,7 @@ impl Core {
                     spec: GroupSpec::clone(&spec),
                     ..group.document.read().clone()
                 };
-                let event = Record::event(None, &EventBody::GroupUpdated(changed), now);
+                let event = Record::event(None, &EventBody::GroupUpdated(changed), now.wall);
                 Decision::recording(vec![document(Some(&next)), event], Effect::ReplaceGroup(group, spec))
             }
             GroupChange::Removed => {
@@ -301,7 +301,7 @@ impl Core {
                     let about = [("name", name.to_string()), ("member", member.to_string())];
                     return Err(Error::conflict(problem, about));
                 }
-                let event = Record::event(None, &EventBody::GroupRemoved(changed), now);
+                let event = Record::event(None, &EventBody::GroupRemoved(changed), now.wall);
                 Decision::recording(vec![document(None), event], Effect::RemoveGroup(group.name.clone()))
             }
         })

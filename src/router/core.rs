@@ -124,7 +124,7 @@ impl Core {
         records
     }
 
-    /// When a timer may be due.
+    /// When a timer may be due, on the steady clock.
     pub fn next_timer(&self) -> Option<Timestamp> {
         self.agenda.next()
     }
@@ -141,7 +141,7 @@ impl Core {
                 reply,
             } => match self.accept(sender, *draft, expected, now.wall) {
                 Ok((letter, receipt)) => {
-                    let answer = key.as_ref().map(|key| key.record(&receipt, now.wall));
+                    let answer = key.as_ref().map(|key| key.record(&receipt, now));
                     let then = Then::Sent {
                         receipt,
                         reply,
@@ -157,7 +157,7 @@ impl Core {
             },
             RouterMessage::Commit(outcome) => self.commit(*outcome, now).into_iter().collect(),
             RouterMessage::Change { change, reply } => self.change(*change, reply, now),
-            RouterMessage::Alarm => self.fire(now.wall).into_iter().collect(),
+            RouterMessage::Alarm => self.fire(now).into_iter().collect(),
             RouterMessage::Sweep => self.sweep(now),
         }
     }
@@ -238,6 +238,7 @@ impl Core {
     fn commit(&self, outcome: Outcome, now: Moment) -> Option<Batch> {
         // If the agent was removed meanwhile, its message became a dead letter with it.
         let agent = self.shared.directory.by_id(outcome.agent)?;
+        let moment = now;
         let now = now.wall;
         self.shared.turns.ended(outcome.latency_micros, outcome.end.label());
         let mut letters = Vec::with_capacity(outcome.sends.len());
@@ -258,6 +259,7 @@ impl Core {
         };
         let mut records = vec![Record::Turn(Turn {
             writes: outcome.writes,
+            timers: turn.timers.iter().map(|change| change.on_the_wall(moment)).collect(),
             ..turn.clone()
         })];
         if let Some(message) = &outcome.message {

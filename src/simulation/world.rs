@@ -99,8 +99,10 @@ pub(super) struct World {
     faults: Faults,
     clients: Vec<ClientName>,
     began: Moment,
-    /// Time since the run began, on both the wall clock and the monotonic clock.
+    /// Time since the run began.
     elapsed: Duration,
+    /// By how many microseconds somebody has set the wall clock on, in all.
+    clock_set_by: i64,
     journal: Arc<MemoryJournal>,
     /// The position up to which the log certainly survives a `kill -9`.
     durable: Seq,
@@ -122,6 +124,7 @@ impl World {
         let shared = shared(&journal, simulation.partitions);
         let began = Moment {
             wall: Timestamp::from_micros(1_700_000_000_000_000),
+            steady: Timestamp::from_micros(1_700_000_000_000_000),
             monotonic: Instant::now(),
         };
         let mut world = Self {
@@ -131,6 +134,7 @@ impl World {
             clients: simulation.clients,
             began,
             elapsed: Duration::ZERO,
+            clock_set_by: 0,
             owned: Vec::new(),
             staged: Vec::new(),
             waiting: Vec::new(),
@@ -192,7 +196,8 @@ impl World {
 
     pub(super) fn now(&self) -> Moment {
         Moment {
-            wall: self.began.wall.plus(self.elapsed),
+            wall: Timestamp::from_micros(self.began.wall.plus(self.elapsed).micros() + self.clock_set_by),
+            steady: self.began.steady.plus(self.elapsed),
             monotonic: self.began.monotonic + self.elapsed,
         }
     }
@@ -220,7 +225,8 @@ impl World {
                 let wait = Duration::from_millis(self.random.random_range(1..2_000));
                 self.wait(wait);
             }
-            950..960 => self.durable = self.journal.appended(),
+            950..957 => self.durable = self.journal.appended(),
+            957..960 if faults => self.set_the_clock(),
             960..975 if faults => self.kill_an_instance(),
             975..985 if faults => self.kill_a_router(),
             985..988 if faults => self.kill_the_node()?,
@@ -261,7 +267,7 @@ impl World {
             let timers: Vec<_> = self.owned.iter().filter_map(|owned| owned.core.next_timer()).collect();
             match timers.into_iter().min() {
                 Some(next) => {
-                    let wait = next.since(self.now().wall).max(Duration::from_micros(1));
+                    let wait = next.since(self.now().steady).max(Duration::from_micros(1));
                     self.wait(wait);
                 }
                 None => return Ok(()),

@@ -34,6 +34,7 @@ mod lifecycle;
 mod openapi;
 mod operations;
 mod power;
+mod readme;
 mod reference;
 mod refusals;
 mod serving;

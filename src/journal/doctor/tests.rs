@@ -1,5 +1,3 @@
-use std::time::SystemTime;
-
 use tempfile::TempDir;
 
 use super::*;
@@ -23,7 +21,7 @@ async fn pruned() -> TempDir {
         age: None,
         bytes: Some(12_000),
     };
-    let surplus = used.journal.surplus(keep, SystemTime::now()).unwrap().unwrap();
+    let surplus = used.journal.surplus(keep, crate::time::Moment::now()).unwrap().unwrap();
     assert!(used.projections.checkpoint().unwrap().unwrap() >= surplus);
     used.journal.remove_upto(surplus).unwrap();
     let dir = used.close();

@@ -21,6 +21,14 @@ impl World {
         self.note(format!("{} ms pass", time.as_millis()));
     }
 
+    /// Somebody sets the wall clock, on or back.
+    pub(super) fn set_the_clock(&mut self) {
+        const HOUR: i64 = 3_600_000_000;
+        let by = [-24 * HOUR, -HOUR, HOUR, 24 * HOUR][self.random.random_range(0..4)];
+        self.clock_set_by += by;
+        self.note(format!("the wall clock is set by {} h", by / HOUR));
+    }
+
     pub(super) fn kill_an_instance(&mut self) {
         let at = self.random.random_range(0..self.staged.len());
         let staged = &mut self.staged[at];

@@ -39,6 +39,7 @@ impl World {
                 .remove(&agent.id)
                 .unwrap_or_default()
                 .into_values()
+                .map(|timer| timer.on_the_steady_clock(self.now()))
                 .collect();
             let queue = fold.live.remove(&agent.id).unwrap_or_default();
             let fired = queue.iter().filter_map(|live| timer::fired(&live.message));

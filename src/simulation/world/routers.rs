@@ -22,7 +22,7 @@ impl World {
         if !owned.appending.is_empty() {
             return false;
         }
-        let due = owned.core.next_timer().is_some_and(|next| next <= now.wall);
+        let due = owned.core.next_timer().is_some_and(|next| next <= now.steady);
         let input = if due {
             Some(RouterMessage::Alarm)
         } else {

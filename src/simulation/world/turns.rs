@@ -78,7 +78,7 @@ impl World {
             instance: staged.instances[instance].id,
             message: &message,
             attempt: lease.attempt(),
-            now: now.wall,
+            now: now.steady,
             random: &mut self.random,
             effects: wasm::Effects::default(),
             touched: Cell::new(false),

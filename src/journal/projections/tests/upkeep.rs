@@ -1,7 +1,5 @@
 //! Checkpoint, copy and rebuild.
 
-use std::time::SystemTime;
-
 use super::super::super::doctor::Doctor;
 use super::super::super::local::Keep;
 use super::super::super::testing::{Used, event};
@@ -137,7 +135,7 @@ fn prune(used: &Used) {
         age: None,
         bytes: Some(0),
     };
-    let surplus = used.journal.surplus(keep, SystemTime::now()).unwrap().unwrap();
+    let surplus = used.journal.surplus(keep, crate::time::Moment::now()).unwrap().unwrap();
     let durable = used.projections.checkpoint().unwrap().unwrap();
     assert!(used.journal.remove_upto(surplus.min(durable)).unwrap().segments > 1);
 }
