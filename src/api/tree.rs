@@ -22,6 +22,8 @@ pub(super) struct TreeView {
     pub(super) state: &'static str,
     pub(super) incarnation: u64,
     pub(super) uptime_seconds: Option<f64>,
+    /// How often it was restarted, by the reason of its exit; `sibling` if another member of its group had exited, and `supervisor`
+    /// if its supervisor was restarted.
     pub(super) restarts: BTreeMap<&'static str, u64>,
     pub(super) intensity: Option<IntensityView>,
     pub(super) backoff_remaining_seconds: Option<f64>,

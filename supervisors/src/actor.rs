@@ -28,6 +28,7 @@ pub(crate) struct Arguments {
     position: Arc<Position>,
     path: String,
     scope: Scope,
+    restarted: bool,
     ready: oneshot::Sender<Result<(), ExitReason>>,
 }
 
@@ -49,12 +50,14 @@ pub(crate) async fn launch(
     parent: Option<ActorCell>,
     path: String,
     scope: Scope,
+    restarted: bool,
 ) -> Result<Started, BoxError> {
     let (ready, started) = oneshot::channel();
     let arguments = Arguments {
         position,
         path,
         scope,
+        restarted,
         ready,
     };
     let spawned = match parent {
@@ -87,6 +90,7 @@ impl Actor for SupervisorActor {
             position,
             path,
             scope,
+            restarted,
             ready,
         } = arguments;
         let plan = &position.plan;
@@ -108,7 +112,7 @@ impl Actor for SupervisorActor {
         let own_label = plan.label.is_none() && scope.label.is_none();
         let meter = Meter::new(label, mode.name(), own_label && !dynamic);
         meter.intensity(0, intensity.restarts);
-        position.begin_incarnation(&myself, meter, children);
+        position.begin_incarnation(&myself, meter, children, restarted);
         Ok(State {
             path,
             scope: Scope {

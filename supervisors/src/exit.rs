@@ -83,6 +83,10 @@ pub const MELTDOWN: &str = "meltdown";
 /// The label in restart counts for restarts by a group restart: not the child itself has ended, but a sibling.
 pub const SIBLING: &str = "sibling";
 
+/// The label in restart counts for restarts with the supervisor: not the child itself has ended, but its supervisor was restarted
+/// after an exit, with all its children.
+pub const SUPERVISOR: &str = "supervisor";
+
 impl ExitReason {
     /// A constant name for metric labels: `normal`, `shutdown`, `auto_shutdown`, `killed`, `cancelled`, `panic`, `heartbeat_lost`,
     /// `start_timeout`, `start_failed`, or the kind of the error.

@@ -36,7 +36,8 @@
 //! A restart of several children is a group restart. When another child of the group fails while the group is being stopped,
 //! that failure belongs to the same group restart. When a child fails after the group has begun to start again, or does not
 //! start, that is another restart and counts toward the restart intensity. The children
-//! that were stopped for it are counted as restarted for the reason [`SIBLING`], which counts toward no intensity.
+//! that were stopped for it are counted as restarted for the reason [`SIBLING`], which counts toward no intensity. In the same way
+//! the children of a supervisor that is itself restarted are counted for the reason [`SUPERVISOR`].
 //!
 //! As in OTP, a group restart starts every child of the group, also a child that was terminated or had ended for good.
 //!
@@ -199,7 +200,7 @@ pub use self::backoff::Backoff;
 pub use self::dynamic::{Dynamic, DynamicHandle};
 pub use self::error::{SpecError, StartChildError, StartError};
 pub use self::event::{EVENT_CAPACITY, Event, EventError, EventStream};
-pub use self::exit::{ExitReason, Failure, MELTDOWN, SIBLING};
+pub use self::exit::{ExitReason, Failure, MELTDOWN, SIBLING, SUPERVISOR};
 pub use self::handle::{ChildCounts, ChildInfo, Handle};
 pub use self::heartbeat::{Busy, Heartbeat, Pulse};
 pub use self::intensity::Intensity;

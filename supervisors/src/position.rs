@@ -147,8 +147,15 @@ impl Position {
         })
     }
 
-    /// Begins a new incarnation, with a full restart budget and these children, none of which is running yet.
-    pub(crate) fn begin_incarnation(&self, actor: &ActorRef<Msg>, meter: Meter, children: Vec<ChildSpec>) {
+    /// Begins a new incarnation, with a full restart budget and these children, none of which is running yet. `restarted`: it is
+    /// a restart that was counted.
+    pub(crate) fn begin_incarnation(
+        &self,
+        actor: &ActorRef<Msg>,
+        meter: Meter,
+        children: Vec<ChildSpec>,
+        restarted: bool,
+    ) {
         let mut inner = self.inner.lock();
         inner.core = Core::next_incarnation(&mut inner.core, rand::random());
         let auto_shutdown = inner.core.auto_shutdown();
@@ -160,8 +167,12 @@ impl Position {
         inner.exit = None;
         inner.since = Some(now());
         for spec in children {
-            let checked = check_child(&spec, auto_shutdown);
-            if checked.is_ok() && inner.core.declare(&spec.id, spec.rules) {
+            let core = &mut inner.core;
+            let mut declare = || match restarted {
+                true => core.declare_again(&spec.id, spec.rules),
+                false => core.declare(&spec.id, spec.rules),
+            };
+            if check_child(&spec, auto_shutdown).is_ok() && declare() {
                 inner.specs.insert(Arc::clone(&spec.id), Arc::new(spec));
             } else {
                 // Only children of the populate function get here: declared ones were checked before the tree started.

@@ -49,7 +49,8 @@ pub struct Snapshot {
     pub incarnation: u64,
     /// How long it has been running, in seconds.
     pub uptime_seconds: Option<f64>,
-    /// How often it was restarted, by the label of the exit reason, or by [`SIBLING`](crate::SIBLING) where a sibling had ended.
+    /// How often it was restarted, by the label of the exit reason, or by [`SIBLING`](crate::SIBLING) or
+    /// [`SUPERVISOR`](crate::SUPERVISOR) where one of those had ended.
     pub restarts: BTreeMap<&'static str, u64>,
     /// The restart intensity of a supervisor, or of a child under a dynamic supervisor. For a dynamic supervisor, `used` is that
     /// of the child that has used most.

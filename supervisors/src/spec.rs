@@ -40,6 +40,8 @@ pub struct StartContext {
     /// The sign of life of the child. It is checked only when the specification has a heartbeat.
     pub pulse: Pulse,
     pub(crate) scope: Scope,
+    /// The start is a restart that was counted, and not the first start or a start by command.
+    pub(crate) restarted: bool,
 }
 
 impl StartContext {

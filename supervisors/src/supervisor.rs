@@ -122,7 +122,13 @@ pub(crate) fn nest(position: Arc<Position>) -> ChildSpec {
         let position = Arc::clone(&position);
         Arc::new(move |context: StartContext| -> StartFuture {
             let position = Arc::clone(&position);
-            Box::pin(launch(position, Some(context.supervisor), context.path, context.scope))
+            Box::pin(launch(
+                position,
+                Some(context.supervisor),
+                context.path,
+                context.scope,
+                context.restarted,
+            ))
         })
     };
     ChildSpec::supervisor(id, position, start)

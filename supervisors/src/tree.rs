@@ -26,7 +26,7 @@ impl Supervisor {
             bus: bus.clone(),
             label: None,
         };
-        let error = match launch(Arc::clone(&position), None, path.clone(), scope).await {
+        let error = match launch(Arc::clone(&position), None, path.clone(), scope, false).await {
             Ok(started) => {
                 return Ok(Tree {
                     position,

@@ -4,8 +4,8 @@ mod bench;
 
 use bench::{AMPLE, Board, Order, SECOND, Start, secs, until};
 use supervisors::{
-    AutoShutdown, Backoff, EventError, EventKind, ExitReason, Failure, Intensity, MELTDOWN, Restart, Shutdown,
-    SpecError, StartError, Strategy, Supervisor,
+    AutoShutdown, Backoff, EventError, EventKind, ExitReason, Failure, Intensity, MELTDOWN, Restart, SUPERVISOR,
+    Shutdown, SpecError, StartError, Strategy, Supervisor,
 };
 
 fn trap() -> Order {
@@ -158,6 +158,38 @@ async fn a_meltdown_stops_all_in_reverse_order_and_the_parent_decides() {
     until(&mut events, EventKind::Restarted, "node/inner").await;
     let expected = ["-a2", "~c1", "-c1", "~b1", "-b1", "+a3", "+b2", "+c2"];
     assert_eq!(board.look(), expected);
+    tree.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_restarts_with_its_supervisor_is_counted_so_unless_that_was_a_command() {
+    let board = Board::default();
+    let innermost = Supervisor::new("innermost", Strategy::OneForOne, AMPLE).child(board.worker("b"));
+    let inner = Supervisor::new("inner", Strategy::OneForOne, Intensity::new(0, secs(5)))
+        .child(board.worker("a"))
+        .child(innermost.into_child());
+    let tree = Supervisor::new("node", Strategy::OneForOne, AMPLE)
+        .child(inner.into_child())
+        .start()
+        .await
+        .expect("it starts");
+    let counted = async |path: &str| {
+        let snapshot = tree.snapshot().await;
+        let child = snapshot.find(path).expect("it is there");
+        (
+            child.incarnation,
+            child.restarts.clone().into_iter().collect::<Vec<_>>(),
+        )
+    };
+    tree.handle().restart("inner").await.expect("it starts");
+    assert_eq!(counted("node/inner/a").await, (2, vec![]));
+    let mut events = tree.subscribe();
+    board.tell("a", trap());
+    until(&mut events, EventKind::Restarted, "node/inner").await;
+    assert_eq!(counted("node/inner").await, (3, vec![(MELTDOWN, 1)]));
+    for path in ["node/inner/a", "node/inner/innermost", "node/inner/innermost/b"] {
+        assert_eq!(counted(path).await, (3, vec![(SUPERVISOR, 1)]), "{path}");
+    }
     tree.shutdown().await;
 }
 

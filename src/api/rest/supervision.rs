@@ -97,7 +97,7 @@ pub(super) async fn supervision_metrics(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Action {
-    /// A path of the tree, or the name or id of an agent or a group.
+    /// A whole path of the tree, or the name of a group, or the name or id of an agent.
     path: String,
     action: Verb,
 }
@@ -110,7 +110,8 @@ struct Done {
     status: &'static str,
 }
 
-/// Performs an action on an agent or a group.
+/// Performs an action on an agent or a group. A `restart` of a group starts the members that failed and those that its `terminate`
+/// stopped; a member that was stopped by itself stays stopped.
 #[utoipa::path(
     post,
     path = "/api/v1/supervision/actions",

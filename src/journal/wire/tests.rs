@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
-use super::super::testing;
+use super::super::{Turn, TurnEnd, testing};
+use super::timer::WireTimerChange;
 use super::*;
 use crate::message::Address;
 use crate::timer::{Timer, TimerChange};

@@ -120,6 +120,7 @@ impl State {
             incarnation,
             pulse: pulse.clone(),
             scope: self.scope.clone(),
+            restarted: inner.core.children().get(id).is_some_and(|child| child.restarted),
         };
         let slot = StartSlot::default();
         let start = start_task(myself.clone(), Arc::clone(&spec), context, previous, Arc::clone(&slot));

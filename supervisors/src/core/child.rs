@@ -123,6 +123,8 @@ pub(crate) struct Child {
     pub(crate) restarts: BTreeMap<&'static str, u64>,
     /// Its next start is counted in `restarts` already.
     pub(crate) counted: bool,
+    /// Its latest start was counted in `restarts`.
+    pub(crate) restarted: bool,
     pub(crate) last_exit: Option<LastExit>,
     pub(crate) down_since: Option<Instant>,
     pub(crate) started_before: bool,
@@ -145,6 +147,7 @@ impl Child {
             streak: 0,
             restarts: BTreeMap::new(),
             counted: false,
+            restarted: false,
             last_exit: None,
             down_since: None,
             started_before: false,

@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use super::action::{Action, Outcome};
 use super::child::{After, Child, ChildId, LastExit, STATES, State};
 use super::group::Group;
-use crate::exit::ExitReason;
+use crate::exit::{ExitReason, SUPERVISOR};
 use crate::intensity::{Intensity, Window};
 use crate::note::{EventKind, Note};
 use crate::rules::{AutoShutdown, Restart, Rules, Strategy};
@@ -130,6 +130,19 @@ impl Core {
         }
         self.counts[child.index()] += 1;
         self.children.insert(Arc::clone(id), child);
+        true
+    }
+
+    /// Declares a child of a supervisor that was restarted. The restart is counted for a child that the last incarnation had.
+    pub(crate) fn declare_again(&mut self, id: &ChildId, rules: Rules) -> bool {
+        if !self.declare(id, rules) {
+            return false;
+        }
+        let child = &mut self.children[id];
+        if child.incarnation > 0 {
+            child.count_restart(SUPERVISOR);
+            self.out.push(Action::Count(SUPERVISOR));
+        }
         true
     }
 

@@ -37,7 +37,7 @@ impl Core {
         self.set(id, State::Starting { since: now });
         let child = &mut self.children[id];
         child.held = false;
-        child.counted = false;
+        child.restarted = std::mem::take(&mut child.counted);
         child.incarnation += 1;
         self.out.push(Action::Start(Arc::clone(id), child.incarnation));
     }
