@@ -1,6 +1,7 @@
 //! `caxton.v1.MessageService`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tonic::{Request, Response, Status};
 
@@ -58,6 +59,11 @@ impl Messages {
                 return Err(Error::invalid("options.timeout", problem));
             }
         };
+        // Whoever waits for less than the options say gets the id of the message before the deadline too.
+        let left = call
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = left.map_or(timeout, |left| left.min(timeout));
         let Reply { receipt, message } = self
             .node
             .send_and_wait(&call.caller, draft, timeout, options.first_answer)
