@@ -69,6 +69,7 @@ impl World {
             guest_micros: 2,
         };
         let dispatch = Dispatch {
+            first: true,
             message: Arc::new(message),
             deliveries: vec![agent],
             undelivered: None,
@@ -81,8 +82,10 @@ impl World {
         let records = (first..first + BATCH).flat_map(|n| self.records(n, content)).collect();
         self.journal
             .append(HOME, self.fence, records)
+            .placed()
             .await
             .expect("it is written")
+            .seq
     }
 
     async fn pages(&self) -> Histogram<u64> {
@@ -129,7 +132,7 @@ async fn run() {
     let journal = LocalJournal::open(dir.path(), LocalOptions::default()).expect("it opens");
     let projections = Projections::open(dir.path(), &*journal).expect("it opens");
     let world = Arc::new(World {
-        fence: journal.claim(HOME),
+        fence: journal.claim(HOME).await.expect("it is open"),
         agents: (0..100).map(|_| AgentId::new()).collect(),
         journal,
         projections,

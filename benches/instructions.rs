@@ -25,7 +25,7 @@ use caxton::fipa::Performative;
 use caxton::id::{AgentId, Partition, Seq};
 use caxton::journal::memory::MemoryJournal;
 use caxton::journal::{self, Journal};
-use caxton::mailbox::{Capacity, Consumer, Delivery, Mailbox, Question};
+use caxton::mailbox::{Capacity, Consumer, Delivery, Mailbox, Pushed, Question};
 use caxton::message::{Address, ClientName, Draft, MessageView};
 use caxton::router::{InFlight, ReplyTo, Restore, Restored, Router, RouterMessage, Shared, Start};
 use caxton::wasm::{Grants, Runtime, RuntimeConfig};
@@ -109,6 +109,8 @@ impl Outbox for Last {
     fn commit(&self, outcome: Outcome) {
         *self.0.lock() = Some(outcome);
     }
+
+    fn sweep(&self) {}
 }
 
 /// Makes an agent, and enters it in the directory.
@@ -217,6 +219,8 @@ impl Bench {
             restore: Arc::new(NothingToRestore),
             shared: Arc::new(Shared {
                 journal: journal.clone(),
+                partitions: 1,
+                stranded: Default::default(),
                 directory: directory.clone(),
                 waiters: Default::default(),
                 key_locks: Default::default(),
@@ -312,7 +316,7 @@ impl Bench {
 /// Passes a message through a mailbox, from its admission to the end of its turn.
 fn pass(mailbox: &Arc<Mailbox>, consumer: &Consumer, mut delivery: Delivery) -> Delivery {
     delivery.reservation = mailbox.admit(&delivery.message).expect("there is room");
-    mailbox.push(delivery).expect("it is open");
+    assert_eq!(mailbox.push(delivery), Pushed::Queued);
     take(consumer)
 }
 

@@ -264,4 +264,7 @@ pub struct Outcome {
 /// Takes outcomes to the owner of the partition. It never waits.
 pub trait Outbox: Send + Sync + 'static {
     fn commit(&self, outcome: Outcome);
+
+    /// Tells the owner that messages came in behind a closed mailbox of its partition.
+    fn sweep(&self);
 }

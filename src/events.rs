@@ -39,7 +39,7 @@ impl Event {
     /// The event of a record, if the record has one.
     pub fn of(seq: Seq, record: &Record) -> Option<Self> {
         let (timestamp, agents, performative, body) = match record {
-            Record::Message(dispatch) => {
+            Record::Message(dispatch) if dispatch.first => {
                 let message = &dispatch.message;
                 let receivers = MessageView::receivers(message);
                 let ends = message
@@ -105,8 +105,10 @@ impl Event {
                     body: serde_json::from_str(body).unwrap_or_default(),
                 });
             }
-            // These records have no event of their own. A timer that fires sends a message, and the message has an event.
-            Record::Agent { .. }
+            // These records have no event of their own. A timer that fires sends a message, and the message has an event: that of
+            // its first record.
+            Record::Message(_)
+            | Record::Agent { .. }
             | Record::AgentRemoved { .. }
             | Record::Document { .. }
             | Record::TimerFired { .. }
@@ -250,7 +252,7 @@ impl Actor for Chronicler {
     ) -> Result<ChroniclerState, ActorProcessingErr> {
         myself.cast(Next)?;
         Ok(ChroniclerState {
-            fence: start.journal.claim(start.partition),
+            fence: start.journal.claim(start.partition).await?,
             stream: start.stream,
             journal: start.journal,
             directory: start.directory,
@@ -278,7 +280,7 @@ impl Actor for Chronicler {
             }
         };
         let batch = vec![(state.partition, record)];
-        let appended = state.journal.append(state.partition, state.fence, batch).await;
+        let appended = state.journal.append(state.partition, state.fence, batch).placed().await;
         appended.map_err(|error| Failure::new("journal", error.to_string()))?;
         myself.cast(Next)?;
         Ok(())
@@ -325,6 +327,24 @@ mod tests {
         );
         assert_eq!(agent_name("node/core/partitions/partition-7/agents"), None);
         assert_eq!(agent_name("node/events"), None);
+    }
+
+    #[test]
+    fn a_message_to_two_partitions_has_one_event() {
+        let message = Arc::new(crate::journal::testing::message(
+            Address::Platform,
+            vec![Address::Platform],
+        ));
+        let events = [true, false].map(|first| {
+            let dispatch = crate::journal::Dispatch {
+                message: message.clone(),
+                first,
+                deliveries: Vec::new(),
+                undelivered: None,
+            };
+            Event::of(Seq(1), &Record::Message(dispatch)).map(|event| event.kind)
+        });
+        assert_eq!(events, [Some(EventKind::MessageSent), None]);
     }
 
     #[test]

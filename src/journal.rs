@@ -7,13 +7,12 @@
 //! Invariant: after a crash the journal is a consistent prefix of what was appended, and holds every record that was
 //! ever reported durable.
 
-use std::future::Future;
 use std::io::Write as _;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::error::Error;
@@ -31,10 +30,12 @@ pub mod local;
 pub mod memory;
 pub mod projections;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
+mod ticket;
 mod wire;
 
 pub use self::follow::{Followed, Follower};
+pub use self::ticket::{Placed, Ticket};
 
 /// Limits of the journal.
 pub mod limits {
@@ -128,6 +129,8 @@ pub enum Record {
         fingerprint: Digest,
         /// The answer as JSON. The journal does not parse it.
         answer: String,
+        /// On the steady clock of the process, because an answer is forgotten by its age, and setting the clock must not make it
+        /// older.
         at: Timestamp,
     },
     /// An event that no other record implies, such as a supervisor's restart. [`Record::event`] makes one.
@@ -153,13 +156,18 @@ impl Record {
     }
 }
 
-/// A message and the agents whose mailboxes it entered. The message is open until each of them has finished it.
+/// A message and the agents of one partition whose mailboxes it entered. The message is open until each of them has finished it.
+///
+/// A message has one record in each partition that receives it, so that a partition can be restored from its own records. The
+/// records lie one after the other in one batch, which stores the message once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dispatch {
     pub message: Arc<Message>,
-    /// The receivers that accepted the message.
+    /// Whether this is the first record of the message. The history, the events and the counters count only that one.
+    pub first: bool,
+    /// The receivers of this partition that accepted the message.
     pub deliveries: Vec<AgentId>,
-    /// Why other receivers did not accept it. None if all of them did.
+    /// Why receivers did not accept it; only in the first record. None if all of them did.
     pub undelivered: Option<String>,
 }
 
@@ -300,17 +308,18 @@ impl From<JournalError> for Error {
     }
 }
 
-pub type Appended<'a> = Pin<Box<dyn Future<Output = Result<Seq, JournalError>> + Send + 'a>>;
+pub type Claimed<'a> = BoxFuture<'a, Result<Fence, JournalError>>;
 
 /// The contract of a journal. [`local`] keeps it with files, [`memory`] for as long as the process lives.
 pub trait Journal: Send + Sync + 'static {
     /// Takes ownership of a partition: from now on an append under any earlier fence fails.
-    fn claim(&self, partition: Partition) -> Fence;
+    fn claim(&self, partition: Partition) -> Claimed<'_>;
 
-    /// Appends a batch, all or nothing. It returns the sequence number of the batch's last record as soon as that
-    /// number is fixed, which is before the batch is durable. Batches of one caller keep their order. Waits while the
-    /// writer is [`limits::QUEUED_BATCHES`] behind.
-    fn append(&self, owner: Partition, fence: Fence, records: Vec<(Partition, Record)>) -> Appended<'_>;
+    /// Appends a batch, all or nothing, under the fence of `owner`. Each record belongs to the partition beside it, which may be
+    /// another than the owner's. The ticket tells when the batch has its position in the log and when it is durable. A batch
+    /// that must wait for room gets its position while its ticket waits, so whoever needs an order waits for each position
+    /// before the next append.
+    fn append(&self, owner: Partition, fence: Fence, records: Vec<(Partition, Record)>) -> Ticket;
 
     /// The last record that has a sequence number, durable or not.
     fn appended(&self) -> Seq;

@@ -22,7 +22,7 @@ use std::task::{self, Poll};
 use std::time::Instant;
 
 use indexmap::IndexMap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 pub use consumer::Consumer;
 pub use lanes::Order;
@@ -69,6 +69,27 @@ pub struct Delivery {
 /// Tells a consumer that there may be messages.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
+/// What the mailbox does with messages that come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Gate {
+    #[default]
+    Open,
+    /// It admits none. What was admitted before still comes in, and what is queued can be handled.
+    Draining,
+    /// As [`Self::Draining`], but nothing will be handled: what still comes in has to be given up.
+    Closed,
+}
+
+/// Where a message is after [`Mailbox::push`].
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// In its lane, or the restoration had brought it before.
+    Queued,
+    /// Behind the closed gate. The owner of the agent must take it out with [`Mailbox::take_stranded`].
+    Stranded,
+}
+
 /// Why messages are admitted and none is leased. It goes on while one of the reasons holds.
 #[derive(Default)]
 struct Paused {
@@ -94,7 +115,7 @@ struct Inner {
     reply_slots: i64,
     /// Open questions, in the order in which they were asked.
     questions: IndexMap<Question, (Performative, ReplySlot)>,
-    open: bool,
+    gate: Gate,
     paused: Paused,
     /// The mailbox was restored from the journal up to this record: what came by then is in the lanes or was handled.
     restored: Seq,
@@ -120,7 +141,6 @@ impl Mailbox {
         Arc::new(Self {
             inner: Mutex::new(Inner {
                 reply_slots: i64::from(REPLY_SLOTS),
-                open: true,
                 ..Inner::default()
             }),
             capacity,
@@ -135,7 +155,7 @@ impl Mailbox {
     /// As [`Self::admit`], for a `failure` that the platform sends in place of a reply from `participant`.
     pub fn admit_failure(self: &Arc<Self>, message: &Message, participant: &Address) -> Result<Reservation, Refusal> {
         let mut inner = self.inner.lock();
-        if !inner.open {
+        if inner.gate != Gate::Open {
             return Err(Refusal::Closed);
         }
         if let Some(reply_slot) = inner.answered_by(message, participant) {
@@ -152,24 +172,24 @@ impl Mailbox {
     }
 
     /// Puts an admitted message at the end of its lane and wakes a consumer. One that a restoration has brought already is
-    /// ignored, whatever became of it since; any other that comes after the close is handed back.
-    pub fn push(&self, delivery: Delivery) -> Result<(), Delivery> {
+    /// ignored, whatever became of it since.
+    pub fn push(&self, delivery: Delivery) -> Pushed {
         let waker = {
             let mut inner = self.inner.lock();
             if delivery.seq <= inner.restored {
                 drop(inner); // the reservation goes with the delivery, and takes the lock
-                return Ok(());
-            }
-            if !inner.open {
-                return Err(delivery);
+                return Pushed::Queued;
             }
             inner.lanes.push(delivery);
+            if inner.gate == Gate::Closed {
+                return Pushed::Stranded;
+            }
             inner.next_to_wake()
         };
         if let Some(waker) = waker {
             waker();
         }
-        Ok(())
+        Pushed::Queued
     }
 
     /// Sets the mailbox to what the journal holds up to `upto`: `queue` is live, `asked` has no answer. What came later stays
@@ -272,7 +292,10 @@ impl Mailbox {
 
     /// Stops admission; what is queued can still be handled.
     pub fn drain(&self) {
-        self.inner.lock().open = false;
+        let mut inner = self.inner.lock();
+        if inner.gate == Gate::Open {
+            inner.gate = Gate::Draining;
+        }
     }
 
     /// Waits until nothing is queued or leased.
@@ -292,22 +315,46 @@ impl Mailbox {
     /// Closes for good and hands out what will never be handled: what is leased, and then what is queued, both in the order in
     /// which they came. All leases are void.
     pub fn close(&self) -> Vec<Arc<Message>> {
-        let (taken, questions, idle) = {
-            let mut inner = self.inner.lock();
-            inner.open = false;
-            let taken = inner.lanes.take_all();
-            (taken, std::mem::take(&mut inner.questions), inner.idle())
-        };
+        self.close_at(Seq(0))
+    }
+
+    /// As [`Self::close`], for a mailbox whose messages up to the record `upto` the caller has read in the journal. It hands out
+    /// those that came later, and ignores the others if they are still to come.
+    pub fn close_at(&self, upto: Seq) -> Vec<Arc<Message>> {
+        let mut inner = self.inner.lock();
+        inner.restored = inner.restored.max(upto);
+        inner.gate = Gate::Closed;
+        Self::give_up(inner, upto)
+    }
+
+    /// Hands out what came in behind the closed gate after the record `upto`. If the gate was opened since, that is queued and
+    /// will be handled, so there is nothing to hand out.
+    pub fn take_stranded(&self, upto: Seq) -> Vec<Arc<Message>> {
+        let inner = self.inner.lock();
+        match inner.gate {
+            Gate::Closed => Self::give_up(inner, upto),
+            Gate::Open | Gate::Draining => Vec::new(),
+        }
+    }
+
+    fn give_up(mut inner: MutexGuard<'_, Inner>, upto: Seq) -> Vec<Arc<Message>> {
+        let taken = inner.lanes.take_all();
+        let (questions, idle) = (std::mem::take(&mut inner.questions), inner.idle());
+        drop(inner);
         idle.into_iter().for_each(task::Waker::wake);
         drop(questions); // their reply slots take the lock
         let (leased, queued): (Vec<_>, Vec<_>) = taken.into_iter().partition(|(leased, _)| *leased);
-        let given_up = leased.into_iter().chain(queued);
-        given_up.map(|(_, delivery)| delivery.message).collect()
+        let given_up = leased.into_iter().chain(queued).map(|(_, delivery)| delivery);
+        given_up
+            .filter(|delivery| delivery.seq > upto)
+            .map(|delivery| delivery.message)
+            .collect()
     }
 
-    /// Opens a closed mailbox again, empty.
+    /// Opens a closed mailbox again.
     pub fn reopen(&self) {
-        self.inner.lock().open = true;
+        self.inner.lock().gate = Gate::Open;
+        self.rouse();
     }
 }
 

@@ -19,7 +19,7 @@ pub use failure::FailureReason;
 pub use view::MessageView;
 
 use crate::fipa::Performative;
-use crate::id::{AgentId, MessageId};
+use crate::id::{AgentId, MessageId, Partition};
 use crate::json::{InvalidJson, RawJson};
 use crate::time::Timestamp;
 
@@ -71,6 +71,11 @@ impl Durability {
 pub struct ClientName(String);
 
 impl ClientName {
+    /// The partition, out of `count`, that records what this client gets and sends.
+    pub fn partition(&self, count: u16) -> Partition {
+        Partition::of(&format!("client:{}", self.0), count)
+    }
+
     /// The name of a caller without a token.
     pub fn anonymous() -> Self {
         Self("anonymous".to_owned())

@@ -1,6 +1,7 @@
 //! The use cases. A front decodes a request, calls one method here, and encodes the result; no method here knows a wire
 //! format.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,7 +69,8 @@ pub struct Node {
     runtime: Arc<crate::wasm::Runtime>,
     directory: Arc<Directory>,
     shared: Arc<Shared>,
-    partitions: Vec<PartitionHandle>,
+    /// The partitions that this node owns.
+    partitions: HashMap<Partition, PartitionHandle>,
     fanout: Fanout,
     operations: Operations,
     compilations: Operations,
@@ -173,7 +175,7 @@ impl Node {
         };
         let (reply, receipt) = ReplyTo::channel();
         let partition = Partition::of(&sender.to_string(), self.config.partitions);
-        self.partition(partition).cast(RouterMessage::Send {
+        self.owner(partition)?.cast(RouterMessage::Send {
             sender,
             draft: Box::new(draft),
             expected,
@@ -181,11 +183,11 @@ impl Node {
             in_flight: Some(in_flight),
             reply,
         });
-        let (receipt, seq) = receipt
+        let (receipt, placed) = receipt
             .await
             .map_err(|_| unavailable("the router of the sender restarts"))??;
         if durability == Durability::Durable {
-            self.until_durable(seq).await?;
+            placed.durable().await?;
         }
         Ok(receipt)
     }
@@ -251,14 +253,16 @@ impl Node {
             .ok_or_else(|| Error::AgentNotFound(key.to_owned()))
     }
 
-    fn partition(&self, partition: Partition) -> &PartitionHandle {
-        &self.partitions[usize::from(partition.0)]
+    /// The owner of a partition, if this node owns it.
+    fn owner(&self, partition: Partition) -> Result<&PartitionHandle> {
+        let owner = self.partitions.get(&partition);
+        owner.ok_or_else(|| unavailable("the partition has no owner at present"))
     }
 
-    async fn until_durable(&self, seq: Seq) -> Result<()> {
-        until_durable(self.journal.durable(), seq)
-            .await
-            .map_err(Error::internal)
+    /// Waits until everything that was appended before the call is durable.
+    async fn until_all_durable(&self) -> Result<()> {
+        let appended = self.journal.appended();
+        Ok(until_durable(self.journal.durable(), appended).await?)
     }
 }
 

@@ -11,10 +11,8 @@
 //! Invariants: a batch is appended before any of its messages is handed on; a message to a client waits until its batch
 //! is durable; all messages of one sender pass through one router, so their order is kept without locks.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr};
 use serde::{Deserialize, Serialize};
@@ -25,7 +23,7 @@ use crate::agent::Outcome;
 use crate::directory::Directory;
 use crate::error::Result;
 use crate::id::{AgentId, Fence, MessageId, Partition, Seq};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, Placed};
 use crate::message::{Address, Draft, FailureReason, Message};
 use crate::telemetry::{Recoveries, Spawns, Turns};
 use crate::time::{Moment, Timestamp};
@@ -41,6 +39,7 @@ mod reply;
 mod timers;
 mod waiters;
 
+pub use burial::Stranded;
 pub use catalog::{Change, Changed, GroupChange};
 pub use core::{Batch, Core};
 pub use key_locks::{Answer, KeyLock, KeyLocks};
@@ -67,9 +66,12 @@ pub struct Receipt {
 /// What all routers share. Nothing in it belongs to one partition.
 pub struct Shared {
     pub journal: Arc<dyn Journal>,
+    /// How many partitions agents and clients are divided into.
+    pub partitions: u16,
     pub directory: Arc<Directory>,
     pub waiters: Waiters,
     pub key_locks: Arc<KeyLocks>,
+    pub stranded: Stranded,
     pub turns: Turns,
     pub spawns: Arc<Spawns>,
     pub recoveries: Arc<Recoveries>,
@@ -82,8 +84,10 @@ pub type Orphans = Vec<(AgentId, Arc<Message>)>;
 #[derive(Default)]
 pub struct Restored {
     pub orphans: Orphans,
-    /// Live timers of the partition's agents.
+    /// Live timers of the partition's agents, on the steady clock.
     pub timers: Vec<(AgentId, Timer)>,
+    /// The last record that the restoration has read.
+    pub upto: Seq,
 }
 
 /// Brings the agents of a partition back from the journal, before its router takes the first message.
@@ -113,7 +117,7 @@ pub enum RouterMessage {
         /// The message's share of the limit on messages on their way to the journal, given back when the message has
         /// its position in the log.
         in_flight: Option<InFlight>,
-        reply: ReplyTo<Result<(Receipt, Seq)>>,
+        reply: ReplyTo<Result<(Receipt, Placed)>>,
     },
     /// An agent's turn ended.
     Commit(Box<Outcome>),
@@ -125,6 +129,8 @@ pub enum RouterMessage {
     },
     /// A timer may be due; the router checks.
     Alarm,
+    /// Messages may have come in behind closed mailboxes of the partition; the router gives them up.
+    Sweep,
 }
 
 pub struct Owner {
@@ -135,6 +141,7 @@ pub struct Owner {
 
 /// The scheduled next check of the timers. Dropping it cancels the check.
 struct Alarm {
+    /// On the steady clock.
     at: Timestamp,
     task: JoinHandle<Result<(), MessagingErr<RouterMessage>>>,
 }
@@ -145,9 +152,6 @@ impl Drop for Alarm {
     }
 }
 
-/// The longest time between two checks of the wall clock, because somebody may set the clock meanwhile.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
-
 impl Actor for Router {
     type Msg = RouterMessage;
     type State = Owner;
@@ -155,10 +159,10 @@ impl Actor for Router {
 
     async fn pre_start(&self, myself: ActorRef<RouterMessage>, start: Start) -> Result<Owner, ActorProcessingErr> {
         // The claim comes first: from here on an earlier owner cannot record anything that the restoration would miss.
-        let fence = start.shared.journal.claim(start.partition);
-        let Restored { orphans, timers } = start.restore.restore(start.partition).await?;
+        let fence = start.shared.journal.claim(start.partition).await?;
+        let Restored { orphans, timers, upto } = start.restore.restore(start.partition).await?;
         let mut owner = Owner {
-            core: Core::new(start.partition, start.shared, timers),
+            core: Core::new(start.partition, start.shared, timers, upto),
             fence,
             alarm: None,
         };
@@ -188,42 +192,37 @@ impl Actor for Router {
     }
 }
 
+fn failure(error: &JournalError) -> Failure {
+    Failure::new("journal", error.to_string())
+}
+
 impl Owner {
     /// Appends batches in order, and does what follows from each one before it appends the next. After an error this
     /// router must stop.
     async fn carry_out(&mut self, batches: Vec<Batch>) -> Result<(), ActorProcessingErr> {
-        let mut queue = VecDeque::from(batches);
-        let mut over_limit = None;
-        while let Some(mut batch) = queue.pop_front() {
+        for mut batch in batches {
             match self.append(&mut batch).await {
-                Ok(seq) => {
-                    for more in self.core.placed(batch, seq, Moment::now()).into_iter().rev() {
-                        queue.push_front(more);
-                    }
-                }
+                Ok(placed) => self.core.placed(batch, &placed, Moment::now()),
                 Err(JournalError::TooLarge(bytes)) if batch.is_turn() => {
-                    let (refusal, detail) = self.core.refuse(batch, bytes, Moment::now());
-                    queue.push_front(refusal);
-                    over_limit = Some(detail);
+                    let (mut refusal, detail) = self.core.refuse(batch, bytes, Moment::now());
+                    let placed = self.append(&mut refusal).await.map_err(|error| failure(&error))?;
+                    self.core.placed(refusal, &placed, Moment::now());
+                    // The error restarts the partition, which drops the agents' state that ran ahead of the journal.
+                    return Err(Box::new(Failure::new("over_limit", detail)));
                 }
-                Err(error) => return Err(Box::new(Failure::new("journal", error.to_string()))),
+                Err(error) => return Err(Box::new(failure(&error))),
             }
         }
-        match over_limit {
-            None => Ok(()),
-            // The error restarts the partition, which drops the agents' state that ran ahead of the journal.
-            Some(detail) => Err(Box::new(Failure::new("over_limit", detail))),
-        }
+        Ok(())
     }
 
-    async fn append(&self, batch: &mut Batch) -> Result<Seq, JournalError> {
-        let partition = self.core.partition();
-        let records = batch
-            .take_records()
-            .into_iter()
-            .map(|record| (partition, record))
-            .collect();
-        self.core.shared().journal.append(partition, self.fence, records).await
+    async fn append(&self, batch: &mut Batch) -> Result<Placed, JournalError> {
+        let records = self.core.take_records(batch);
+        let journal = &self.core.shared().journal;
+        journal
+            .append(self.core.partition(), self.fence, records)
+            .placed()
+            .await
     }
 
     /// Schedules [`RouterMessage::Alarm`] for the time when the next timer is due.
@@ -234,10 +233,9 @@ impl Owner {
         if self.alarm.as_ref().is_some_and(|alarm| alarm.at <= next) {
             return; // the scheduled check is early enough, and schedules the next one
         }
-        let now = Timestamp::now();
-        let wait = next.since(now).min(LOOK_AGAIN);
+        let wait = next.since(Timestamp::steady());
         self.alarm = Some(Alarm {
-            at: now.plus(wait),
+            at: next,
             task: myself.send_after(wait, || RouterMessage::Alarm),
         });
     }

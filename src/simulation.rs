@@ -5,7 +5,7 @@
 //! of a turn) and replaces the code that carries decisions out: actors, the disk, wasm. Its guests are closures. A
 //! seeded scheduler chooses the next step: a client sends, a router decides, an append gets its position, an instance
 //! takes a message or ends its turn, an instance, a router or the whole node is killed, the clock advances, an operator
-//! suspends, stops or starts an agent. Then no new cause is added until nothing is left to do, and the log is checked
+//! suspends, stops or starts an agent, somebody sets the wall clock. Then no new cause is added until nothing is left to do, and the log is checked
 //! against these invariants:
 //!
 //! 1. Each delivery in the log ends once: in one turn that took effect, or as one dead letter.
@@ -16,7 +16,9 @@
 //! 6. No message overtakes an earlier one of its sender; with several instances, of its sender and conversation.
 //! 7. A timer fires once.
 //! 8. An owner that was replaced records nothing.
-//! 9. At the end every mailbox is empty, and all of its room is free.
+//! 9. One record of each message counts, and the records about an agent are in its partition, so that a partition is restored
+//!    from its own records alone.
+//! 10. At the end every mailbox is empty, and all of its room is free.
 //!
 //! ```
 //! use caxton::simulation::{Ended, Simulation};

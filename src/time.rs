@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::SignedDuration;
@@ -26,6 +27,15 @@ impl Timestamp {
 
     pub fn now() -> Self {
         SystemTime::now().into()
+    }
+
+    /// The time on the steady clock: the wall clock as it was when this process first asked, moved on by the monotonic clock.
+    /// Nobody can set it, so that what is due in a second is due in a second. It is for due times and ages within the
+    /// process; whatever is stored or shown is on the wall clock.
+    pub fn steady() -> Self {
+        static START: LazyLock<(Timestamp, Instant)> = LazyLock::new(|| (Timestamp::now(), Instant::now()));
+        let (wall, began) = *START;
+        wall.plus(began.elapsed())
     }
 
     /// The time, or the nearer end of the range.
@@ -64,11 +74,13 @@ impl Timestamp {
     }
 }
 
-/// One moment, read from both clocks. Deadlines that people set are on the wall clock, and intervals are on the monotonic one.
-/// Actors read it, and pass it to the pure steps that decide.
+/// One moment, read from all clocks. Deadlines that people set are on the wall clock, due times of timers on the steady one, and
+/// intervals on the monotonic one. Actors read it, and pass it to the pure steps that decide.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     pub wall: Timestamp,
+    /// See [`Timestamp::steady`].
+    pub steady: Timestamp,
     pub monotonic: Instant,
 }
 
@@ -76,8 +88,27 @@ impl Moment {
     pub fn now() -> Self {
         Self {
             wall: Timestamp::now(),
+            steady: Timestamp::steady(),
             monotonic: Instant::now(),
         }
+    }
+
+    /// The time on the wall clock that is as far from now as `steady` is on the steady clock.
+    pub fn on_the_wall(&self, steady: Timestamp) -> Timestamp {
+        self.wall
+            .plus(steady.since(self.steady))
+            .minus(self.steady.since(steady))
+    }
+
+    /// The time on the steady clock that is as far from now as `wall` is on the wall clock.
+    pub fn on_the_steady_clock(&self, wall: Timestamp) -> Timestamp {
+        self.steady.plus(wall.since(self.wall)).minus(self.wall.since(wall))
+    }
+
+    /// How long ago `at` was, a time on the wall clock. If somebody set the clock since, the wall clock and the steady clock
+    /// disagree, and the one that says less is believed: nothing expires early.
+    pub fn age(&self, at: Timestamp) -> Duration {
+        self.wall.since(at).min(self.steady.since(at))
     }
 }
 
@@ -134,6 +165,43 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    /// A moment a minute after the start of the process, on whose wall clock somebody has moved the hands by `hours`.
+    fn moved(hours: i64) -> Moment {
+        let steady = Timestamp::from_micros(1_700_000_000_000_000);
+        Moment {
+            wall: Timestamp::from_micros(steady.micros() + hours * 3_600_000_000),
+            steady,
+            monotonic: Instant::now(),
+        }
+    }
+
+    #[test]
+    fn a_due_time_keeps_its_distance_on_either_clock() {
+        for hours in [-24, -1, 0, 1, 24] {
+            let now = moved(hours);
+            for due in [now.steady.plus(HOUR), now.steady, now.steady.minus(HOUR)] {
+                let wall = now.on_the_wall(due);
+                assert_eq!(wall.micros() - now.wall.micros(), due.micros() - now.steady.micros());
+                assert_eq!(now.on_the_steady_clock(wall), due);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_old_because_the_clock_was_set() {
+        let before = moved(0).steady.minus(HOUR);
+        assert_eq!(moved(24).age(before), HOUR, "set on after it was made");
+        assert_eq!(moved(0).age(before), HOUR);
+        let after_the_jump = moved(-1).wall;
+        assert_eq!(
+            moved(-1).age(after_the_jump),
+            Duration::ZERO,
+            "made after the clock was set back"
+        );
+    }
 
     #[test]
     fn a_time_survives_print_and_parse() {

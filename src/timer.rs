@@ -1,7 +1,8 @@
 //! Timers of agents: durable, set and cancelled by turns.
 //!
 //! A timer that fires sends a message of the platform to its agent. Order, redelivery and dead letters are therefore the same as
-//! for every message. The wall clock decides when a timer is due.
+//! for every message. While a process runs, due times are on its steady clock, which nobody can set; in the journal they are on
+//! the wall clock, which goes on between two processes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use serde::Deserialize;
 use crate::fipa::Performative;
 use crate::id::{AgentId, MessageId};
 use crate::message::{Address, Content, Message};
-use crate::time::Timestamp;
+use crate::time::{Moment, Timestamp};
 
 /// Limits on one timer.
 pub mod limits {
@@ -35,12 +36,22 @@ pub const PROTOCOL: &str = "caxton-timer";
 pub struct Timer {
     /// From 1 to [`limits::LAST_ID`]. Unique among the agent's timers that are set or have a message in its mailbox.
     pub id: u32,
+    /// On the steady clock; in the journal on the wall clock.
     pub due: Timestamp,
     /// The period, in microseconds. None: the timer fires once.
     pub every: Option<u64>,
 }
 
 impl Timer {
+    /// A timer of the journal, with its due time on the steady clock of this process.
+    #[must_use]
+    pub fn on_the_steady_clock(self, now: Moment) -> Self {
+        Self {
+            due: now.on_the_steady_clock(self.due),
+            ..self
+        }
+    }
+
     /// When a timer that fires at `now` is due again. Due times that it missed are skipped, and the next one is still a whole
     /// number of periods after the last. None: it fires no more.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
@@ -56,6 +67,20 @@ impl Timer {
 pub enum TimerChange {
     Set(Timer),
     Cancel(u32),
+}
+
+impl TimerChange {
+    /// The change as the journal has it.
+    #[must_use]
+    pub fn on_the_wall(&self, now: Moment) -> Self {
+        match self {
+            Self::Set(timer) => Self::Set(Timer {
+                due: now.on_the_wall(timer.due),
+                ..*timer
+            }),
+            Self::Cancel(id) => Self::Cancel(*id),
+        }
+    }
 }
 
 /// The timers that one agent has set. A turn changes them when it ends, and the router when it fires one; both may happen before

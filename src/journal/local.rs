@@ -28,6 +28,7 @@ mod writer;
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
+use std::future::ready;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,7 +36,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, RwLock};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError, watch};
 
 use self::folder::Modules;
 pub(super) use self::folder::{create as create_folder, lock as lock_folder, module_file};
@@ -47,12 +48,12 @@ pub(super) use self::salvage::{begin_after, cut};
 pub(super) use self::segment::sync_dir;
 use self::segment::{Header, Reader, Segment, Tail, damaged};
 use self::writer::{Hooks, Job, Shared, State, Writer};
-use super::{Appended, Batch, Follower, Journal, JournalError, Record, follow, limits, wire};
+use super::{Batch, Claimed, Follower, Journal, JournalError, Placed, Record, Ticket, follow, limits, wire};
 use crate::id::{Digest, Fence, Partition, Seq};
 
 /// The version of the folder and of its segments. Any change to what is stored raises it. Nothing migrates a folder:
 /// one of another format is refused.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 fn io_error(what: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> JournalError {
     |source| JournalError::Io { what: what(), source }
@@ -317,63 +318,55 @@ fn scan(segment: &mut Segment) -> Result<(segment::Scan, Header), JournalError> 
 }
 
 impl Journal for LocalJournal {
-    fn claim(&self, partition: Partition) -> Fence {
+    fn claim(&self, partition: Partition) -> Claimed<'_> {
         let mut state = self.shared.state.lock();
+        if state.closed {
+            return Box::pin(ready(Err(JournalError::Closed)));
+        }
         // Fences need not be stored: the lock of the folder proves that every owner of an earlier process is gone.
         let fence = state.fences.entry(partition).or_insert(Fence(0));
         fence.0 += 1;
-        *fence
+        Box::pin(ready(Ok(*fence)))
     }
 
-    fn append(&self, owner: Partition, fence: Fence, records: Vec<(Partition, Record)>) -> Appended<'_> {
-        Box::pin(async move {
-            let payload = wire::encode_batch(&records);
-            if payload.len() > limits::BATCH_BYTES {
-                return Err(JournalError::TooLarge(payload.len()));
-            }
-            let crc = crc32c::crc32c(&payload);
-            // One batch never takes more slots than the whole queue has, else it would wait for ever.
-            let places = (1 + payload.len() / limits::PLACE_BYTES).min(self.options.queued_batches);
-            let places = u32::try_from(places).expect("a batch is below its limit");
-            let permit = self
-                .shared
-                .places
-                .acquire_many(places)
-                .await
-                .map_err(|_| JournalError::Closed)?;
-
-            let mut state = self.shared.state.lock();
-            if state.closed {
-                return Err(JournalError::Closed);
-            }
-            if state.fences.get(&owner) != Some(&fence) {
-                return Err(JournalError::Fenced(owner));
-            }
-            if records.is_empty() {
-                return Ok(Seq(state.next.0 - 1));
-            }
-            permit.forget();
-            let batch = Arc::new(Batch {
-                first: state.next,
-                records,
-            });
-            let last = batch.last();
-            state.next = Seq(last.0 + 1);
-            state.queue.push_back(Job {
+    fn append(&self, owner: Partition, fence: Fence, records: Vec<(Partition, Record)>) -> Ticket {
+        let payload = wire::encode_batch(&records);
+        if payload.len() > limits::BATCH_BYTES {
+            return Ticket::answered(Err(JournalError::TooLarge(payload.len())));
+        }
+        let crc = crc32c::crc32c(&payload);
+        // One batch never takes more slots than the whole queue has, else it would wait for ever.
+        let places = (1 + payload.len() / limits::PLACE_BYTES).min(self.options.queued_batches);
+        let places = u32::try_from(places).expect("a batch is below its limit");
+        let watermark = self.durable.clone();
+        let place = move |shared: &Shared, permit: SemaphorePermit<'_>| {
+            let seq = shared.place(owner, fence, records, |batch| Job {
                 batch,
                 payload,
                 crc,
                 places,
-            });
-            if state.queue.len() == 1 {
-                self.shared.work.notify_one();
+            })?;
+            if let Some(seq) = seq {
+                permit.forget();
+                return Ok(Placed::new(seq, watermark));
             }
-            Ok(last)
-        })
+            Ok(Placed::new(shared.appended(), watermark))
+        };
+        match self.shared.places.try_acquire_many(places) {
+            Ok(permit) => Ticket::answered(place(&self.shared, permit)),
+            Err(TryAcquireError::Closed) => Ticket::answered(Err(JournalError::Closed)),
+            Err(TryAcquireError::NoPermits) => {
+                let shared = self.shared.clone();
+                Ticket::waiting(async move {
+                    let permit = shared.places.acquire_many(places).await;
+                    place(&shared, permit.map_err(|_| JournalError::Closed)?)
+                })
+            }
+        }
     }
 
     fn appended(&self) -> Seq {
-        Seq(self.shared.state.lock().next.0 - 1)
+        self.shared.appended()
     }
 
     fn durable(&self) -> watch::Receiver<Seq> {

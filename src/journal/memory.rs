@@ -5,6 +5,7 @@
 //! survive every crash that the process survives, as they do with the other journal.
 
 use std::collections::{HashMap, VecDeque};
+use std::future::ready;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::follow::{self, Leader, NoRoom};
-use super::{Appended, Batch, Follower, Journal, JournalError, Record, limits};
+use super::{Batch, Claimed, Follower, Journal, JournalError, Placed, Record, Ticket, limits};
 use crate::id::{Digest, Fence, Partition, Seq};
 
 /// Bytes of batches kept for readers that return; the oldest are dropped first.
@@ -20,7 +21,7 @@ const KEPT_BYTES: usize = 16 << 20;
 
 /// The journal in memory; see [the module](self).
 pub struct MemoryJournal {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     modules: RwLock<HashMap<Digest, Bytes>>,
     /// Always false: memory has no disk to fill.
     full: watch::Sender<bool>,
@@ -38,17 +39,16 @@ struct State {
 }
 
 /// The outcome of an attempt to append.
-enum Placed {
-    /// The records were appended, and this is the last of them.
-    UpTo(Seq),
+enum Attempt {
+    Placed(Placed),
     /// Nothing was appended, because this follower has no room.
-    Nowhere { full: Leader },
+    NoRoom(Leader),
 }
 
 impl MemoryJournal {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State {
+            state: Arc::new(Mutex::new(State {
                 next: Seq(1),
                 fences: HashMap::new(),
                 followers: Vec::new(),
@@ -57,7 +57,7 @@ impl MemoryJournal {
                 closed: false,
                 durable: watch::Sender::new(Seq(0)),
                 oldest: watch::Sender::new(Seq(1)),
-            }),
+            })),
             modules: RwLock::default(),
             full: watch::Sender::new(false),
         })
@@ -82,17 +82,14 @@ impl State {
         fence: Fence,
         records: &mut Option<Vec<(Partition, Record)>>,
         bytes: usize,
-    ) -> Result<Placed, JournalError> {
+    ) -> Result<Attempt, JournalError> {
         self.admits(owner, fence)?;
         let first = self.next;
         let mut places = Vec::with_capacity(self.followers.len());
         for follower in &self.followers {
             match follower.try_reserve(bytes) {
                 Ok(room) => places.push((follower.clone(), room)),
-                Err(NoRoom::Full) => {
-                    let full = follower.clone();
-                    return Ok(Placed::Nowhere { full });
-                }
+                Err(NoRoom::Full) => return Ok(Attempt::NoRoom(follower.clone())),
                 Err(NoRoom::Closed) => {} // removed below
             }
         }
@@ -107,7 +104,10 @@ impl State {
             self.followers.retain(|follower| !follower.is_closed());
             self.keep(&batch, bytes);
         }
-        Ok(Placed::UpTo(Seq(self.next.0 - 1)))
+        Ok(Attempt::Placed(Placed::new(
+            Seq(self.next.0 - 1),
+            self.durable.subscribe(),
+        )))
     }
 
     fn keep(&mut self, batch: &Arc<Batch>, bytes: usize) {
@@ -129,7 +129,7 @@ impl State {
 fn weight(record: &Record) -> usize {
     limits::RECORD_BYTES
         + match record {
-            Record::Message(dispatch) => dispatch.message.content.weight(),
+            Record::Message(dispatch) if dispatch.first => dispatch.message.content.weight(),
             Record::Turn(turn) => {
                 let bytes = |(key, value): &(String, Option<Bytes>)| key.len() + value.as_ref().map_or(0, Bytes::len);
                 turn.writes.iter().map(bytes).sum::<usize>() + size_of_val(turn.timers.as_slice())
@@ -139,33 +139,43 @@ fn weight(record: &Record) -> usize {
             Record::Answer { key, answer, .. } => key.len() + answer.len(),
             Record::Event { body, .. } => body.len(),
             Record::DeadLetter { detail, .. } => detail.len(),
-            Record::AgentRemoved { .. } | Record::TimerFired { .. } => 0,
+            // A message counts with its first record.
+            Record::Message(_) | Record::AgentRemoved { .. } | Record::TimerFired { .. } => 0,
         }
 }
 
 impl Journal for MemoryJournal {
-    fn claim(&self, partition: Partition) -> Fence {
+    fn claim(&self, partition: Partition) -> Claimed<'_> {
         let mut state = self.state.lock();
+        if state.closed {
+            return Box::pin(ready(Err(JournalError::Closed)));
+        }
         let fence = state.fences.entry(partition).or_insert(Fence(0));
         fence.0 += 1;
-        *fence
+        Box::pin(ready(Ok(*fence)))
     }
 
-    fn append(&self, owner: Partition, fence: Fence, records: Vec<(Partition, Record)>) -> Appended<'_> {
-        Box::pin(async move {
-            let bytes: usize = records.iter().map(|(_, record)| weight(record)).sum();
-            if bytes > limits::BATCH_BYTES {
-                return Err(JournalError::TooLarge(bytes));
-            }
-            let mut records = Some(records);
+    fn append(&self, owner: Partition, fence: Fence, records: Vec<(Partition, Record)>) -> Ticket {
+        let bytes = records.iter().map(|(_, record)| weight(record)).sum();
+        if bytes > limits::BATCH_BYTES {
+            return Ticket::answered(Err(JournalError::TooLarge(bytes)));
+        }
+        let mut records = Some(records);
+        let first = self.state.lock().append(owner, fence, &mut records, bytes);
+        let mut full = match first {
+            Ok(Attempt::Placed(placed)) => return Ticket::answered(Ok(placed)),
+            Ok(Attempt::NoRoom(full)) => full,
+            Err(error) => return Ticket::answered(Err(error)),
+        };
+        let state = self.state.clone();
+        // The append waits for room before it takes sequence numbers, so that one that is dropped midway leaves no gap.
+        Ticket::waiting(async move {
             loop {
-                // The append waits for room before it takes sequence numbers, so that one that is dropped midway leaves
-                // no gap.
-                let full = match self.state.lock().append(owner, fence, &mut records, bytes)? {
-                    Placed::UpTo(last) => return Ok(last),
-                    Placed::Nowhere { full } => full,
-                };
                 full.until_room(bytes).await;
+                match state.lock().append(owner, fence, &mut records, bytes)? {
+                    Attempt::Placed(placed) => return Ok(placed),
+                    Attempt::NoRoom(another) => full = another,
+                }
             }
         })
     }
@@ -231,13 +241,17 @@ mod tests {
         vec![(HOME, event(text))]
     }
 
+    async fn append(journal: &MemoryJournal, fence: Fence, text: &str) -> Seq {
+        journal.append(HOME, fence, one(text)).placed().await.unwrap().seq
+    }
+
     #[tokio::test]
     async fn what_is_appended_is_followed_and_read_in_order() {
         let journal = MemoryJournal::new();
         let mut follower = journal.follow();
-        let fence = journal.claim(HOME);
+        let fence = journal.claim(HOME).await.unwrap();
         for n in 1..=3 {
-            assert_eq!(journal.append(HOME, fence, one("x")).await.unwrap(), Seq(n));
+            assert_eq!(append(&journal, fence, "x").await, Seq(n));
             assert_eq!(follower.recv().await.unwrap().first, Seq(n));
         }
         assert_eq!((*journal.durable().borrow(), journal.appended()), (Seq(3), Seq(3)));
@@ -254,9 +268,9 @@ mod tests {
     #[tokio::test]
     async fn an_earlier_owner_is_fenced() {
         let journal = MemoryJournal::new();
-        let old = journal.claim(HOME);
-        journal.claim(HOME);
-        let refused = journal.append(HOME, old, one("late")).await;
+        let old = journal.claim(HOME).await.unwrap();
+        journal.claim(HOME).await.unwrap();
+        let refused = journal.append(HOME, old, one("late")).placed().await;
         assert!(matches!(refused, Err(JournalError::Fenced(HOME))));
         assert_eq!(journal.appended(), Seq(0));
     }
@@ -265,10 +279,10 @@ mod tests {
     async fn an_append_waits_for_a_slow_follower_and_leaves_no_hole_when_it_is_given_up() {
         let journal = MemoryJournal::new();
         let mut follower = journal.follow();
-        let fence = journal.claim(HOME);
+        let fence = journal.claim(HOME).await.unwrap();
         let large = "x".repeat(1 << 20);
         let waiting = loop {
-            let mut append = journal.append(HOME, fence, one(&large));
+            let mut append = Box::pin(journal.append(HOME, fence, one(&large)).placed());
             if futures_util::poll!(&mut append).is_pending() {
                 break append;
             }
@@ -278,17 +292,17 @@ mod tests {
         drop(waiting);
         assert_eq!(journal.appended(), before);
         follower.recv().await.unwrap();
-        let next = journal.append(HOME, fence, one("x")).await.unwrap();
+        let next = append(&journal, fence, "x").await;
         assert_eq!(next, Seq(before.0 + 1));
     }
 
     #[tokio::test]
     async fn the_oldest_batches_go_and_the_last_stays() {
         let journal = MemoryJournal::new();
-        let fence = journal.claim(HOME);
+        let fence = journal.claim(HOME).await.unwrap();
         let large = "x".repeat(KEPT_BYTES * 2 / 3);
         for _ in 0..3 {
-            journal.append(HOME, fence, one(&large)).await.unwrap();
+            append(&journal, fence, &large).await;
         }
         let kept = journal.read_after(Seq(0), 9).unwrap();
         assert_eq!(kept.iter().map(|batch| batch.first.0).collect::<Vec<_>>(), [3]);
@@ -298,11 +312,12 @@ mod tests {
     #[tokio::test]
     async fn a_closed_journal_takes_nothing_and_ends_its_followers() {
         let journal = MemoryJournal::new();
-        let fence = journal.claim(HOME);
+        let fence = journal.claim(HOME).await.unwrap();
         let mut follower = journal.follow();
         journal.close();
-        let refused = journal.append(HOME, fence, one("x")).await;
+        let refused = journal.append(HOME, fence, one("x")).placed().await;
         assert!(matches!(refused, Err(JournalError::Closed)));
+        assert!(matches!(journal.claim(HOME).await, Err(JournalError::Closed)));
         assert!(follower.recv().await.is_none());
     }
 }

@@ -41,7 +41,7 @@ pub use self::recover::{OpenSession, Pending, Recovered};
 use self::schema::Unusable;
 use self::tail::Tail;
 use super::{Journal, JournalError};
-use crate::id::{AgentId, MessageId, Seq};
+use crate::id::{AgentId, MessageId, Partition, Seq};
 use crate::idempotency::Key;
 use crate::message::Address;
 use crate::time::Timestamp;
@@ -238,9 +238,10 @@ impl Projections {
         self.readers.with(|connection, _| upkeep::agents_of(connection))
     }
 
-    /// Everything that a starting server needs, as of [`Self::applied`]. Blocks.
-    pub fn recover(&self) -> Result<Recovered, JournalError> {
-        self.readers.with(recover::recover)
+    /// Everything that the owner of a partition needs to resume, as of [`Self::applied`]. Blocks.
+    pub fn recover(&self, partition: Partition) -> Result<Recovered, JournalError> {
+        self.readers
+            .with(|connection, path| recover::recover(connection, path, partition))
     }
 
     /// Waits until the record is applied, so that a later query finds what the caller wrote.
@@ -302,7 +303,7 @@ impl Projections {
 
     /// The remembered answer to a request of `principal`, unless it is too old.
     pub async fn answered(&self, principal: String, key: Key) -> Result<Option<Answered>, QueryError> {
-        let now = Timestamp::now();
+        let now = Timestamp::steady();
         self.read(move |connection, _| answers::find(connection, &principal, &key, now))
             .await
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use proptest::prelude::*;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -41,7 +42,7 @@ impl Used {
         };
         let journal = LocalJournal::open(dir.path(), options).unwrap();
         let projections = Projections::open(dir.path(), &*journal).unwrap();
-        let fence = journal.claim(Partition(0));
+        let fence = claimed(&*journal, Partition(0));
         Self {
             projections,
             journal,
@@ -52,7 +53,13 @@ impl Used {
 
     pub(super) async fn write(&self, records: Vec<Record>) -> Seq {
         let records = records.into_iter().map(|record| (Partition(0), record)).collect();
-        let seq = self.journal.append(Partition(0), self.fence, records).await.unwrap();
+        let seq = self
+            .journal
+            .append(Partition(0), self.fence, records)
+            .placed()
+            .await
+            .unwrap()
+            .seq;
         self.projections.seen(seq).await.unwrap();
         seq
     }
@@ -86,7 +93,7 @@ pub(super) fn flip(file: &Path, at: usize) {
 }
 
 /// A request with no optional field set.
-pub(super) fn message(sender: Address, receivers: Vec<Address>) -> Message {
+pub(crate) fn message(sender: Address, receivers: Vec<Address>) -> Message {
     Message {
         id: MessageId::new(),
         performative: Performative::Request,
@@ -109,11 +116,17 @@ pub(super) fn message(sender: Address, receivers: Vec<Address>) -> Message {
     }
 }
 
+/// Claims a partition of an open journal, which does not wait here.
+pub(super) fn claimed(journal: &dyn Journal, partition: Partition) -> Fence {
+    journal.claim(partition).now_or_never().unwrap().unwrap()
+}
+
 /// A record of `message`, delivered to each agent among its receivers.
 pub(super) fn dispatched(message: Message) -> Record {
     let deliveries = message.receivers.iter().filter_map(Address::agent).collect();
     Record::Message(Dispatch {
         message: Arc::new(message),
+        first: true,
         deliveries,
         undelivered: None,
     })
@@ -248,6 +261,7 @@ pub(super) fn records() -> impl Strategy<Value = Record> {
         (messages(), prop::collection::vec(agents(), 0..3), texts()).prop_map(|(message, deliveries, undelivered)| {
             Record::Message(Dispatch {
                 message: Arc::new(message),
+                first: true,
                 deliveries,
                 undelivered,
             })

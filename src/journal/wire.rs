@@ -40,10 +40,18 @@ impl From<prost::DecodeError> for Malformed {
 /// Encodes records as the payload of a frame.
 pub(super) fn encode_batch(records: &[(Partition, Record)]) -> Vec<u8> {
     let mut payload = Vec::with_capacity(records.len() * 512);
+    let mut last: Option<&Arc<Message>> = None;
     for (partition, record) in records {
+        let mut fact = Fact::of(record);
+        if let (Record::Message(dispatch), Fact::Message(wire)) = (record, &mut fact) {
+            if last.is_none_or(|last| !Arc::ptr_eq(last, &dispatch.message)) {
+                wire.message = Some(WireMessage::of(&dispatch.message));
+            }
+            last = Some(&dispatch.message);
+        }
         let entry = Entry {
             partition: partition.0.into(),
-            fact: Some(Fact::of(record)),
+            fact: Some(fact),
         };
         prost::encoding::message::encode(1, &entry, &mut payload);
     }
@@ -53,17 +61,13 @@ pub(super) fn encode_batch(records: &[(Partition, Record)]) -> Vec<u8> {
 /// Decodes the payload of a frame. The contents of messages share `payload` and are not copied.
 pub(super) fn decode_batch(payload: Bytes) -> Result<Vec<(Partition, Record)>, Malformed> {
     let entries = Entries::decode(payload)?.entries;
+    let mut last = None;
     entries
         .into_iter()
         .map(|entry| {
             let partition = u16::try_from(entry.partition).map_err(|_| Malformed("a partition is out of range"))?;
-            Ok((
-                Partition(partition),
-                entry
-                    .fact
-                    .ok_or(Malformed("a record is of an unknown kind"))?
-                    .record()?,
-            ))
+            let fact = entry.fact.ok_or(Malformed("a record is of an unknown kind"))?;
+            Ok((Partition(partition), fact.record(&mut last)?))
         })
         .collect()
 }
@@ -118,12 +122,16 @@ enum Fact {
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct WireDispatch {
+    /// Absent: the message of the dispatch before this one in the batch.
     #[prost(message, optional, tag = "1")]
     message: Option<WireMessage>,
     #[prost(bytes = "bytes", repeated, tag = "2")]
     deliveries: Vec<Bytes>,
     #[prost(string, optional, tag = "3")]
     undelivered: Option<String>,
+    /// Not the first record of its message. Most records are the first, and this way the flag takes no bytes in them.
+    #[prost(bool, tag = "4")]
+    further: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -250,10 +258,12 @@ fn message_id(bytes: &Bytes) -> Result<MessageId, Malformed> {
 impl Fact {
     fn of(record: &Record) -> Self {
         match record {
+            // Its message depends on the record before it.
             Record::Message(dispatch) => Self::Message(WireDispatch {
-                message: Some(WireMessage::of(&dispatch.message)),
+                message: None,
                 deliveries: dispatch.deliveries.iter().map(|agent| id(agent.uuid())).collect(),
                 undelivered: dispatch.undelivered.clone(),
+                further: !dispatch.first,
             }),
             Record::Turn(turn) => Self::Turn(WireTurn::of(turn)),
             Record::DeadLetter {
@@ -317,18 +327,10 @@ impl Fact {
         }
     }
 
-    fn record(self) -> Result<Record, Malformed> {
+    /// `last` is the message of the last dispatch before this fact in its batch.
+    fn record(self, last: &mut Option<Arc<Message>>) -> Result<Record, Malformed> {
         Ok(match self {
-            Self::Message(dispatch) => Record::Message(Dispatch {
-                message: Arc::new(
-                    dispatch
-                        .message
-                        .ok_or(Malformed("a dispatch has no message"))?
-                        .message()?,
-                ),
-                deliveries: dispatch.deliveries.iter().map(agent).collect::<Result<_, _>>()?,
-                undelivered: dispatch.undelivered,
-            }),
+            Self::Message(dispatch) => dispatch.record(last)?,
             Self::Turn(turn) => Record::Turn(turn.turn()?),
             Self::DeadLetter(letter) => Record::DeadLetter {
                 message: message_id(&letter.message)?,
@@ -366,6 +368,23 @@ impl Fact {
                 at: Timestamp::from_micros(fired.at),
             },
         })
+    }
+}
+
+impl WireDispatch {
+    /// `last` is the message of the dispatch before this one, and becomes that of this one.
+    fn record(self, last: &mut Option<Arc<Message>>) -> Result<Record, Malformed> {
+        let message = match self.message {
+            Some(message) => Arc::new(message.message()?),
+            None => last.take().ok_or(Malformed("a dispatch has no message"))?,
+        };
+        *last = Some(message.clone());
+        Ok(Record::Message(Dispatch {
+            message,
+            first: !self.further,
+            deliveries: self.deliveries.iter().map(agent).collect::<Result<_, _>>()?,
+            undelivered: self.undelivered,
+        }))
     }
 }
 

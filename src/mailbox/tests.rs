@@ -62,7 +62,8 @@ fn put(mailbox: &Arc<Mailbox>, message: &Arc<Message>) -> Result<(), Refusal> {
         seq: Seq(1),
         reservation,
     };
-    mailbox.push(delivery).map_err(|_| Refusal::Closed)
+    assert_eq!(mailbox.push(delivery), Pushed::Queued);
+    Ok(())
 }
 
 fn request() -> Arc<Message> {
@@ -167,15 +168,14 @@ fn a_restoration_brings_nothing_twice_and_loses_nothing() {
     let push = |message: &Arc<Message>, seq| {
         let reservation = mailbox.admit(message).unwrap();
         let (message, admitted) = (message.clone(), Instant::now());
-        mailbox
-            .push(Delivery {
-                message,
-                attempt: 1,
-                admitted,
-                seq: Seq(seq),
-                reservation,
-            })
-            .unwrap();
+        let pushed = mailbox.push(Delivery {
+            message,
+            attempt: 1,
+            admitted,
+            seq: Seq(seq),
+            reservation,
+        });
+        assert_eq!(pushed, Pushed::Queued);
     };
     let (handled, live, slow, later) = (request(), request(), request(), request());
     push(&handled, 1);
@@ -221,6 +221,35 @@ fn a_closed_mailbox_gives_up_what_it_has_and_voids_the_turn_in_flight() {
     put(&mailbox, &request()).unwrap();
     assert!(in_flight.finish().is_none(), "its effects must not take place");
     assert_eq!(mailbox.depth(), 1);
+}
+
+#[test]
+fn what_comes_in_behind_a_closed_gate_is_handed_out_once() {
+    let mailbox = mailbox(10);
+    let came = |seq| {
+        let message = request();
+        let (message, reservation) = (message.clone(), mailbox.admit(&message).unwrap());
+        Delivery {
+            message,
+            attempt: 1,
+            admitted: Instant::now(),
+            seq: Seq(seq),
+            reservation,
+        }
+    };
+    let (known, later, queued) = (came(3), came(5), came(6));
+    let stranded = later.message.id;
+    assert!(mailbox.close_at(Seq(4)).is_empty());
+    assert_eq!(mailbox.push(known), Pushed::Queued, "whoever closed it has read it");
+    assert_eq!(mailbox.push(later), Pushed::Stranded);
+    let taken: Vec<_> = mailbox.take_stranded(Seq(4)).iter().map(|message| message.id).collect();
+    assert_eq!(taken, [stranded]);
+    assert!(mailbox.take_stranded(Seq(4)).is_empty());
+    assert_eq!(mailbox.push(queued), Pushed::Stranded);
+    mailbox.reopen();
+    assert!(mailbox.take_stranded(Seq(4)).is_empty(), "it will be handled");
+    assert!(finish(&mailbox).is_some());
+    assert_eq!(mailbox.inner.lock().used_messages, 0);
 }
 
 #[tokio::test]

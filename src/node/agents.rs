@@ -15,17 +15,17 @@ use crate::wasm::Program;
 
 impl Node {
     /// Creates an agent from its document, without an instance.
-    pub(super) fn new_agent(&self, document: Document) -> Arc<Agent> {
+    pub(super) fn new_agent(&self, document: Document) -> Result<Arc<Agent>> {
         let partitions = self.config.partitions;
-        let owner = self.partition(document.home(partitions));
+        let owner = self.owner(document.home(partitions))?;
         let spawns = self.shared.spawns.clone();
-        Arc::new(Agent::new(
+        Ok(Arc::new(Agent::new(
             document,
             partitions,
             owner.outbox(),
             owner.outcome_kib.clone(),
             spawns,
-        ))
+        )))
     }
 
     /// The version that instances of an agent run.

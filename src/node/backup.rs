@@ -38,7 +38,7 @@ impl Node {
         // A message can be acknowledged before it is durable. On a full disk waiting for that could take forever, so
         // the backup copies what is durable.
         if !*self.journal.full().borrow() {
-            self.until_durable(self.journal.appended()).await?;
+            self.until_all_durable().await?;
         }
         let segments = self.upkeep.segments.clone().lock_owned().await;
         let projections = self.projections.clone();

@@ -153,7 +153,7 @@ impl Node {
         stored.map_err(Error::internal)??;
         self.reached(Step::Stored);
 
-        let agent = self.new_agent(document(id, principal, placement, spec, &program, &self.sealer));
+        let agent = self.new_agent(document(id, principal, placement, spec, &program, &self.sealer))?;
         let version = self.new_version(&agent, program);
         *agent.version.write() = Some(version.clone());
         agent.mailbox.drain(); // opened when the agent is recorded

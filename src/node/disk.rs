@@ -123,7 +123,7 @@ impl Actor for Storekeeper {
         let mut watch = Watch {
             journal_full: node.journal.full(),
             stalled: node.projections.stalled(),
-            fence: node.journal.claim(partition),
+            fence: node.journal.claim(partition).await?,
             partition,
             node: weak,
         };
@@ -184,7 +184,7 @@ impl Watch {
         };
         let alert = vec![(self.partition, Record::event(None, &body, Timestamp::now()))];
         // The alert waits in the journal's queue like every record, and is appended when there is room.
-        let appended = node.journal.append(self.partition, self.fence, alert).await;
+        let appended = node.journal.append(self.partition, self.fence, alert).placed().await;
         appended.map_err(|error| Failure::new("journal", error.to_string()))?;
         Ok(())
     }

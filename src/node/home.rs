@@ -85,7 +85,7 @@ impl Node {
 
     fn home_in(&self, group: Option<AgentName>, partition: Partition) -> Result<Home> {
         let Some(name) = group else {
-            return Ok(Home::Partition(self.partition(partition).agents.clone()));
+            return Ok(Home::Partition(self.owner(partition)?.agents.clone()));
         };
         let group = self.find_group(name.as_str())?;
         let handle = group.handle.read().clone();

@@ -85,15 +85,15 @@ impl Node {
     /// Lets the owner of a partition decide and record a change, and waits until the change is durable.
     pub(super) async fn change(&self, partition: Partition, change: Change) -> Result<Changed> {
         let (reply, changed) = ReplyTo::channel();
-        self.partition(partition).cast(RouterMessage::Change {
+        self.owner(partition)?.cast(RouterMessage::Change {
             change: Box::new(change),
             reply: Some(reply),
         });
         let changed = changed
             .await
             .map_err(|_| unavailable("the router of the partition restarts"))??;
-        if let Changed::At(seq) = changed {
-            self.until_durable(seq).await?;
+        if let Changed::At(placed) = &changed {
+            placed.durable().await?;
         }
         Ok(changed)
     }

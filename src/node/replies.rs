@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Node, Receipt, Reply};
 use crate::error::{Error, Result};
-use crate::id::Seq;
+use crate::journal::Placed;
 use crate::journal::projections::{MessageQuery, Stored, query_limits};
 use crate::message::{Address, Message};
 use crate::router::{Awaited, Expected, ReplyTo};
@@ -32,7 +32,7 @@ impl Node {
     /// Waits until the reply has arrived and is durable.
     pub(super) async fn await_reply(
         &self,
-        replied: Awaited<(Arc<Message>, Seq)>,
+        replied: Awaited<(Arc<Message>, Placed)>,
         receipt: &Receipt,
         timeout: Duration,
     ) -> Result<Arc<Message>> {
@@ -43,8 +43,8 @@ impl Node {
         };
         let replied = tokio::time::timeout(timeout, replied).await.map_err(|_| late())?;
         let lost = "the wait was cut off; the message stays delivered, and an answer stays readable in the history";
-        let (message, seq) = replied.map_err(|_| super::unavailable(lost))?;
-        self.with_room(self.until_durable(seq)).await?;
+        let (message, placed) = replied.map_err(|_| super::unavailable(lost))?;
+        self.with_room(async { Ok(placed.durable().await?) }).await?;
         Ok(message)
     }
 

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -16,10 +16,12 @@ use crate::agent::{Agent, Document, Standing};
 use crate::error::{Error, Result};
 use crate::group::{COLLECTION, Group, GroupDocument};
 use crate::id::{AgentId, Partition};
+use crate::journal::JournalError;
 use crate::journal::projections::Recovered;
 use crate::mailbox::Question;
 use crate::quantity::Cpu;
 use crate::router::{Orphans, Restore, Restored};
+use crate::time::Moment;
 use crate::timer;
 use crate::wasm::Program;
 
@@ -44,9 +46,13 @@ impl Restorer {
         let mut first = HashMap::new();
         let projections = node.projections.clone();
         let restoring = async {
-            let recovering = tokio::task::spawn_blocking(move || projections.recover()).await;
-            for (partition, share) in node.split(recovering.map_err(Error::internal)??)? {
-                first.insert(partition, node.restore_partition(partition, share).await?);
+            let owned: Vec<_> = node.partitions.keys().copied().collect();
+            let recovering = tokio::task::spawn_blocking(move || {
+                let recover = |partition| Ok::<_, JournalError>((partition, projections.recover(partition)?));
+                owned.into_iter().map(recover).collect::<Result<Vec<_>, _>>()
+            });
+            for (partition, recovered) in recovering.await.map_err(Error::internal)?? {
+                first.insert(partition, node.restore_partition(partition, recovered).await?);
             }
             Ok::<_, Error>(())
         };
@@ -67,13 +73,12 @@ impl Restore for Restorer {
             }
             let node = self.node.upgrade().ok_or_else(gone)?;
             // The router's claim fenced every earlier owner, so no earlier owner can record anything after this point.
-            node.until_durable(node.journal.appended()).await?;
+            node.until_all_durable().await?;
             node.projections.seen(node.durable()).await?;
-            let share = node
-                .split(node.projections.recover()?)?
-                .remove(&partition)
-                .unwrap_or_default();
-            node.restore_partition(partition, share).await
+            let projections = node.projections.clone();
+            let recovering = tokio::task::spawn_blocking(move || projections.recover(partition));
+            let recovered = recovering.await.map_err(Error::internal)??;
+            node.restore_partition(partition, recovered).await
         })
     }
 }
@@ -99,53 +104,6 @@ fn gone() -> Error {
 }
 
 impl Node {
-    /// Splits what the projections hold by partition. Every partition gets an entry, which may be empty.
-    fn split(&self, recovered: Recovered) -> Result<HashMap<Partition, Recovered>> {
-        let count = self.config.partitions;
-        let mut split: HashMap<_, Recovered> = (0..count)
-            .map(|number| (Partition(number), Recovered::default()))
-            .collect();
-        for share in split.values_mut() {
-            share.last_seq = recovered.last_seq;
-        }
-        let mut homes: HashMap<AgentId, Partition> = HashMap::new();
-        for (collection, key, json) in recovered.documents {
-            if collection == COLLECTION {
-                let document: GroupDocument = serde_json::from_str(&json).map_err(Error::internal)?;
-                let home = Partition::of(document.root.as_str(), count);
-                split.entry(home).or_default().documents.push((collection, key, json));
-            }
-        }
-        for (id, json) in recovered.agents {
-            let document: Document = serde_json::from_str(&json).map_err(Error::internal)?;
-            let home = document.home(count);
-            homes.insert(id, home);
-            split.entry(home).or_default().agents.push((id, json));
-        }
-        // A message to an agent that no catalog knows still needs a partition that turns it into a dead letter.
-        let home = |id: AgentId| {
-            homes
-                .get(&id)
-                .copied()
-                .unwrap_or_else(|| Partition::of(&id.to_string(), count))
-        };
-        for (id, queue) in recovered.queues {
-            split.entry(home(id)).or_default().queues.insert(id, queue);
-        }
-        for (id, state) in recovered.states {
-            split.entry(home(id)).or_default().states.insert(id, state);
-        }
-        for (id, timers) in recovered.timers {
-            split.entry(home(id)).or_default().timers.insert(id, timers);
-        }
-        for session in recovered.sessions {
-            if let Some(id) = session.initiator.agent() {
-                split.entry(home(id)).or_default().sessions.push(session);
-            }
-        }
-        Ok(split)
-    }
-
     async fn restore_partition(&self, partition: Partition, mut recovered: Recovered) -> Result<Restored> {
         let upto = recovered.last_seq;
         let mut asked: HashMap<AgentId, Vec<_>> = HashMap::new();
@@ -159,8 +117,9 @@ impl Node {
                 asked.entry(asker).or_default().push((question, session.act));
             }
         }
-        for (_, _, json) in recovered.documents {
-            let document: GroupDocument = serde_json::from_str(&json).map_err(Error::internal)?;
+        let groups = recovered.documents.iter();
+        for (_, _, json) in groups.filter(|(collection, ..)| collection == COLLECTION) {
+            let document: GroupDocument = serde_json::from_str(json).map_err(Error::internal)?;
             self.directory.put_group(Group::new(document, self.config.partitions));
         }
         // Deploys that are not recorded yet start over: their instances ended with the router.
@@ -171,27 +130,23 @@ impl Node {
                 agent.enter(Standing::Failed { why });
             }
         }
+        let now = Moment::now();
         let (mut orphans, mut timers) = (Orphans::new(), Vec::new());
         for (id, json) in recovered.agents {
             let document = Document::open(&json, &self.sealer).map_err(Error::internal)?;
-            let agent = self.reinstate(document).await;
+            let agent = self.reinstate(document).await?;
             let queue = recovered.queues.remove(&id).unwrap_or_default();
             let runs = agent.standing.read().runs();
             *agent.state.write() = recovered.states.remove(&id).unwrap_or_default();
-            let live = recovered.timers.remove(&id).unwrap_or_default();
+            let live = recovered.timers.remove(&id).unwrap_or_default().into_iter();
+            let live: Vec<_> = live.map(|timer| timer.on_the_steady_clock(now)).collect();
             let fired = queue.iter().filter_map(|pending| timer::fired(&pending.message));
             agent.timers.restore(&live, fired);
             timers.extend(live.into_iter().map(|timer| (id, timer)));
             if !runs {
-                // Messages that arrived after the journal was read are only in this queue. A message in both must
-                // become one dead letter, not two.
-                let known: HashSet<_> = queue.iter().map(|pending| pending.message.id).collect();
                 orphans.extend(queue.into_iter().map(|pending| (id, pending.message)));
-                let later = agent
-                    .mailbox
-                    .close()
-                    .into_iter()
-                    .filter(|message| !known.contains(&message.id));
+                // Messages that came after the record up to which the journal was read are only in the mailbox.
+                let later = agent.mailbox.close_at(upto).into_iter();
                 orphans.extend(later.map(|message| (id, message)));
                 self.directory.put(agent);
                 continue;
@@ -201,18 +156,18 @@ impl Node {
                 .map(|pending| (pending.message, pending.attempts + 1, pending.seq));
             agent
                 .mailbox
-                .restore(upto, queue, asked.remove(&id).unwrap_or_default(), Instant::now());
+                .restore(upto, queue, asked.remove(&id).unwrap_or_default(), now.monotonic);
             self.directory.put(agent);
         }
         for (id, queue) in recovered.queues {
             orphans.extend(queue.into_iter().map(|pending| (id, pending.message)));
         }
-        Ok(Restored { orphans, timers })
+        Ok(Restored { orphans, timers, upto })
     }
 
     /// The agent of a document: the existing one if it is in the directory, since others hold its mailbox, or else a
     /// new one.
-    async fn reinstate(&self, document: Document) -> Arc<Agent> {
+    async fn reinstate(&self, document: Document) -> Result<Arc<Agent>> {
         let recovered = document.recovered();
         if let Some(agent) = self.directory.by_id(document.id) {
             *agent.document.write() = document;
@@ -221,12 +176,12 @@ impl Node {
             if !failed {
                 agent.enter(recovered);
             }
-            return agent;
+            return Ok(agent);
         }
-        let agent = self.new_agent(document);
+        let agent = self.new_agent(document)?;
         agent.enter(recovered);
         if agent.standing.read().is_down() {
-            return agent;
+            return Ok(agent);
         }
         let document = agent.document.read().clone();
         match self.program_of(&document).await {
@@ -236,7 +191,7 @@ impl Node {
                 agent.enter(Standing::Failed { why: error.to_string() });
             }
         }
-        agent
+        Ok(agent)
     }
 
     async fn program_of(&self, document: &Document) -> Result<Arc<Program>> {

@@ -1,7 +1,7 @@
 //! The actor that removes the oldest segments of the log.
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{BoxError, ChildSpec, Shutdown};
@@ -9,6 +9,7 @@ use supervisors::{BoxError, ChildSpec, Shutdown};
 use super::Node;
 use crate::error::{Error, Result};
 use crate::journal::local::Keep;
+use crate::time::Moment;
 
 /// The shortest and the longest time between two checks.
 const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -76,7 +77,7 @@ impl Node {
         let projections = self.projections.clone();
         let retaining = tokio::task::spawn_blocking(move || {
             let _alone = alone;
-            let Some(surplus) = journal.surplus(keep, SystemTime::now())? else {
+            let Some(surplus) = journal.surplus(keep, Moment::now())? else {
                 return Ok(());
             };
             // See the journal's retention: a segment may be removed only when the projections hold its records durably.
@@ -119,7 +120,7 @@ mod tests {
         let backup = node.upkeep.segments.clone().lock_owned().await;
         // This partition has no other owner.
         let partition = Partition(77);
-        let fence = node.journal.claim(partition);
+        let fence = node.journal.claim(partition).await.unwrap();
         for n in 0..10 {
             let record = Record::Event {
                 kind: crate::event::EventKind::SystemAlert,
@@ -127,8 +128,12 @@ mod tests {
                 body: format!("{{\"n\":\"{n:020000}\"}}"),
                 at: Timestamp::now(),
             };
-            let seq = node.journal.append(partition, fence, vec![(partition, record)]).await;
-            node.projections.seen(seq.unwrap()).await.unwrap();
+            let placed = node
+                .journal
+                .append(partition, fence, vec![(partition, record)])
+                .placed()
+                .await;
+            node.projections.seen(placed.unwrap().seq).await.unwrap();
         }
         let oldest = node.journal.oldest();
         node.retain().await.unwrap();

@@ -1,5 +1,6 @@
 //! Starting and ending a node.
 
+use std::collections::HashMap;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -23,7 +24,7 @@ use crate::journal::projections::Projections;
 use crate::journal::{Journal, JournalError};
 use crate::message::Durability;
 use crate::operation::Operations;
-use crate::router::{Restore, Shared, Waiters};
+use crate::router::{Restore, Shared, Stranded, Waiters};
 use crate::secret::{Sealer, Unopened};
 use crate::telemetry::{Recoveries, Turns};
 use crate::wasm::{Runtime, RuntimeConfig};
@@ -129,9 +130,11 @@ impl Opened {
         let directory = Arc::new(Directory::default());
         let shared = Arc::new(Shared {
             journal: journal.clone(),
+            partitions: config.partitions,
             directory: directory.clone(),
             waiters: Waiters::default(),
             key_locks: Arc::default(),
+            stranded: Stranded::default(),
             turns: Turns::default(),
             spawns: Arc::default(),
             recoveries: Arc::default(),
@@ -149,12 +152,12 @@ impl Opened {
         let mut faces = Vec::new();
         let node = Arc::new_cyclic(|node: &Weak<Node>| {
             let restore = Arc::new(Restorer::new(node.clone()));
-            let mut partitions = Vec::new();
-            for number in 0..config.partitions {
+            let mut partitions = HashMap::new();
+            for partition in (0..config.partitions).map(Partition) {
                 let restore: Arc<dyn Restore> = restore.clone();
-                let (child, handle) = tree::partition(Partition(number), shared.clone(), restore, node.clone());
+                let (child, handle) = tree::partition(partition, shared.clone(), restore, node.clone());
                 children.push(child);
-                partitions.push(handle);
+                partitions.insert(partition, handle);
             }
             restorer = Some(restore);
             faces = api(node);
@@ -189,7 +192,7 @@ impl Opened {
         let restorer = restorer.expect("the closure above ran");
         restorer.restore_all().await?;
         let recoveries = node.shared.recoveries.clone();
-        let chronicle = Partition(node.config.partitions);
+        let chronicle = Partition::of_supervision(node.config.partitions);
         let events = events(&journal, &directory, &fanout, &recoveries, chronicle);
         let core = tree::core(&journal, &node.projections, move || children.clone());
         let api = Supervisor::new("api", Strategy::OneForOne, Intensity::new(5, Duration::from_secs(60)));
@@ -200,7 +203,7 @@ impl Opened {
             .child(events)
             .child(disk::child(
                 &Arc::downgrade(&node),
-                Partition(node.config.partitions + 1),
+                Partition::of_node(node.config.partitions),
             ))
             .child(modules)
             .child(operations)

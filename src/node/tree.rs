@@ -72,6 +72,10 @@ impl Outbox for PartitionHandle {
     fn commit(&self, outcome: Outcome) {
         self.cast(RouterMessage::Commit(Box::new(outcome)));
     }
+
+    fn sweep(&self) {
+        self.cast(RouterMessage::Sweep);
+    }
 }
 
 /// Watches the journal's writer and the projections' thread, which are not actors. When one of them has ended, the node
@@ -132,6 +136,8 @@ pub(super) fn partition(
                 };
                 let (actor, _) = Actor::spawn_linked(None, Router, start, context.supervisor).await?;
                 *current.write() = Some(actor.clone());
+                // Whoever had to tell the router to sweep before this line may have told its predecessor.
+                actor.cast(RouterMessage::Sweep)?;
                 Ok::<_, BoxError>(actor.get_cell())
             }
         })
@@ -265,9 +271,12 @@ impl Node {
             },
             by: ClientName::anonymous(),
         };
-        self.partition(agent.partition).cast(RouterMessage::Change {
-            change: Box::new(change),
-            reply: None,
-        });
+        // Without an owner here the agent is another node's, which will see for itself.
+        if let Ok(owner) = self.owner(agent.partition) {
+            owner.cast(RouterMessage::Change {
+                change: Box::new(change),
+                reply: None,
+            });
+        }
     }
 }

@@ -1,19 +1,50 @@
 //! Deliveries that no agent will take: they become dead letters, and their senders get a failure.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::core::{Batch, Then};
 use super::dispatch::Letter;
 use super::{Core, Orphans};
-use crate::id::AgentId;
+use crate::agent::Agent;
+use crate::id::{AgentId, Partition};
 use crate::journal::Record;
 use crate::message::{FailureReason, Message};
 use crate::time::{Moment, Timestamp};
+
+/// The agents behind whose closed mailboxes messages came in, until the owners of their partitions give those up. An agent
+/// may be here that is removed and in no directory any more.
+#[derive(Default)]
+pub struct Stranded(Mutex<HashMap<Partition, Vec<Arc<Agent>>>>);
+
+impl Stranded {
+    /// Adds an agent, and tells the owner of its partition.
+    pub(super) fn add(&self, agent: &Arc<Agent>) {
+        self.0.lock().entry(agent.partition).or_default().push(agent.clone());
+        agent.outbox.sweep();
+    }
+
+    fn take(&self, partition: Partition) -> Vec<Arc<Agent>> {
+        self.0.lock().remove(&partition).unwrap_or_default()
+    }
+}
 
 /// The most deliveries that one batch gives up, so that a batch stays bounded whatever the mailboxes hold.
 const BURIED_AT_ONCE: usize = 500;
 
 impl Core {
+    /// Gives up what came in behind closed mailboxes of the partition.
+    pub(super) fn sweep(&self, now: Moment) -> Vec<Batch> {
+        let agents = self.shared.stranded.take(self.partition).into_iter();
+        let stranded = agents.flat_map(|agent| {
+            let messages = agent.mailbox.take_stranded(self.restored);
+            messages.into_iter().map(move |message| (agent.id, message))
+        });
+        self.bury(stranded.collect(), "the agent was stopped, given up or removed", now)
+    }
+
     /// Turns deliveries into dead letters, with a bounded number in each batch.
     pub fn bury(&self, orphans: Orphans, detail: &str, now: Moment) -> Vec<Batch> {
         let mut orphans = orphans.into_iter();

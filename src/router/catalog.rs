@@ -12,8 +12,8 @@ use crate::agent::{Agent, Command, Refusal, Standing};
 use crate::error::{Error, Result};
 use crate::event::{ChangedGroup, EventBody};
 use crate::group::{COLLECTION, Group, GroupDocument, GroupSpec};
-use crate::id::{AgentId, AgentName, Seq};
-use crate::journal::Record;
+use crate::id::{AgentId, AgentName};
+use crate::journal::{Placed, Record};
 use crate::message::ClientName;
 use crate::time::{Moment, Timestamp};
 
@@ -53,12 +53,12 @@ pub enum GroupChange {
 }
 
 /// The result of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Changed {
     /// The change needed no record: the state was already as wanted, or the journal does not keep it.
     Unrecorded,
     /// The change is recorded at this position in the log.
-    At(Seq),
+    At(Placed),
 }
 
 /// What a change will do, decided and not recorded yet.
@@ -90,7 +90,7 @@ impl Core {
         reply: Option<ReplyTo<Result<Changed>>>,
         now: Moment,
     ) -> Vec<Batch> {
-        let decision = match self.decide_change(change, now.wall) {
+        let decision = match self.decide_change(change, now) {
             Ok(decision) => decision,
             Err(error) => {
                 if let Some(reply) = reply {
@@ -130,11 +130,11 @@ impl Core {
         batches
     }
 
-    fn decide_change(&self, change: Change, now: Timestamp) -> Result<Decision> {
+    fn decide_change(&self, change: Change, now: Moment) -> Result<Decision> {
         match change {
             Change::Deployed { agent, answer } => self.deployed(agent, answer, now),
-            Change::Life { agent, command, by } => self.life(agent, &command, &by, now),
-            Change::Removed { agent } => self.removed(agent, now),
+            Change::Life { agent, command, by } => self.life(agent, &command, &by, now.wall),
+            Change::Removed { agent } => self.removed(agent, now.wall),
             Change::Group { name, change, by } => self.group(&name, change, &by, now),
             Change::Answered(answer) => Ok(Decision {
                 records: vec![answer.record(now)],
@@ -149,7 +149,7 @@ impl Core {
         agent.ok_or_else(|| Error::AgentNotFound(id.to_string()))
     }
 
-    fn deployed(&self, id: AgentId, answer: Option<Answer>, now: Timestamp) -> Result<Decision> {
+    fn deployed(&self, id: AgentId, answer: Option<Answer>, now: Moment) -> Result<Decision> {
         let agent = self.agent(id)?;
         if let Some(group) = agent.group()
             && self.shared.directory.group(group.as_str()).is_none()
@@ -167,7 +167,7 @@ impl Core {
             digest: document.digest,
             deployment_id: document.deployment_id,
         };
-        let mut records = vec![document.record(now), agent.event(&body, now)];
+        let mut records = vec![document.record(now.wall), agent.event(&body, now.wall)];
         records.extend(answer.as_ref().map(|answer| answer.record(now)));
         drop(document);
         let effect = next.map_or(Effect::Nothing, |next| Effect::Enter(agent, next));
@@ -242,7 +242,7 @@ impl Core {
         Ok(Decision::recording(records, Effect::RemoveAgent(agent)))
     }
 
-    fn group(&self, name: &AgentName, change: GroupChange, by: &ClientName, now: Timestamp) -> Result<Decision> {
+    fn group(&self, name: &AgentName, change: GroupChange, by: &ClientName, now: Moment) -> Result<Decision> {
         let directory = &self.shared.directory;
         let group = directory.group(name.as_str());
         let group = group.ok_or_else(|| Error::GroupNotFound(name.to_string()))?;
@@ -256,11 +256,11 @@ impl Core {
             document: document.map(|document| {
                 serde_json::to_string(document).expect("a document is serialisable: its keys are strings")
             }),
-            at: now,
+            at: now.wall,
         };
         Ok(match change {
             GroupChange::Created { answer } => {
-                let event = Record::event(None, &EventBody::GroupCreated(changed), now);
+                let event = Record::event(None, &EventBody::GroupCreated(changed), now.wall);
                 let mut records = vec![document(Some(&group.document.read())), event];
                 records.extend(answer.as_ref().map(|answer| answer.record(now)));
                 Decision {
@@ -273,7 +273,7 @@ impl Core {
                     spec: GroupSpec::clone(&spec),
                     ..group.document.read().clone()
                 };
-                let event = Record::event(None, &EventBody::GroupUpdated(changed), now);
+                let event = Record::event(None, &EventBody::GroupUpdated(changed), now.wall);
                 Decision::recording(vec![document(Some(&next)), event], Effect::ReplaceGroup(group, spec))
             }
             GroupChange::Removed => {
@@ -282,7 +282,7 @@ impl Core {
                         "the group '{name}' has members, '{member}' among them; remove them first"
                     )));
                 }
-                let event = Record::event(None, &EventBody::GroupRemoved(changed), now);
+                let event = Record::event(None, &EventBody::GroupRemoved(changed), now.wall);
                 Decision::recording(vec![document(None), event], Effect::RemoveGroup(group.name.clone()))
             }
         })

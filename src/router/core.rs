@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::agenda::Agenda;
 use super::catalog::Changed;
 use super::dispatch::{Letter, Stamp};
-use super::{Answer, Expected, InFlight, KeyLock, Orphans, Receipt, ReplyTo, RouterMessage, Shared};
+use super::{Answer, Expected, InFlight, KeyLock, Receipt, ReplyTo, RouterMessage, Shared};
 use crate::agent::{Agent, Outcome, Permit, Recorded, Standing};
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::id::{AgentId, AgentName, Partition, Seq};
-use crate::journal::{Record, Turn, TurnEnd};
+use crate::journal::{Placed, Record, Turn, TurnEnd};
 use crate::mailbox::{ReplySlot, Reservation};
 use crate::message::{Address, Draft, FailureReason, Message};
 use crate::time::{Moment, Timestamp};
@@ -18,9 +18,11 @@ use crate::timer::{Timer, TimerChange};
 
 /// The state, besides the directory, from which a partition's owner decides.
 pub struct Core {
-    partition: Partition,
+    pub(super) partition: Partition,
     pub(super) shared: Arc<Shared>,
     pub(super) agenda: Agenda,
+    /// The last record that the partition was restored from. What came up to there is in the mailboxes or given up.
+    pub(super) restored: Seq,
 }
 
 /// Records that are appended together, and what follows once they have their position in the log.
@@ -36,7 +38,7 @@ pub(super) enum Then {
     /// A client's message is accepted, and its caller gets the receipt.
     Sent {
         receipt: Receipt,
-        reply: ReplyTo<Result<(Receipt, Seq)>>,
+        reply: ReplyTo<Result<(Receipt, Placed)>>,
         /// Dropped when the batch has its position, which gives the lock and the share back.
         held: (Option<KeyLock>, Option<InFlight>),
     },
@@ -77,13 +79,6 @@ impl Batch {
         Self { records, letters, then }
     }
 
-    /// Takes the batch's records out, which can be done once. The records of its letters come last.
-    pub fn take_records(&mut self) -> Vec<Record> {
-        let mut records = std::mem::take(&mut self.records);
-        records.extend(self.letters.iter().map(Letter::record));
-        records
-    }
-
     /// The same batch, with `then` as what follows from it.
     pub(super) fn followed_by(self, then: Then) -> Self {
         Self { then, ..self }
@@ -96,8 +91,8 @@ impl Batch {
 }
 
 impl Core {
-    /// Creates the owner of a partition, with the partition's live timers.
-    pub fn new(partition: Partition, shared: Arc<Shared>, timers: Vec<(AgentId, Timer)>) -> Self {
+    /// Creates the owner of a partition that was restored from the log up to `restored`, with the partition's live timers.
+    pub fn new(partition: Partition, shared: Arc<Shared>, timers: Vec<(AgentId, Timer)>, restored: Seq) -> Self {
         let mut agenda = Agenda::default();
         for (agent, timer) in timers {
             agenda.apply(agent, &[TimerChange::Set(timer)]);
@@ -106,6 +101,7 @@ impl Core {
             partition,
             shared,
             agenda,
+            restored,
         }
     }
 
@@ -117,7 +113,18 @@ impl Core {
         &self.shared
     }
 
-    /// When a timer may be due.
+    /// Takes the records of a batch out, each with the partition that it belongs to. The records of its letters come last. It can
+    /// be done once.
+    pub fn take_records(&self, batch: &mut Batch) -> Vec<(Partition, Record)> {
+        let mut records = Vec::with_capacity(batch.records.len() + batch.letters.len());
+        records.extend(batch.records.drain(..).map(|record| (self.partition, record)));
+        for letter in &batch.letters {
+            letter.record(self.partition, self.shared.partitions, &mut records);
+        }
+        records
+    }
+
+    /// When a timer may be due, on the steady clock.
     pub fn next_timer(&self) -> Option<Timestamp> {
         self.agenda.next()
     }
@@ -134,7 +141,7 @@ impl Core {
                 reply,
             } => match self.accept(sender, *draft, expected, now.wall) {
                 Ok((letter, receipt)) => {
-                    let answer = key.as_ref().map(|key| key.record(&receipt, now.wall));
+                    let answer = key.as_ref().map(|key| key.record(&receipt, now));
                     let then = Then::Sent {
                         receipt,
                         reply,
@@ -150,23 +157,23 @@ impl Core {
             },
             RouterMessage::Commit(outcome) => self.commit(*outcome, now).into_iter().collect(),
             RouterMessage::Change { change, reply } => self.change(*change, reply, now),
-            RouterMessage::Alarm => self.fire(now.wall).into_iter().collect(),
+            RouterMessage::Alarm => self.fire(now).into_iter().collect(),
+            RouterMessage::Sweep => self.sweep(now),
         }
     }
 
     /// Does what follows from a batch that has its position in the log: its letters go to the mailboxes and to waiting
-    /// callers. Messages whose mailbox closed meanwhile are returned as batches of dead letters.
-    pub fn placed(&mut self, batch: Batch, seq: Seq, now: Moment) -> Vec<Batch> {
-        let mut bounced = Orphans::new();
+    /// callers.
+    pub fn placed(&mut self, batch: Batch, placed: &Placed, now: Moment) {
         for letter in batch.letters {
-            bounced.extend(self.shared.hand_on(letter, seq, now.monotonic));
+            self.shared.hand_on(letter, placed, now.monotonic);
         }
         match batch.then {
             Then::Nothing => {}
             // What is held is given back first: who gets the reply may come again at once.
             Then::Sent { receipt, reply, held } => {
                 drop(held);
-                reply.send(Ok((receipt, seq)));
+                reply.send(Ok((receipt, placed.clone())));
             }
             Then::Committed(committed) => {
                 self.agenda.apply(committed.turn.agent, &committed.turn.timers);
@@ -177,7 +184,7 @@ impl Core {
             }
             Then::Fired(timers) => {
                 for (agent, timer, next) in timers {
-                    self.agenda.fired(agent, timer, next, seq);
+                    self.agenda.fired(agent, timer, next, placed.seq);
                 }
             }
             Then::Changed {
@@ -188,11 +195,10 @@ impl Core {
                 self.take_effect(effect);
                 drop(answered);
                 if let Some(reply) = reply {
-                    reply.send(Ok(Changed::At(seq)));
+                    reply.send(Ok(Changed::At(placed.clone())));
                 }
             }
         }
-        self.bury(bounced, "the agent was stopped, given up or removed", now)
     }
 
     /// Prepares the message of a client, with reservations in the mailboxes of its receivers.
@@ -227,6 +233,7 @@ impl Core {
     fn commit(&self, outcome: Outcome, now: Moment) -> Option<Batch> {
         // If the agent was removed meanwhile, its message became a dead letter with it.
         let agent = self.shared.directory.by_id(outcome.agent)?;
+        let moment = now;
         let now = now.wall;
         self.shared.turns.ended(outcome.latency_micros, outcome.end.label());
         let mut letters = Vec::with_capacity(outcome.sends.len());
@@ -246,6 +253,7 @@ impl Core {
         };
         let mut records = vec![Record::Turn(Turn {
             writes: outcome.writes,
+            timers: turn.timers.iter().map(|change| change.on_the_wall(moment)).collect(),
             ..turn.clone()
         })];
         if let Some(message) = &outcome.message {

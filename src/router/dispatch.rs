@@ -9,9 +9,9 @@ use super::{Receipt, ReceiverOutcome, Shared};
 use crate::agent::{Agent, Standing};
 use crate::directory::{Directory, Target};
 use crate::error::Error;
-use crate::id::{AgentId, MessageId, Seq};
-use crate::journal::{Dispatch, Record};
-use crate::mailbox::{Delivery, Question, Refusal, ReplySlot, Reservation};
+use crate::id::{AgentId, MessageId, Partition};
+use crate::journal::{Dispatch, Placed, Record};
+use crate::mailbox::{Delivery, Pushed, Question, Refusal, ReplySlot, Reservation};
 use crate::message::{Address, ClientName, Draft, FailureReason, Message, limits};
 use crate::time::Timestamp;
 
@@ -72,12 +72,30 @@ impl Letter {
         }
     }
 
-    pub(super) fn record(&self) -> Record {
-        Record::Message(Dispatch {
-            message: self.message.clone(),
-            deliveries: self.agents.iter().map(|(agent, _)| agent.id).collect(),
-            undelivered: self.undelivered.clone(),
-        })
+    /// Adds the letter's records to a batch: one for each of the `count` partitions that receives it, or one for `home`, the
+    /// sender's partition, if no receiver takes it.
+    pub(super) fn record(&self, home: Partition, count: u16, records: &mut Vec<(Partition, Record)>) {
+        let record = |first, deliveries| {
+            Record::Message(Dispatch {
+                message: self.message.clone(),
+                first,
+                deliveries,
+                undelivered: self.undelivered.clone().filter(|_| first),
+            })
+        };
+        let agents = self.agents.iter().map(|(agent, _)| (agent.partition, Some(agent.id)));
+        let clients = self.clients.iter().map(|client| (client.partition(count), None));
+        let mut receivers: Vec<_> = agents.chain(clients).collect();
+        if receivers.is_empty() {
+            records.push((home, record(true, Vec::new())));
+        }
+        receivers.sort_by_key(|(partition, _)| *partition); // stable, so the agents of a partition keep the draft's order
+        let mut first = true;
+        for same in receivers.chunk_by(|(one, _), (other, _)| one == other) {
+            let deliveries = same.iter().filter_map(|(_, agent)| *agent).collect();
+            records.push((same[0].0, record(first, deliveries)));
+            first = false;
+        }
     }
 
     pub(super) fn receipt(&self, refused: Vec<Refused>, now: Timestamp) -> Receipt {
@@ -226,11 +244,10 @@ impl Shared {
         }
     }
 
-    /// Hands a letter to the mailboxes and to waiting callers, once its batch has its position in the log up to `seq`.
-    /// Returns the agents whose mailbox closed between admission and now.
-    #[must_use]
-    pub(super) fn hand_on(&self, letter: Letter, seq: Seq, now: Instant) -> Vec<(AgentId, Arc<Message>)> {
-        let mut bounced = Vec::new();
+    /// Hands a letter to the mailboxes and to waiting callers, once its batch has its position in the log. If a
+    /// mailbox closed since the admission, the owner of its agent gives the message up, because it alone knows whether it has
+    /// restored the message from the log.
+    pub(super) fn hand_on(&self, letter: Letter, placed: &Placed, now: Instant) {
         for (sender, question, reply_slot) in letter.asks {
             sender.mailbox.ask(question, letter.message.performative, reply_slot);
         }
@@ -239,17 +256,16 @@ impl Shared {
                 message: letter.message.clone(),
                 attempt: 1,
                 admitted: now,
-                seq,
+                seq: placed.seq,
                 reservation,
             };
-            if let Err(delivery) = agent.mailbox.push(delivery) {
-                bounced.push((agent.id, delivery.message));
+            if agent.mailbox.push(delivery) == Pushed::Stranded {
+                self.stranded.add(&agent);
             }
         }
         for client in letter.clients {
-            self.waiters.deliver(&client, &letter.message, seq);
+            self.waiters.deliver(&client, &letter.message, placed);
         }
-        bounced
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::idempotency::{Attempt, Key};
 use crate::journal::Record;
 use crate::message::ClientName;
-use crate::time::Timestamp;
+use crate::time::Moment;
 
 /// The locked keys. Their number is bounded by the callers: each entry is a request in progress and is removed with it.
 #[derive(Debug, Default)]
@@ -40,8 +40,8 @@ pub struct KeyLock {
 
 impl KeyLock {
     /// The record of the answer, for the batch of the effect that it reports.
-    pub fn record(&self, answer: &impl Serialize, at: Timestamp) -> Record {
-        self.record_of(json(answer), at)
+    pub fn record(&self, answer: &impl Serialize, now: Moment) -> Record {
+        self.record_of(json(answer), now)
     }
 
     /// The answer together with the lock, which is held until the answer is recorded.
@@ -52,13 +52,13 @@ impl KeyLock {
         }
     }
 
-    fn record_of(&self, answer: String, at: Timestamp) -> Record {
+    fn record_of(&self, answer: String, now: Moment) -> Record {
         Record::Answer {
             principal: self.principal.as_str().to_owned(),
             key: self.attempt.key.as_str().to_owned(),
             fingerprint: self.attempt.fingerprint,
             answer,
-            at,
+            at: now.steady,
         }
     }
 
@@ -79,8 +79,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub fn record(&self, at: Timestamp) -> Record {
-        self.lock.record_of(self.json.clone(), at)
+    pub fn record(&self, now: Moment) -> Record {
+        self.lock.record_of(self.json.clone(), now)
     }
 }
 

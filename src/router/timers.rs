@@ -9,7 +9,7 @@ use super::dispatch::Letter;
 use crate::journal::Record;
 use crate::mailbox::Refusal;
 use crate::message::Address;
-use crate::time::Timestamp;
+use crate::time::Moment;
 use crate::timer;
 
 /// The most timers that are checked before the next input. It also bounds the batch of the timers that fire.
@@ -19,17 +19,17 @@ const FULL_AGAIN: Duration = Duration::from_millis(250);
 
 impl Core {
     /// Fires the timers that are due. None: no timer fired.
-    pub(super) fn fire(&mut self, now: Timestamp) -> Option<Batch> {
+    pub(super) fn fire(&mut self, now: Moment) -> Option<Batch> {
         let (mut records, mut letters, mut fired) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..LOOKS_AT_ONCE {
-            let Some((id, timer, last)) = self.agenda.take(now) else {
+            let Some((id, timer, last)) = self.agenda.take(now.steady) else {
                 break;
             };
             let Some(agent) = self.shared.directory.by_id(id) else {
                 self.agenda.forget(id);
                 continue;
             };
-            let next = timer.next(now);
+            let next = timer.next(now.steady);
             if let Some(next) = next
                 && agent.mailbox.has_any_of(&Address::Platform, last)
             {
@@ -38,18 +38,18 @@ impl Core {
             }
             if agent.mailbox.is_held() {
                 // While the disk is full, nothing new begins.
-                self.agenda.look_again(id, timer.id, now.plus(FULL_AGAIN));
+                self.agenda.look_again(id, timer.id, now.steady.plus(FULL_AGAIN));
                 continue;
             }
-            let message = Arc::new(timer::message(id, timer.id, now));
+            let message = Arc::new(timer::message(id, timer.id, now.wall));
             match agent.mailbox.admit(&message) {
                 // A turn may have cancelled the timer although the record of that turn has not reached the router yet.
                 Ok(reservation) if agent.timers.fire(&timer, next) => {
                     records.push(Record::TimerFired {
                         agent: id,
                         timer: timer.id,
-                        next,
-                        at: now,
+                        next: next.map(|next| now.on_the_wall(next)),
+                        at: now.wall,
                     });
                     letters.push(Letter::to_agent(message, agent, Some(reservation)));
                     fired.push((id, timer, next));
@@ -57,7 +57,7 @@ impl Core {
                 // The timer waits until the agent is started again.
                 Ok(_) | Err(Refusal::Closed) => {}
                 Err(Refusal::Messages | Refusal::Bytes) => {
-                    self.agenda.look_again(id, timer.id, now.plus(FULL_AGAIN));
+                    self.agenda.look_again(id, timer.id, now.steady.plus(FULL_AGAIN));
                 }
             }
         }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::ReplyTo;
 use crate::fipa::Performative;
-use crate::id::Seq;
+use crate::journal::Placed;
 use crate::message::{Address, ClientName, Message};
 use dashmap::DashMap;
 
 /// A caller that waits. Dropping the receiver ends the wait.
 #[derive(Debug)]
 pub struct Expected {
-    pub reply: ReplyTo<(Arc<Message>, Seq)>,
+    pub reply: ReplyTo<(Arc<Message>, Placed)>,
     /// Whether to take the first reply of any kind, even one that does not end the exchange.
     pub first: bool,
 }
@@ -52,8 +52,8 @@ impl Waiters {
         }
     }
 
-    /// Gives a recorded reply to the caller that waits for it. The caller still has to wait until `seq` is durable.
-    pub(super) fn deliver(&self, client: &ClientName, reply: &Arc<Message>, seq: Seq) {
+    /// Gives a recorded reply to the caller that waits for it. The caller still has to wait until its batch is durable.
+    pub(super) fn deliver(&self, client: &ClientName, reply: &Arc<Message>, placed: &Placed) {
         let Some(reply_with) = reply.in_reply_to.clone() else {
             return;
         };
@@ -68,7 +68,7 @@ impl Waiters {
             .remove_if(&key, |_, (asked, wait)| ends(*asked, wait.first))
         {
             // A caller that has gone can read the reply in the history.
-            expected.reply.send((reply.clone(), seq));
+            expected.reply.send((reply.clone(), placed.clone()));
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The content of a log, folded into a model from which the simulation recovers and against which it checks the world.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::slice;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::agent::Document;
-use crate::id::{AgentId, MessageId, Seq};
+use crate::id::{AgentId, MessageId, Partition, Seq};
 use crate::journal::{Batch, Record, TurnEnd};
 use crate::message::Message;
 use crate::timer::{Timer, TimerChange};
@@ -38,6 +39,10 @@ pub(super) struct Fold {
     /// Every message, in the order of the log, with its position.
     pub(super) messages: Vec<(Seq, Arc<Message>)>,
     pub(super) known: HashMap<MessageId, Arc<Message>>,
+    /// The messages of which a record has counted.
+    counted: HashSet<MessageId>,
+    /// The partition of each agent's records.
+    homes: HashMap<AgentId, Partition>,
     /// Deliveries that have not ended, in the order of the log.
     pub(super) live: BTreeMap<AgentId, Vec<Live>>,
     /// How deliveries ended, in the order of the ends.
@@ -59,11 +64,54 @@ impl Fold {
         fold
     }
 
+    /// Folds the records of one partition alone, as its owner recovers it.
+    pub(super) fn of_partition(batches: &[Arc<Batch>], partition: Partition) -> Self {
+        let mut fold = Self::default();
+        for batch in batches {
+            for (seq, (of, record)) in (batch.first.0..).zip(&batch.records) {
+                if *of == partition {
+                    fold.record(Seq(seq), batch.last(), record);
+                }
+            }
+            fold.last = batch.last();
+        }
+        fold
+    }
+
     pub(super) fn batch(&mut self, batch: &Batch) {
-        for (seq, (_, record)) in (batch.first.0..).zip(&batch.records) {
+        for (seq, (partition, record)) in (batch.first.0..).zip(&batch.records) {
             self.record(Seq(seq), batch.last(), record);
+            self.place(*partition, record);
         }
         self.last = batch.last();
+    }
+
+    /// Checks that one record of each message counts, and that the records about an agent are in its partition.
+    fn place(&mut self, partition: Partition, record: &Record) {
+        let agents = match record {
+            Record::Message(dispatch) => {
+                let id = dispatch.message.id;
+                if self.counted.insert(id) != dispatch.first {
+                    self.contradictions
+                        .push(format!("two records of {id} count, or its first one does not"));
+                }
+                dispatch.deliveries.as_slice()
+            }
+            Record::Agent { agent, .. } => {
+                self.homes.insert(*agent, partition);
+                &[]
+            }
+            Record::Turn(turn) => slice::from_ref(&turn.agent),
+            Record::DeadLetter { agent, .. } | Record::TimerFired { agent, .. } => slice::from_ref(agent),
+            Record::AgentRemoved { .. } | Record::Document { .. } | Record::Answer { .. } | Record::Event { .. } => &[],
+        };
+        for agent in agents {
+            if let Some(home) = self.homes.get(agent).filter(|home| **home != partition) {
+                self.contradictions.push(format!(
+                    "a record about {agent}, of partition {home}, is in partition {partition}: {record:?}"
+                ));
+            }
+        }
     }
 
     fn record(&mut self, seq: Seq, batch: Seq, record: &Record) {

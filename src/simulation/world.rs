@@ -15,10 +15,10 @@ use crate::directory::Directory;
 use crate::error::Result as Answered;
 use crate::id::{AgentId, Fence, MessageId, Partition, Seq};
 use crate::journal::memory::MemoryJournal;
-use crate::journal::{Batch as Recorded, Journal as _};
+use crate::journal::{Batch as Recorded, Journal as _, Placed};
 use crate::mailbox::{Consumer, Lease};
 use crate::message::ClientName;
-use crate::router::{Awaited, Batch, Change, Core, Receipt, RouterMessage, Shared, Waiters};
+use crate::router::{Awaited, Batch, Change, Core, Receipt, RouterMessage, Shared, Stranded, Waiters};
 use crate::telemetry::{Recoveries, Turns};
 use crate::time::{Moment, Timestamp};
 use crate::wasm;
@@ -44,6 +44,10 @@ struct Posted(Arc<Inbox>);
 impl Outbox for Posted {
     fn commit(&self, outcome: Outcome) {
         self.0.0.lock().push_back(RouterMessage::Commit(Box::new(outcome)));
+    }
+
+    fn sweep(&self) {
+        self.0.0.lock().push_back(RouterMessage::Sweep);
     }
 }
 
@@ -86,7 +90,7 @@ pub(super) struct Acknowledged {
     pub(super) seq: Seq,
 }
 
-type Waiting = Awaited<Answered<(Receipt, Seq)>>;
+type Waiting = Awaited<Answered<(Receipt, Placed)>>;
 
 pub(super) struct World {
     random: StdRng,
@@ -94,8 +98,10 @@ pub(super) struct World {
     faults: Faults,
     clients: Vec<ClientName>,
     began: Moment,
-    /// Time since the run began, on both the wall clock and the monotonic clock.
+    /// Time since the run began.
     elapsed: Duration,
+    /// By how many microseconds somebody has set the wall clock on, in all.
+    clock_set_by: i64,
     journal: Arc<MemoryJournal>,
     /// The position up to which the log certainly survives a `kill -9`.
     durable: Seq,
@@ -114,9 +120,10 @@ impl World {
     pub(super) fn new(simulation: Simulation) -> Self {
         let random = StdRng::seed_from_u64(simulation.seed);
         let journal = MemoryJournal::new();
-        let shared = shared(&journal);
+        let shared = shared(&journal, simulation.partitions);
         let began = Moment {
             wall: Timestamp::from_micros(1_700_000_000_000_000),
+            steady: Timestamp::from_micros(1_700_000_000_000_000),
             monotonic: Instant::now(),
         };
         let mut world = Self {
@@ -126,6 +133,7 @@ impl World {
             clients: simulation.clients,
             began,
             elapsed: Duration::ZERO,
+            clock_set_by: 0,
             owned: Vec::new(),
             staged: Vec::new(),
             waiting: Vec::new(),
@@ -187,7 +195,8 @@ impl World {
 
     pub(super) fn now(&self) -> Moment {
         Moment {
-            wall: self.began.wall.plus(self.elapsed),
+            wall: Timestamp::from_micros(self.began.wall.plus(self.elapsed).micros() + self.clock_set_by),
+            steady: self.began.steady.plus(self.elapsed),
             monotonic: self.began.monotonic + self.elapsed,
         }
     }
@@ -215,7 +224,8 @@ impl World {
                 let wait = Duration::from_millis(self.random.random_range(1..2_000));
                 self.wait(wait);
             }
-            950..960 => self.durable = self.journal.appended(),
+            950..957 => self.durable = self.journal.appended(),
+            957..960 if faults => self.set_the_clock(),
             960..975 if faults => self.kill_an_instance(),
             975..985 if faults => self.kill_a_router(),
             985..988 if faults => self.kill_the_node()?,
@@ -256,7 +266,7 @@ impl World {
             let timers: Vec<_> = self.owned.iter().filter_map(|owned| owned.core.next_timer()).collect();
             match timers.into_iter().min() {
                 Some(next) => {
-                    let wait = next.since(self.now().wall).max(Duration::from_micros(1));
+                    let wait = next.since(self.now().steady).max(Duration::from_micros(1));
                     self.wait(wait);
                 }
                 None => return Ok(()),
@@ -324,12 +334,14 @@ impl World {
 /// How often one message is delivered at most, including the first time.
 pub(super) const MAX_DELIVERIES: u32 = 3;
 
-fn shared(journal: &Arc<MemoryJournal>) -> Arc<Shared> {
+fn shared(journal: &Arc<MemoryJournal>, partitions: u16) -> Arc<Shared> {
     Arc::new(Shared {
         journal: journal.clone(),
+        partitions,
         directory: Arc::new(Directory::default()),
         waiters: Waiters::default(),
         key_locks: Arc::default(),
+        stranded: Stranded::default(),
         turns: Turns::default(),
         spawns: Arc::default(),
         recoveries: Arc::new(Recoveries::default()),

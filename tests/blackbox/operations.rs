@@ -296,14 +296,14 @@ async fn projections_that_are_gone_are_made_again_by_the_server_and_by_the_docto
 async fn a_folder_of_an_unknown_format_is_refused_with_the_mend() {
     let mut node = TestNode::start().await;
     assert!(node.terminate().await.success());
-    for format in ["format 1,", "format 99,"] {
+    for format in ["format 2,", "format 99,"] {
         let number = format.trim_matches(|c: char| !c.is_ascii_digit());
         fs::write(node.data_dir().join("FORMAT"), format!("{number}\n")).unwrap();
         let found = bad(&doctor(&node.data_dir(), &[]).await);
         let refused = serve_is_refused(&node.data_dir()).await;
         for said in [found, refused] {
             assert!(said.contains(format) && said.contains("release"), "{said}");
-            assert!(said.contains("format 2") && said.contains("new data folder"), "{said}");
+            assert!(said.contains("format 3") && said.contains("new data folder"), "{said}");
         }
         bad(&doctor(&node.data_dir(), &["--salvage"]).await);
     }

@@ -18,6 +18,8 @@ impl Outbox for Posted {
     fn commit(&self, outcome: Outcome) {
         self.0.send(outcome).unwrap();
     }
+
+    fn sweep(&self) {}
 }
 
 /// Grants the agent its state, and nothing else.

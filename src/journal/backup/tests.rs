@@ -168,12 +168,12 @@ async fn a_backup_that_is_not_whole_is_not_restored() {
 
     let write = |manifest: serde_json::Value| fs::write(backup.join(MANIFEST), manifest.to_string()).unwrap();
     let mut other = serde_json::to_value(&manifest).unwrap();
-    for format in [1, 9] {
+    for format in [2, 9] {
         other["format"] = format.into();
         write(other.clone());
         let said = refused(restore(&backup, &data, None), "from");
         assert!(
-            said.contains(&format!("format {format}, and this release reads format 2")),
+            said.contains(&format!("format {format}, and this release reads format 3")),
             "{said}"
         );
     }

@@ -14,12 +14,13 @@
 //! whichever messages are open.
 
 use std::fs;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::segment::sync_dir;
 use super::{LocalJournal, folder, io_error};
 use crate::id::Seq;
 use crate::journal::{JournalError, end_process};
+use crate::time::Moment;
 
 /// The bounds of what is kept. None means no bound.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,7 +41,7 @@ pub struct Removed {
 impl LocalJournal {
     /// The last record of the segments that `keep` does not cover at `now`, or None if it covers all. It does not check
     /// whether the projections allow their removal.
-    pub fn surplus(&self, keep: Keep, now: SystemTime) -> Result<Option<Seq>, JournalError> {
+    pub fn surplus(&self, keep: Keep, now: Moment) -> Result<Option<Seq>, JournalError> {
         let segments: Vec<_> = {
             let segments = self.shared.segments.read();
             segments
@@ -59,8 +60,7 @@ impl LocalJournal {
         let mut total: u64 = figures.iter().map(|(bytes, _)| bytes).sum();
         let mut surplus = None;
         for ((bytes, ended), next) in figures.iter().zip(segments.iter().skip(1)) {
-            // A segment from the future, after the clock was set back, is not old.
-            let old = |age| now.duration_since(*ended).is_ok_and(|since| since > age);
+            let old = |age| now.age((*ended).into()) > age;
             if !keep.age.is_some_and(old) && keep.bytes.is_none_or(|most| total <= most) {
                 break;
             }

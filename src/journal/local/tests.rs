@@ -6,7 +6,7 @@ mod room;
 
 use tempfile::TempDir;
 
-use super::super::testing::event;
+use super::super::testing::{claimed, event};
 use super::super::until_durable;
 use super::*;
 
@@ -29,7 +29,7 @@ fn open_error(dir: &TempDir, options: LocalOptions) -> JournalError {
 
 async fn append(journal: &LocalJournal, fence: Fence, records: Vec<Record>) -> Seq {
     let records = records.into_iter().map(|record| (HOME, record)).collect();
-    journal.append(HOME, fence, records).await.unwrap()
+    journal.append(HOME, fence, records).placed().await.unwrap().seq
 }
 
 /// Appends a batch and waits until it is durable, so that it has a group commit of its own.
@@ -70,7 +70,7 @@ fn segment_files(dir: &TempDir) -> Vec<PathBuf> {
 async fn written(count: usize) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(&dir);
-    let fence = journal.claim(HOME);
+    let fence = claimed(&*journal, HOME);
     for n in 0..count {
         commit(&journal, fence, &format!("event {n}")).await;
     }

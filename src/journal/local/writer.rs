@@ -20,7 +20,7 @@ use super::segment::{FRAME_HEADER_BYTES, Frame, HEADER_BYTES, Segment, Tail};
 use super::{LocalOptions, io_error, sync_error};
 use crate::id::{Fence, Partition, Seq};
 use crate::journal::follow::{Leader, NoRoom};
-use crate::journal::{Batch, JournalError, end_process, limits};
+use crate::journal::{Batch, JournalError, Record, end_process, limits};
 
 /// How long a closing journal waits for a follower that has stopped reading.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -54,6 +54,39 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Gives a batch its position, under the lock that also guards the fences. None: there are no records.
+    pub(super) fn place(
+        &self,
+        owner: Partition,
+        fence: Fence,
+        records: Vec<(Partition, Record)>,
+        job: impl FnOnce(Arc<Batch>) -> Job,
+    ) -> Result<Option<Seq>, JournalError> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(JournalError::Closed);
+        }
+        if state.fences.get(&owner) != Some(&fence) {
+            return Err(JournalError::Fenced(owner));
+        }
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let first = state.next;
+        let batch = Arc::new(Batch { first, records });
+        let last = batch.last();
+        state.next = Seq(last.0 + 1);
+        state.queue.push_back(job(batch));
+        if state.queue.len() == 1 {
+            self.work.notify_one();
+        }
+        Ok(Some(last))
+    }
+
+    pub(super) fn appended(&self) -> Seq {
+        Seq(self.state.lock().next.0 - 1)
+    }
+
     /// Stops accepting batches; the queued ones are still written.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;

@@ -10,7 +10,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use super::fresh::{Fresh, Standing};
 use super::{Counts, Progress, Status, address_key, answers, events, int, sessions};
-use crate::id::{AgentId, MessageId, Seq};
+use crate::id::{AgentId, MessageId, Partition, Seq};
 use crate::idempotency::limits;
 use crate::journal::{Batch, Dispatch, Record, Turn, TurnEnd};
 use crate::message::Address;
@@ -108,6 +108,9 @@ pub(super) fn cached<'a>(connection: &'a Connection, sql: &str) -> Sql<CachedSta
     connection.prepare_cached(sql)
 }
 
+/// An agent, and the partition that its records belong to.
+type Place = (Partition, AgentId);
+
 /// The state of one transaction.
 struct Step<'a> {
     connection: &'a Connection,
@@ -120,30 +123,33 @@ struct Step<'a> {
 impl<'a> Step<'a> {
     fn batch(&mut self, batch: &'a Batch) -> Sql {
         let settled = sessions::settled_elsewhere(batch);
-        for (seq, (_, record)) in (batch.first.0..).map(Seq).zip(&batch.records) {
+        for (seq, (partition, record)) in (batch.first.0..).map(Seq).zip(&batch.records) {
+            let partition = *partition;
             match record {
-                Record::Message(dispatch) => self.message(seq, dispatch, &settled)?,
-                Record::Turn(turn) => self.turn(turn)?,
+                Record::Message(dispatch) => self.message(seq, partition, dispatch, &settled)?,
+                Record::Turn(turn) => self.turn(partition, turn)?,
                 Record::DeadLetter {
                     message,
                     agent,
                     reason,
                     detail,
                     ..
-                } => self.dead_letter(*message, *agent, format!("{reason}: {detail}"))?,
+                } => self.dead_letter(*message, (partition, *agent), format!("{reason}: {detail}"))?,
                 Record::Agent { agent, document, .. } => {
                     let sql =
-                        "INSERT INTO agents VALUES (?1, ?2) ON CONFLICT DO UPDATE SET document = excluded.document";
-                    cached(self.connection, sql)?.execute(params![agent.uuid().as_bytes(), document])?;
+                        "INSERT INTO agents VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET document = excluded.document";
+                    cached(self.connection, sql)?.execute(params![partition.0, agent.uuid().as_bytes(), document])?;
                 }
-                Record::AgentRemoved { agent, .. } => self.agent_removed(*agent)?,
+                Record::AgentRemoved { agent, .. } => self.agent_removed((partition, *agent))?,
                 Record::Document {
                     collection,
                     key,
                     document,
                     ..
-                } => self.document(collection, key, document.as_deref())?,
-                Record::TimerFired { agent, timer, next, .. } => self.timer_fired(*agent, *timer, *next)?,
+                } => self.document(partition, collection, key, document.as_deref())?,
+                Record::TimerFired { agent, timer, next, .. } => {
+                    self.timer_fired((partition, *agent), *timer, *next)?;
+                }
                 Record::Answer {
                     principal,
                     key,
@@ -170,123 +176,140 @@ impl<'a> Step<'a> {
         Ok(())
     }
 
-    fn message(&mut self, seq: Seq, dispatch: &'a Dispatch, settled: &HashSet<MessageId>) -> Sql {
+    fn message(&mut self, seq: Seq, partition: Partition, dispatch: &'a Dispatch, settled: &HashSet<MessageId>) -> Sql {
+        if !dispatch.first {
+            self.fresh.further(partition, dispatch);
+            return Ok(());
+        }
         // An answer may also be a question, so it ends a session before it opens one.
         sessions::close_by_answer(self.connection, &mut self.fresh, &dispatch.message, settled)?;
-        self.fresh.add(seq, dispatch);
+        self.fresh.add(seq, partition, dispatch);
         Ok(())
     }
 
-    fn document(&self, collection: &str, key: &str, document: Option<&str>) -> Sql {
+    fn document(&self, partition: Partition, collection: &str, key: &str, document: Option<&str>) -> Sql {
         if let Some(document) = document {
             let sql =
-                "INSERT INTO documents VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET document = excluded.document";
-            cached(self.connection, sql)?.execute(params![collection, key, document])?;
+                "INSERT INTO documents VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET document = excluded.document";
+            cached(self.connection, sql)?.execute(params![partition.0, collection, key, document])?;
         } else {
-            let sql = "DELETE FROM documents WHERE collection = ?1 AND key = ?2";
-            cached(self.connection, sql)?.execute(params![collection, key])?;
+            let sql = "DELETE FROM documents WHERE partition = ?1 AND collection = ?2 AND key = ?3";
+            cached(self.connection, sql)?.execute(params![partition.0, collection, key])?;
         }
         Ok(())
     }
 
-    fn timer_fired(&self, agent: AgentId, timer: u32, next: Option<Timestamp>) -> Sql {
+    fn timer_fired(&self, (partition, agent): Place, timer: u32, next: Option<Timestamp>) -> Sql {
         let agent = agent.uuid();
         if let Some(due) = next {
-            let sql = "UPDATE timers SET due = ?3 WHERE agent = ?1 AND id = ?2";
-            cached(self.connection, sql)?.execute(params![agent.as_bytes(), timer, due.micros()])?;
+            let sql = "UPDATE timers SET due = ?4 WHERE partition = ?1 AND agent = ?2 AND id = ?3";
+            cached(self.connection, sql)?.execute(params![partition.0, agent.as_bytes(), timer, due.micros()])?;
         } else {
-            let sql = "DELETE FROM timers WHERE agent = ?1 AND id = ?2";
-            cached(self.connection, sql)?.execute(params![agent.as_bytes(), timer])?;
+            let sql = "DELETE FROM timers WHERE partition = ?1 AND agent = ?2 AND id = ?3";
+            cached(self.connection, sql)?.execute(params![partition.0, agent.as_bytes(), timer])?;
         }
         Ok(())
     }
 
-    fn timers(&self, agent: AgentId, changes: &[TimerChange]) -> Sql {
+    fn timers(&self, (partition, agent): Place, changes: &[TimerChange]) -> Sql {
         for change in changes {
             match change {
                 TimerChange::Set(timer) => {
-                    let sql = "INSERT INTO timers VALUES (?1, ?2, ?3, ?4)
+                    let sql = "INSERT INTO timers VALUES (?1, ?2, ?3, ?4, ?5)
                                ON CONFLICT DO UPDATE SET due = excluded.due, every = excluded.every";
                     let (due, every) = (timer.due.micros(), timer.every.map(int));
-                    cached(self.connection, sql)?.execute(params![agent.uuid().as_bytes(), timer.id, due, every])?;
+                    let agent = agent.uuid();
+                    cached(self.connection, sql)?.execute(params![
+                        partition.0,
+                        agent.as_bytes(),
+                        timer.id,
+                        due,
+                        every
+                    ])?;
                 }
-                TimerChange::Cancel(id) => self.timer_fired(agent, *id, None)?,
+                TimerChange::Cancel(id) => self.timer_fired((partition, agent), *id, None)?,
             }
         }
         Ok(())
     }
 
-    fn turn(&mut self, turn: &'a Turn) -> Sql {
-        self.timers(turn.agent, &turn.timers)?;
+    fn turn(&mut self, partition: Partition, turn: &'a Turn) -> Sql {
+        let place = (partition, turn.agent);
+        self.timers(place, &turn.timers)?;
         for (key, value) in &turn.writes {
             let agent = turn.agent.uuid();
             if let Some(value) = value {
-                let sql = "INSERT INTO state VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET value = excluded.value";
-                cached(self.connection, sql)?.execute(params![agent.as_bytes(), key, &value[..]])?;
+                let sql = "INSERT INTO state VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET value = excluded.value";
+                cached(self.connection, sql)?.execute(params![partition.0, agent.as_bytes(), key, &value[..]])?;
             } else {
-                let sql = "DELETE FROM state WHERE agent = ?1 AND key = ?2";
-                cached(self.connection, sql)?.execute(params![agent.as_bytes(), key])?;
+                let sql = "DELETE FROM state WHERE partition = ?1 AND agent = ?2 AND key = ?3";
+                cached(self.connection, sql)?.execute(params![partition.0, agent.as_bytes(), key])?;
             }
         }
         let Some(message) = turn.message else {
             return Ok(()); // `init`
         };
         match &turn.end {
-            TurnEnd::Ok => self.finish(message, turn.agent, turn.attempt, None),
-            TurnEnd::Error { reason } => self.finish(message, turn.agent, turn.attempt, Some(reason.into())),
-            TurnEnd::Crash { .. } => self.crash(message, turn.agent, turn.attempt),
+            TurnEnd::Ok => self.finish(message, place, turn.attempt, None),
+            TurnEnd::Error { reason } => self.finish(message, place, turn.attempt, Some(reason.into())),
+            TurnEnd::Crash { .. } => self.crash(message, place, turn.attempt),
         }
     }
 
-    fn crash(&mut self, message: MessageId, agent: AgentId, attempt: u32) -> Sql {
+    fn crash(&mut self, message: MessageId, place: Place, attempt: u32) -> Sql {
+        let (partition, agent) = place;
         if self.fresh.crash(message, agent, attempt) {
             return Ok(());
         }
-        let Some((seq, _)) = self.stored(message, agent)? else {
+        let Some((seq, _)) = self.stored(message, place)? else {
             return Ok(()); // the delivery became a dead letter meanwhile
         };
         let sql = "UPDATE messages SET attempts = max(attempts, ?2) WHERE seq = ?1";
         cached(self.connection, sql)?.execute(params![int(seq.0), attempt])?;
-        let sql = "UPDATE deliveries SET crashes = crashes + 1 WHERE agent = ?1 AND seq = ?2";
-        cached(self.connection, sql)?.execute(params![agent.uuid().as_bytes(), int(seq.0)])?;
+        let sql = "UPDATE deliveries SET crashes = crashes + 1 WHERE partition = ?1 AND agent = ?2 AND seq = ?3";
+        cached(self.connection, sql)?.execute(params![partition.0, agent.uuid().as_bytes(), int(seq.0)])?;
         Ok(())
     }
 
-    fn dead_letter(&mut self, message: MessageId, agent: AgentId, reason: String) -> Sql {
+    fn dead_letter(&mut self, message: MessageId, place: Place, reason: String) -> Sql {
         self.counts.dead_letters += 1;
-        self.finish(message, agent, 0, Some(reason.into()))
+        self.finish(message, place, 0, Some(reason.into()))
     }
 
     /// Ends a delivery if it is open. `attempt` is the number of the turn that ended it, or 0 if no turn did. A failed
     /// receiver will not answer any more, so its session is closed.
-    fn finish(&mut self, message: MessageId, agent: AgentId, attempt: u32, failure: Option<Cow<'a, str>>) -> Sql {
+    fn finish(&mut self, message: MessageId, place: Place, attempt: u32, failure: Option<Cow<'a, str>>) -> Sql {
+        let (_, agent) = place;
         if let Some(row) = self.fresh.row(message) {
             row.finish(agent, attempt, failure);
             return Ok(());
         }
-        let Some((seq, mut standing)) = self.stored(message, agent)? else {
+        let Some((seq, mut standing)) = self.stored(message, place)? else {
             return Ok(());
         };
         if failure.is_some() {
             sessions::close(self.connection, seq, agent)?;
         }
         standing.finish(attempt, failure);
-        self.settle(seq, agent, &standing)
+        self.settle(seq, place, &standing)
     }
 
     /// The open delivery to an agent of a message from an earlier group.
-    fn stored(&self, message: MessageId, agent: AgentId) -> Sql<Option<(Seq, Standing<'a>)>> {
-        let sql = "SELECT m.seq, m.open, m.attempts, m.reason FROM messages m JOIN deliveries d ON d.seq = m.seq AND d.agent = ?2
-                   WHERE m.id = ?1";
+    fn stored(&self, message: MessageId, (partition, agent): Place) -> Sql<Option<(Seq, Standing<'a>)>> {
+        let sql = "SELECT m.seq, m.open, m.attempts, m.reason FROM messages m
+                   JOIN deliveries d ON d.partition = ?3 AND d.agent = ?2 AND d.seq = m.seq WHERE m.id = ?1";
         cached(self.connection, sql)?
-            .query_row(params![message.uuid().as_bytes(), agent.uuid().as_bytes()], standing)
+            .query_row(
+                params![message.uuid().as_bytes(), agent.uuid().as_bytes(), partition.0],
+                standing,
+            )
             .optional()
     }
 
     /// Removes a delivery from the queue and updates the status of its message, which came in an earlier group.
-    fn settle(&mut self, seq: Seq, agent: AgentId, standing: &Standing<'a>) -> Sql {
-        let sql = "DELETE FROM deliveries WHERE agent = ?1 AND seq = ?2";
-        cached(self.connection, sql)?.execute(params![agent.uuid().as_bytes(), int(seq.0)])?;
+    fn settle(&mut self, seq: Seq, (partition, agent): Place, standing: &Standing<'a>) -> Sql {
+        let sql = "DELETE FROM deliveries WHERE partition = ?1 AND agent = ?2 AND seq = ?3";
+        cached(self.connection, sql)?.execute(params![partition.0, agent.uuid().as_bytes(), int(seq.0)])?;
         let status = standing.status();
         let sql = "UPDATE messages SET open = ?2, status = ?3, attempts = ?4, reason = ?5 WHERE seq = ?1";
         cached(self.connection, sql)?.execute(params![
@@ -303,23 +326,25 @@ impl<'a> Step<'a> {
         Ok(())
     }
 
-    fn agent_removed(&mut self, agent: AgentId) -> Sql {
+    fn agent_removed(&mut self, place: Place) -> Sql {
         const REASON: &str = "agent_removed";
+        let (partition, agent) = place;
         self.fresh.remove_agent(agent, REASON);
         let key = agent.uuid();
         let sql = "SELECT m.seq, m.open, m.attempts, m.reason FROM deliveries d JOIN messages m ON m.seq = d.seq
-                   WHERE d.agent = ?1 ORDER BY d.seq";
+                   WHERE d.partition = ?1 AND d.agent = ?2 ORDER BY d.seq";
         let live: Vec<(Seq, Standing<'a>)> = cached(self.connection, sql)?
-            .query_map([key.as_bytes()], standing)?
+            .query_map(params![partition.0, key.as_bytes()], standing)?
             .collect::<Sql<_>>()?;
         for (seq, mut standing) in live {
             standing.finish(0, Some(REASON.into()));
-            self.settle(seq, agent, &standing)?;
+            self.settle(seq, place, &standing)?;
+        }
+        for table in ["agents", "state", "timers"] {
+            let sql = format!("DELETE FROM {table} WHERE partition = ?1 AND agent = ?2");
+            cached(self.connection, &sql)?.execute(params![partition.0, key.as_bytes()])?;
         }
         for sql in [
-            "DELETE FROM agents WHERE agent = ?1",
-            "DELETE FROM state WHERE agent = ?1",
-            "DELETE FROM timers WHERE agent = ?1",
             "DELETE FROM sessions WHERE initiator = ?1",
             "DELETE FROM sessions WHERE participant = ?1",
         ] {

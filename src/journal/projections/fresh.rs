@@ -14,7 +14,7 @@ use rusqlite::{Connection, params};
 
 use super::apply::{RECEIVER, SENDER, Sql, cached};
 use super::{Counts, Status, address_key, int, sessions};
-use crate::id::{AgentId, MessageId, Seq};
+use crate::id::{AgentId, MessageId, Partition, Seq};
 use crate::journal::{Dispatch, wire};
 use crate::message::{Address, Message};
 
@@ -48,13 +48,21 @@ impl<'a> Standing<'a> {
     }
 }
 
+/// An open delivery.
+struct Live {
+    partition: Partition,
+    agent: AgentId,
+    /// How many of the agent's turns on the message crashed.
+    crashes: u32,
+}
+
 /// A message with its open deliveries and sessions.
 pub(super) struct Row<'a> {
     pub(super) seq: Seq,
     pub(super) message: &'a Message,
     standing: Standing<'a>,
-    /// Agents that have not finished it, and how many of their turns on it crashed.
-    live: Vec<(AgentId, u32)>,
+    /// Agents that have not finished it.
+    live: Vec<Live>,
     /// Agents from whom an answer is awaited.
     pub(super) awaited: Vec<AgentId>,
 }
@@ -62,7 +70,7 @@ pub(super) struct Row<'a> {
 impl<'a> Row<'a> {
     /// Ends the delivery to an agent. `attempt` is the number of the turn that ended it, or 0 if no turn did.
     pub(super) fn finish(&mut self, agent: AgentId, attempt: u32, failure: Option<Cow<'a, str>>) {
-        let Some(at) = self.live.iter().position(|(live, _)| *live == agent) else {
+        let Some(at) = self.live.iter().position(|live| live.agent == agent) else {
             return; // the delivery became a dead letter meanwhile
         };
         self.live.swap_remove(at);
@@ -84,30 +92,52 @@ pub(super) struct Fresh<'a> {
 }
 
 impl<'a> Fresh<'a> {
-    pub(super) fn add(&mut self, seq: Seq, dispatch: &'a Dispatch) {
+    /// Adds a message with the deliveries of its first record.
+    pub(super) fn add(&mut self, seq: Seq, partition: Partition, dispatch: &'a Dispatch) {
         let message = &*dispatch.message;
-        // A receiver that is named twice gets one delivery.
-        let mut agents = dispatch.deliveries.clone();
-        agents.sort_unstable();
-        agents.dedup();
         let at = self.rows.len();
         self.by_id.insert(message.id, at);
-        let question = sessions::question(message).filter(|_| !agents.is_empty());
-        if let Some(reply_with) = question {
-            let rows = self.questions.entry((reply_with, &message.conversation_id));
-            rows.or_default().push(at);
-        }
         self.rows.push(Row {
             seq,
             message,
             standing: Standing {
-                open: u32::try_from(agents.len()).expect("a batch is below 4 GiB"),
+                open: 0,
                 attempts: 0,
                 reason: dispatch.undelivered.as_deref().map(Cow::Borrowed),
             },
-            live: agents.iter().map(|agent| (*agent, 0)).collect(),
-            awaited: question.map(|_| agents).unwrap_or_default(),
+            live: Vec::new(),
+            awaited: Vec::new(),
         });
+        self.deliver(at, partition, dispatch);
+    }
+
+    /// Adds the deliveries of a further record of a message, which is in the same batch as the first one.
+    pub(super) fn further(&mut self, partition: Partition, dispatch: &'a Dispatch) {
+        if let Some(at) = self.by_id.get(&dispatch.message.id) {
+            self.deliver(*at, partition, dispatch);
+        }
+    }
+
+    fn deliver(&mut self, at: usize, partition: Partition, dispatch: &'a Dispatch) {
+        // A receiver that is named twice gets one delivery.
+        let mut agents = dispatch.deliveries.clone();
+        agents.sort_unstable();
+        agents.dedup();
+        let row = &mut self.rows[at];
+        row.standing.open += u32::try_from(agents.len()).expect("a batch is below 4 GiB");
+        row.live.extend(agents.iter().map(|agent| Live {
+            partition,
+            agent: *agent,
+            crashes: 0,
+        }));
+        let message = row.message;
+        if let Some(reply_with) = sessions::question(message).filter(|_| !agents.is_empty()) {
+            if row.awaited.is_empty() {
+                let rows = self.questions.entry((reply_with, &message.conversation_id));
+                rows.or_default().push(at);
+            }
+            row.awaited.append(&mut agents);
+        }
     }
 
     /// The row of a message, or None if the message came in an earlier group.
@@ -118,8 +148,8 @@ impl<'a> Fresh<'a> {
     /// Records that a turn on the message crashed. False if the message came in an earlier group.
     pub(super) fn crash(&mut self, message: MessageId, agent: AgentId, attempt: u32) -> bool {
         let Some(row) = self.row(message) else { return false };
-        if let Some((_, crashes)) = row.live.iter_mut().find(|(live, _)| *live == agent) {
-            *crashes += 1;
+        if let Some(live) = row.live.iter_mut().find(|live| live.agent == agent) {
+            live.crashes += 1;
             row.standing.attempts = row.standing.attempts.max(attempt);
         }
         true
@@ -159,7 +189,7 @@ impl<'a> Fresh<'a> {
             connection,
             "INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?;
-        let mut delivery = cached(connection, "INSERT INTO deliveries VALUES (?1, ?2, ?3)")?;
+        let mut delivery = cached(connection, "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4)")?;
         let mut parties: Vec<(&Address, i64, i64)> = Vec::with_capacity(2 * self.rows.len());
         for row in &self.rows {
             let Row { message, standing, .. } = row;
@@ -181,8 +211,13 @@ impl<'a> Fresh<'a> {
             *counts.of(status) += 1;
             let receivers = message.receivers.iter().map(|receiver| (receiver, seq, RECEIVER));
             parties.extend(iter::once((&message.sender, seq, SENDER)).chain(receivers));
-            for (agent, crashes) in &row.live {
-                delivery.execute(params![agent.uuid().as_bytes(), seq, crashes])?;
+            for live in &row.live {
+                delivery.execute(params![
+                    live.partition.0,
+                    live.agent.uuid().as_bytes(),
+                    seq,
+                    live.crashes
+                ])?;
             }
             sessions::open(connection, row)?;
         }

@@ -1,4 +1,4 @@
-//! What a starting server needs to resume: everything that was open at one point of the journal.
+//! What the owner of a partition needs to resume: everything of the partition that was open at one point of the journal.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::address_of;
 use super::apply::load_progress;
 use crate::fipa::Performative;
-use crate::id::{AgentId, MessageId, Seq};
+use crate::id::{AgentId, MessageId, Partition, Seq};
 use crate::journal::{JournalError, wire};
 use crate::message::{Address, Message};
 use crate::time::Timestamp;
@@ -40,9 +40,10 @@ pub struct OpenSession {
     pub message_id: MessageId,
 }
 
+/// What the journal holds of one partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recovered {
-    /// Each agent with its catalog document, by id.
+    /// The partition's agents, each with its catalog document, by id.
     pub agents: Vec<(AgentId, String)>,
     /// The catalog's other documents: collection, key and document, ordered by collection and key.
     pub documents: Vec<(String, String, String)>,
@@ -51,7 +52,7 @@ pub struct Recovered {
     pub states: HashMap<AgentId, BTreeMap<String, Bytes>>,
     /// The timers of each agent that are set.
     pub timers: HashMap<AgentId, Vec<Timer>>,
-    /// Open sessions in the order of the journal.
+    /// Open sessions that the partition's agents initiated, in the order of the journal.
     pub sessions: Vec<OpenSession>,
     /// The last record that all these fields include.
     pub last_seq: Seq,
@@ -63,7 +64,11 @@ fn agent(row: &Row<'_>, at: usize) -> rusqlite::Result<AgentId> {
 }
 
 /// The time depends on how much is open and not on the length of the history.
-pub(super) fn recover(connection: &mut Connection, path: &Path) -> Result<Recovered, JournalError> {
+pub(super) fn recover(
+    connection: &mut Connection,
+    path: &Path,
+    partition: Partition,
+) -> Result<Recovered, JournalError> {
     // One transaction, so that the parts are from the same point of the journal.
     let connection = connection.transaction()?;
     let damaged = |seq: Seq, problem| JournalError::Damaged {
@@ -76,23 +81,24 @@ pub(super) fn recover(connection: &mut Connection, path: &Path) -> Result<Recove
         ..Recovered::default()
     };
 
-    let mut statement = connection.prepare("SELECT agent, document FROM agents ORDER BY agent")?;
-    let mut rows = statement.query([])?;
+    let mut statement = connection.prepare("SELECT agent, document FROM agents WHERE partition = ?1 ORDER BY agent")?;
+    let mut rows = statement.query([partition.0])?;
     while let Some(row) = rows.next()? {
         recovered.agents.push((agent(row, 0)?, row.get(1)?));
     }
 
-    let mut statement =
-        connection.prepare("SELECT collection, key, document FROM documents ORDER BY collection, key")?;
-    let mut rows = statement.query([])?;
+    let mut statement = connection
+        .prepare("SELECT collection, key, document FROM documents WHERE partition = ?1 ORDER BY collection, key")?;
+    let mut rows = statement.query([partition.0])?;
     while let Some(row) = rows.next()? {
         recovered.documents.push((row.get(0)?, row.get(1)?, row.get(2)?));
     }
 
     let mut statement = connection.prepare(
-        "SELECT d.agent, d.seq, d.crashes, m.body FROM deliveries d JOIN messages m ON m.seq = d.seq ORDER BY d.seq, d.agent",
+        "SELECT d.agent, d.seq, d.crashes, m.body FROM deliveries d JOIN messages m ON m.seq = d.seq
+         WHERE d.partition = ?1 ORDER BY d.seq, d.agent",
     )?;
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query([partition.0])?;
     let mut shared: Option<(Seq, Arc<Message>)> = None;
     while let Some(row) = rows.next()? {
         let seq = Seq(row.get::<_, i64>(1)?.unsigned_abs());
@@ -114,8 +120,8 @@ pub(super) fn recover(connection: &mut Connection, path: &Path) -> Result<Recove
         recovered.queues.entry(agent(row, 0)?).or_default().push(pending);
     }
 
-    let mut statement = connection.prepare("SELECT agent, key, value FROM state")?;
-    let mut rows = statement.query([])?;
+    let mut statement = connection.prepare("SELECT agent, key, value FROM state WHERE partition = ?1")?;
+    let mut rows = statement.query([partition.0])?;
     while let Some(row) = rows.next()? {
         let value = Bytes::from(row.get::<_, Vec<u8>>(2)?);
         recovered
@@ -125,8 +131,8 @@ pub(super) fn recover(connection: &mut Connection, path: &Path) -> Result<Recove
             .insert(row.get(1)?, value);
     }
 
-    let mut statement = connection.prepare("SELECT agent, id, due, every FROM timers")?;
-    let mut rows = statement.query([])?;
+    let mut statement = connection.prepare("SELECT agent, id, due, every FROM timers WHERE partition = ?1")?;
+    let mut rows = statement.query([partition.0])?;
     while let Some(row) = rows.next()? {
         let timer = Timer {
             id: row.get(1)?,
@@ -137,9 +143,10 @@ pub(super) fn recover(connection: &mut Connection, path: &Path) -> Result<Recove
     }
 
     let mut statement = connection.prepare(
-        "SELECT initiator, participant, conversation, reply_with, message, seq, performative FROM sessions ORDER BY seq, participant",
+        "SELECT s.initiator, s.participant, s.conversation, s.reply_with, s.message, s.seq, s.performative
+         FROM agents a JOIN sessions s ON s.initiator = a.agent WHERE a.partition = ?1 ORDER BY s.seq, s.participant",
     )?;
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query([partition.0])?;
     while let Some(row) = rows.next()? {
         let seq = Seq(row.get::<_, i64>(5)?.unsigned_abs());
         let initiator = address_of(&row.get(0)?);

@@ -12,12 +12,7 @@ use crate::journal::{JournalError, end_process};
 /// The version of the tables. A file of another version is set aside and rebuilt from the journal if the journal still
 /// has all of its records. Once retention has removed some, a release with another version must be able to migrate the
 /// file.
-const VERSION: i32 = 4;
-/// The additions that led from each version to the next, oldest first; the first one is what a file of
-/// [`FIRST_VERSION`] lacks. A file of an earlier version gets the tables that it lacks, and is then equal to a rebuilt
-/// one.
-const ADDITIONS: [&str; 2] = [TIMERS, ANSWERS];
-const FIRST_VERSION: i32 = VERSION - 2;
+const VERSION: i32 = 5;
 /// `CxPj` in ASCII, so that the file of another program is not taken for projections.
 const APPLICATION_ID: i32 = 0x4378_506a;
 /// Prepared statements that each connection caches.
@@ -35,15 +30,16 @@ const BUSY: Duration = Duration::from_secs(10);
 ///
 /// A row of `parties` is the sender (1) or a receiver (2) of a message, or both (3); its key is the index for queries
 /// by agent. A row of `deliveries` is an open delivery and a row of `sessions` an open question; rows that are done are
-/// removed from both tables.
+/// removed from both tables. Rows with a `partition` have that of the record that made them, so that a partition is read
+/// alone; a session is read with its initiator.
 const TABLES: &str = "
     CREATE TABLE progress (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         applied_seq INTEGER NOT NULL,
         messages INTEGER NOT NULL, processed INTEGER NOT NULL, failed INTEGER NOT NULL, dead_letters INTEGER NOT NULL,
-        events INTEGER NOT NULL
+        events INTEGER NOT NULL, answers INTEGER NOT NULL
     );
-    INSERT INTO progress VALUES (1, 0, 0, 0, 0, 0, 0);
+    INSERT INTO progress VALUES (1, 0, 0, 0, 0, 0, 0, 0);
     CREATE TABLE messages (
         seq INTEGER PRIMARY KEY,
         id BLOB NOT NULL,
@@ -64,7 +60,8 @@ const TABLES: &str = "
         address BLOB NOT NULL, seq INTEGER NOT NULL, role INTEGER NOT NULL, PRIMARY KEY (address, seq)
     ) WITHOUT ROWID;
     CREATE TABLE deliveries (
-        agent BLOB NOT NULL, seq INTEGER NOT NULL, crashes INTEGER NOT NULL, PRIMARY KEY (agent, seq)
+        partition INTEGER NOT NULL, agent BLOB NOT NULL, seq INTEGER NOT NULL, crashes INTEGER NOT NULL,
+        PRIMARY KEY (partition, agent, seq)
     ) WITHOUT ROWID;
     CREATE TABLE sessions (
         initiator BLOB NOT NULL, participant BLOB NOT NULL, seq INTEGER NOT NULL,
@@ -72,9 +69,12 @@ const TABLES: &str = "
         PRIMARY KEY (initiator, participant, seq)
     ) WITHOUT ROWID;
     CREATE INDEX sessions_by_participant ON sessions (participant, seq);
-    CREATE TABLE agents (agent BLOB PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE agents (
+        partition INTEGER NOT NULL, agent BLOB NOT NULL, document TEXT NOT NULL, PRIMARY KEY (partition, agent)
+    ) WITHOUT ROWID;
     CREATE TABLE documents (
-        collection TEXT NOT NULL, key TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (collection, key)
+        partition INTEGER NOT NULL, collection TEXT NOT NULL, key TEXT NOT NULL, document TEXT NOT NULL,
+        PRIMARY KEY (partition, collection, key)
     ) WITHOUT ROWID;
     CREATE TABLE events (
         seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, agent BLOB, path TEXT, body TEXT NOT NULL, at INTEGER NOT NULL
@@ -83,23 +83,18 @@ const TABLES: &str = "
     CREATE INDEX events_by_agent ON events (agent) WHERE agent IS NOT NULL;
     CREATE INDEX events_by_path ON events (path, kind) WHERE path IS NOT NULL;
     CREATE TABLE state (
-        agent BLOB NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (agent, key)
+        partition INTEGER NOT NULL, agent BLOB NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL,
+        PRIMARY KEY (partition, agent, key)
     ) WITHOUT ROWID;
-";
-
-const TIMERS: &str = "
     CREATE TABLE timers (
-        agent BLOB NOT NULL, id INTEGER NOT NULL, due INTEGER NOT NULL, every INTEGER, PRIMARY KEY (agent, id)
+        partition INTEGER NOT NULL, agent BLOB NOT NULL, id INTEGER NOT NULL, due INTEGER NOT NULL, every INTEGER,
+        PRIMARY KEY (partition, agent, id)
     ) WITHOUT ROWID;
-";
-
-const ANSWERS: &str = "
     CREATE TABLE answers (
         seq INTEGER PRIMARY KEY, principal TEXT NOT NULL, key TEXT NOT NULL, fingerprint BLOB NOT NULL, answer TEXT NOT NULL,
         at INTEGER NOT NULL
     );
     CREATE UNIQUE INDEX answers_by_key ON answers (principal, key);
-    ALTER TABLE progress ADD COLUMN answers INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Tables that a start depends on and that do not grow with the history. They are checked when the file is opened.
@@ -159,16 +154,6 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
     prepare(&connection)?;
     let objects: i64 = connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let is_new = objects == 0 && marks(&connection)? == (0, 0);
-    if let (version @ FIRST_VERSION..VERSION, APPLICATION_ID) = marks(&connection)? {
-        let transaction = connection.transaction()?;
-        for (from, addition) in (FIRST_VERSION..).zip(ADDITIONS) {
-            if from >= version {
-                transaction.execute_batch(addition)?;
-            }
-        }
-        transaction.pragma_update(None, "user_version", VERSION)?;
-        transaction.commit()?;
-    }
     if let Some(problem) = stranger(&connection)?.filter(|_| !is_new) {
         return Err(Unusable::Rebuild(problem));
     }
@@ -184,9 +169,6 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
     if is_new {
         let transaction = connection.transaction()?;
         transaction.execute_batch(TABLES)?;
-        ADDITIONS
-            .iter()
-            .try_for_each(|addition| transaction.execute_batch(addition))?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;

@@ -12,11 +12,11 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::super::local::{LocalJournal, LocalOptions};
-use super::super::testing::{dispatched, message, turn};
+use super::super::testing::{claimed, dispatched, message, turn};
 use super::super::{Dispatch, Record, Turn, TurnEnd};
 use super::*;
 use crate::fipa::Performative;
-use crate::id::{Fence, Partition};
+use crate::id::Fence;
 use crate::message::{FailureReason, Message};
 use crate::time::Timestamp;
 
@@ -38,7 +38,7 @@ impl World {
     fn reopen(dir: TempDir) -> Self {
         let journal = LocalJournal::open(dir.path(), LocalOptions::default()).unwrap();
         let projections = Projections::open(dir.path(), &*journal).unwrap();
-        let fence = journal.claim(HOME);
+        let fence = claimed(&*journal, HOME);
         Self {
             projections,
             journal,
@@ -54,22 +54,35 @@ impl World {
 
     async fn write(&self, records: Vec<Record>) -> Seq {
         let records = records.into_iter().map(|record| (HOME, record)).collect();
-        let seq = self.journal.append(HOME, self.fence, records).await.unwrap();
+        let seq = self
+            .journal
+            .append(HOME, self.fence, records)
+            .placed()
+            .await
+            .unwrap()
+            .seq;
         self.projections.seen(seq).await.unwrap();
         seq
     }
 
     fn recover(&self) -> Recovered {
-        self.projections.recover().unwrap()
+        self.projections.recover(HOME).unwrap()
     }
 
     fn sessions(&self) -> Vec<(Address, AgentId)> {
-        let participant = |session: &OpenSession| session.participant.agent().expect("only agents are asked");
-        self.recover()
-            .sessions
-            .into_iter()
-            .map(|session| (session.initiator.clone(), participant(&session)))
-            .collect()
+        let connection = Connection::open(self.dir.path().join(FILE)).unwrap();
+        let sql = "SELECT initiator, participant FROM sessions ORDER BY seq, participant";
+        let mut statement = connection.prepare(sql).unwrap();
+        let parties = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        let parties = parties.map(|parties| {
+            let (initiator, participant) = parties.unwrap();
+            let participant = address_of(&participant).unwrap();
+            (
+                address_of(&initiator).unwrap(),
+                participant.agent().expect("only agents are asked"),
+            )
+        });
+        parties.collect()
     }
 
     async fn status(&self, message: &Message) -> (Status, Option<String>, u32) {

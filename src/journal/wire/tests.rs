@@ -30,6 +30,43 @@ proptest! {
 }
 
 #[test]
+fn a_message_of_several_records_is_stored_once() {
+    let content = Bytes::from(format!("\"{}\"", "x".repeat(10_000)));
+    let message = |to: u128| {
+        let receiver = Address::Agent(AgentId::from_uuid(Uuid::from_u128(to)));
+        let mut message = testing::message(Address::Platform, vec![receiver]);
+        message.content = crate::message::Content::Json(content.clone());
+        Arc::new(message)
+    };
+    let record = |message: &Arc<Message>, partition, first| {
+        let dispatch = Dispatch {
+            message: message.clone(),
+            first,
+            deliveries: vec![AgentId::from_uuid(Uuid::from_u128(partition))],
+            undelivered: None,
+        };
+        (Partition(u16::try_from(partition).unwrap()), Record::Message(dispatch))
+    };
+    let (one, other) = (message(1), message(2));
+    let records = vec![
+        record(&one, 1, true),
+        record(&one, 2, false),
+        record(&one, 5, false),
+        record(&other, 1, true),
+        record(&other, 3, false),
+    ];
+    let payload = encode_batch(&records);
+    assert!(payload.len() < 21_000, "{}", payload.len());
+    assert_eq!(decode_batch(payload.into()), Ok(records.clone()));
+    let alone = decode_batch(encode_batch(&records[1..2]).into());
+    assert_eq!(
+        alone,
+        Ok(records[1..2].to_vec()),
+        "a part of a batch has its message too"
+    );
+}
+
+#[test]
 fn an_extension_as_deep_as_the_door_allows_is_read_again() {
     let mut message = testing::message(Address::Platform, vec![Address::Platform]);
     let deepest = "[".repeat(limits::DEPTH) + &"]".repeat(limits::DEPTH);

@@ -94,7 +94,7 @@ struct Held {
 struct Model {
     mailbox: Arc<Mailbox>,
     order: Order,
-    open: bool,
+    gate: Gate,
     suspended: bool,
     held: bool,
     restored: u64,
@@ -116,7 +116,7 @@ impl Model {
         let mut model = Self {
             mailbox: mailbox(CAPACITY),
             order: Order::Sender,
-            open: true,
+            gate: Gate::Open,
             suspended: false,
             held: false,
             restored: 0,
@@ -173,7 +173,7 @@ impl Model {
         };
         let message = message_in(&conversation.to_string(), Performative::Inform, sender, None);
         let used = self.queue.len() + self.on_the_way.len();
-        let expected = if !self.open {
+        let expected = if self.gate != Gate::Open {
             Some(Refusal::Closed)
         } else if used >= CAPACITY as usize {
             Some(Refusal::Messages)
@@ -209,13 +209,18 @@ impl Model {
             seq: Seq(known.seq),
             reservation,
         };
-        let is_taken = self.mailbox.push(delivery).is_ok();
+        let pushed = self.mailbox.push(delivery);
         let is_here_already = known.seq <= self.restored;
-        assert_eq!(is_taken, self.open || is_here_already);
-        if !is_taken {
-            self.given_up.push(known.message.id);
-        } else if !is_here_already {
+        let is_stranded = self.gate == Gate::Closed && !is_here_already;
+        assert_eq!(pushed == Pushed::Stranded, is_stranded);
+        if !is_here_already {
             self.queue.push(known);
+        }
+        if is_stranded {
+            let mut expected: Vec<_> = self.queue.drain(..).map(|known| known.message.id).collect();
+            let stranded = self.mailbox.take_stranded(Seq(self.restored));
+            assert!(stranded.iter().map(|message| message.id).eq(expected.iter().copied()));
+            self.given_up.append(&mut expected);
         }
     }
 
@@ -273,6 +278,15 @@ impl Model {
 
     fn restore(&mut self, lag: u64) {
         let upto = self.last.saturating_sub(lag).max(self.restored);
+        if self.gate == Gate::Closed {
+            // The mailbox of an agent that is down is not filled: whoever restores the agent gives up what it has read.
+            assert!(self.mailbox.close_at(Seq(upto)).is_empty());
+            let read = self.on_the_way.iter().map(|(known, _)| known);
+            let read = read.filter(|known| (self.restored + 1..=upto).contains(&known.seq));
+            self.given_up.extend(read.map(|known| known.message.id));
+            self.restored = upto;
+            return;
+        }
         self.void_leases();
         let (mut live, later): (Vec<_>, Vec<_>) = self.queue.drain(..).partition(|known| known.seq <= upto);
         let appended = self.on_the_way.iter().map(|(known, _)| known);
@@ -337,11 +351,13 @@ impl Model {
                 self.mailbox.set_order(self.order);
             }
             Step::Drain => {
-                self.open = false;
+                if self.gate == Gate::Open {
+                    self.gate = Gate::Draining;
+                }
                 self.mailbox.drain();
             }
             Step::Close => {
-                self.open = false;
+                self.gate = Gate::Closed;
                 let leased = |known: &Known| !known.leased;
                 self.queue.sort_by_key(leased); // stable
                 let expected: Vec<_> = self.queue.iter().map(|known| known.message.id).collect();
@@ -352,7 +368,7 @@ impl Model {
                 self.given_up.extend(given_up);
             }
             Step::Reopen => {
-                self.open = true;
+                self.gate = Gate::Open;
                 self.mailbox.reopen();
             }
             Step::Restore(lag) => self.restore(lag),

@@ -15,9 +15,16 @@ struct Nowhere;
 
 impl Outbox for Nowhere {
     fn commit(&self, _: Outcome) {}
+
+    fn sweep(&self) {}
 }
 
 fn agent(declaration: &serde_json::Value) -> Arc<Agent> {
+    agent_of(declaration, 1)
+}
+
+/// An agent of a node with so many partitions.
+fn agent_of(declaration: &serde_json::Value, partitions: u16) -> Arc<Agent> {
     let spec = AgentSpec::from_json(declaration.to_string().as_bytes()).unwrap();
     let document = Document {
         id: AgentId::new(),
@@ -34,7 +41,7 @@ fn agent(declaration: &serde_json::Value) -> Arc<Agent> {
         placement: None,
     };
     let kib = Arc::new(Semaphore::new(1));
-    let agent = Agent::new(document, 1, Arc::new(Nowhere), kib, Arc::default());
+    let agent = Agent::new(document, partitions, Arc::new(Nowhere), kib, Arc::default());
     agent.enter(Standing::Running);
     Arc::new(agent)
 }
@@ -165,4 +172,58 @@ fn a_question_to_many_reserves_a_reply_slot_for_each() {
     assert_eq!(asker.mailbox.reply_slots_left(), before - 3);
     drop(letter);
     assert_eq!(asker.mailbox.reply_slots_left(), before);
+}
+
+#[test]
+fn each_partition_that_receives_has_one_record_and_the_lowest_counts() {
+    const COUNT: u16 = 64;
+    let partition = |name: &str| Partition::of(name, COUNT);
+    let mut agents: Vec<_> = ["a", "b", "c", "d"]
+        .map(|name| agent_of(&serde_json::json!({"name": name}), COUNT))
+        .into();
+    let directory = directory(&agents.iter().collect::<Vec<_>>());
+    let names = texts(&["a", "b", "c", "d", "client:me"]);
+    let (accepted, refused) = Resolved::of(&names, &directory).judge(None);
+    let message = request(&["a", "b", "c", "d", "client:me"]);
+    let (letter, _) = admit(&message, None, accepted, refused, Vec::new());
+    let mut records = Vec::new();
+    letter.unwrap().record(Partition(63), COUNT, &mut records);
+    let mut expected: Vec<_> = ["a", "b", "c", "d", "client:me"].map(partition).into();
+    expected.sort();
+    expected.dedup();
+    assert!(expected.len() > 2, "the names are chosen for different partitions");
+    assert!(records.iter().map(|(partition, _)| *partition).eq(expected));
+    for (at, (partition, record)) in records.iter().enumerate() {
+        let Record::Message(dispatch) = record else {
+            panic!("{record:?}")
+        };
+        assert_eq!(dispatch.first, at == 0);
+        assert!(Arc::ptr_eq(&dispatch.message, &message), "the batch has its bytes once");
+        for id in &dispatch.deliveries {
+            let at = agents
+                .iter()
+                .position(|agent| agent.id == *id)
+                .expect("each has one delivery");
+            assert_eq!(agents.remove(at).partition, *partition);
+        }
+    }
+    assert!(agents.is_empty());
+}
+
+#[test]
+fn a_message_that_nobody_takes_is_recorded_in_its_senders_partition() {
+    let refusal = Refused {
+        receiver: "nobody".to_owned(),
+        reason: FailureReason::UnknownReceiver,
+        error: Error::AgentNotFound("nobody".to_owned()),
+        about: request(&["nobody"]),
+        reply_slot: None,
+    };
+    let mut records = Vec::new();
+    Letter::refused(&refusal).record(Partition(7), 64, &mut records);
+    let [(Partition(7), Record::Message(dispatch))] = records.as_slice() else {
+        panic!("{records:?}")
+    };
+    assert!(dispatch.first && dispatch.deliveries.is_empty());
+    assert_eq!(dispatch.undelivered.as_deref(), Some("unknown_receiver"));
 }

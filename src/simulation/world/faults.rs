@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use rand::Rng as _;
 
 use super::super::fold::Fold;
-use super::recovery::agent;
+use super::recovery::{agent, claim};
 use super::{Inbox, World, shared};
 use crate::agent::Command;
 use crate::id::Partition;
@@ -19,6 +19,14 @@ impl World {
     pub(super) fn wait(&mut self, time: Duration) {
         self.elapsed += time;
         self.note(format!("{} ms pass", time.as_millis()));
+    }
+
+    /// Somebody sets the wall clock, on or back.
+    pub(super) fn set_the_clock(&mut self) {
+        const HOUR: i64 = 3_600_000_000;
+        let by = [-24 * HOUR, -HOUR, HOUR, 24 * HOUR][self.random.random_range(0..4)];
+        self.clock_set_by += by;
+        self.note(format!("the wall clock is set by {} h", by / HOUR));
     }
 
     pub(super) fn kill_an_instance(&mut self) {
@@ -62,9 +70,9 @@ impl World {
         self.note(format!("the node is killed; {kept} of {} batches are left", log.len()));
         let journal = MemoryJournal::new();
         for batch in &log[..kept] {
-            let fence = journal.claim(Partition(0));
+            let fence = claim(&journal, Partition(0));
             let records = batch.records.clone();
-            let appended = journal.append(Partition(0), fence, records).now_or_never();
+            let appended = journal.append(Partition(0), fence, records).placed().now_or_never();
             appended
                 .ok_or("an append to memory waits")?
                 .map_err(|error| error.to_string())?;
@@ -77,8 +85,8 @@ impl World {
         self.waiting.clear();
         let durable = self.durable;
         self.acknowledged.retain(|acknowledged| acknowledged.seq <= durable);
-        self.shared = shared(&self.journal);
         let partitions = u16::try_from(self.owned.len()).expect("partitions are numbered by u16");
+        self.shared = shared(&self.journal, partitions);
         let fold = Fold::of(&self.log());
         self.owned.clear();
         let mut inboxes = BTreeMap::new();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -11,14 +12,15 @@ use crate::agent::spec::AgentSpec;
 use crate::agent::{Agent, Document};
 use crate::id::{AgentId, DeploymentId, Digest, Fence, Partition};
 use crate::journal::Journal as _;
-use crate::router::{Batch, Core, Orphans};
+use crate::journal::memory::MemoryJournal;
+use crate::router::{Batch, Core, Orphans, RouterMessage};
 use crate::timer;
 
 impl World {
     /// Makes a new owner of a partition: it claims the partition and restores its agents from the log.
     pub(super) fn own(&self, partition: Partition, late: Vec<(Fence, Batch)>, inbox: Arc<Inbox>) -> Owned {
-        let fence = self.journal.claim(partition);
-        let mut fold = Fold::of(&self.log());
+        let fence = claim(&self.journal, partition);
+        let mut fold = Fold::of_partition(&self.log(), partition);
         let (mut orphans, mut timers) = (Orphans::new(), Vec::new());
         for staged in &self.staged {
             let agent = &staged.agent;
@@ -37,6 +39,7 @@ impl World {
                 .remove(&agent.id)
                 .unwrap_or_default()
                 .into_values()
+                .map(|timer| timer.on_the_steady_clock(self.now()))
                 .collect();
             let queue = fold.live.remove(&agent.id).unwrap_or_default();
             let fired = queue.iter().filter_map(|live| timer::fired(&live.message));
@@ -49,11 +52,13 @@ impl World {
                     .restore(fold.last, queue, Vec::new(), self.now().monotonic);
             } else {
                 orphans.extend(queue.into_iter().map(|live| (agent.id, live.message)));
-                drop(agent.mailbox.close());
+                let later = agent.mailbox.close_at(fold.last).into_iter();
+                orphans.extend(later.map(|message| (agent.id, message)));
             }
         }
-        let core = Core::new(partition, self.shared.clone(), timers);
+        let core = Core::new(partition, self.shared.clone(), timers, fold.last);
         let burial = core.bury(orphans, "the agent is stopped", self.now());
+        inbox.0.lock().push_back(RouterMessage::Sweep);
         Owned {
             core,
             fence,
@@ -87,6 +92,12 @@ impl World {
         let home = document.home(partitions);
         agent(document, partitions, self.owned[usize::from(home.0)].inbox.clone())
     }
+}
+
+/// Claims a partition of the journal in memory, which never waits.
+pub(super) fn claim(journal: &MemoryJournal, partition: Partition) -> Fence {
+    let claimed = journal.claim(partition).now_or_never();
+    claimed.and_then(Result::ok).expect("it is open")
 }
 
 pub(super) fn agent(document: Document, partitions: u16, inbox: Arc<Inbox>) -> Arc<Agent> {

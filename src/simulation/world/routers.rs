@@ -4,10 +4,10 @@ use futures_util::FutureExt as _;
 use rand::Rng as _;
 
 use super::World;
-use crate::id::{Fence, Partition, Seq};
+use crate::id::Fence;
 use crate::journal::memory::MemoryJournal;
-use crate::journal::{Journal as _, JournalError, Record};
-use crate::router::{Batch, RouterMessage};
+use crate::journal::{Journal as _, JournalError, Placed};
+use crate::router::{Batch, Core, RouterMessage};
 
 impl World {
     pub(super) fn decide_somewhere(&mut self) {
@@ -22,7 +22,7 @@ impl World {
         if !owned.appending.is_empty() {
             return false;
         }
-        let due = owned.core.next_timer().is_some_and(|next| next <= now.wall);
+        let due = owned.core.next_timer().is_some_and(|next| next <= now.steady);
         let input = if due {
             Some(RouterMessage::Alarm)
         } else {
@@ -44,22 +44,20 @@ impl World {
         let now = self.now();
         let owned = &mut self.owned[at];
         if let Some((fence, batch)) = owned.late.pop() {
-            return match record(&self.journal, owned.core.partition(), fence, batch) {
+            return match record(&self.journal, &owned.core, fence, batch) {
                 Err(JournalError::Fenced(_)) => Ok(true),
                 other => Err(format!(
                     "an owner that was replaced could append: {:?}",
-                    other.map(|(seq, _)| seq)
+                    other.map(|(placed, _)| placed.seq)
                 )),
             };
         }
         let Some(batch) = owned.appending.pop_front() else {
             return Ok(false);
         };
-        let (seq, batch) = record(&self.journal, owned.core.partition(), owned.fence, batch)
+        let (placed, batch) = record(&self.journal, &owned.core, owned.fence, batch)
             .map_err(|error| format!("the owner of a partition could not append: {error}"))?;
-        for more in owned.core.placed(batch, seq, now).into_iter().rev() {
-            owned.appending.push_front(more);
-        }
+        owned.core.placed(batch, &placed, now);
         self.hear();
         self.read()?;
         Ok(true)
@@ -84,17 +82,13 @@ impl World {
 /// Appends a batch to the journal in memory, which never waits.
 pub(super) fn record(
     journal: &MemoryJournal,
-    partition: Partition,
+    core: &Core,
     fence: Fence,
     mut batch: Batch,
-) -> Result<(Seq, Batch), JournalError> {
-    let records: Vec<(Partition, Record)> = batch
-        .take_records()
-        .into_iter()
-        .map(|record| (partition, record))
-        .collect();
-    let appended = journal.append(partition, fence, records).now_or_never();
+) -> Result<(Placed, Batch), JournalError> {
+    let records = core.take_records(&mut batch);
+    let appended = journal.append(core.partition(), fence, records).placed().now_or_never();
     appended
         .expect("an append to memory does not wait")
-        .map(|seq| (seq, batch))
+        .map(|placed| (placed, batch))
 }

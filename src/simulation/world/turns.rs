@@ -71,7 +71,7 @@ impl World {
             agent: &staged.agent,
             message: &message,
             attempt: lease.attempt(),
-            now: now.wall,
+            now: now.steady,
             random: &mut self.random,
             effects: wasm::Effects::default(),
             touched: Cell::new(false),

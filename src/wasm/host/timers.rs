@@ -65,7 +65,7 @@ impl Guest {
             .free_id(turn.last_timer, |id| changes.contains_key(&id));
         let timer = Timer {
             id,
-            due: Timestamp::now().plus(after),
+            due: Timestamp::steady().plus(after),
             every: periodic.then(|| u64::try_from(after.as_micros()).unwrap_or(u64::MAX)),
         };
         turn.last_timer = Some(id);

@@ -9,7 +9,7 @@ use super::*;
 use crate::fipa::Performative;
 use crate::id::Seq;
 use crate::journal::TurnEnd;
-use crate::mailbox::{Delivery, Order};
+use crate::mailbox::{Delivery, Order, Pushed};
 use crate::message::{Address, Content, Message};
 
 /// A guest that reports when it enters and leaves a turn, by asking whether it may message certain names, and sleeps
@@ -170,7 +170,7 @@ impl Several {
             seq: Seq(1),
             reservation,
         };
-        self.agent.mailbox.push(delivery).unwrap();
+        assert_eq!(self.agent.mailbox.push(delivery), Pushed::Queued);
         id
     }
 

@@ -13,7 +13,7 @@ async fn what_was_appended_is_read_again_after_a_restart() {
     let dir = written(3).await;
     let journal = open(&dir);
     assert_eq!(*journal.durable().borrow(), Seq(3));
-    let fence = journal.claim(HOME);
+    let fence = claimed(&*journal, HOME);
     assert_eq!(append(&journal, fence, vec![event("a"), event("b")]).await, Seq(5));
     assert_eq!(
         append(&journal, fence, vec![]).await,
@@ -22,7 +22,7 @@ async fn what_was_appended_is_read_again_after_a_restart() {
     );
     journal.close();
     assert!(matches!(
-        journal.append(HOME, fence, vec![]).await,
+        journal.append(HOME, fence, vec![]).placed().await,
         Err(JournalError::Closed)
     ));
     assert_eq!(texts(&open(&dir)), ["event 0", "event 1", "event 2", "a", "b"]);
@@ -32,12 +32,12 @@ async fn what_was_appended_is_read_again_after_a_restart() {
 async fn only_the_latest_owner_appends() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(&dir);
-    let unclaimed = journal.append(HOME, Fence(0), vec![(HOME, event("x"))]).await;
+    let unclaimed = journal.append(HOME, Fence(0), vec![(HOME, event("x"))]).placed().await;
     assert!(matches!(unclaimed, Err(JournalError::Fenced(HOME))));
-    let first = journal.claim(HOME);
-    let second = journal.claim(HOME);
-    journal.claim(Partition(4));
-    let stale = journal.append(HOME, first, vec![(HOME, event("x"))]).await;
+    let first = claimed(&*journal, HOME);
+    let second = claimed(&*journal, HOME);
+    claimed(&*journal, Partition(4));
+    let stale = journal.append(HOME, first, vec![(HOME, event("x"))]).placed().await;
     assert!(matches!(stale, Err(JournalError::Fenced(HOME))));
     assert_eq!(
         append(&journal, second, vec![event("y")]).await,
@@ -50,9 +50,9 @@ async fn only_the_latest_owner_appends() {
 async fn a_batch_over_the_limit_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(&dir);
-    let fence = journal.claim(HOME);
+    let fence = claimed(&*journal, HOME);
     let huge = event(&"x".repeat(limits::BATCH_BYTES + 1));
-    let refused = journal.append(HOME, fence, vec![(HOME, huge)]).await;
+    let refused = journal.append(HOME, fence, vec![(HOME, huge)]).placed().await;
     assert!(matches!(refused, Err(JournalError::TooLarge(_))));
 }
 
@@ -73,11 +73,16 @@ async fn concurrent_appenders_agree_with_the_disk_and_the_followers() {
         let journal = Arc::clone(&journal);
         tasks.push(tokio::spawn(async move {
             let partition = Partition(appender);
-            let fence = journal.claim(partition);
+            let fence = claimed(&*journal, partition);
             let mut mine = Vec::new();
             for n in 0..100 {
                 let records = vec![(partition, event(&format!("{appender} {n}"))); 1 + n % 3];
-                let last = journal.append(partition, fence, records.clone()).await.unwrap();
+                let last = journal
+                    .append(partition, fence, records.clone())
+                    .placed()
+                    .await
+                    .unwrap()
+                    .seq;
                 mine.push((last, records));
             }
             mine
@@ -141,7 +146,7 @@ async fn the_watermark_never_runs_ahead_of_the_sync() {
         Ok(())
     });
     let journal = LocalJournal::open_with(dir.path(), small(), hooks).unwrap();
-    let fence = journal.claim(HOME);
+    let fence = claimed(&*journal, HOME);
     let mut follower = journal.follow();
     let seq = append(&journal, fence, vec![event("a")]).await;
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -181,7 +186,7 @@ async fn after_a_failed_sync_nothing_is_durable_any_more() {
         ..Hooks::default()
     };
     let journal = LocalJournal::open_with(dir.path(), small(), hooks).unwrap();
-    let fence = journal.claim(HOME);
+    let fence = claimed(&*journal, HOME);
     let mut follower = journal.follow();
     commit(&journal, fence, "a").await;
     commit(&journal, fence, "b").await;
@@ -193,7 +198,7 @@ async fn after_a_failed_sync_nothing_is_durable_any_more() {
     assert!(ended.load(Ordering::SeqCst), "the process would have ended");
     assert_eq!(*journal.durable().borrow(), Seq(2));
     assert!(matches!(
-        journal.append(HOME, fence, vec![(HOME, event("d"))]).await,
+        journal.append(HOME, fence, vec![(HOME, event("d"))]).placed().await,
         Err(JournalError::Closed)
     ));
     assert_eq!(follower.recv().await.unwrap().last(), Seq(1));
@@ -210,7 +215,7 @@ async fn fifty_thousand_records_go_through_full_segments() {
         ..LocalOptions::default()
     };
     let journal = LocalJournal::open(dir.path(), options).unwrap();
-    let fence = journal.claim(HOME);
+    let fence = claimed(&*journal, HOME);
     let mut last = Seq(0);
     for n in 0..50_000 {
         last = append(&journal, fence, vec![event(&format!("{n:0400}"))]).await;
@@ -236,7 +241,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let journal = open(&dir);
-        let fence = journal.claim(HOME);
+        let fence = claimed(&*journal, HOME);
         for records in &batches {
             runtime.block_on(append(&journal, fence, records.clone()));
         }

@@ -38,7 +38,7 @@ async fn a_torn_tail_is_cut_at_whatever_byte() {
             fs::write(file, &torn).unwrap();
             let journal = open(&dir);
             assert_eq!(texts(&journal), ["event 0", "event 1"], "cut at {cut}");
-            let fence = journal.claim(HOME);
+            let fence = claimed(&*journal, HOME);
             assert_eq!(commit(&journal, fence, "again").await, Seq(3));
             drop(journal);
             assert_eq!(texts(&open(&dir)), ["event 0", "event 1", "again"], "cut at {cut}");
@@ -97,7 +97,7 @@ async fn a_group_that_a_crash_wrote_in_part_is_cut_whole() {
     let dir = tempfile::tempdir().unwrap();
     let (hooks, go) = held_back(|_| Ok(()));
     let journal = LocalJournal::open_with(dir.path(), small(), hooks).unwrap();
-    let fence = journal.claim(HOME);
+    let fence = claimed(&*journal, HOME);
     append(&journal, fence, vec![event("first group")]).await;
     // The writer must be in its sync before the others are queued, so that they form one group.
     while !journal.shared.state.lock().queue.is_empty() {
@@ -178,7 +178,7 @@ async fn segments_follow_on_one_another() {
 async fn a_batch_larger_than_a_segment_is_taken() {
     let dir = written(1).await;
     let journal = open(&dir);
-    let fence = journal.claim(HOME);
+    let fence = claimed(&*journal, HOME);
     commit(&journal, fence, &"x".repeat(50_000)).await;
     commit(&journal, fence, "y").await;
     drop(journal);

@@ -1,9 +1,10 @@
 //! Which segments are removed, and what reads return afterwards.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::super::retention::Removed;
 use super::*;
+use crate::time::Moment;
 
 const ALL: Keep = Keep { age: None, bytes: None };
 
@@ -16,7 +17,7 @@ fn firsts(journal: &LocalJournal) -> Vec<Seq> {
 async fn the_oldest_go_by_size_and_by_age_and_the_last_stays() {
     let dir = written(300).await;
     let journal = open(&dir);
-    let now = SystemTime::now();
+    let now = Moment::now();
     let firsts = firsts(&journal);
     assert!(firsts.len() > 3, "{firsts:?}");
     assert_eq!(journal.surplus(ALL, now).unwrap(), None);
@@ -41,7 +42,16 @@ async fn the_oldest_go_by_size_and_by_age_and_the_last_stays() {
         bytes: None,
     };
     assert_eq!(journal.surplus(aged, now).unwrap(), None);
-    let later = now + Duration::from_secs(120);
+    let past = Duration::from_secs(120);
+    let set_on = Moment {
+        wall: now.wall.plus(past),
+        ..now
+    };
+    assert_eq!(journal.surplus(aged, set_on).unwrap(), None, "only the clock was moved");
+    let later = Moment {
+        steady: now.steady.plus(past),
+        ..set_on
+    };
     assert_eq!(journal.surplus(aged, later).unwrap(), all_but_last);
 }
 
@@ -71,7 +81,7 @@ async fn what_is_read_begins_with_the_oldest_that_is_there() {
         for after in [0, third.0 - 2, third.0 - 1] {
             assert_eq!(journal.read_after(Seq(after), 1).unwrap()[0].first, third);
         }
-        let fence = journal.claim(HOME);
+        let fence = claimed(&*journal, HOME);
         let next = commit(&journal, fence, "later").await;
         assert_eq!(journal.read_after(Seq(next.0 - 1), 1).unwrap()[0].last(), next);
         journal.close();

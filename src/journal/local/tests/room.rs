@@ -53,7 +53,7 @@ async fn a_full_disk_keeps_the_journal_waiting_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let room = Arc::new(AtomicBool::new(true));
     let journal = LocalJournal::open_with(dir.path(), small(), disk_with_switch(&room)).unwrap();
-    let fence = journal.claim(HOME);
+    let fence = claimed(&*journal, HOME);
     commit(&journal, fence, "before").await;
     room.store(false, Ordering::SeqCst);
     let mut last = Seq(0);
@@ -78,7 +78,7 @@ async fn a_journal_that_waits_for_room_can_be_closed() {
     let dir = tempfile::tempdir().unwrap();
     let room = Arc::new(AtomicBool::new(false));
     let journal = LocalJournal::open_with(dir.path(), small(), disk_with_switch(&room)).unwrap();
-    let fence = journal.claim(HOME);
+    let fence = claimed(&*journal, HOME);
     let seq = append(&journal, fence, vec![event("nobody was promised this")]).await;
     journal.full().wait_for(|full| *full).await.unwrap();
     journal.close();
@@ -100,7 +100,7 @@ async fn a_sync_that_finds_no_room_is_a_failed_sync() {
         ..Hooks::default()
     };
     let journal = LocalJournal::open_with(dir.path(), small(), hooks).unwrap();
-    let fence = journal.claim(HOME);
+    let fence = claimed(&*journal, HOME);
     let seq = append(&journal, fence, vec![event("a")]).await;
     assert!(until_durable(journal.durable(), seq).await.is_err());
     assert!(ended.load(Ordering::SeqCst), "the process would have ended");

@@ -47,27 +47,6 @@ async fn a_file_that_cannot_be_used_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_file_of_an_earlier_version_is_kept_and_given_the_tables_that_it_lacks() {
-    let without_answers =
-        "DROP TABLE answers; ALTER TABLE progress DROP COLUMN answers; PRAGMA user_version = 3;".to_owned();
-    let without_timers = format!("{without_answers} DROP TABLE timers; PRAGMA user_version = 2;");
-    for older in [without_answers, without_timers] {
-        let world = World::new();
-        let agent = AgentId::new();
-        world.write(vec![dispatched(ask(client(), &[agent], Some("r")))]).await;
-        let dir = world.close();
-        let before = dump(dir.path());
-        let file = dir.path().join("projections.db");
-        Connection::open(&file).unwrap().execute_batch(&older).unwrap();
-        let world = World::reopen(dir);
-        assert_eq!(world.recover().queues[&agent].len(), 1);
-        let dir = world.close();
-        assert!(dump(dir.path()) == before);
-        assert!(!file.with_extension("db.damaged").exists(), "it was not made again");
-    }
-}
-
-#[tokio::test]
 async fn what_comes_while_it_opens_is_not_lost() {
     let world = World::new();
     let fence = world.fence;
@@ -87,7 +66,10 @@ async fn what_comes_while_it_opens_is_not_lost() {
                     (HOME, event(&n.to_string())),
                     (HOME, dispatched(message(client(), vec![client()]))),
                 ];
-                runtime.block_on(journal.append(HOME, fence, records)).unwrap()
+                runtime
+                    .block_on(journal.append(HOME, fence, records).placed())
+                    .unwrap()
+                    .seq
             };
             (0..20_000).map(append).last().unwrap()
         })

@@ -9,6 +9,68 @@ use super::*;
 use crate::timer::{Timer, TimerChange};
 
 #[tokio::test]
+async fn a_partition_is_recovered_from_its_own_records_and_the_message_counts_once() {
+    let world = World::new();
+    let [a, b] = agents(2)[..] else { unreachable!() };
+    let there = Partition(HOME.0 + 1);
+    let both = Arc::new(ask(Address::Agent(a), &[a, b], Some("r")));
+    let part = |first, agent| {
+        Record::Message(Dispatch {
+            message: both.clone(),
+            first,
+            deliveries: vec![agent],
+            undelivered: None,
+        })
+    };
+    let document = |agent| Record::Agent {
+        agent,
+        document: "{}".to_owned(),
+        at: Timestamp::now(),
+    };
+    let Record::Turn(crashed) = turn(b, both.id, crash()) else {
+        unreachable!()
+    };
+    let write = Record::Turn(Turn {
+        writes: vec![("k".to_owned(), Some(Bytes::from_static(b"v")))],
+        ..crashed
+    });
+    let records = vec![
+        (HOME, document(a)),
+        (there, document(b)),
+        (HOME, part(true, a)),
+        (there, part(false, b)),
+        (there, write),
+    ];
+    let ticket = world.journal.append(HOME, world.fence, records);
+    world.projections.seen(ticket.durable().await.unwrap()).await.unwrap();
+    let (here, far) = (world.recover(), world.projections.recover(there).unwrap());
+    let of = |recovered: &Recovered| {
+        let agents = recovered.agents.iter().map(|(id, _)| *id).collect::<Vec<_>>();
+        let queues = recovered.queues.keys().copied().collect::<Vec<_>>();
+        (agents, queues, recovered.states.keys().copied().collect::<Vec<_>>())
+    };
+    assert_eq!(of(&here), (vec![a], vec![a], vec![]));
+    assert_eq!(of(&far), (vec![b], vec![b], vec![b]));
+    assert_eq!(far.queues[&b][0].attempts, 1);
+    assert_eq!(
+        (here.sessions.len(), far.sessions.len()),
+        (2, 0),
+        "they are with who asked"
+    );
+    assert_eq!(world.projections.counts().messages_total, 1);
+    assert_eq!(world.status(&both).await, (Status::Queued, None, 1));
+
+    let done = vec![
+        (HOME, turn(a, both.id, TurnEnd::Ok)),
+        (there, turn(b, both.id, TurnEnd::Ok)),
+    ];
+    let ticket = world.journal.append(HOME, world.fence, done);
+    world.projections.seen(ticket.durable().await.unwrap()).await.unwrap();
+    assert_eq!(world.status(&both).await, (Status::Processed, None, 1));
+    assert!(world.projections.recover(there).unwrap().queues.is_empty());
+}
+
+#[tokio::test]
 async fn a_message_goes_through_its_states() {
     let world = World::new();
     let [a, b] = agents(2)[..] else { unreachable!() };
@@ -59,6 +121,7 @@ async fn a_message_goes_through_its_states() {
     );
     let nowhere = Dispatch {
         message: Arc::new(ask(client(), &[a], None)),
+        first: true,
         deliveries: vec![],
         undelivered: Some("full".into()),
     };
@@ -275,6 +338,7 @@ async fn play(world: &World, steps: Vec<Step>) -> HashMap<AgentId, Vec<(MessageI
             };
             let answer = Dispatch {
                 message: Arc::new(answer),
+                first: true,
                 deliveries: vec![],
                 undelivered: None,
             };

@@ -1,7 +1,5 @@
 //! Checkpoint, copy and rebuild.
 
-use std::time::SystemTime;
-
 use super::super::super::doctor::Doctor;
 use super::super::super::local::Keep;
 use super::super::super::testing::{Used, event};
@@ -125,7 +123,7 @@ fn prune(used: &Used) {
         age: None,
         bytes: Some(0),
     };
-    let surplus = used.journal.surplus(keep, SystemTime::now()).unwrap().unwrap();
+    let surplus = used.journal.surplus(keep, crate::time::Moment::now()).unwrap().unwrap();
     let durable = used.projections.checkpoint().unwrap().unwrap();
     assert!(used.journal.remove_upto(surplus.min(durable)).unwrap().segments > 1);
 }
@@ -141,15 +139,15 @@ async fn all_that_is_live_outlives_its_segments() {
     }
     used.write(vec![dispatched(asked.clone()), done]).await;
     used.fill().await;
-    let before = used.projections.recover().unwrap();
+    let before = used.projections.recover(Partition(0)).unwrap();
     prune(&used);
     let used = Used::open(used.close());
-    let after = used.projections.recover().unwrap();
+    let after = used.projections.recover(Partition(0)).unwrap();
     assert!(after == before);
     assert_eq!(*after.queues[&agent][0].message, asked);
     assert_eq!(after.states[&agent]["key"], "value");
     used.write(vec![turn(agent, asked.id, TurnEnd::Ok)]).await;
-    assert!(used.projections.recover().unwrap().queues.is_empty());
+    assert!(used.projections.recover(Partition(0)).unwrap().queues.is_empty());
 }
 
 #[tokio::test]
