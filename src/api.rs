@@ -9,7 +9,6 @@ mod envelope;
 pub mod grpc;
 pub mod http;
 mod idempotency;
-mod invalid;
 mod json;
 pub mod limits;
 pub mod rest;

@@ -63,7 +63,7 @@ struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// `durable`, or `memory`: everything is lost when the process ends [default: durable]
-    #[arg(long, value_name = "HOW", value_parser = |text: &str| Durability::parse(text).map_err(|invalid| invalid.problem))]
+    #[arg(long, value_name = "HOW", value_parser = |text: &str| Durability::parse(text).ok_or(Durability::EXPECTED))]
     durability: Option<Durability>,
     /// Address of REST and WebSocket; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::id::{AgentId, AgentName};
 use crate::idempotency::{InvalidKey, Key};
+use crate::json::InvalidJson;
 use crate::message::InvalidDraft;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -259,10 +260,16 @@ impl Error {
 
 impl From<InvalidDraft> for Error {
     fn from(error: InvalidDraft) -> Self {
-        Self::InvalidRequest {
-            field: error.field,
-            problem: error.problem,
+        match error {
+            InvalidDraft::Parameter { field, problem } => Self::InvalidRequest { field, problem },
+            InvalidDraft::TooLarge { what, limit } => Self::PayloadTooLarge { what, limit },
         }
+    }
+}
+
+impl From<InvalidJson> for Error {
+    fn from(InvalidJson { field, problem }: InvalidJson) -> Self {
+        Self::InvalidRequest { field, problem }
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The text names none of FIPA's acts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is none of FIPA's 22 performatives (request, inform, query_ref, cfp, propose, …)")]
+#[error("is `{0}`, and must be one of FIPA's 22 performatives, such as request, inform, query_ref, cfp or propose")]
 pub struct UnknownPerformative(String);
 
 macro_rules! performatives {

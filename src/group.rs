@@ -12,6 +12,7 @@ pub use home::Home;
 use crate::agent::spec::Backoff;
 use crate::error::{Error, Result};
 use crate::id::{AgentName, Partition};
+use crate::json;
 use crate::quantity::Span;
 use crate::time::Timestamp;
 
@@ -68,14 +69,7 @@ const fn never() -> AutoShutdown {
 impl GroupSpec {
     /// Reads a declaration. A null member counts as absent; an error names the key.
     pub fn from_json(json: &[u8]) -> Result<Self> {
-        let mut value: serde_json::Value =
-            serde_json::from_slice(json).map_err(|error| Error::invalid("body", format!("is not JSON: {error}")))?;
-        crate::agent::spec::drop_nulls(&mut value);
-        serde_path_to_error::deserialize(value).map_err(|error| {
-            let path = error.path().to_string();
-            let field = if path == "." { "body".to_owned() } else { path };
-            Error::invalid(field, format!("is wrong: {}", error.inner()))
-        })
+        Ok(json::read(json, json::BODY)?)
     }
 
     /// Checks the rules that the types cannot express.

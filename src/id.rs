@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 /// The text is not an id or name of the kind that is expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is not {expected}")]
+#[error("is `{given}`, and must be {expected}")]
 pub struct InvalidId {
     given: String,
     expected: &'static str,
@@ -60,7 +60,7 @@ macro_rules! ids {
                     .and_then(|hex| Uuid::try_parse(hex).ok())
                     .map(Self)
                     .ok_or_else(|| InvalidId {
-                        given: text.to_owned(),
+                        given: text.chars().take(80).collect(),
                         expected: concat!("an id of the form ", $prefix, "_<32 hex digits>"),
                     })
             }
@@ -244,7 +244,7 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let invalid = || InvalidId {
-            given: text.to_owned(),
+            given: text.chars().take(80).collect(),
             expected: "a digest of the form sha256:<64 hex digits>",
         };
         let hex = text

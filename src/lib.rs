@@ -8,6 +8,7 @@ pub mod event;
 pub mod fipa;
 pub mod id;
 pub mod idempotency;
+pub mod json;
 pub mod message;
 pub mod quantity;
 pub mod rate;

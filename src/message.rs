@@ -3,8 +3,9 @@
 //! Nothing in a [`Draft`] is trusted: its receivers are texts that nobody resolved, and its sender is absent or a claim. A
 //! [`Message`] has been stamped by the host. Nobody between the interface and the guest parses the content.
 
+mod draft;
 mod failure;
-mod json;
+mod view;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,11 +14,13 @@ use std::str::FromStr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
 
+pub use draft::Draft;
 pub use failure::FailureReason;
-pub use json::{Draft, MessageView, Texts};
+pub use view::MessageView;
 
 use crate::fipa::Performative;
 use crate::id::{AgentId, MessageId, Partition};
+use crate::json::{InvalidJson, RawJson};
 use crate::time::Timestamp;
 
 /// Limits on one message, checked when it enters the server.
@@ -50,12 +53,15 @@ pub enum Durability {
 }
 
 impl Durability {
+    /// What an error says of another text.
+    pub const EXPECTED: &'static str = "must be `durable` or `memory`";
+
     /// Reads `durable` or `memory`.
-    pub fn parse(text: &str) -> Result<Self, InvalidDraft> {
+    pub fn parse(text: &str) -> Option<Self> {
         match text {
-            "durable" => Ok(Self::Durable),
-            "memory" => Ok(Self::Memory),
-            _ => Err(InvalidDraft::new("durability", "must be `durable` or `memory`")),
+            "durable" => Some(Self::Durable),
+            "memory" => Some(Self::Memory),
+            _ => None,
         }
     }
 }
@@ -89,7 +95,7 @@ impl FromStr for ClientName {
         } else {
             Err(InvalidDraft::new(
                 "sender",
-                "is not a client name: 1 to 128 visible ASCII characters",
+                "is no client name, which has 1 to 128 visible ASCII characters",
             ))
         }
     }
@@ -159,6 +165,16 @@ pub enum Content {
 }
 
 impl Content {
+    /// The media type of bytes of an unknown type.
+    pub const OCTETS: &'static str = "application/octet-stream";
+
+    /// Whether a media type is that of JSON, in any spelling and with any parameters.
+    pub fn is_json(media: &str) -> bool {
+        media
+            .parse::<mime::Mime>()
+            .is_ok_and(|media| media.essence_str() == mime::APPLICATION_JSON.essence_str())
+    }
+
     /// The content of a message that the host itself sends.
     pub fn json(value: &serde_json::Value) -> Self {
         Self::Json(value.to_string().into())
@@ -215,7 +231,7 @@ pub struct Message {
     /// The length of the chain of messages that caused this one.
     pub hops: u32,
     /// Parameters whose names begin with `x_`.
-    pub extensions: BTreeMap<String, serde_json::Value>,
+    pub extensions: BTreeMap<String, RawJson>,
 }
 
 impl Message {
@@ -250,26 +266,34 @@ impl Message {
 }
 
 /// The size of extension parameters in bytes: names and values, in JSON.
-pub(crate) fn extensions_weight(extensions: &BTreeMap<String, serde_json::Value>) -> usize {
+pub(crate) fn extensions_weight(extensions: &BTreeMap<String, RawJson>) -> usize {
     extensions
         .iter()
-        .map(|(name, value)| name.len() + value.to_string().len())
+        .map(|(name, value)| name.len() + value.as_str().len())
         .sum()
 }
 
-/// A parameter of a draft is refused: its name, what is wrong with it, and what is expected.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Deserialize)]
-#[error("`{field}` {problem}")]
-pub struct InvalidDraft {
-    pub field: String,
-    pub problem: String,
+/// A draft is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDraft {
+    /// A parameter is wrong: its name, what is wrong with it, and what is expected.
+    #[error("`{field}` {problem}")]
+    Parameter { field: String, problem: String },
+    #[error("the {what} is larger than {limit} bytes")]
+    TooLarge { what: &'static str, limit: usize },
 }
 
 impl InvalidDraft {
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self {
+        Self::Parameter {
             field: field.into(),
             problem: problem.into(),
         }
+    }
+}
+
+impl From<InvalidJson> for InvalidDraft {
+    fn from(InvalidJson { field, problem }: InvalidJson) -> Self {
+        Self::Parameter { field, problem }
     }
 }

@@ -6,40 +6,38 @@ use std::time::Duration;
 use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The two ways to write a quantity: a text or a bare number.
-enum Written {
-    Text(String),
-    Number(f64),
+/// The text of a quantity, which may also be written as a bare number.
+pub(crate) fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    struct Written;
+    impl Visitor<'_> for Written {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text or a number")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<String, E> {
+            Ok(text.trim().to_owned())
+        }
+
+        fn visit_u64<E>(self, number: u64) -> Result<String, E> {
+            Ok(number.to_string())
+        }
+
+        fn visit_i64<E>(self, number: i64) -> Result<String, E> {
+            Ok(number.to_string())
+        }
+
+        fn visit_f64<E>(self, number: f64) -> Result<String, E> {
+            Ok(number.to_string())
+        }
+    }
+    deserializer.deserialize_any(Written)
 }
 
-impl<'de> Deserialize<'de> for Written {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct WrittenVisitor;
-        impl Visitor<'_> for WrittenVisitor {
-            type Value = Written;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or a number")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Written, E> {
-                Ok(Written::Text(text.trim().to_owned()))
-            }
-
-            fn visit_u64<E>(self, number: u64) -> Result<Written, E> {
-                Ok(Written::Number(number as f64))
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<Written, E> {
-                Ok(Written::Number(number as f64))
-            }
-
-            fn visit_f64<E>(self, number: f64) -> Result<Written, E> {
-                Ok(Written::Number(number))
-            }
-        }
-        deserializer.deserialize_any(WrittenVisitor)
-    }
+/// The beginning of what was given, for an error.
+fn shown(text: &str) -> String {
+    text.chars().take(40).collect()
 }
 
 /// A number of bytes: `"50MB"` (10^6), `"64MiB"` (2^20), or a bare number of bytes. Prints as it was written.
@@ -54,6 +52,7 @@ impl ByteSize {
         self.bytes
     }
 
+    /// The error is a predicate: `is …, and must be …`.
     pub fn parse(text: &str) -> Result<Self, String> {
         const UNITS: &[(&str, u64)] = &[
             ("KiB", 1 << 10),
@@ -66,8 +65,12 @@ impl ByteSize {
             ("B", 1),
             ("", 1),
         ];
-        let wrong =
-            || format!("`{text}` is not a size: write a number of bytes, or a number with KB, MB, GB, KiB, MiB or GiB");
+        let wrong = || {
+            format!(
+                "is `{}`, and must be a number of bytes, or a number with KB, MB, GB, KiB, MiB or GiB",
+                shown(text)
+            )
+        };
         let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
         let unit = &text[digits.len()..];
         let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
@@ -98,11 +101,7 @@ impl Serialize for ByteSize {
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = match Written::deserialize(deserializer)? {
-            Written::Text(text) => text,
-            Written::Number(number) => number.to_string(),
-        };
-        Self::parse(&text).map_err(D::Error::custom)
+        Self::parse(&written(deserializer)?).map_err(D::Error::custom)
     }
 }
 
@@ -132,10 +131,7 @@ impl Serialize for Cpu {
 
 impl<'de> Deserialize<'de> for Cpu {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = match Written::deserialize(deserializer)? {
-            Written::Text(text) => text,
-            Written::Number(number) => number.to_string(),
-        };
+        let text = written(deserializer)?;
         let parsed = match text.strip_suffix('m') {
             Some(rate) => rate
                 .parse()
@@ -146,7 +142,8 @@ impl<'de> Deserialize<'de> for Cpu {
         };
         parsed.ok_or_else(|| {
             D::Error::custom(format_args!(
-                "`{text}` is not a cpu limit: write the fuel of a turn, such as 100000, or a rate from 1m to 1000m"
+                "is `{}`, and must be the fuel of a turn, such as 100000, or a rate from 1m to 1000m",
+                shown(&text)
             ))
         })
     }
@@ -160,8 +157,14 @@ impl Span {
     /// A longer time is refused, as it is almost surely a mistake.
     const MAX_DAYS: u64 = 366;
 
+    /// The error is a predicate: `is …, and must be …`.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a time: write seconds, or a time such as 200ms, 30s, 5m or 1h");
+        let wrong = || {
+            format!(
+                "is `{}`, and must be a number of seconds, or a time such as 200ms, 30s, 5m or 1h",
+                shown(text)
+            )
+        };
         let seconds = |text: &str| {
             text.parse::<f64>()
                 .ok()
@@ -171,7 +174,11 @@ impl Span {
             .or_else(|| humantime::parse_duration(text).ok())
             .ok_or_else(wrong)?;
         if span > Duration::from_secs(Self::MAX_DAYS * 24 * 3600) {
-            return Err(format!("`{text}` is longer than {} days", Self::MAX_DAYS));
+            return Err(format!(
+                "is `{}`, and must be at most {} days",
+                shown(text),
+                Self::MAX_DAYS
+            ));
         }
         Ok(Self(span))
     }
@@ -191,11 +198,7 @@ impl Serialize for Span {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = match Written::deserialize(deserializer)? {
-            Written::Text(text) => text,
-            Written::Number(number) => number.to_string(),
-        };
-        Self::parse(&text).map_err(D::Error::custom)
+        Self::parse(&written(deserializer)?).map_err(D::Error::custom)
     }
 }
 

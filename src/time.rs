@@ -5,13 +5,26 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, date};
+use jiff::fmt::temporal::Pieces;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
+
 /// Microseconds since 1970, printed as RFC 3339 in UTC.
+///
+/// Invariant: the time is from [`Self::MIN`] to [`Self::MAX`]. That is the range of RFC 3339 and of protobuf, so whatever is
+/// printed can be read again, on every front.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// 0001-01-01T00:00:00Z.
+    pub const MIN: Self = Self(-62_135_596_800_000_000);
+    /// 9999-12-31T23:59:59.999999Z.
+    pub const MAX: Self = Self(253_402_300_799_999_999);
+
     pub fn now() -> Self {
         SystemTime::now().into()
     }
@@ -25,8 +38,20 @@ impl Timestamp {
         wall.plus(began.elapsed())
     }
 
+    /// The time, or the nearer end of the range.
     pub const fn from_micros(micros: i64) -> Self {
-        Self(micros)
+        if micros < Self::MIN.0 {
+            Self::MIN
+        } else if micros > Self::MAX.0 {
+            Self::MAX
+        } else {
+            Self(micros)
+        }
+    }
+
+    /// The time, or None if it is out of the range.
+    pub fn within_range(micros: i64) -> Option<Self> {
+        (Self::MIN.0..=Self::MAX.0).contains(&micros).then_some(Self(micros))
     }
 
     pub const fn micros(self) -> i64 {
@@ -35,12 +60,12 @@ impl Timestamp {
 
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
+        Self::from_micros(self.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
     }
 
     #[must_use]
     pub fn minus(self, by: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
+        Self::from_micros(self.0.saturating_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
     }
 
     /// How long ago `earlier` was; zero if it is not earlier.
@@ -90,24 +115,36 @@ impl Moment {
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+        Self::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(time) => write!(f, "{time:.6}"),
-            Err(_) => f.write_str("9999-12-31T23:59:59.999999Z"),
-        }
+        let time = EPOCH.checked_add(SignedDuration::from_micros(self.0));
+        write!(f, "{:.6}Z", time.expect("the range ends with the last civil year"))
     }
 }
 
-impl FromStr for Timestamp {
-    type Err = jiff::Error;
+/// A text is no time, or one out of the range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is `{0}`, and must be an RFC 3339 time of the years 1 to 9999, such as 2024-01-15T10:30:00Z")]
+pub struct InvalidTime(String);
 
-    fn from_str(text: &str) -> Result<Self, jiff::Error> {
-        Ok(Self(text.parse::<jiff::Timestamp>()?.as_microsecond()))
+impl FromStr for Timestamp {
+    type Err = InvalidTime;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTime> {
+        // jiff's own type for a point in time ends some hours before the year 9999 does.
+        let micros = || {
+            let pieces = Pieces::parse(text).ok()?;
+            let offset = SignedDuration::from_secs(pieces.to_numeric_offset()?.seconds().into());
+            let since = pieces.date().to_datetime(pieces.time()?).duration_since(EPOCH) - offset;
+            i64::try_from(since.as_micros()).ok()
+        };
+        micros()
+            .and_then(Self::within_range)
+            .ok_or_else(|| InvalidTime(text.chars().take(40).collect()))
     }
 }
 
@@ -119,13 +156,9 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|_| {
-            serde::de::Error::custom(format_args!(
-                "`{}` is not an RFC 3339 time, such as 2024-01-15T10:30:00Z",
-                text.chars().take(40).collect::<String>()
-            ))
-        })
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -178,5 +211,42 @@ mod tests {
             "2024-01-15T10:30:00Z".parse::<Timestamp>().unwrap().to_string(),
             "2024-01-15T10:30:00.000000Z"
         );
+    }
+
+    #[test]
+    fn every_time_that_is_printed_can_be_read_and_no_other() {
+        for (time, text) in [
+            (Timestamp::MIN, "0001-01-01T00:00:00.000000Z"),
+            (Timestamp::MAX, "9999-12-31T23:59:59.999999Z"),
+            (Timestamp::from_micros(-1), "1969-12-31T23:59:59.999999Z"),
+            (Timestamp::from_micros(i64::MAX), "9999-12-31T23:59:59.999999Z"),
+            (Timestamp::MIN.minus(Duration::MAX), "0001-01-01T00:00:00.000000Z"),
+            (Timestamp::now().plus(Duration::MAX), "9999-12-31T23:59:59.999999Z"),
+        ] {
+            assert_eq!(time.to_string(), text);
+            assert_eq!(text.parse(), Ok(time));
+        }
+        let read = |text: &str| text.parse::<Timestamp>().map(|time| time.to_string());
+        assert_eq!(read("9999-12-31T23:59:59Z").unwrap(), "9999-12-31T23:59:59.000000Z");
+        assert_eq!(
+            read("2024-01-15t11:30:00.5+01:00").unwrap(),
+            "2024-01-15T10:30:00.500000Z"
+        );
+        assert_eq!(
+            read("9999-12-31T23:59:59+05:00").unwrap(),
+            "9999-12-31T18:59:59.000000Z"
+        );
+        for bad in [
+            "",
+            "yesterday",
+            "2024-01-15",
+            "2024-01-15T10:30:00",
+            "2024-02-30T10:30:00Z",
+            "0000-12-31T23:59:59Z",
+            "9999-12-31T23:59:59-00:01",
+            "+010000-01-01T00:00:00Z",
+        ] {
+            assert_eq!(read(bad), Err(InvalidTime(bad.to_owned())), "{bad}");
+        }
     }
 }

@@ -35,7 +35,7 @@ const LAYERS: &str = "
     directory grants group router
     agent mailbox
     journal wasm
-    error event fipa id idempotency message quantity rate secret time timer telemetry
+    error event fipa id idempotency json message quantity rate secret time timer telemetry
 ";
 
 /// Where no files use each other in a circle: the folder of a crate's `lib.rs`, and a module of that crate with all below it.

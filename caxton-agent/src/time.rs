@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 
 const DAY_SECONDS: u64 = 86_400;
 
+/// The last microsecond that RFC 3339 can write: that of year 9999.
+const LATEST: u64 = 253_402_300_799_999_999;
+
 /// A time by the server's clock: microseconds since 1970-01-01T00:00:00Z. Its text is RFC 3339 in UTC, to the
-/// millisecond.
+/// millisecond. A time after year 9999, such as `now` and the longest duration, is written as the end of that year.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
@@ -33,10 +36,11 @@ impl Sub for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0 / 1_000_000;
+        let micros = self.0.min(LATEST);
+        let seconds = micros / 1_000_000;
         let (year, month, day) = civil(seconds / DAY_SECONDS);
         let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-        let millis = self.0 / 1000 % 1000;
+        let millis = micros / 1000 % 1000;
         write!(
             f,
             "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
@@ -73,6 +77,8 @@ mod tests {
         assert_eq!(text(951_827_696_789_000), "2000-02-29T12:34:56.789Z");
         assert_eq!(text(1_798_761_599_999_999), "2026-12-31T23:59:59.999Z");
         assert_eq!(text(4_107_542_400_000_000), "2100-03-01T00:00:00.000Z");
+        assert_eq!(text(LATEST), "9999-12-31T23:59:59.999Z");
+        assert_eq!(text(u64::MAX), text(LATEST));
     }
 
     #[test]

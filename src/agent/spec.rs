@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 
 use crate::error::{Error, Result};
 use crate::id::AgentName;
-use crate::quantity::Span;
+use crate::json;
+use crate::quantity::{self, Span};
 
 pub use environment::{Environment, MASK};
 pub use resources::{Ceilings, Resources};
@@ -158,13 +159,13 @@ impl Serialize for Shutdown {
 
 impl<'de> Deserialize<'de> for Shutdown {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
-        match value.as_str() {
-            Some("brutal_kill") => Ok(Self::BrutalKill),
-            Some("infinity") => Ok(Self::Infinity),
-            _ => serde_json::from_value(value).map(Self::Timeout).map_err(|error| {
-                serde::de::Error::custom(format_args!("is not brutal_kill, infinity or a time: {error}"))
-            }),
+        let text = quantity::written(deserializer)?;
+        match text.as_str() {
+            "brutal_kill" => Ok(Self::BrutalKill),
+            "infinity" => Ok(Self::Infinity),
+            time => Span::parse(time)
+                .map(Self::Timeout)
+                .map_err(|problem| serde::de::Error::custom(format_args!("{problem}, or brutal_kill, or infinity"))),
         }
     }
 }
@@ -247,21 +248,7 @@ fn millis(span: Span) -> u64 {
 impl AgentSpec {
     /// Reads the `config` of a deploy. A null counts as absent; an error names the key.
     pub fn from_json(json: &[u8]) -> Result<Self> {
-        let mut value: serde_json::Value =
-            serde_json::from_slice(json).map_err(|error| Error::invalid("config", format!("is not JSON: {error}")))?;
-        drop_nulls(&mut value);
-        if !value.is_object() {
-            return Err(Error::invalid("config", "must be an object"));
-        }
-        serde_path_to_error::deserialize(value).map_err(|error| {
-            let path = error.path().to_string();
-            let field = if path == "." {
-                "config".to_owned()
-            } else {
-                format!("config.{path}")
-            };
-            Error::invalid(field, format!("is wrong: {}", error.inner()))
-        })
+        Ok(json::read(json, "config")?)
     }
 
     /// Checks the rules that the types do not enforce, among them the node's ceilings.
@@ -341,13 +328,5 @@ impl Permissions {
             Ok((pattern.clone(), glob.compile_matcher()))
         };
         self.message.iter().map(compile).collect()
-    }
-}
-
-/// Removes members that are null, at any depth of nested objects, so that null means absent.
-pub(crate) fn drop_nulls(value: &mut serde_json::Value) {
-    if let serde_json::Value::Object(members) = value {
-        members.retain(|_, member| !member.is_null());
-        members.values_mut().for_each(drop_nulls);
     }
 }

@@ -1,11 +1,13 @@
-//! The gRPC API, `caxton.v1`, with reflection (v1) and `grpc.health.v1`.
+//! The gRPC API, `caxton.v1`, with reflection (v1 and v1alpha) and `grpc.health.v1`.
 //!
 //! Purpose: the use cases of the REST API in protobuf. Owner: the `api` branch of the tree, through [`Server`]. Invariant:
-//! an error of the node has a `google.rpc.ErrorInfo` whose `reason` is the published code; REST calls the same methods of the node.
+//! every error has a `google.rpc.ErrorInfo` whose `reason` is the published code, whoever found it; REST calls the same methods of
+//! the node.
 
 mod agents;
 mod caller;
 mod convert;
+mod edge;
 mod members;
 mod messages;
 pub mod proto;
@@ -20,11 +22,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tonic::server::NamedService as _;
+use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::server::HealthReporter;
 
 use self::agents::Agents;
+use self::edge::Edge;
 use self::messages::Messages;
 use self::proto::agent_service_server::AgentServiceServer;
 use self::proto::message_service_server::MessageServiceServer;
@@ -88,35 +93,18 @@ impl Handle {
 }
 
 async fn serve(listener: TcpListener, node: Arc<Node>, stopping: watch::Receiver<bool>) -> io::Result<()> {
-    let module_bytes = node.limits().module_bytes;
     let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?).with_nodelay(Some(true));
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(io::Error::other)?;
     let (health, health_service) = tonic_health::server::health_reporter();
     set(&health, node.has_room().is_ok()).await;
-
-    let envelope = limits::CONFIG_BYTES + limits::FRAMING_BYTES;
-    let agents = AgentServiceServer::new(Agents::new(Arc::clone(&node)))
-        .max_decoding_message_size(module_bytes.saturating_add(envelope));
-    let supervision = SupervisionServiceServer::new(Supervision::new(Arc::clone(&node)))
-        .max_decoding_message_size(limits::SMALL_BODY_BYTES);
     let health = report(Arc::clone(&node), stopping.clone(), health);
-    let messages = MessageServiceServer::new(Messages::new(node)).max_decoding_message_size(limits::MESSAGE_BODY_BYTES);
     let serving = tonic::transport::Server::builder()
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_max_header_list_size(limits::MOST_METADATA_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
-        .add_service(reflection)
-        .add_service(health_service)
-        .add_service(agents)
-        .add_service(messages)
-        .add_service(supervision)
-        .serve_with_incoming_shutdown(incoming, health);
+        .serve_with_incoming_shutdown(services(node, health_service)?, incoming, health);
     let overdue = async {
         until(stopping).await;
         tokio::time::sleep(limits::DRAIN).await;
@@ -125,6 +113,31 @@ async fn serve(listener: TcpListener, node: Arc<Node>, stopping: watch::Receiver
         served = serving => served.map_err(io::Error::other),
         () = overdue => Ok(()),
     }
+}
+
+/// All services, with what is around every call.
+fn services(node: Arc<Node>, health: HealthServer<impl Health>) -> io::Result<Edge> {
+    let module_bytes = node.limits().module_bytes;
+    let largest = |service: &str| edge::largest(service, module_bytes);
+    let agents = AgentServiceServer::new(Agents::new(Arc::clone(&node)))
+        .max_decoding_message_size(largest(AgentServiceServer::<Agents>::NAME));
+    let supervision = SupervisionServiceServer::new(Supervision::new(Arc::clone(&node)))
+        .max_decoding_message_size(largest(SupervisionServiceServer::<Supervision>::NAME));
+    let messages = MessageServiceServer::new(Messages::new(node))
+        .max_decoding_message_size(largest(MessageServiceServer::<Messages>::NAME));
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes = Routes::new(reflection().build_v1().map_err(io::Error::other)?)
+        // Python's grpcio-reflection and older clients know no other version.
+        .add_service(reflection().build_v1alpha().map_err(io::Error::other)?)
+        .add_service(health)
+        .add_service(agents)
+        .add_service(messages)
+        .add_service(supervision);
+    Ok(Edge::new(routes.prepare(), module_bytes))
 }
 
 /// Keeps `grpc.health.v1` equal to `/readyz`: not serving while the disk is full. Resolves when the server stops, and then it is

@@ -7,6 +7,7 @@ pub(super) mod caller;
 pub(super) mod edge;
 pub(super) mod failure;
 mod guard;
+pub(super) mod representation;
 
 use std::any::Any;
 use std::future::Future;

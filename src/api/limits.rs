@@ -8,6 +8,10 @@ pub const MESSAGE_BODY_BYTES: usize = 6 << 20;
 pub const CONFIG_BYTES: usize = 256 << 10;
 /// Bytes that framing (multipart boundaries, JSON members, protobuf tags) may add to a deploy.
 pub const FRAMING_BYTES: usize = 64 << 10;
+/// Bytes of the metadata of a gRPC call, as HTTP/2 counts them.
+pub const METADATA_BYTES: usize = 16 << 10;
+/// Bytes of metadata from which on HTTP/2 itself refuses the call. It has no words for that, so it comes far behind the limit.
+pub const MOST_METADATA_BYTES: u32 = 256 << 10;
 /// Bytes of any other request.
 pub const SMALL_BODY_BYTES: usize = 64 << 10;
 /// Deploys of one interface whose bodies are in memory at a time. The bodies of others are not read until there is a permit.

@@ -30,8 +30,9 @@
 //! progress gets 409 `CONFLICT`. A refused request had no effect, and its key is not remembered. See [`crate::idempotency`].
 //!
 //! Errors: `http/failure.rs` has the status of each [`Code`](crate::error::Code). A path that does not exist is 404 `NOT_FOUND`, a
-//! wrong method is 405 `INVALID_REQUEST` with `Allow`, and a body that does not arrive in time is 408 `INVALID_REQUEST`. An unknown
-//! query parameter or JSON member is an error that names it.
+//! wrong method is 405 `INVALID_REQUEST` with `Allow`, a body that does not arrive in time is 408 `INVALID_REQUEST`, and a body of
+//! another media type or in a content coding is 415 `INVALID_REQUEST`. A query parameter or JSON member that is unknown, or given
+//! twice, is an error that names it.
 
 #![allow(
     unused_qualifications,
@@ -48,6 +49,7 @@ mod query;
 mod supervision;
 mod supervisors;
 mod system;
+mod upload;
 
 use actix_web::http::{Method, Uri};
 use actix_web::{Resource, Route, guard, web};

@@ -17,6 +17,7 @@ use super::{Dispatch, Journal, Record, Turn, TurnEnd};
 use crate::event::EventKind;
 use crate::fipa::Performative;
 use crate::id::{AgentId, Digest, Fence, InstanceId, MessageId, Partition, Seq};
+use crate::json::RawJson;
 use crate::message::{Address, Content, FailureReason, Message};
 use crate::time::Timestamp;
 use crate::timer::{Timer, TimerChange};
@@ -195,6 +196,11 @@ fn times() -> impl Strategy<Value = Timestamp> {
     any::<i64>().prop_map(Timestamp::from_micros)
 }
 
+/// JSON that would not survive being read and written anew.
+fn extension(number: i64) -> RawJson {
+    RawJson::parse(&format!(r#"{{"n": [{number}0.10, null], "n": "ä" }}"#)).expect("it is JSON")
+}
+
 prop_compose! {
     fn messages()(
         (id, sender, receivers, content) in (message_ids(), addresses(), prop::collection::vec(addresses(), 0..4), contents()),
@@ -202,7 +208,7 @@ prop_compose! {
         (reply_to, language, ontology, protocol) in (texts(), texts(), texts(), texts()),
         (conversation_id, reply_with, in_reply_to, traceparent) in (".{0,20}", texts(), texts(), texts()),
         (timestamp, reply_by, causation_id, hops) in (times(), prop::option::of(times()), prop::option::of(message_ids()), any::<u32>()),
-        extensions in prop::collection::btree_map("x_[a-z]{1,5}", any::<i64>().prop_map(|n| serde_json::json!({"n": [n, null, "ä"]})), 0..3),
+        extensions in prop::collection::btree_map("x_[a-z]{1,5}", any::<i64>().prop_map(extension), 0..3),
     ) -> Message {
         Message {
             id, performative: act, sender, receivers, reply_to, content, language, ontology, protocol, conversation_id,

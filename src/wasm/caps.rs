@@ -5,9 +5,6 @@
 pub const DRAFT_BYTES: usize = 6 << 20;
 /// Bytes of all messages that a turn sends and all state that it writes.
 pub const EFFECT_BYTES: usize = 16 << 20;
-/// How deep the value of an extension parameter (`x_…`) in a guest's draft may nest. The parser calls itself for each level,
-/// and it runs on the guest's small stack. Content may nest to any depth, because nothing here parses it.
-pub const EXTENSION_DEPTH: usize = 16;
 /// Bytes of a key of an agent's state.
 pub const KEY_BYTES: usize = 1_024;
 /// Bytes of one log line. A longer line is cut off there.

@@ -1,15 +1,13 @@
 //! The core ABI, for handwritten WAT, for Go, and for each language without tools for components. Its contract is
 //! [`super::abi`]. Here are the functions that a guest imports, and the calls of the functions that it exports.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use wasmtime::{Caller, Engine, Linker, Memory, Store, TypedFunc};
 
 use super::abi::{ABSENT, ALLOC, INBOX, MALFORMED, MODULE, NOT_PERMITTED, OK, OVER_LIMIT, Range, view};
 use super::crash::Fault;
-use super::host::{Guest, Level, Refusal, nesting, shallow};
+use super::host::{Guest, Level, Refusal};
 use super::turn::End;
 use super::{caps, wasi};
 use crate::message::Draft;
@@ -61,7 +59,9 @@ fn send_message(mut caller: Caller<'_, Guest>, pointer: i32, length: i32) -> was
     if json.len() > caps::DRAFT_BYTES {
         return Ok(OVER_LIMIT);
     }
-    let sent = draft(json).and_then(|draft| guest.send(draft));
+    let sent = Draft::from_json(json)
+        .map_err(Refusal::from)
+        .and_then(|draft| guest.send(draft));
     if let Err(Refusal::Malformed(why)) = &sent {
         // The code alone does not tell the author of the guest what is malformed.
         guest
@@ -69,17 +69,6 @@ fn send_message(mut caller: Caller<'_, Guest>, pointer: i32, length: i32) -> was
             .line(Level::Warn, format!("send_message: malformed: {why}").as_bytes());
     }
     Ok(code(&sent))
-}
-
-fn draft(json: &[u8]) -> Result<Draft, Refusal> {
-    // Only a draft that nests deeper than that can have an extension parameter that does. Few drafts do.
-    if nesting(json) > caps::EXTENSION_DEPTH {
-        let members: BTreeMap<String, &RawValue> = serde_json::from_slice(json).unwrap_or_default();
-        for (name, value) in members.iter().filter(|(name, _)| name.starts_with("x_")) {
-            shallow(name, value.get().as_bytes())?;
-        }
-    }
-    Draft::from_json(json).map_err(|invalid| Refusal::Malformed(invalid.to_string()))
 }
 
 fn log(mut caller: Caller<'_, Guest>, level: i32, pointer: i32, length: i32) -> wasmtime::Result<()> {

@@ -15,10 +15,6 @@ use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use tonic_reflection::pb::v1::ServerReflectionRequest;
-use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_types::StatusExt;
 
 use crate::guests;
@@ -284,30 +280,247 @@ async fn health_is_serving() {
     }
 }
 
+/// Checks the services that one version of the reflection protocol lists. The versions differ in nothing but their package.
+macro_rules! lists_the_services {
+    ($name:ident, $version:ident) => {
+        #[tokio::test]
+        async fn $name() {
+            use tonic_reflection::pb::$version::ServerReflectionRequest;
+            use tonic_reflection::pb::$version::server_reflection_client::ServerReflectionClient;
+            use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
+            use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
+
+            let node = TestNode::start().await;
+            let ask = |wanted| ServerReflectionRequest {
+                host: String::new(),
+                message_request: Some(wanted),
+            };
+            let mut client = ServerReflectionClient::new(channel(&node).await);
+            let list = tokio_stream::once(ask(MessageRequest::ListServices(String::new())));
+            let mut answers = client.server_reflection_info(list).await.unwrap().into_inner();
+            let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+            let MessageResponse::ListServicesResponse(services) = answer else {
+                panic!("{answer:?}");
+            };
+            let names: Vec<_> = services.service.into_iter().map(|service| service.name).collect();
+            for name in [
+                "caxton.v1.AgentService",
+                "caxton.v1.MessageService",
+                "caxton.v1.SupervisionService",
+                "grpc.health.v1.Health",
+            ] {
+                assert!(names.iter().any(|known| known == name), "{name} is not among {names:?}");
+            }
+            let unknown = MessageRequest::FileContainingSymbol("caxton.v1.Nothing".to_owned());
+            let unknown = tokio_stream::once(ask(unknown));
+            let mut answers = client.server_reflection_info(unknown).await.unwrap().into_inner();
+            refused(&answers.message().await.unwrap_err(), Code::NotFound, "NOT_FOUND");
+        }
+    };
+}
+
+lists_the_services!(reflection_lists_the_services, v1);
+lists_the_services!(the_reflection_of_older_clients_lists_the_services, v1alpha);
+
+/// A request whose content is this JSON, in bytes.
+fn written(receiver: &str, media: &str, json: impl Into<Vec<u8>>) -> SendMessageRequest {
+    let mut request = request(receiver);
+    let message = request.message.as_mut().unwrap();
+    (message.content, message.content_type) = (None, media.to_owned());
+    message.content_bytes = json.into().into();
+    request
+}
+
 #[tokio::test]
-async fn reflection_lists_the_services() {
+async fn json_in_bytes_is_json_in_every_spelling_of_its_media_type() {
     let node = TestNode::start().await;
-    let list = ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(MessageRequest::ListServices(String::new())),
-    };
-    let mut client = ServerReflectionClient::new(channel(&node).await);
-    let mut answers = client
-        .server_reflection_info(tokio_stream::once(list))
-        .await
-        .unwrap()
-        .into_inner();
-    let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
-    let MessageResponse::ListServicesResponse(services) = answer else {
-        panic!("{answer:?}");
-    };
-    let names: Vec<_> = services.service.into_iter().map(|service| service.name).collect();
-    for name in [
-        "caxton.v1.AgentService",
-        "caxton.v1.MessageService",
-        "caxton.v1.SupervisionService",
-        "grpc.health.v1.Health",
+    deploy(&node, "echo", guests::example("echo")).await.unwrap();
+    let mut client = messages(&node).await;
+    let json = r#"{"wei": 123456789012345678901234567890, "price":1.10,"b":1,"a":2,"b":3}"#;
+    for media in [
+        "application/json",
+        "application/json; charset=utf-8",
+        "Application/JSON",
     ] {
-        assert!(names.iter().any(|known| known == name), "{name} is not among {names:?}");
+        let mut asked = written("echo", media, json);
+        let extensions = [("x_b".to_owned(), json.to_owned())];
+        asked.message.as_mut().unwrap().extensions = extensions.into();
+        let reply = client
+            .send_message_and_wait(asked)
+            .await
+            .unwrap()
+            .into_inner()
+            .reply
+            .unwrap();
+        assert_eq!(
+            (reply.content_type.as_str(), reply.content_bytes.as_ref()),
+            ("application/json", json.as_bytes()),
+            "{media}"
+        );
+        assert!(reply.content.is_some(), "what fits into a Struct is there too");
     }
+    let sent = node
+        .request(reqwest::Method::GET, "/api/v1/messages")
+        .send()
+        .await
+        .unwrap();
+    let history = sent.text().await.unwrap();
+    assert_eq!(history.matches(&format!(r#""x_b":{json}"#)).count(), 3, "{history}");
+    for (bytes, problem) in [("{", "not JSON"), (r#""\ud800""#, "surrogate"), ("", "empty")] {
+        let refused_json = client
+            .send_message(written("echo", "application/json", bytes))
+            .await
+            .unwrap_err();
+        refused(&refused_json, Code::InvalidArgument, "INVALID_REQUEST");
+        assert!(refused_json.message().contains(problem), "{refused_json}");
+    }
+}
+
+#[tokio::test]
+async fn content_too_deep_for_readers_of_protobuf_comes_in_bytes_alone() {
+    let node = TestNode::start().await;
+    deploy(&node, "echo", guests::example("echo")).await.unwrap();
+    let mut client = messages(&node).await;
+    let nested = |depth: usize| format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
+    for (depth, deep) in [(32, false), (33, true), (34, true), (128, true)] {
+        let asked = written("echo", "application/json", nested(depth));
+        // This client stops at 100 levels of messages, as most do.
+        let reply = client
+            .send_message_and_wait(asked)
+            .await
+            .unwrap()
+            .into_inner()
+            .reply
+            .unwrap();
+        assert_eq!(
+            (reply.content.is_none(), reply.content_too_deep),
+            (deep, deep),
+            "{depth}"
+        );
+        if deep {
+            assert_eq!(reply.content_bytes, nested(depth), "{depth}");
+        }
+    }
+    let too_deep = client
+        .send_message(written("echo", "application/json", nested(129)))
+        .await
+        .unwrap_err();
+    refused(&too_deep, Code::InvalidArgument, "INVALID_REQUEST");
+    assert!(too_deep.message().contains("128"), "{too_deep}");
+}
+
+#[tokio::test]
+async fn the_range_of_times_is_that_of_rest() {
+    let node = TestNode::start().await;
+    deploy(&node, "echo", guests::example("echo")).await.unwrap();
+    let mut client = messages(&node).await;
+    let by = |seconds: i64| {
+        let mut request = request("echo");
+        request.message.as_mut().unwrap().reply_by = Some(prost_types::Timestamp { seconds, nanos: 0 });
+        request
+    };
+    const LAST: i64 = 253_402_300_799;
+    let sent = client.send_message(by(LAST)).await.unwrap().into_inner();
+    assert_eq!(
+        node.until_settled(&sent.message_id).await["reply_by"],
+        "9999-12-31T23:59:59.000000Z"
+    );
+    for wrong in [LAST + 1, i64::MAX, i64::MIN] {
+        let status = client.send_message(by(wrong)).await.unwrap_err();
+        refused(&status, Code::InvalidArgument, "INVALID_REQUEST");
+        assert!(status.message().contains("message.reply_by"), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_exhausts_a_resource_whoever_found_it() {
+    let node = TestNode::start_with("[limits]\nmodule = \"1MiB\"\n").await;
+    deploy(&node, "echo", guests::example("echo")).await.unwrap();
+    let mut client = messages(&node).await;
+    for bytes in [(4 << 20) + 1, 7 << 20] {
+        let status = client
+            .send_message(written("echo", "image/png", vec![0; bytes]))
+            .await
+            .unwrap_err();
+        refused(&status, Code::ResourceExhausted, "PAYLOAD_TOO_LARGE");
+    }
+    for bytes in [(1 << 20) + 1, 3 << 20] {
+        let status = deploy(&node, "large", vec![0; bytes]).await.unwrap_err();
+        refused(&status, Code::ResourceExhausted, "PAYLOAD_TOO_LARGE");
+        let info = status.get_details_error_info().unwrap();
+        assert!(
+            info.metadata["limit_bytes"]
+                .parse::<u64>()
+                .is_ok_and(|limit| limit >= 1 << 20)
+        );
+    }
+    let mut large = tonic::Request::new(request("echo"));
+    let value = "x".repeat(20_000);
+    large.metadata_mut().insert("x-large", value.parse().unwrap());
+    let status = client.send_message(large).await.unwrap_err();
+    refused(&status, Code::ResourceExhausted, "PAYLOAD_TOO_LARGE");
+    client
+        .send_message(request("echo"))
+        .await
+        .expect("the connection goes on");
+}
+
+#[tokio::test]
+async fn errors_that_the_protocol_finds_have_the_envelope_too() {
+    let node = TestNode::start().await;
+    let mut client = tonic::client::Grpc::new(channel(&node).await);
+    client.ready().await.unwrap();
+    let codec = || tonic_prost::ProstCodec::<Struct, Struct>::default();
+    for path in [
+        "/caxton.v1.AgentService/Dance",
+        "/caxton.v1.Nothing/GetAgent",
+        "/nothing",
+    ] {
+        let asked = client.unary(tonic::Request::new(Struct::default()), path.parse().unwrap(), codec());
+        let status = asked.await.unwrap_err();
+        refused(&status, Code::Unimplemented, "NOT_FOUND");
+        assert!(status.message().contains(path), "{status}");
+        client.ready().await.unwrap();
+    }
+    // A message of another kind, which has a text where a message is expected.
+    let codec = tonic_prost::ProstCodec::<GetAgentRequest, GetAgentRequest>::default();
+    let other = GetAgentRequest {
+        agent_id: "\u{fffd}".repeat(10),
+    };
+    let path = "/caxton.v1.MessageService/SendMessage".parse().unwrap();
+    let status = client.unary(tonic::Request::new(other), path, codec).await.unwrap_err();
+    refused(&status, Code::InvalidArgument, "INVALID_REQUEST");
+    let trace = status.get_details_request_info().unwrap().request_id;
+    assert_eq!(trace.len(), 32);
+
+    let mut compressed = tonic::Request::new(request("echo"));
+    compressed
+        .metadata_mut()
+        .insert("grpc-encoding", "gzip".parse().unwrap());
+    let status = messages(&node).await.send_message(compressed).await.unwrap_err();
+    refused(&status, Code::Unimplemented, "INVALID_REQUEST");
+    assert!(status.message().contains("gzip"), "{status}");
+
+    let check = HealthCheckRequest {
+        service: "caxton.v1.Nothing".to_owned(),
+    };
+    let status = HealthClient::new(channel(&node).await).check(check).await.unwrap_err();
+    refused(&status, Code::NotFound, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_call_that_its_client_gives_up_ends_a_little_earlier_with_the_reason() {
+    let node = TestNode::start().await;
+    deploy(&node, "echo", guests::example("echo")).await.unwrap();
+    let mut silent = request("echo");
+    silent.message.as_mut().unwrap().performative = "inform".to_owned();
+    let mut asked = tonic::Request::new(silent);
+    asked.set_timeout(std::time::Duration::from_millis(500));
+    let late = messages(&node).await.send_message_and_wait(asked).await.unwrap_err();
+    refused(&late, Code::DeadlineExceeded, "TIMEOUT");
+    let info = late.get_details_error_info().unwrap();
+    assert!(
+        info.metadata["message_id"].starts_with("msg_"),
+        "the message stays delivered: {info:?}"
+    );
 }

@@ -304,3 +304,139 @@ async fn an_error_is_a_problem_for_who_asks_for_problems() {
         (&json!(404), &json!("AGENT_NOT_FOUND"))
     );
 }
+
+#[tokio::test]
+async fn a_member_that_is_given_twice_is_named() {
+    let node = TestNode::start().await;
+    node.deploy("echo", "echo").await;
+    for (path, body, field) in [
+        (
+            MESSAGES,
+            r#"{"performative":"inform","receiver":"echo","performative":"request"}"#,
+            "performative",
+        ),
+        (
+            MESSAGES,
+            r#"{"performative":"inform","receiver":"echo","content":1,"content":2}"#,
+            "content",
+        ),
+        (
+            "/api/v1/supervisors",
+            r#"{"name":"a","backoff":{"min":1,"min":1}}"#,
+            "backoff.min",
+        ),
+        (
+            "/api/v1/supervision/actions",
+            r#"{"path":"echo","action":"reset","path":"node"}"#,
+            "path",
+        ),
+        (
+            "/api/v1/agents/echo/stop",
+            r#"{"drain_messages":true,"drain_messages":false}"#,
+            "drain_messages",
+        ),
+        (AGENTS, r#"{"wasm_module":"","wasm_module":""}"#, "wasm_module"),
+    ] {
+        let answer = node.post_text(path, "application/json", body).await;
+        names(&answer.refused(400, "INVALID_REQUEST"), field);
+    }
+    let deploy = |config: &'static str| {
+        let wasm = Part::bytes(guests::example("echo"));
+        node.post_form(Form::new().part("wasm", wasm).text("config", config))
+    };
+    let twice = deploy(r#"{"name":"a","resources":{"memory":"1MiB","memory":"2MiB"}}"#).await;
+    names(&twice.refused(400, "INVALID_REQUEST"), "config.resources.memory");
+    assert_eq!(node.agent_ids().await.len(), 1);
+}
+
+#[tokio::test]
+async fn half_of_a_character_is_named() {
+    let node = TestNode::start().await;
+    node.deploy("echo", "echo").await;
+    for (path, body, field) in [
+        (
+            MESSAGES,
+            r#"{"performative":"inform","receiver":"echo","content":{"a":["\ud800"]}}"#,
+            "content",
+        ),
+        (
+            MESSAGES,
+            r#"{"performative":"inform","receiver":"echo","x_a":{"\udc00":1}}"#,
+            "x_a",
+        ),
+        (
+            MESSAGES,
+            r#"{"performative":"inform","receiver":"echo","ontology":"\ud800"}"#,
+            "ontology",
+        ),
+        (
+            "/api/v1/supervisors",
+            r#"{"name":"a","backoff":{"min":"\ud800"}}"#,
+            "backoff.min",
+        ),
+        (
+            "/api/v1/supervision/actions",
+            r#"{"path":"\ud800","action":"reset"}"#,
+            "path",
+        ),
+    ] {
+        let answer = node.post_text(path, "application/json", body).await;
+        let error = answer.refused(400, "INVALID_REQUEST");
+        names(&error, field);
+        assert!(error["message"].as_str().unwrap().contains("surrogate"), "{error:#}");
+    }
+}
+
+#[tokio::test]
+async fn content_a_little_too_large_is_refused_like_content_far_too_large() {
+    let node = TestNode::start().await;
+    node.deploy("echo", "echo").await;
+    const LIMIT: usize = 4 << 20;
+    // Two of the bytes are the quotes.
+    node.post(MESSAGES, &request("echo", &json!("x".repeat(LIMIT - 2))))
+        .await
+        .good();
+    let bytes = |size: usize| {
+        let base64 = "AAAA".repeat(size / 3) + ["", "AA==", "AAA="][size % 3];
+        json!({"performative": "inform", "receiver": "echo", "encoding": "base64", "content": base64})
+    };
+    node.post(MESSAGES, &bytes(LIMIT)).await.good();
+    for message in [
+        request("echo", &json!("x".repeat(LIMIT - 1))),
+        request("echo", &json!("x".repeat(LIMIT))),
+        bytes(LIMIT + 1),
+    ] {
+        let error = node.post(MESSAGES, &message).await.refused(413, "PAYLOAD_TOO_LARGE");
+        assert_eq!(error["details"]["limit_bytes"], LIMIT);
+    }
+}
+
+#[tokio::test]
+async fn every_time_of_rfc_3339_is_taken_and_no_other() {
+    let node = TestNode::start().await;
+    node.deploy("echo", "echo").await;
+    let asked = |reply_by: &str| json!({"performative": "request", "receiver": "echo", "reply_by": reply_by});
+    let last = node.post(MESSAGES, &asked("9999-12-31T23:59:59Z")).await.good();
+    let sent = node.until_settled(last["message_id"].as_str().unwrap()).await;
+    assert_eq!(sent["reply_by"], "9999-12-31T23:59:59.000000Z");
+    let again = node.post(MESSAGES, &asked(sent["reply_by"].as_str().unwrap())).await;
+    again.good();
+    for bad in [
+        "yesterday",
+        "2030-01-15",
+        "2030-01-15T10:30:00",
+        "+010000-01-01T00:00:00Z",
+        "0000-01-01T00:00:00Z",
+    ] {
+        names(
+            &node.post(MESSAGES, &asked(bad)).await.refused(400, "INVALID_REQUEST"),
+            "reply_by",
+        );
+    }
+    let page = node
+        .get("/api/v1/messages?since=0001-01-01T00:00:00Z&until=9999-12-31T23:59:59.999999Z")
+        .await;
+    assert_eq!(page.good()["total"], 4);
+    let wrong = node.get("/api/v1/messages?since=0000-01-01T00:00:00Z").await;
+    names(&wrong.refused(400, "INVALID_REQUEST"), "since");
+}

@@ -11,10 +11,14 @@ use super::proto::AgentExit;
 use crate::api::limits;
 use crate::api::tree::ExitView;
 use crate::error::{Error, Result};
+use crate::json::nesting;
 use crate::time::Timestamp;
 
 /// Beyond this (2^53) a double does not hold every integer.
 const EXACT: f64 = 9_007_199_254_740_992.0;
+/// The most levels of a `Struct`. Readers of protobuf stop at 100 messages inside each other; a level of a Struct is three of them,
+/// and the message around it two.
+const STRUCT_DEPTH: usize = 32;
 
 pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
     let nanos = time.micros().rem_euclid(1_000_000) * 1_000;
@@ -28,11 +32,16 @@ pub(super) fn read_timestamp(field: &str, time: prost_types::Timestamp) -> Resul
     let micros = time
         .seconds
         .checked_mul(1_000_000)
-        .and_then(|s| s.checked_add(i64::from(time.nanos / 1_000)));
-    match micros {
-        Some(micros) if (0..1_000_000_000).contains(&time.nanos) => Ok(Timestamp::from_micros(micros)),
-        _ => Err(Error::invalid(field, "is no time")),
-    }
+        .and_then(|s| s.checked_add(i64::from(time.nanos / 1_000)))
+        .filter(|_| (0..1_000_000_000).contains(&time.nanos))
+        .and_then(Timestamp::within_range);
+    micros.ok_or_else(|| {
+        let problem = format!(
+            "has {} seconds and {} nanos, and must be a time of the years 1 to 9999, with 0 to 999999999 nanos",
+            time.seconds, time.nanos
+        );
+        Error::invalid(field, problem)
+    })
 }
 
 pub(super) fn duration(span: Duration) -> prost_types::Duration {
@@ -43,7 +52,13 @@ pub(super) fn duration(span: Duration) -> prost_types::Duration {
 }
 
 pub(super) fn read_duration(field: &str, span: prost_types::Duration) -> Result<Duration> {
-    Duration::try_from(span).map_err(|_| Error::invalid(field, "must not be negative"))
+    Duration::try_from(span).map_err(|_| {
+        let problem = format!(
+            "has {} seconds and {} nanos, and must not be negative",
+            span.seconds, span.nanos
+        );
+        Error::invalid(field, problem)
+    })
 }
 
 /// The text of a protobuf field, for which empty means absent.
@@ -57,8 +72,8 @@ pub(super) fn page_size(limit: i32) -> Result<usize> {
         Ok(0) => Ok(limits::DEFAULT_PAGE),
         Ok(limit) if limit <= limits::PAGE => Ok(limit),
         _ => {
-            let mend = format!("must be 1 to {}, or left out", limits::PAGE);
-            Err(Error::invalid("limit", mend))
+            let problem = format!("is {limit}, and must be 1 to {}, or left out", limits::PAGE);
+            Err(Error::invalid("limit", problem))
         }
     }
 }
@@ -75,55 +90,68 @@ pub(super) fn exit(exit: ExitView) -> AgentExit {
 }
 
 /// JSON of a Struct. Doubles that are integers become integers: JSON agents tell 3 from 3.0.
-pub(super) fn json_of(content: Struct) -> Result<Bytes> {
+pub(super) fn json_of(content: &Struct) -> Result<Bytes> {
     Ok(Bytes::from(object(content)?.to_string()))
 }
 
-fn object(content: Struct) -> Result<Value> {
-    content
-        .fields
-        .into_iter()
-        .map(|(name, value)| Ok((name, json(value)?)))
-        .collect()
+fn object(content: &Struct) -> Result<Value> {
+    let members = content.fields.iter();
+    members.map(|(name, value)| Ok((name.clone(), json(value)?))).collect()
 }
 
 #[allow(
     clippy::cast_possible_truncation,
     reason = "the guard leaves integers of at most 54 bits"
 )]
-fn json(value: ProtoValue) -> Result<Value> {
-    Ok(match value.kind {
+fn json(value: &ProtoValue) -> Result<Value> {
+    Ok(match &value.kind {
         None | Some(Kind::NullValue(_)) => Value::Null,
-        Some(Kind::BoolValue(flag)) => flag.into(),
-        Some(Kind::StringValue(text)) => text.into(),
-        Some(Kind::NumberValue(n)) if n.fract() == 0.0 && n.abs() <= EXACT => (n as i64).into(),
-        Some(Kind::NumberValue(n)) => serde_json::Number::from_f64(n)
-            .map(Value::Number)
-            .ok_or_else(|| Error::invalid("message.content", "has a number that JSON does not know"))?,
+        Some(Kind::BoolValue(flag)) => (*flag).into(),
+        Some(Kind::StringValue(text)) => text.as_str().into(),
+        Some(Kind::NumberValue(n)) if n.fract() == 0.0 && n.abs() <= EXACT => (*n as i64).into(),
+        Some(Kind::NumberValue(n)) => serde_json::Number::from_f64(*n).map(Value::Number).ok_or_else(|| {
+            Error::invalid(
+                "message.content",
+                format!("has the number {n}, which JSON cannot write"),
+            )
+        })?,
         Some(Kind::StructValue(inner)) => object(inner)?,
-        Some(Kind::ListValue(list)) => Value::Array(list.values.into_iter().map(json).collect::<Result<_>>()?),
+        Some(Kind::ListValue(list)) => Value::Array(list.values.iter().map(json).collect::<Result<_>>()?),
     })
 }
 
 /// JSON as gRPC shows it.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Shown {
-    /// None: it is no object.
+    /// None: it is no object, or nests too deep for a Struct.
     pub(super) content: Option<Struct>,
-    /// False: `content` is absent or lacks digits, and only the bytes of the JSON tell the truth.
+    /// It is an object that nests deeper than [`STRUCT_DEPTH`].
+    pub(super) too_deep: bool,
+    /// False: `content` is absent or not all that was written, and only the bytes of the JSON are.
     pub(super) exact: bool,
 }
 
+/// A Struct has no order of members, no repeated ones, and only doubles for numbers. So it is exact if the JSON that it gives back
+/// is the same text.
 pub(super) fn struct_of(json: &[u8]) -> Shown {
-    let Ok(Value::Object(members)) = serde_json::from_slice(json) else {
+    let text = std::str::from_utf8(json).unwrap_or_default();
+    let is_object = text.trim_ascii_start().starts_with('{');
+    if is_object && nesting(text) > STRUCT_DEPTH {
         return Shown {
-            content: None,
-            exact: false,
+            too_deep: true,
+            ..Shown::default()
         };
+    }
+    let Ok(Value::Object(members)) = serde_json::from_str(text) else {
+        return Shown::default();
     };
     let mut exact = true;
-    let content = Some(structure(members, &mut exact));
-    Shown { content, exact }
+    let content = structure(members, &mut exact);
+    Shown {
+        exact: exact && json_of(&content).is_ok_and(|again| again == json),
+        content: Some(content),
+        too_deep: false,
+    }
 }
 
 fn structure(members: serde_json::Map<String, Value>, exact: &mut bool) -> Struct {
@@ -156,48 +184,67 @@ fn proto(value: Value, exact: &mut bool) -> ProtoValue {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use prost::Message as _;
 
     use super::*;
+    use crate::api::grpc::proto::{FipaMessage, MessageReply};
 
-    fn there_and_back(value: &Value) -> Value {
-        let shown = struct_of(value.to_string().as_bytes());
-        assert!(shown.exact, "{value}");
-        serde_json::from_slice(&json_of(shown.content.unwrap()).unwrap()).unwrap()
+    fn there_and_back(text: &str) -> String {
+        let shown = struct_of(text.as_bytes());
+        let again = json_of(&shown.content.unwrap()).unwrap();
+        assert_eq!(shown.exact, again == text, "{text}");
+        String::from_utf8(again.into()).unwrap()
     }
 
     #[test]
     fn objects_survive_and_integers_stay_integers() {
-        let value = json!({"a": 1, "b": -2.5, "c": [true, null, "x", {"d": 9_007_199_254_740_991_i64}], "e": {}});
-        assert_eq!(there_and_back(&value), value);
-        assert_eq!(there_and_back(&json!({"n": 3.0})), json!({"n": 3}));
+        let text = r#"{"a":1,"b":-2.5,"c":[true,null,"x",{"d":9007199254740991}],"e":{}}"#;
+        assert_eq!(there_and_back(text), text);
     }
 
     #[test]
-    fn what_a_struct_cannot_hold_is_told() {
-        for inexact in [r#"{"n": 9007199254740993}"#, r#"{"n": [18446744073709551615]}"#] {
+    fn what_a_struct_loses_is_told() {
+        for (text, again) in [
+            (r#"{"n":3.0}"#, r#"{"n":3}"#),
+            (r#"{"n":1.10}"#, r#"{"n":1.1}"#),
+            (r#"{"b":1,"a":2}"#, r#"{"a":2,"b":1}"#),
+            (r#"{"a":1,"a":2}"#, r#"{"a":2}"#),
+            (r#"{ }"#, "{}"),
+        ] {
+            assert_eq!(there_and_back(text), again);
+        }
+        for inexact in [r#"{"n":9007199254740993}"#, r#"{"n":[18446744073709551615]}"#] {
             let shown = struct_of(inexact.as_bytes());
             assert!(!shown.exact && shown.content.is_some(), "{inexact}");
         }
         for other in ["[1]", "null", r#""x""#, r#"{"n": 1e400}"#] {
-            assert_eq!(
-                struct_of(other.as_bytes()),
-                Shown {
-                    content: None,
-                    exact: false
-                },
-                "{other}"
-            );
+            assert_eq!(struct_of(other.as_bytes()), Shown::default(), "{other}");
         }
         let nan = ProtoValue {
             kind: Some(Kind::NumberValue(f64::NAN)),
         };
-        assert!(
-            json_of(Struct {
-                fields: [("n".to_owned(), nan)].into()
-            })
-            .is_err()
-        );
+        let fields = [("n".to_owned(), nan)].into();
+        assert!(json_of(&Struct { fields }).is_err());
+    }
+
+    #[test]
+    fn a_struct_nests_no_deeper_than_readers_of_protobuf_read() {
+        let nested = |depth: usize| format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
+        let deepest = struct_of(nested(STRUCT_DEPTH).as_bytes());
+        assert!(deepest.exact && !deepest.too_deep);
+        // A reader that stops at 100 levels, as prost does, reads it within the two messages around it.
+        let around = MessageReply {
+            reply: Some(FipaMessage {
+                content: deepest.content,
+                ..FipaMessage::default()
+            }),
+            ..MessageReply::default()
+        };
+        assert!(MessageReply::decode(&*around.encode_to_vec()).is_ok());
+        for depth in [STRUCT_DEPTH + 1, 128] {
+            let shown = struct_of(nested(depth).as_bytes());
+            assert!(shown.too_deep && shown.content.is_none() && !shown.exact, "{depth}");
+        }
     }
 
     #[test]
@@ -211,20 +258,23 @@ mod tests {
 
     #[test]
     fn times_survive() {
-        for time in [Timestamp::now(), Timestamp::from_micros(-1), Timestamp::from_micros(0)] {
+        let ends = [Timestamp::MIN, Timestamp::MAX];
+        for time in [Timestamp::now(), Timestamp::from_micros(-1), Timestamp::from_micros(0)]
+            .into_iter()
+            .chain(ends)
+        {
             assert_eq!(read_timestamp("t", timestamp(time)).unwrap(), time);
         }
-        assert!(
-            read_timestamp(
-                "t",
-                prost_types::Timestamp {
-                    seconds: i64::MAX,
-                    nanos: 0
-                }
-            )
-            .is_err()
-        );
-        assert!(read_timestamp("t", prost_types::Timestamp { seconds: 0, nanos: -1 }).is_err());
+        for (seconds, nanos) in [
+            (i64::MAX, 0),
+            (253_402_300_800, 0),
+            (-62_135_596_801, 999_999_999),
+            (0, -1),
+            (0, 1_000_000_000),
+        ] {
+            let time = prost_types::Timestamp { seconds, nanos };
+            assert!(read_timestamp("t", time).is_err(), "{time:?}");
+        }
         let span = Duration::from_millis(1_500);
         assert_eq!(read_duration("t", duration(span)).unwrap(), span);
         assert!(read_duration("t", prost_types::Duration { seconds: -1, nanos: 0 }).is_err());

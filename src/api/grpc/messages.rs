@@ -1,8 +1,8 @@
 //! `caxton.v1.MessageService`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use serde_json::value::RawValue;
 use tonic::{Request, Response, Status};
 
 use super::convert::{Shown, given, json_of, read_duration, read_timestamp, struct_of, timestamp};
@@ -14,8 +14,8 @@ use super::status::{Call, call};
 use crate::api::limits;
 use crate::api::trace::Trace;
 use crate::error::{Error, Result};
-use crate::fipa::Performative;
-use crate::message::{Content, Draft, Durability, Message};
+use crate::json;
+use crate::message::{Content, Draft, Durability, InvalidDraft, Message};
 use crate::node::{Node, Receipt, Reply};
 
 const JSON: &str = "application/json";
@@ -29,20 +29,20 @@ impl Messages {
         Self { node }
     }
 
-    async fn send(&self, asked: SendMessageRequest, Call { caller, trace }: Call) -> Result<SendMessageResponse> {
+    async fn send(&self, asked: SendMessageRequest, call: Call) -> Result<SendMessageResponse> {
         let options = asked.options.unwrap_or_default();
         if options.timeout.is_some() || options.first_answer {
             return Err(Error::invalid("options", "are for SendMessageAndWait"));
         }
-        let mut draft = in_trace(draft(asked.message)?, trace);
+        let mut draft = in_trace(draft(asked.message)?, call.trace);
         draft.durability = durability(&options)?;
-        let receipt = self.node.send(&caller, draft).await?;
+        let receipt = self.node.send(&call.caller, draft).await?;
         Ok(sent(receipt))
     }
 
-    async fn send_and_wait(&self, asked: SendMessageRequest, Call { caller, trace }: Call) -> Result<MessageReply> {
+    async fn send_and_wait(&self, asked: SendMessageRequest, call: Call) -> Result<MessageReply> {
         let options = asked.options.unwrap_or_default();
-        let mut draft = in_trace(draft(asked.message)?, trace);
+        let mut draft = in_trace(draft(asked.message)?, call.trace);
         draft.durability = durability(&options)?;
         let timeout = match options
             .timeout
@@ -59,9 +59,14 @@ impl Messages {
                 return Err(Error::invalid("options.timeout", problem));
             }
         };
+        // Whoever waits for less than the options say gets the id of the message before the deadline too.
+        let left = call
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = left.map_or(timeout, |left| left.min(timeout));
         let Reply { receipt, message } = self
             .node
-            .send_and_wait(&caller, draft, timeout, options.first_answer)
+            .send_and_wait(&call.caller, draft, timeout, options.first_answer)
             .await?;
         Ok(MessageReply {
             message_id: receipt.message_id.to_string(),
@@ -92,7 +97,7 @@ impl MessageService for Messages {
 fn durability(options: &DeliveryOptions) -> Result<Durability> {
     match options.durability.as_str() {
         "" => Ok(Durability::default()),
-        named => Durability::parse(named).map_err(|invalid| Error::invalid("options.durability", invalid.problem)),
+        named => Durability::parse(named).ok_or_else(|| Error::invalid("options.durability", Durability::EXPECTED)),
     }
 }
 
@@ -139,7 +144,7 @@ fn draft(message: Option<FipaMessage>) -> Result<Draft> {
         sender: given(message.sender),
         receivers: message.receiver,
         reply_to: given(message.reply_to),
-        content: content(message.content, message.content_bytes, message.content_type)?,
+        content: content(message.content.as_ref(), message.content_bytes, message.content_type)?,
         language: given(message.language),
         ontology: given(message.ontology),
         protocol: given(message.protocol),
@@ -153,62 +158,63 @@ fn draft(message: Option<FipaMessage>) -> Result<Draft> {
         ..Draft::default()
     };
     for (name, json) in message.extensions {
-        if !name.starts_with("x_") {
-            return Err(Error::invalid(
-                "message.extensions",
-                format!("has `{name}`; each name begins with x_"),
-            ));
-        }
-        let value = serde_json::from_str(&json).map_err(|error| {
-            Error::invalid(
-                "message.extensions",
-                format!("has `{name}`, which is not JSON: {error}"),
-            )
-        })?;
-        draft.extensions.insert(name, value);
+        draft.extend(name, &json).map_err(in_extensions)?;
     }
     if let Some(act) = given(message.performative) {
-        let (act, alias) = Performative::parse(&act)
-            .map_err(|error| Error::invalid("message.performative", format!("is unknown: {error}")))?;
-        draft.performative = Some(act);
-        if let Some(kind) = alias {
-            draft.extensions.insert("x_inform_kind".to_owned(), kind.into());
-        }
+        draft.act(&act).map_err(in_message)?;
     }
     Ok(draft)
 }
 
+/// Names a parameter as the protobuf message does.
+fn in_message(invalid: InvalidDraft) -> Error {
+    match invalid {
+        InvalidDraft::Parameter { field, problem } => Error::invalid(format!("message.{field}"), problem),
+        InvalidDraft::TooLarge { what, limit } => Error::PayloadTooLarge { what, limit },
+    }
+}
+
+fn in_extensions(invalid: InvalidDraft) -> Error {
+    match in_message(invalid) {
+        Error::InvalidRequest { field, problem } => {
+            let name = field.strip_prefix("message.").unwrap_or(&field);
+            Error::invalid(format!("message.extensions.{name}"), problem)
+        }
+        other => other,
+    }
+}
+
 /// `content_bytes` count where both are given, so that a message that was read can be sent on.
-fn content(object: Option<prost_types::Struct>, bytes: bytes::Bytes, content_type: String) -> Result<Content> {
+fn content(object: Option<&prost_types::Struct>, bytes: bytes::Bytes, content_type: String) -> Result<Content> {
     match (object, given(content_type)) {
-        (_, Some(media)) if media == JSON => {
-            serde_json::from_slice::<&RawValue>(&bytes)
-                .map_err(|error| Error::invalid("message.content_bytes", format!("are not JSON: {error}")))?;
+        (_, Some(media)) if Content::is_json(&media) => {
+            json::check(&bytes).map_err(|problem| Error::invalid("message.content_bytes", problem))?;
             Ok(Content::Json(bytes))
         }
         (Some(object), None) if bytes.is_empty() => json_of(object).map(Content::Json),
         (None, None) if bytes.is_empty() => Ok(Content::default()),
         (_, media) => Ok(Content::Bytes {
-            content_type: media.unwrap_or_else(|| "application/octet-stream".to_owned()),
+            content_type: media.unwrap_or_else(|| Content::OCTETS.to_owned()),
             data: bytes,
         }),
     }
 }
 
 fn shown(message: &Message) -> FipaMessage {
-    let (content, content_bytes, content_type) = match &message.content {
+    let (shown, content_bytes, content_type) = match &message.content {
         Content::Json(json) => match struct_of(json) {
-            Shown { content, exact: true } => (content, bytes::Bytes::new(), String::new()),
-            Shown { content, exact: false } => (content, json.clone(), JSON.to_owned()),
+            shown if shown.exact => (shown, bytes::Bytes::new(), String::new()),
+            shown => (shown, json.clone(), JSON.to_owned()),
         },
-        Content::Bytes { content_type, data } => (None, data.clone(), content_type.clone()),
+        Content::Bytes { content_type, data } => (Shown::default(), data.clone(), content_type.clone()),
     };
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     FipaMessage {
         performative: message.performative.to_string(),
         sender: message.sender.to_string(),
         receiver: message.receivers.iter().map(ToString::to_string).collect(),
-        content,
+        content: shown.content,
+        content_too_deep: shown.too_deep,
         conversation_id: message.conversation_id.clone(),
         reply_with: text(&message.reply_with),
         in_reply_to: text(&message.in_reply_to),
@@ -225,7 +231,7 @@ fn shown(message: &Message) -> FipaMessage {
         extensions: message
             .extensions
             .iter()
-            .map(|(name, value)| (name.clone(), value.to_string()))
+            .map(|(name, value)| (name.clone(), value.as_str().to_owned()))
             .collect(),
     }
 }
@@ -233,13 +239,14 @@ fn shown(message: &Message) -> FipaMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fipa::Performative;
 
     fn request() -> FipaMessage {
         FipaMessage {
             performative: "INFORM-DONE".to_owned(),
             receiver: vec!["agent_123".to_owned()],
             conversation_id: "conv_789".to_owned(),
-            extensions: [("x_tag".to_owned(), "[1]".to_owned())].into(),
+            extensions: [("x_tag".to_owned(), "[1.10]".to_owned())].into(),
             ..FipaMessage::default()
         }
     }
@@ -256,8 +263,8 @@ mod tests {
         let draft = draft(Some(request())).unwrap().check().unwrap();
         assert_eq!(draft.performative, Some(Performative::Inform));
         assert_eq!((draft.sender, draft.reply_with), (None, None));
-        assert_eq!(draft.extensions["x_inform_kind"], "done");
-        assert_eq!(draft.extensions["x_tag"], serde_json::json!([1]));
+        assert_eq!(draft.extensions["x_inform_kind"].as_str(), r#""done""#);
+        assert_eq!(draft.extensions["x_tag"].as_str(), "[1.10]");
         assert_eq!(draft.content, Content::default());
     }
 
@@ -277,14 +284,14 @@ mod tests {
             }),
             "message.encoding"
         );
-        let extensions = [("tag".to_owned(), "1".to_owned())].into();
-        assert_eq!(
-            field(FipaMessage {
+        for (name, json) in [("tag", "1"), ("x_tag", "{"), ("x_tag", r#""\ud800""#)] {
+            let extensions = [(name.to_owned(), json.to_owned())].into();
+            let message = FipaMessage {
                 extensions,
                 ..request()
-            }),
-            "message.extensions"
-        );
+            };
+            assert_eq!(field(message), format!("message.extensions.{name}"));
+        }
         let not_json = FipaMessage {
             content_type: JSON.to_owned(),
             content_bytes: "{".into(),
@@ -303,6 +310,7 @@ mod tests {
         for kept in [
             Content::Json(r#"{"a":1}"#.into()),
             Content::Json(r#"{"n":9007199254740993}"#.into()),
+            Content::Json(r#"{"b":1.10,"a":3.0,"b":[]} "#.into()),
             Content::Json("[1]".into()),
             Content::Json("null".into()),
             bytes(&[0, 255], "image/png"),
@@ -312,9 +320,24 @@ mod tests {
             let message = crate::api::testing::message(kept.clone());
             let shown = shown(&message);
             assert_eq!(
-                content(shown.content, shown.content_bytes, shown.content_type).unwrap(),
+                content(shown.content.as_ref(), shown.content_bytes, shown.content_type).unwrap(),
                 kept
             );
+        }
+    }
+
+    #[test]
+    fn json_is_json_in_every_spelling_of_its_media_type() {
+        let read = |media: &str| content(None, "[1]".into(), media.to_owned()).unwrap();
+        for json in [
+            JSON,
+            "application/json; charset=utf-8",
+            "Application/JSON;charset=\"utf-8\"",
+        ] {
+            assert_eq!(read(json), Content::Json("[1]".into()), "{json}");
+        }
+        for other in ["text/plain", "application/json-seq", "json", ""] {
+            assert!(matches!(read(other), Content::Bytes { .. }), "{other}");
         }
     }
 }

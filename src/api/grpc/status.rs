@@ -1,7 +1,8 @@
-//! The one place where a code becomes a gRPC status, and what goes with every call.
+//! The one place where a code of the node becomes a gRPC status, and what goes with every call.
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -22,7 +23,7 @@ const TEXT_BYTES: usize = 1_024;
 /// The most members of the details in a status.
 const DETAILS: usize = 4;
 
-const TRACEPARENT: &str = "traceparent";
+pub(super) const TRACEPARENT: &str = "traceparent";
 
 /// The gRPC status of each code.
 const fn grpc_code(code: Code) -> GrpcCode {
@@ -40,10 +41,15 @@ const fn grpc_code(code: Code) -> GrpcCode {
     }
 }
 
-/// Who calls, and in what trace.
+/// When the server gives a call up, a little before its client does. It is an extension of the request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline(pub(super) Instant);
+
+/// Who calls, in what trace, and until when the client waits.
 pub(super) struct Call {
     pub(super) caller: Caller,
     pub(super) trace: Trace,
+    pub(super) deadline: Option<Instant>,
 }
 
 /// Runs one call in its trace and makes its answer or its status.
@@ -60,9 +66,13 @@ where
     let span = tracing::info_span!("call", trace_id = %trace);
     let answered = async {
         let caller = caller(&request)?;
-        handle(request.into_inner(), Call { caller, trace })
-            .await
-            .map(Response::new)
+        let deadline = request.extensions().get().map(|Deadline(at)| *at);
+        let call = Call {
+            caller,
+            trace,
+            deadline,
+        };
+        handle(request.into_inner(), call).await.map(Response::new)
     };
     let answered = async { answered.await.map_err(|error: Error| status(&error, trace)) };
     let mut answered = answered.instrument(span).await;
@@ -85,16 +95,38 @@ fn status(error: &Error, trace: Trace) -> Status {
     if let Error::Internal(_) = error {
         tracing::error!(error = chain(error), "a call failed");
     }
-    let mut details = ErrorDetails::new();
-    details.set_error_info(error.code().as_str(), DOMAIN, metadata(&error.details()));
-    details.set_request_info(trace.to_string(), "");
-    if let Some(wait) = error.retry_after() {
-        details.set_retry_info(Some(wait));
+    let refusal = Refusal {
+        grpc: grpc_code(error.code()),
+        code: error.code(),
+        message: &error.to_string(),
+        details: &error.details(),
+        retry_after: error.retry_after(),
+    };
+    refusal.status(trace)
+}
+
+/// The parts of a status.
+pub(super) struct Refusal<'a> {
+    pub(super) grpc: GrpcCode,
+    pub(super) code: Code,
+    pub(super) message: &'a str,
+    pub(super) details: &'a Value,
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Refusal<'_> {
+    pub(super) fn status(&self, trace: Trace) -> Status {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(self.code.as_str(), DOMAIN, metadata(self.details));
+        details.set_request_info(trace.to_string(), "");
+        if let Some(wait) = self.retry_after {
+            details.set_retry_info(Some(wait));
+        }
+        if let Some(field) = self.details["field"].as_str() {
+            details.add_bad_request_violation(cut(field), cut(self.message));
+        }
+        Status::with_error_details(self.grpc, cut(self.message), details)
     }
-    if let Error::InvalidRequest { field, problem } = error {
-        details.add_bad_request_violation(cut(field), cut(problem));
-    }
-    Status::with_error_details(grpc_code(error.code()), cut(&error.to_string()), details)
 }
 
 /// The details as `ErrorInfo` has them: texts as they are, everything else as JSON.
@@ -117,7 +149,6 @@ fn cut(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
 

@@ -7,8 +7,8 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _};
 use tracing::Instrument as _;
 
-use super::failure::{Failure, accepts_problem};
-use super::guard;
+use super::failure::{Failure, PROBLEM_JSON};
+use super::{guard, representation};
 use crate::api::trace::Trace;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -24,12 +24,13 @@ pub(crate) async fn edge(
             .get(TRACEPARENT)
             .and_then(|header| header.to_str().ok()),
     );
-    let as_problem = accepts_problem(request.headers());
+    let as_problem = representation::accepts(request.headers(), PROBLEM_JSON);
     request.extensions_mut().insert(trace);
     let span = tracing::info_span!("request", trace_id = %trace, method = %request.method(), path = request.path());
-    let response = match guard::check(request.head()) {
+    let checked = guard::check(request.head()).map_err(Failure::from);
+    let response = match checked.and_then(|()| representation::expected(request.headers())) {
         Ok(()) => next.call(request).instrument(span).await?.map_into_boxed_body(),
-        Err(refused) => request.error_response(Failure::from(refused)),
+        Err(refused) => request.error_response(refused),
     };
     let mut response = match Failure::of(response.response()) {
         Some(failure) => response.into_response(failure.render(trace, as_problem)),

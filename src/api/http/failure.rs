@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::http::header::{self, HeaderName};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Value, json};
 
 use crate::api::envelope::{Envelope, chain};
 use crate::api::trace::Trace;
 use crate::error::{Code, Error};
+use crate::json::cut;
 
 /// The media type of RFC 9457.
-const PROBLEM_JSON: &str = "application/problem+json";
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// An error without its body. The middleware [`edge`](super::edge) adds the body, because only the middleware knows the trace and
 /// which media types the client accepts.
@@ -26,7 +27,8 @@ pub(crate) struct Failure {
     message: String,
     details: Value,
     retry_after: Option<Duration>,
-    allow: Option<Arc<str>>,
+    /// What the client can do instead, such as `Allow`.
+    hint: Option<(HeaderName, Arc<str>)>,
 }
 
 /// The HTTP status of each code.
@@ -55,7 +57,7 @@ impl Failure {
             message: message.into(),
             details,
             retry_after: None,
-            allow: None,
+            hint: None,
         }
     }
 
@@ -71,13 +73,40 @@ impl Failure {
 
     /// The path has other methods. `allow` is the value of the `Allow` header.
     pub(crate) fn wrong_method(method: &str, allow: &str) -> Self {
-        let message = format!("{method} is not possible here; {allow} is");
-        let details = json!({"method": method, "allow": allow});
+        let message = format!("this path has no method {}; it has {allow}", cut(method));
+        let details = json!({"method": cut(method), "allow": allow});
         let failure = Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::InvalidRequest, message, details);
         Self {
-            allow: Some(allow.into()),
+            hint: Some((header::ALLOW, allow.into())),
             ..failure
         }
+    }
+
+    /// A body, or a part of one, of a kind that is not read here. `field` is the header that says so.
+    pub(super) fn unsupported_media(field: &str, given: &str, expected: &str) -> Self {
+        let message = format!("`{field}` is `{given}`, and must be {expected}");
+        let details = json!({"field": field, "given": given});
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Code::InvalidRequest,
+            message,
+            details,
+        )
+    }
+
+    /// A body in a content coding.
+    pub(super) fn coded_body(coding: &str) -> Self {
+        Self {
+            hint: Some((header::ACCEPT_ENCODING, "identity".into())),
+            ..Self::unsupported_media("Content-Encoding", coding, "left out; send the body as it is")
+        }
+    }
+
+    /// The client expects what this server does not do.
+    pub(super) fn expectation(given: &str) -> Self {
+        let message = format!("`Expect` is `{given}`, and must be 100-continue or left out");
+        let details = json!({"field": "Expect", "given": given});
+        Self::new(StatusCode::EXPECTATION_FAILED, Code::InvalidRequest, message, details)
     }
 
     /// The body did not arrive in time.
@@ -93,16 +122,14 @@ impl Failure {
 
     /// An error of the framework, which has only a status.
     fn foreign(status: StatusCode) -> Self {
-        let code = match status {
-            StatusCode::NOT_FOUND => Code::NotFound,
-            StatusCode::PAYLOAD_TOO_LARGE => Code::PayloadTooLarge,
-            status if status.is_client_error() => Code::InvalidRequest,
-            _ => Code::Internal,
+        let (code, message) = match status {
+            StatusCode::NOT_FOUND => (Code::NotFound, "nothing is at this path"),
+            StatusCode::PAYLOAD_TOO_LARGE => (Code::PayloadTooLarge, "the body is larger than this path takes"),
+            status if status.is_client_error() => {
+                (Code::InvalidRequest, "the request cannot be read as one to this path")
+            }
+            _ => (Code::Internal, "internal error"),
         };
-        let message = status
-            .canonical_reason()
-            .unwrap_or("the request cannot be answered")
-            .to_lowercase();
         Self::new(status, code, message, json!({}))
     }
 
@@ -120,8 +147,8 @@ impl Failure {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.insert_header((header::RETRY_AFTER, seconds.max(1).to_string()));
         }
-        if let Some(allow) = self.allow.as_deref() {
-            response.insert_header((header::ALLOW, allow));
+        if let Some((name, value)) = &self.hint {
+            response.insert_header((name.clone(), &**value));
         }
         if as_problem {
             let problem = json!({
@@ -142,25 +169,6 @@ impl Failure {
     pub(crate) fn envelope(&self, trace: Trace) -> Envelope<'_> {
         Envelope::new(self.code.as_str(), &self.message, &self.details, trace)
     }
-}
-
-/// Whether the client accepts problems in the form of RFC 9457.
-pub(super) fn accepts_problem(headers: &HeaderMap) -> bool {
-    let wanted = |range: &str| {
-        let mut parts = range.split(';').map(str::trim);
-        let media = parts
-            .next()
-            .is_some_and(|media| media.eq_ignore_ascii_case(PROBLEM_JSON));
-        let refused = parts
-            .filter_map(|p| p.strip_prefix("q="))
-            .any(|q| q.parse().is_ok_and(|q: f32| q <= 0.0));
-        media && !refused
-    };
-    headers
-        .get_all(header::ACCEPT)
-        .filter_map(|value: &HeaderValue| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(wanted)
 }
 
 impl From<Error> for Failure {
@@ -203,7 +211,6 @@ impl ResponseError for Failure {
 #[cfg(test)]
 mod tests {
     use actix_web::body::to_bytes;
-    use actix_web::test::TestRequest;
 
     use super::*;
 
@@ -263,19 +270,5 @@ mod tests {
             (&body["code"], &body["details"]["agent_id"]),
             (&json!("AGENT_NOT_FOUND"), &json!("agent_999"))
         );
-    }
-
-    #[test]
-    fn a_problem_is_for_those_who_accept_it() {
-        let accepts = |accept: &'static str| {
-            let request = TestRequest::default()
-                .insert_header((header::ACCEPT, accept))
-                .to_http_request();
-            accepts_problem(request.headers())
-        };
-        assert!(accepts("application/problem+json"));
-        assert!(accepts("text/html, Application/Problem+JSON; q=0.5"));
-        assert!(!accepts("application/problem+json;q=0"));
-        assert!(!accepts("application/json, */*"));
     }
 }

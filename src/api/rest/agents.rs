@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use self::view::{Agent, AgentList, AgentStanding, DeployAnswer};
-use super::body::{NoMembers, OptionalJson, Upload};
+use super::body::{NoMembers, OptionalJson};
 use super::openapi::{DeployDocument, DeployForm, IdempotencyKey};
 use super::query::{NoParameters, PageSize, Query};
+use super::upload::Upload;
 use crate::agent::spec::AgentSpec;
 use crate::api::agents::{Status, stop_options};
 use crate::api::http::Front;

@@ -5,7 +5,6 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
-use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -16,6 +15,7 @@ use super::query::{NoParameters, PageSize, Query};
 use crate::api::http::Front;
 use crate::api::http::caller::Credentials;
 use crate::api::http::failure::Failure;
+use crate::api::http::representation;
 use crate::error::Error;
 use crate::fipa::Performative;
 use crate::journal::projections::{MessageQuery, Page, Status, Stored};
@@ -174,11 +174,7 @@ impl FromRequest for Layout {
     type Future = Ready<Result<Self, Infallible>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let accept = request.headers().get(header::ACCEPT);
-        let lines = accept.and_then(|accept| accept.to_str().ok()).is_some_and(|accept| {
-            let kinds = accept.split(',').filter_map(|kind| kind.split(';').next());
-            kinds.map(str::trim).any(|kind| kind.eq_ignore_ascii_case(NDJSON))
-        });
+        let lines = representation::accepts(request.headers(), NDJSON);
         ready(Ok(if lines { Self::Lines } else { Self::Page }))
     }
 }

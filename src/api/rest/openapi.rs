@@ -172,12 +172,17 @@ const ANY: &[(&str, &str)] = &[
         "403",
         "`FORBIDDEN`: the request comes from a web page of another machine, or its `Host` is a name other than localhost",
     ),
+    ("417", "`INVALID_REQUEST`: `Expect` is not `100-continue`"),
     ("500", "`INTERNAL_ERROR`"),
 ];
 /// Errors that a request with a body can get.
 const BODY: &[(&str, &str)] = &[
     ("408", "`INVALID_REQUEST`: the body did not arrive in time"),
     ("413", "`PAYLOAD_TOO_LARGE`"),
+    (
+        "415",
+        "`INVALID_REQUEST`: `Content-Type`, `Content-Encoding` or a header of a part says that the body is not what is read here",
+    ),
 ];
 /// Errors that a request that writes can get.
 const WRITE: &[(&str, &str)] = &[(

@@ -12,9 +12,9 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::api::http::failure::Failure;
-use crate::api::invalid::{Invalid, cut, wanted};
 use crate::api::limits;
 use crate::error::{Error, Result};
+use crate::json::{Invalid, QUERY, cut, wanted};
 
 /// The query parameters of a request, read into the members of `T`.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl TryFrom<usize> for PageSize {
         if (1..=limits::PAGE).contains(&size) {
             Ok(Self(size))
         } else {
-            Err(format!("{size} is none of 1 to {}", limits::PAGE))
+            Err(format!("is {size}, and must be 1 to {}", limits::PAGE))
         }
     }
 }
@@ -69,7 +69,7 @@ impl<T: DeserializeOwned> Query<T> {
             .map(Self)
             .map_err(|error| {
                 let path = error.path().clone();
-                error.into_inner().at(&path, "query")
+                error.into_inner().at(&path, QUERY).into()
             })
     }
 }
@@ -220,7 +220,7 @@ mod tests {
     fn an_error_says_what_is_given_and_what_is_expected() {
         for (query, problem) in [
             ("limit=ten", "is `ten`, and must be a whole number, 0 or more"),
-            ("limit=0", "is wrong: 0 is none of 1 to 1000"),
+            ("limit=0", "is 0, and must be 1 to 1000"),
             ("force=yes", "is `yes`, and must be true or false"),
             ("agent=a&agent=b", "is given more than once"),
             ("agent=", "is empty: give a value, or leave it out"),

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{Malformed, agent, id, message_id};
 use crate::fipa::Performative;
+use crate::json::RawJson;
 use crate::message::{Address, Content, Message};
 use crate::time::Timestamp;
 
@@ -46,8 +47,7 @@ pub(super) struct WireMessage {
     traceparent: Option<String>,
     #[prost(uint32, tag = "18")]
     hops: u32,
-    /// Each value is a JSON text of its own. Inside one object it would be nested one level deeper than when it was
-    /// accepted, and could then be too deep to parse.
+    /// Each value is the JSON text that its author wrote.
     #[prost(btree_map = "string, string", tag = "19")]
     extensions: BTreeMap<String, String>,
 }
@@ -132,7 +132,7 @@ impl WireMessage {
             extensions: message
                 .extensions
                 .iter()
-                .map(|(name, value)| (name.clone(), value.to_string()))
+                .map(|(name, value)| (name.clone(), value.as_str().to_owned()))
                 .collect(),
         }
     }
@@ -168,7 +168,7 @@ impl WireMessage {
             extensions: self
                 .extensions
                 .into_iter()
-                .map(|(name, json)| serde_json::from_str(&json).map(|value| (name, value)))
+                .map(|(name, json)| RawJson::parse_stored(json).map(|value| (name, value)))
                 .collect::<Result<_, _>>()
                 .map_err(|_| Malformed("an extension is not JSON"))?,
         })

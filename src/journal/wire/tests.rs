@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::super::{Turn, TurnEnd, testing};
 use super::timer::WireTimerChange;
 use super::*;
+use crate::json::{RawJson, limits};
 use crate::message::Address;
 use crate::timer::{Timer, TimerChange};
 
@@ -69,10 +70,10 @@ fn a_message_of_several_records_is_stored_once() {
 #[test]
 fn an_extension_as_deep_as_the_door_allows_is_read_again() {
     let mut message = testing::message(Address::Platform, vec![Address::Platform]);
-    let deepest = "[".repeat(127) + &"]".repeat(127);
+    let deepest = "[".repeat(limits::DEPTH) + &"]".repeat(limits::DEPTH);
     message
         .extensions
-        .insert("x_deep".to_owned(), serde_json::from_str(&deepest).unwrap());
+        .insert("x_deep".to_owned(), RawJson::parse(&deepest).unwrap());
     assert_eq!(decode_message(encode_message(&message).into()), Ok(message));
 }
 

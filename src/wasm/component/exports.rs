@@ -276,7 +276,7 @@ fn to_world(message: &Message, attempt: u32) -> handler::Message {
         extensions: message
             .extensions
             .iter()
-            .map(|(name, value)| (name.clone(), value.to_string()))
+            .map(|(name, value)| (name.clone(), value.as_str().to_owned()))
             .collect(),
     }
 }

@@ -15,7 +15,9 @@ use super::world::wit::{
     self,
     caxton::agent::{clock, directory, environment, log, messaging, random, state, timer, types},
 };
+use crate::json;
 use crate::message::{Content, Draft};
+use crate::time::InvalidTime;
 use crate::wasm::caps;
 use crate::wasm::grants::Found;
 use crate::wasm::host::{self, Guest, Refusal};
@@ -49,22 +51,11 @@ fn broadcast_draft(capability: &str, announcement: messaging::Announcement) -> R
 
 /// Translates a draft from the world. Its lengths and counts are checked later, when it is sent.
 fn from_world(draft: messaging::Draft) -> Result<Draft, Refusal> {
-    let extensions = draft.extensions.into_iter().map(|(name, value)| {
-        if !name.starts_with("x_") {
-            return Err(malformed(
-                &name,
-                "must begin with x_, as the names of all extension parameters do",
-            ));
-        }
-        host::shallow(&name, value.as_bytes())?;
-        let value = serde_json::from_str(&value).map_err(|error| malformed(&name, &format!("is not JSON: {error}")))?;
-        Ok((name, value))
-    });
     let reply_by = draft.reply_by.map(|text| {
         text.parse()
-            .map_err(|error| malformed("reply_by", &format!("is not an RFC 3339 time: {error}")))
+            .map_err(|invalid: InvalidTime| malformed("reply_by", &invalid.to_string()))
     });
-    Ok(Draft {
+    let mut written = Draft {
         performative: Some(to_fipa(draft.performative)),
         receivers: draft.receivers,
         reply_to: draft.reply_to,
@@ -76,16 +67,18 @@ fn from_world(draft: messaging::Draft) -> Result<Draft, Refusal> {
         reply_with: draft.reply_with,
         in_reply_to: draft.in_reply_to,
         reply_by: reply_by.transpose()?,
-        extensions: extensions.collect::<Result<_, _>>()?,
         ..Draft::default()
-    })
+    };
+    for (name, value) in draft.extensions {
+        written.extend(name, &value)?;
+    }
+    Ok(written)
 }
 
 fn content(content: types::Content) -> Result<Content, Refusal> {
     Ok(match content {
         types::Content::Json(json) => {
-            serde_json::from_str::<serde::de::IgnoredAny>(&json)
-                .map_err(|error| malformed("content", &format!("is not JSON: {error}")))?;
+            json::check(json.as_bytes()).map_err(|problem| malformed("content", &problem))?;
             Content::Json(json.into())
         }
         types::Content::Bytes(types::Binary { content_type, data }) => Content::Bytes {

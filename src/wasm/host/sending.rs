@@ -3,6 +3,7 @@
 use super::guest::Guest;
 use super::refusal::Refusal;
 use crate::fipa::Performative;
+use crate::json::RawJson;
 use crate::message::{Content, Draft};
 
 impl Guest {
@@ -11,9 +12,7 @@ impl Guest {
         if self.turn.sends_left == 0 {
             return Err(Refusal::OverLimit);
         }
-        let mut draft = draft
-            .check()
-            .map_err(|invalid| Refusal::Malformed(invalid.to_string()))?;
+        let mut draft = draft.check()?;
         let in_hand = self.turn.in_hand.as_ref();
         let may = |receiver: &String| {
             in_hand.is_some_and(|message| message.is_replied_to(receiver)) || self.host.grants.may_message(receiver)
@@ -72,7 +71,7 @@ fn weight(draft: &Draft) -> usize {
         &draft.reply_with,
         &draft.in_reply_to,
     ];
-    let value = |(name, value): (&String, &serde_json::Value)| name.len() + value.to_string().len();
+    let value = |(name, value): (&String, &RawJson)| name.len() + value.as_str().len();
     ENVELOPE
         + content.weight()
         + receivers.iter().map(|receiver| receiver.len() + 32).sum::<usize>()

@@ -1,7 +1,7 @@
 //! The ways in which a guest crashes.
 
-use super::super::caps;
 use super::*;
+use crate::json::limits::DEPTH;
 
 async fn metered(wat: &str, fuel: u64) -> Turn {
     let program = runtime().compile(binary(wat), true).await.unwrap();
@@ -64,7 +64,7 @@ async fn deep_recursion_is_a_trap() {
 #[tokio::test]
 async fn a_host_call_at_the_bottom_of_the_stack_finds_room() {
     let nested = |depth| format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
-    let (content, deep, flat) = (nested(10_000), nested(caps::EXTENSION_DEPTH), "{},".repeat(50));
+    let (content, deep, flat) = (nested(DEPTH), nested(DEPTH), "{},".repeat(50));
     let draft = format!(
         r#"{{"performative":"inform","receiver":["friend"],"content":{content},"x_deep":{deep},"x_flat":[{flat}1]}}"#
     );
@@ -106,9 +106,14 @@ async fn a_host_call_at_the_bottom_of_the_stack_finds_room() {
 }
 
 #[tokio::test]
-async fn an_extension_that_nests_too_deep_is_malformed() {
-    for name in ["x_deep", "\\u0078_deep"] {
-        let depth = caps::EXTENSION_DEPTH + 1;
+async fn what_nests_too_deep_is_malformed() {
+    for (name, depth) in [
+        ("x_deep", DEPTH + 1),
+        ("\\u0078_deep", DEPTH + 1),
+        ("content", DEPTH + 1),
+        ("content", 10_000),
+        ("sender", 10_000),
+    ] {
         let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         let draft = format!(r#"{{"performative":"inform","receiver":"friend","{name}":{deep}}}"#);
         let wat = sender(&draft.replace('\\', "\\\\")).replace(

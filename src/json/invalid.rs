@@ -3,32 +3,39 @@
 //! serde's own errors are only sentences, about Rust types. These errors name the wrong member, and say in the words of JSON what
 //! was given and what is expected. They do not repeat a given text, because it may be a secret.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Expected, Unexpected};
 
-use crate::error::Error;
+use super::{BODY, InvalidJson, QUERY};
+
+pub(super) const REPEATED: &str = "is given more than once";
+pub(super) const NO_OBJECT: &str = "must be a JSON object";
 
 /// What is wrong with the member that was read last. `Missing` and `Repeated` are about a member of it, and have its name.
 #[derive(Debug)]
-pub(super) enum Invalid {
+pub enum Invalid {
     Missing(&'static str),
-    Repeated(&'static str),
+    Repeated(Cow<'static, str>),
     Unknown(&'static [&'static str]),
     Wrong(String),
 }
 
 impl Invalid {
-    /// The error for the member at `path`. `whole` is the name of the field if the path is empty.
-    pub(super) fn at(self, path: &serde_path_to_error::Path, whole: &str) -> Error {
-        let is_whole = path.iter().len() == 0;
-        let field = match self {
-            Self::Missing(name) | Self::Repeated(name) if is_whole => name.to_owned(),
-            Self::Missing(name) | Self::Repeated(name) => format!("{path}.{name}"),
-            Self::Unknown(_) | Self::Wrong(_) if is_whole => whole.to_owned(),
-            Self::Unknown(_) | Self::Wrong(_) => path.to_string(),
+    /// The error for the member at `path` of a document. `whole` is the name of the document, and so the field if the path is empty.
+    pub fn at(self, path: &serde_path_to_error::Path, whole: &str) -> InvalidJson {
+        let named = !matches!(whole, BODY | QUERY);
+        let path = (path.iter().len() > 0).then(|| path.to_string());
+        let member = match &self {
+            Self::Missing(name) => Some((*name).to_owned()),
+            Self::Repeated(name) => Some(name.to_string()),
+            Self::Unknown(_) | Self::Wrong(_) => None,
         };
-        Error::invalid(cut(&field), self.to_string())
+        let steps = [named.then(|| whole.to_owned()), path, member];
+        let steps: Vec<_> = steps.into_iter().flatten().collect();
+        let field = if steps.is_empty() { whole } else { &steps.join(".") };
+        InvalidJson::new(field, self.to_string())
     }
 }
 
@@ -36,7 +43,7 @@ impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(_) => f.write_str("is missing"),
-            Self::Repeated(_) => f.write_str("is given more than once"),
+            Self::Repeated(_) => f.write_str(REPEATED),
             Self::Unknown([]) => f.write_str("is not known here; nothing is"),
             Self::Unknown(known) => write!(f, "is not known here; these are: {}", known.join(", ")),
             Self::Wrong(problem) => f.write_str(problem),
@@ -48,7 +55,7 @@ impl std::error::Error for Invalid {}
 
 impl serde::de::Error for Invalid {
     fn custom<T: fmt::Display>(problem: T) -> Self {
-        Self::Wrong(format!("is wrong: {problem}"))
+        Self::Wrong(problem.to_string())
     }
 
     fn invalid_type(given: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -72,12 +79,12 @@ impl serde::de::Error for Invalid {
     }
 
     fn duplicate_field(name: &'static str) -> Self {
-        Self::Repeated(name)
+        Self::Repeated(name.into())
     }
 }
 
 /// The beginning of a text of the client, for an error.
-pub(super) fn cut(text: &str) -> String {
+pub fn cut(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
@@ -103,7 +110,7 @@ fn shown(given: Unexpected<'_>) -> String {
 }
 
 /// The expected type in the words of JSON. serde has the names of Rust.
-pub(super) fn wanted(expected: &dyn Expected) -> String {
+pub fn wanted(expected: &dyn Expected) -> String {
     match expected.to_string().as_str() {
         "u8" => format!("a whole number from 0 to {}", u8::MAX),
         "u16" => format!("a whole number from 0 to {}", u16::MAX),

@@ -1,0 +1,125 @@
+//! What others wrote is carried as it is written: content and extension parameters, over every front and through every door of guests.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::guests;
+use crate::harness::TestNode;
+
+const MESSAGES: &str = "/api/v1/messages";
+
+/// JSON that does not survive being read and written again.
+const WRITTEN: &str = r#"{"wei": 123456789012345678901234567890, "price":1.10,"huge":1e400,"b":1,"a":2,"b":-0, "text":"\ud83d\ude00\u0041"}"#;
+
+fn nested(depth: usize) -> String {
+    format!("{}{}", "[".repeat(depth), "]".repeat(depth))
+}
+
+/// The text of a successful response.
+async fn text(node: &TestNode, method: Method, path: &str, body: String) -> String {
+    let response = node.request(method, path).body(body).send().await.unwrap();
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    assert!(status.is_success(), "{status} {text}");
+    text
+}
+
+fn message(members: &str) -> String {
+    format!(r#"{{"performative":"request","receiver":"echo",{members}}}"#)
+}
+
+#[tokio::test]
+async fn content_and_extensions_come_back_as_they_were_written() {
+    for (guest, module) in [
+        ("core ABI", guests::example("echo")),
+        ("component", guests::built("echo")),
+    ] {
+        let node = TestNode::start().await;
+        node.deploy_as(json!({"name": "echo"}), module).await;
+        let sent = message(&format!(r#""x_b":{WRITTEN},"content": {WRITTEN} "#));
+        let answer = text(&node, Method::POST, "/api/v1/messages/wait", sent).await;
+        assert!(answer.contains(&format!(r#""content":{WRITTEN}"#)), "{guest}: {answer}");
+
+        let history = text(&node, Method::GET, MESSAGES, String::new()).await;
+        assert_eq!(
+            history.matches(&format!(r#""content":{WRITTEN}"#)).count(),
+            2,
+            "{guest}: {history}"
+        );
+        assert_eq!(
+            history.matches(&format!(r#""x_b":{WRITTEN}"#)).count(),
+            1,
+            "{guest}: {history}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_extension_of_an_agent_is_carried_as_it_is_written() {
+    let node = TestNode::start().await;
+    // The agent `echo`, whose replies have an extension parameter of their own.
+    let begin = r#"{\"performative\":\"inform\",\"receiver\":\""#;
+    let written = format!(r#"{{"x_b":{WRITTEN},"performative":"inform","receiver":""#);
+    let escaped: String = written.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+    let echo = guests::text("echo");
+    assert!(
+        echo.contains(&format!("(i32.const 80) \"{begin}\"")),
+        "echo.wat has changed"
+    );
+    let echo = echo.replacen(
+        &format!("(data (i32.const 80) \"{begin}\")"),
+        &format!("(data (i32.const 2048) \"{escaped}\")"),
+        1,
+    );
+    let length = r#"{"performative":"inform","receiver":""#.len();
+    let put = format!("(call $put (i32.const 80) (i32.const {length}))");
+    assert!(echo.contains(&put), "echo.wat has changed");
+    let echo = echo.replacen(
+        &put,
+        &format!("(call $put (i32.const 2048) (i32.const {}))", written.len()),
+        1,
+    );
+    node.deploy_as(json!({"name": "echo"}), guests::assemble(&echo)).await;
+    let answer = text(&node, Method::POST, "/api/v1/messages/wait", message(r#""content":1"#)).await;
+    assert!(answer.contains(&format!(r#""x_b":{WRITTEN}"#)), "{answer}");
+}
+
+#[tokio::test]
+async fn what_nests_deeper_than_readers_read_is_refused_with_the_limit() {
+    let node = TestNode::start().await;
+    node.deploy("echo", "echo").await;
+    for name in ["content", "x_deep"] {
+        for depth in [129, 2_000, 1_000_000] {
+            let body = message(&format!(r#""{name}":{}"#, nested(depth)));
+            let answer = node.post_text(MESSAGES, "application/json", body).await;
+            let error = answer.refused(400, "INVALID_REQUEST");
+            assert_eq!(error["details"]["field"], name);
+            assert!(error["message"].as_str().unwrap().contains("128"), "{error:#}");
+        }
+    }
+    let deepest = nested(128);
+    let members = format!(r#""x_deep":{deepest},"content":{deepest}"#);
+    let answer = text(&node, Method::POST, "/api/v1/messages/wait", message(&members)).await;
+    assert!(answer.contains(&format!(r#""content":{deepest}"#)), "{answer}");
+
+    for (path, body) in [
+        (
+            "/api/v1/supervisors",
+            format!(r#"{{"name":"a","period":{}}}"#, nested(2_000)),
+        ),
+        (
+            "/api/v1/supervision/actions",
+            format!(r#"{{"path":{},"action":"reset"}}"#, nested(2_000)),
+        ),
+    ] {
+        let answer = node.post_text(path, "application/json", body).await;
+        let error = answer.refused(400, "INVALID_REQUEST");
+        assert!(error["message"].as_str().unwrap().contains("128"), "{error:#}");
+    }
+    let config = format!(r#"{{"name":"a","resources":{}}}"#, nested(2_000));
+    let form = reqwest::multipart::Form::new()
+        .part("wasm", reqwest::multipart::Part::bytes(guests::example("echo")))
+        .text("config", config);
+    let error = node.post_form(form).await.refused(400, "INVALID_REQUEST");
+    assert_eq!(error["details"]["field"], "config");
+}
