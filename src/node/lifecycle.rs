@@ -35,9 +35,10 @@ impl Node {
         let _alone = agent.operation.lock().await;
         self.command(agent, Command::Start, by).await?;
         if agent.standing.read().runs() {
-            return match restart {
-                true => self.restart_instances(agent).await,
-                false => Ok(()),
+            return if restart {
+                self.restart_instances(agent).await
+            } else {
+                Ok(())
             };
         }
         let started = async {

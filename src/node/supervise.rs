@@ -65,7 +65,7 @@ impl Node {
                 Place::Group(group) => self.supervise_group(group, verb, by).await,
             }
         };
-        let acting = self.once_after(caller, act);
+        let acting = Box::pin(self.once_after(caller, act)); // a large future
         match verb {
             Verb::Reset => acting.await, // it records nothing
             Verb::Restart | Verb::Suspend | Verb::Resume | Verb::Terminate => self.with_room(acting).await,
@@ -194,8 +194,14 @@ impl Node {
                 match standing {
                     Standing::Failed { why } if agent.version().is_some() => {
                         let suspended = agent.document.read().suspended_at.is_some();
-                        self.command(agent, Command::Revive { suspended }, by).await?;
-                        revived.push((agent, why));
+                        let command = Command::Revive { suspended };
+                        match self.command(agent, command, by).await {
+                            Err(Error::AgentNotFound(_)) => {} // it was removed meanwhile
+                            revival => {
+                                revival?;
+                                revived.push((agent, why));
+                            }
+                        }
                     }
                     Standing::Stopped if stopped_with_group => {
                         self.load(agent).await?;

@@ -168,9 +168,12 @@ impl Position {
         inner.since = Some(now());
         for spec in children {
             let core = &mut inner.core;
-            let mut declare = || match restarted {
-                true => core.declare_again(&spec.id, spec.rules),
-                false => core.declare(&spec.id, spec.rules),
+            let mut declare = || {
+                if restarted {
+                    core.declare_again(&spec.id, spec.rules)
+                } else {
+                    core.declare(&spec.id, spec.rules)
+                }
             };
             if check_child(&spec, auto_shutdown).is_ok() && declare() {
                 inner.specs.insert(Arc::clone(&spec.id), Arc::new(spec));

@@ -24,6 +24,7 @@ mod environment;
 mod events;
 mod flood;
 mod full_disk;
+mod group_changes;
 mod groups_api;
 mod grpc;
 mod history;

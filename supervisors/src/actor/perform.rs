@@ -9,7 +9,7 @@ use ractor::{ActorCell, ActorRef, ActorStatus};
 use tokio::task::AbortHandle;
 
 use super::state::{State, Waiter};
-use crate::core::{Action, ChildId, Outcome};
+use crate::core::{Action, Child, ChildId, Outcome};
 use crate::error::StartChildError;
 use crate::exit::ExitReason;
 use crate::heartbeat::{Heartbeat, Pulse};
@@ -120,7 +120,7 @@ impl State {
             incarnation,
             pulse: pulse.clone(),
             scope: self.scope.clone(),
-            restarted: inner.core.children().get(id).is_some_and(|child| child.restarted),
+            restarted: inner.core.children().get(id).is_some_and(Child::was_restarted),
         };
         let slot = StartSlot::default();
         let start = start_task(myself.clone(), Arc::clone(&spec), context, previous, Arc::clone(&slot));

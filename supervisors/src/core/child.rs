@@ -103,6 +103,16 @@ impl State {
     }
 }
 
+/// What the restart counts of a child have counted that a decision may still depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    Nothing,
+    /// The next start, which is decided and has not begun.
+    NextStart,
+    /// The latest start.
+    LatestStart,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct LastExit {
     pub(crate) incarnation: u64,
@@ -121,10 +131,7 @@ pub(crate) struct Child {
     /// The number of restarts since the uptime was last long enough to reset the backoff.
     pub(crate) streak: u32,
     pub(crate) restarts: BTreeMap<&'static str, u64>,
-    /// Its next start is counted in `restarts` already.
-    pub(crate) counted: bool,
-    /// Its latest start was counted in `restarts`.
-    pub(crate) restarted: bool,
+    pub(crate) counted: Counted,
     pub(crate) last_exit: Option<LastExit>,
     pub(crate) down_since: Option<Instant>,
     pub(crate) started_before: bool,
@@ -146,8 +153,7 @@ impl Child {
             window: Window::new(intensity),
             streak: 0,
             restarts: BTreeMap::new(),
-            counted: false,
-            restarted: false,
+            counted: Counted::Nothing,
             last_exit: None,
             down_since: None,
             started_before: false,
@@ -180,7 +186,7 @@ impl Child {
     /// Counts a restart for this reason.
     pub(crate) fn count_restart(&mut self, reason: &'static str) {
         *self.restarts.entry(reason).or_default() += 1;
-        self.counted = true;
+        self.counted = Counted::NextStart;
     }
 
     /// Adds to the streak and returns the delay before the restart.
@@ -202,6 +208,11 @@ impl Child {
     pub(crate) fn reset(&mut self) {
         self.restore_budget();
         self.restarts.clear();
+    }
+
+    /// Whether its latest start was a restart that was counted, and not the first start or a start by command.
+    pub(crate) fn was_restarted(&self) -> bool {
+        self.counted == Counted::LatestStart
     }
 
     /// The index of its state in [`STATES`]. A suspended child counts as suspended in any state but down.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::action::Action;
-use super::child::{After, Child, ChildId, State};
+use super::child::{After, Child, ChildId, Counted, State};
 use super::group::{Group, Stage};
 use super::machine::{Core, Mode, Phase};
 use crate::exit::SIBLING;
@@ -175,7 +175,7 @@ impl Core {
     /// Counts the restart of a member, which counts toward no intensity. A restart that was counted before is not counted again.
     fn count_in_group(&mut self, id: &ChildId, reason: &'static str) {
         let child = &mut self.children[id];
-        if child.started_before && !child.counted {
+        if child.started_before && child.counted != Counted::NextStart {
             child.count_restart(reason);
             self.out.push(Action::Count(reason));
         }

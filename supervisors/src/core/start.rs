@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::action::{Action, Outcome};
-use super::child::{Child, ChildId, State};
+use super::child::{Child, ChildId, Counted, State};
 use super::machine::{Core, Mode, Phase};
 
 impl Core {
@@ -37,7 +37,10 @@ impl Core {
         self.set(id, State::Starting { since: now });
         let child = &mut self.children[id];
         child.held = false;
-        child.restarted = std::mem::take(&mut child.counted);
+        child.counted = match child.counted {
+            Counted::NextStart => Counted::LatestStart,
+            Counted::Nothing | Counted::LatestStart => Counted::Nothing,
+        };
         child.incarnation += 1;
         self.out.push(Action::Start(Arc::clone(id), child.incarnation));
     }

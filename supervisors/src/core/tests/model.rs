@@ -27,6 +27,10 @@ pub(super) enum Is {
 }
 
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and the core has them elsewhere"
+)]
 pub(super) struct Kid {
     pub(super) name: usize,
     pub(super) restart: Restart,
