@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,10 +9,13 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::message::Durability;
+use crate::telemetry;
 
+mod addr_file;
 mod backup;
 mod demo;
 mod doctor;
+mod output;
 mod serve;
 mod tree_file;
 mod validate;
@@ -39,7 +43,7 @@ enum Command {
     ///
     /// Every file is checked against the backup's manifest before the first is written.
     Restore(RestoreArgs),
-    /// Check a data folder that no server uses, and repair it on request. Exit status: 0 sound, 1 findings.
+    /// Check a data folder that no server uses, and repair it on request. Exit status: 0 sound, 1 findings, 2 it cannot be checked.
     ///
     /// Reads every frame of the log, every module and the projections, and compares the key with the sealed values. Changes nothing
     /// without --rebuild or --salvage.
@@ -118,7 +122,8 @@ struct DoctorArgs {
 
 #[derive(Debug, Subcommand)]
 enum AgentCommand {
-    /// Report what a deploy of a module would report, and deploy nothing. Exit status: 0 it can be deployed, 1 findings.
+    /// Report what a deploy of a module would report, and deploy nothing. Exit status: 0 it can be deployed, 1 findings, 2 it cannot
+    /// be checked.
     Validate(ValidateArgs),
 }
 
@@ -166,7 +171,35 @@ fn this_program() -> std::io::Result<PathBuf> {
     std::env::current_exe()
 }
 
-/// Runs the program. Its exit status is 0 for success, 1 for failure, and 2 for wrong arguments.
+/// What a command found that checks something.
+enum Checked {
+    Sound,
+    /// How many findings it has printed.
+    Findings(usize),
+}
+
+/// The exit status of a check that could not be made, and of wrong arguments.
+const UNCHECKED: u8 = 2;
+
+/// The exit status of a check.
+fn verdict(checked: Result<Checked, Box<dyn Error>>) -> ExitCode {
+    match checked {
+        Ok(Checked::Sound) => ExitCode::SUCCESS,
+        Ok(Checked::Findings(count)) => {
+            let noun = if count == 1 { "finding" } else { "findings" };
+            failed(&format!("{count} {noun}"), 1)
+        }
+        Err(error) => failed(&error.to_string(), UNCHECKED),
+    }
+}
+
+fn failed(why: &str, status: u8) -> ExitCode {
+    telemetry::say(&format!("caxton: {why}"));
+    ExitCode::from(status)
+}
+
+/// Runs the program. Its exit status is 0 for success, 1 for failure, and 2 for wrong arguments. Commands that check something have
+/// 1 for findings, and 2 if they cannot check.
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
     // Before any thread is started: threads would take part of the address space that a compilation may use.
@@ -180,32 +213,28 @@ pub fn main() -> ExitCode {
         .on_thread_start(crate::wasm::Runtime::prepare_thread);
     let runtime = match builder.build() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("caxton: cannot start: {error}");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return failed(&format!("cannot start: {error}"), 1),
     };
-    let result = match command {
-        Command::Serve(args) => match args.into_config() {
+    let done = |result: Result<(), Box<dyn Error>>| match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error.to_string(), 1),
+    };
+    let status = match command {
+        Command::Serve(args) => done(match args.into_config() {
             Ok((config, addr_file)) => runtime.block_on(serve::serve(config, addr_file)),
             Err(error) => Err(error.into()),
-        },
-        Command::Backup(args) => runtime.block_on(backup::backup(&args.to, &args.server)),
-        Command::Restore(args) => backup::restore(&args.from, &args.data_dir, args.key_file.as_deref()),
-        Command::Doctor(args) => doctor::doctor(&args.data_dir, args.rebuild, args.salvage),
+        }),
+        Command::Backup(args) => done(runtime.block_on(backup::backup(&args.to, &args.server))),
+        Command::Restore(args) => done(backup::restore(&args.from, &args.data_dir, args.key_file.as_deref())),
+        Command::Doctor(args) => verdict(doctor::doctor(&args.data_dir, args.rebuild, args.salvage)),
         Command::Agent(AgentCommand::Validate(args)) => {
-            runtime.block_on(validate::validate(&args.file, args.config.as_deref(), args.json))
+            verdict(runtime.block_on(validate::validate(&args.file, args.config.as_deref(), args.json)))
         }
-        Command::Demo(args) => runtime.block_on(demo::demo(args.listen, args.keep)),
+        Command::Demo(args) => done(runtime.block_on(demo::demo(args.listen, args.keep))),
         Command::CompileModule { .. } => unreachable!("it was run above"),
     };
     // Blocking work, such as a compilation, may still be running. Nothing durable depends on it, so nobody waits for it.
     runtime.shutdown_background();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("caxton: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    telemetry::flush();
+    status
 }

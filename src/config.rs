@@ -1,11 +1,12 @@
 //! The node's configuration. Each source overrides the one before it: built-in defaults, a TOML file, `CAXTON_…` environment
-//! variables, the command line. Values are parsed into types that hold only valid ones, and unknown keys are refused.
+//! variables, the command line. Values are parsed into types that hold only valid ones. An unknown key in the file is refused; see
+//! [`environment`] for unknown variables.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
-use figment::providers::{Env, Format, Serialized, Toml};
+use figment::providers::{Format, Serialized, Toml};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +14,11 @@ use crate::agent::spec::Ceilings;
 use crate::message::Durability;
 use crate::quantity::{ByteSize, Span};
 
+mod environment;
 mod guests;
 mod retention;
 
+pub use environment::unknown_variables;
 pub use guests::Guests;
 pub use retention::{AtMost, Retention};
 
@@ -122,7 +125,7 @@ impl Config {
             figment = figment.merge(toml(file)?);
         }
         figment
-            .merge(Env::prefixed("CAXTON_").ignore(&["log"]).split("__"))
+            .merge(environment::provider())
             .extract()
             .map_err(|error| ConfigError::Wrong(Box::new(error)))
     }
@@ -143,6 +146,12 @@ impl Config {
                     ),
                 );
             }
+        }
+        if self.listen == self.grpc_listen && self.listen.port() != 0 {
+            return invalid(
+                "grpc_listen",
+                format!("is {}, the address of `listen`; each needs its own", self.listen),
+            );
         }
         let (segment, least) = (&self.retention.segment, Retention::SMALLEST_SEGMENT);
         if segment.bytes() < least {

@@ -7,7 +7,6 @@
 //! Invariant: after a crash the journal is a consistent prefix of what was appended, and holds every record that was
 //! ever reported durable.
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use crate::event::{EventBody, EventKind};
 use crate::id::{AgentId, Digest, Fence, InstanceId, MessageId, Partition, Seq};
 use crate::message::{FailureReason, Message};
 use crate::secret;
+use crate::telemetry;
 use crate::time::Timestamp;
 use crate::timer::TimerChange;
 
@@ -245,6 +245,10 @@ pub enum JournalError {
     Closed,
     #[error("another server uses the data folder {0}; stop it, or choose another folder with --data-dir")]
     Locked(String),
+    #[error(
+        "{dir} cannot be the data folder: it {problem}; name a folder that is empty or does not exist yet with --data-dir"
+    )]
+    Unfit { dir: String, problem: String },
     #[error("the data folder is of format {found}, and this release reads format {known}; {NO_MIGRATION}")]
     UnknownFormat { found: u32, known: u32 },
     #[error(
@@ -252,7 +256,12 @@ pub enum JournalError {
          folder is made"
     )]
     Partitions { made: u16, asked: u16 },
-    #[error("{file} is no key: it has {found} bytes, and a key has {}", secret::KEY_BYTES)]
+    /// Of a file that is too long, one byte more than a key has is read.
+    #[error(
+        "{file} is no key: it has {found} bytes{}, and a key has {}",
+        if *found > secret::KEY_BYTES { " or more" } else { "" },
+        secret::KEY_BYTES
+    )]
     NoKey { file: String, found: usize },
     #[error("the journal is damaged in {file} at byte {offset}: {problem}")]
     Damaged {
@@ -300,6 +309,7 @@ impl From<JournalError> for Error {
             other @ (JournalError::Fenced(_)
             | JournalError::Closed
             | JournalError::Locked(_)
+            | JournalError::Unfit { .. }
             | JournalError::UnknownFormat { .. }
             | JournalError::Partitions { .. }
             | JournalError::NoKey { .. }
@@ -377,10 +387,10 @@ fn end_process(error: &JournalError) -> ! {
         error = error as &dyn std::error::Error,
         "the journal cannot be written: the server ends"
     );
-    // Standard error as well: tracing may be off or buffered, and this is the process's last message.
-    let _ = writeln!(
-        std::io::stderr(),
+    // The filter of the log may leave the line above out, and this is the process's last message.
+    telemetry::say(&format!(
         "caxton: the journal cannot be written, the server ends: {error}"
-    );
+    ));
+    telemetry::flush();
     std::process::exit(EXIT_STATUS);
 }

@@ -20,26 +20,46 @@ pub struct Addresses {
     pub grpc: SocketAddr,
 }
 
+/// What an error of a listener names.
+struct Front {
+    name: &'static str,
+    option: &'static str,
+}
+
+const REST: Front = Front {
+    name: "REST",
+    option: "--listen",
+};
+const GRPC: Front = Front {
+    name: "gRPC",
+    option: "--grpc-listen",
+};
+
 pub struct Server {
     node: Arc<Node>,
     addresses: Addresses,
 }
 
 impl Server {
-    /// Starts the server, and returns when it answers requests. The data folder is locked before a port is bound: a second server
-    /// on the same folder then fails with that reason, even if its ports are in use as well.
+    /// Starts the server, and returns when it answers requests. The addresses are bound first: if one is in use, nothing is made.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let opened = Opened::open(config)?;
-        let config = opened.config();
-        let listen = |what, address| move |source| StartError::Listen { what, address, source };
-        let rest = http::Server::bind(config.listen).map_err(listen("REST on", config.listen))?;
-        let rest = rest.workers(config.limits.rest_workers.into());
-        let grpc = grpc::Server::bind(config.grpc_listen).map_err(listen("gRPC on", config.grpc_listen))?;
-        let addresses = Addresses {
-            rest: rest.local_addr().map_err(listen("REST on", config.listen))?,
-            grpc: grpc.local_addr().map_err(listen("gRPC on", config.grpc_listen))?,
+        config.check()?;
+        let refused = |front: &'static Front, address| {
+            move |source| StartError::Listen {
+                front: front.name,
+                option: front.option,
+                address,
+                source,
+            }
         };
-        let node = opened
+        let rest = http::Server::bind(config.listen).map_err(refused(&REST, config.listen))?;
+        let rest = rest.workers(config.limits.rest_workers.into());
+        let grpc = grpc::Server::bind(config.grpc_listen).map_err(refused(&GRPC, config.grpc_listen))?;
+        let addresses = Addresses {
+            rest: rest.local_addr().map_err(refused(&REST, config.listen))?,
+            grpc: grpc.local_addr().map_err(refused(&GRPC, config.grpc_listen))?,
+        };
+        let node = Opened::open(config)?
             .start(|node| vec![rest_child(rest, node.clone()), grpc_child(grpc, node.clone())])
             .await?;
         Ok(Self { node, addresses })

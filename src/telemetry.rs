@@ -1,7 +1,8 @@
 //! How the node shows what it does: log lines, Prometheus metrics, and the figures of `GET /api/v1/metrics/system`.
 
+mod log;
+
 use std::collections::VecDeque;
-use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +10,8 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
+
+pub use self::log::{flush, log, log_at, say};
 
 /// Seconds over which the rate of turns is averaged.
 const RATE_SECONDS: u64 = 10;
@@ -31,6 +34,11 @@ pub fn prometheus() -> &'static PrometheusHandle {
         describe();
         handle
     })
+}
+
+/// Brings the metrics up to date that are counted elsewhere.
+pub fn refresh() {
+    metrics::counter!("caxton_log_lines_lost_total").absolute(log::lost());
 }
 
 fn describe() {
@@ -58,6 +66,10 @@ fn describe() {
     describe_counter!("caxton_journal_batches_total", "Batches made durable");
     describe_counter!("caxton_modules_compiled_total", "Modules compiled");
     describe_counter!("caxton_modules_loaded_total", "Compiled modules loaded from the disk");
+    describe_counter!(
+        "caxton_log_lines_lost_total",
+        "Lines of the log that could not be written to standard error"
+    );
     describe_gauge!(
         "caxton_disk_free_bytes",
         Unit::Bytes,
@@ -67,31 +79,6 @@ fn describe() {
         "caxton_disk_full",
         "1 while writes are refused because the disk is full, else 0"
     );
-}
-
-/// Logs to standard error, filtered by `CAXTON_LOG` (default `info`); as JSON when asked.
-pub fn log(json: bool) {
-    install(json, "info");
-}
-
-/// Logs what has `level` or a more severe one, unless `CAXTON_LOG` has another filter.
-pub fn log_at(level: &str) {
-    install(false, level);
-}
-
-fn install(json: bool, default: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("CAXTON_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{default},actix_server=warn")));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    // A second call, as in tests, keeps the first subscriber.
-    let _ = if json {
-        builder.json().try_init()
-    } else {
-        builder.try_init()
-    };
 }
 
 /// Counts turns as they are recorded.

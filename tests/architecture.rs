@@ -78,6 +78,10 @@ const SPAWNERS: &[&str] = &[
 /// Tasks and threads that no supervisor started, and why they may be.
 const UNSUPERVISED: &[(&str, &str)] = &[
     (
+        "telemetry/log.rs",
+        "lines are written by a thread that lives as long as the process, so that a reader who stops delays nothing else",
+    ),
+    (
         "wasm/engine.rs",
         "the epoch's clock is a thread of the engine, and ends with it",
     ),
@@ -98,6 +102,9 @@ const UNSUPERVISED: &[(&str, &str)] = &[
         "the tailing reader is a thread of its own, and ends with the journal",
     ),
 ];
+
+/// Who may write to the standard streams. `println!` and its like panic where nobody reads any more, so nobody uses them.
+const STREAMS: &[&str] = &["telemetry/log.rs", "cli/output.rs", "wasm/compiler.rs"];
 
 /// The one file with unsafe code, which says why each piece is sound.
 const UNSAFE: &str = "wasm/code.rs";
@@ -287,6 +294,22 @@ fn only_supervisors_spawn() {
             if !excused && code.contains(call) {
                 problems.push(format!("{} has `{call}`, which no supervisor owns", file.path));
             }
+        }
+    }
+    none(&problems);
+}
+
+#[test]
+fn a_diagnostic_never_ends_the_process() {
+    const PANICKING: &[&str] = &["println!(", "print!(", "dbg!("]; // also `eprintln!` and `eprint!`
+    let mut problems = Vec::new();
+    for file in SOURCES.iter() {
+        for call in PANICKING.iter().filter(|call| file.code.contains(**call)) {
+            problems.push(format!("{} has `{call}…)`, which panics where nobody reads", file.path));
+        }
+        let streams = ["stdout()", "stderr()"].iter().any(|call| file.code.contains(call));
+        if streams && !STREAMS.contains(&file.path.as_str()) {
+            problems.push(format!("{} writes to a standard stream", file.path));
         }
     }
     none(&problems);

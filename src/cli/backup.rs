@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::KEY_FILE;
+use super::output::print;
 use crate::journal::backup::{self, KeyFile};
 
 /// Asks the server for a backup, and waits until it is complete.
@@ -26,18 +27,18 @@ pub(super) async fn backup(to: &Path, server: &str) -> Result<(), Box<dyn Error>
         return Err(message.into());
     }
     let number = |name: &str| body[name].as_u64().unwrap_or_default();
-    println!(
+    print(&format!(
         "backup in {}: everything up to record {}, {} files, {} bytes",
         to.display(),
         number("seq"),
         number("files"),
         number("bytes")
-    );
+    ))?;
     if let (Some(id), Some(file)) = (body["key"]["id"].as_str(), body["key"]["file"].as_str()) {
-        println!(
+        print(&format!(
             "The values of agents' environments in it are sealed with key {id}, which is not in it. To restore it you need the file \
              {file} as well: keep a copy of it in another place than the backups."
-        );
+        ))?;
     }
     Ok(())
 }
@@ -47,12 +48,12 @@ pub(super) fn restore(from: &Path, data_dir: &Path, key_file: Option<&Path>) -> 
     let named = std::env::var_os(KEY_FILE).map(PathBuf::from);
     let key = key_file.map(KeyFile::Copied).or(named.as_deref().map(KeyFile::Named));
     let manifest = backup::restore(from, data_dir, key)?;
-    println!(
+    print(&format!(
         "restored {} files to {}: everything up to record {}, as of {}",
         manifest.files.len(),
         data_dir.display(),
         manifest.seq,
         manifest.created_at
-    );
+    ))?;
     Ok(())
 }

@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use super::output::print;
 use crate::config::Config;
 use crate::event::EventKind;
 use crate::server::Server;
@@ -26,7 +29,7 @@ type Failed = Box<dyn Error>;
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 pub(super) async fn demo(listen: SocketAddr, keep: bool) -> Result<(), Failed> {
-    crate::telemetry::log_at("error");
+    crate::telemetry::log_at("error")?;
     let folder = tempfile::Builder::new().prefix("caxton-demo-").tempdir()?;
     let mut config = Config {
         data_dir: folder.path().to_owned(),
@@ -35,20 +38,33 @@ pub(super) async fn demo(listen: SocketAddr, keep: bool) -> Result<(), Failed> {
         ..Config::default()
     };
     config.wasm.compiler = Some(super::this_program()?);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let server = Server::start(config).await?;
-    let base = format!("http://{}", server.addresses().rest);
-    println!("A server of its own: {base}, data in {}\n", folder.path().display());
-    let played = tokio::time::timeout(PATIENCE, play(&base)).await;
-    let result =
-        played.unwrap_or_else(|_| Err(format!("the story did not end within {} s", PATIENCE.as_secs()).into()));
-    if let Err(error) = &result {
-        println!("\nThe story went wrong: {error}");
-    } else if keep {
-        println!("\nThe server goes on until Ctrl-C.");
-        tokio::signal::ctrl_c().await?;
-    }
+    // Whatever the end is, the server is shut down, and then the folder is deleted.
+    let result = tokio::select! {
+        shown = show(&server, folder.path(), keep) => shown,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
     server.shutdown().await;
     result
+}
+
+/// Shows the story, and with `keep` goes on until a signal.
+async fn show(server: &Server, folder: &Path, keep: bool) -> Result<(), Failed> {
+    let addresses = server.addresses();
+    let base = format!("http://{}", addresses.rest);
+    print(&format!("A server of its own: {base}, data in {}\n", folder.display()))?;
+    let played = tokio::time::timeout(PATIENCE, play(&base)).await;
+    let played = played.unwrap_or_else(|_| Err(format!("it did not end within {} s", PATIENCE.as_secs()).into()));
+    played.map_err(|error| format!("the story went wrong: {error}"))?;
+    if keep {
+        print(&format!("  grpcurl -plaintext {} list", addresses.grpc))?;
+        print("\nThe server goes on until Ctrl-C.")?;
+        std::future::pending::<()>().await;
+    }
+    Ok(())
 }
 
 /// Deploys the agents, places the order, prints what happens, and sums up.
@@ -79,9 +95,9 @@ async fn play(base: &str) -> Result<(), Failed> {
         stage.line(
             "deployed",
             &format!("{name:<8} {language}, {} KB of WebAssembly", module.len() / 1_000),
-        );
+        )?;
     }
-    println!();
+    print("")?;
     let order = json!({
         "performative": "request",
         "sender": "you",
@@ -157,8 +173,11 @@ struct Stage {
 }
 
 impl Stage {
-    fn line(&self, what: &str, text: &str) {
-        println!("{:>7.3} s  {what:<10} {text}", self.began.elapsed().as_secs_f64());
+    fn line(&self, what: &str, text: &str) -> std::io::Result<()> {
+        print(&format!(
+            "{:>7.3} s  {what:<10} {text}",
+            self.began.elapsed().as_secs_f64()
+        ))
     }
 
     /// Prints events until the answer to `ask` is there and both its event and that of the restart have been seen. Events of
@@ -215,7 +234,7 @@ impl Stage {
                     who("to"),
                     brief(&message["content"])
                 );
-                self.line("message", &text);
+                self.line("message", &text)?;
             }
             Some(EventKind::MessageCrashed) => {
                 let agent = self.name(event["agent_id"].as_str().unwrap_or_default());
@@ -224,10 +243,10 @@ impl Stage {
                     brief_text(detail),
                     event["attempt"]
                 );
-                self.line("CRASH", &text);
+                self.line("CRASH", &text)?;
             }
             Some(EventKind::ChildExited) if event["agent_id"].is_string() => {
-                self.line("supervisor", &format!("{child} exited: {reason}"));
+                self.line("supervisor", &format!("{child} exited: {reason}"))?;
             }
             Some(EventKind::ChildRestarted) if event["agent_id"].is_string() => {
                 self.restarts += 1;
@@ -236,9 +255,9 @@ impl Stage {
                     "{child} restarted, incarnation {}, after {recovery:.2} ms",
                     event["incarnation"]
                 );
-                self.line("supervisor", &text);
+                self.line("supervisor", &text)?;
             }
-            Some(EventKind::DeadLetter) => self.line("DEAD", &format!("{reason}: {}", brief_text(detail))),
+            Some(EventKind::DeadLetter) => self.line("DEAD", &format!("{reason}: {}", brief_text(detail)))?,
             _ => {}
         }
         Ok(())
@@ -269,7 +288,7 @@ impl Stage {
             return Err(format!("something was lost or done twice: {deal}").into());
         }
         let base = &self.base;
-        println!(
+        print(&format!(
             "\nThe deal: {} {} from {} for {}. {} messages, {} restart(s), nothing lost and nothing done twice.",
             deal["quantity"],
             deal["item"].as_str().unwrap_or_default(),
@@ -277,8 +296,8 @@ impl Stage {
             deal["total"],
             self.messages,
             self.restarts,
-        );
-        println!(
+        ))?;
+        print(&format!(
             "From a message's acceptance to the end of its turn: {:.2} ms at the median, {:.2} ms at the 99th percentile.",
             metrics["performance"]["message_latency_p50"]
                 .as_f64()
@@ -286,17 +305,19 @@ impl Stage {
             metrics["performance"]["message_latency_p99"]
                 .as_f64()
                 .unwrap_or_default(),
-        );
+        ))?;
         let conversation = deal["conversation_id"].as_str().unwrap_or_default();
-        println!("\nWhere to look (with --keep the server goes on):");
-        println!("  curl {base}/api/v1/agents");
-        println!("  curl '{base}/api/v1/messages?conversation_id={conversation}'");
-        println!("  curl {base}/api/v1/supervision/tree?path=node/core");
-        println!("  curl {base}/metrics");
-        println!("  curl -X POST {base}/api/v1/messages/wait -H 'content-type: application/json' \\");
-        println!(
+        print("\nWhere to look (with --keep the server goes on):")?;
+        print(&format!("  curl {base}/api/v1/agents"))?;
+        print(&format!(
+            "  curl '{base}/api/v1/messages?conversation_id={conversation}'"
+        ))?;
+        print(&format!("  curl {base}/api/v1/supervision/tree?path=node/core"))?;
+        print(&format!("  curl {base}/metrics"))?;
+        print(&format!("  curl -X POST {base}/api/v1/messages/wait \\"))?;
+        print(&format!(
             "    -d '{{\"performative\":\"request\",\"receiver\":\"buyer\",\"content\":{{\"action\":\"buy\",\"item\":\"bolts\",\"quantity\":5,\"sellers\":[\"alder\",\"birch\"]}}}}'"
-        );
+        ))?;
         Ok(())
     }
 }

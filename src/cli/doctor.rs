@@ -3,22 +3,30 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use super::KEY_FILE;
+use super::output::print;
+use super::{Checked, KEY_FILE};
 use crate::agent::Document;
-use crate::journal::doctor::Doctor;
+use crate::journal::doctor::{Doctor, DoctorError};
 use crate::time::Timestamp;
 
-pub(super) fn doctor(data_dir: &Path, rebuild: bool, salvage: bool) -> Result<(), Box<dyn Error>> {
+pub(super) fn doctor(data_dir: &Path, rebuild: bool, salvage: bool) -> Result<Checked, Box<dyn Error>> {
     // A long check logs its progress.
-    crate::telemetry::log(false);
+    crate::telemetry::log(false)?;
     let mut doctor = Doctor::open(data_dir)?;
-    if salvage {
-        println!("{}", doctor.salvage(Timestamp::now())?);
-        doctor = Doctor::open(data_dir)?;
-    }
-    if rebuild {
-        let applied = doctor.rebuild()?;
-        println!("The projections were rebuilt, up to record {applied}.");
+    if salvage || rebuild {
+        let repaired = if salvage {
+            doctor.salvage(Timestamp::now())
+        } else {
+            doctor.rebuild().map(|rebuilt| rebuilt.to_string())
+        };
+        match repaired {
+            Ok(done) => print(&done)?,
+            Err(DoctorError::Refused(why)) => {
+                print(&why)?;
+                return Ok(Checked::Findings(1));
+            }
+            Err(error) => return Err(error.into()),
+        }
         doctor = Doctor::open(data_dir)?;
     }
     let mut report = doctor.examine()?;
@@ -33,17 +41,16 @@ pub(super) fn doctor(data_dir: &Path, rebuild: bool, salvage: bool) -> Result<()
             .extend(doctor.module(agent.digest, &format!("agent '{}'", agent.spec.name)));
     }
     for note in &report.notes {
-        println!("{note}");
+        print(note)?;
     }
     for finding in &report.findings {
-        println!("{finding}");
+        print(&finding.to_string())?;
     }
     match report.findings.len() {
         0 => {
-            println!("sound");
-            Ok(())
+            print("sound")?;
+            Ok(Checked::Sound)
         }
-        1 => Err("1 finding".into()),
-        count => Err(format!("{count} findings").into()),
+        count => Ok(Checked::Findings(count)),
     }
 }

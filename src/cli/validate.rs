@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
+use super::{Checked, output};
 use crate::agent::spec::{AgentSpec, Ceilings};
 use crate::agent::validation::Validation;
 use crate::api::validation::{UNNAMED, ValidationView};
@@ -12,7 +13,7 @@ use crate::quantity::Cpu;
 use crate::wasm::{Runtime, RuntimeConfig};
 
 /// Reports about a module what a server with the default configuration reports when the module is deployed.
-pub(super) async fn validate(file: &Path, config: Option<&Path>, json: bool) -> Result<(), Box<dyn Error>> {
+pub(super) async fn validate(file: &Path, config: Option<&Path>, json: bool) -> Result<Checked, Box<dyn Error>> {
     let read = |file: &Path| std::fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()));
     let module = read(file)?;
     let spec = config.map(read).transpose()?;
@@ -30,33 +31,37 @@ pub(super) async fn validate(file: &Path, config: Option<&Path>, json: bool) -> 
     let compiled = runtime.compile(module.clone().into(), metered).await;
     let validation = Validation::of(&module, &spec, compiled)?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&ValidationView::of(&validation))?);
+        output::print(&serde_json::to_string_pretty(&ValidationView::of(&validation))?)?;
     } else {
-        print(file, &validation);
+        print(file, &validation)?;
     }
     match validation.findings.len() {
-        0 => Ok(()),
-        1 => Err("1 finding".into()),
-        count => Err(format!("{count} findings").into()),
+        0 => Ok(Checked::Sound),
+        count => Ok(Checked::Findings(count)),
     }
 }
 
-fn print(file: &Path, validation: &Validation) {
+fn print(file: &Path, validation: &Validation) -> std::io::Result<()> {
     let line = |kind: &str, finding: &Finding| {
-        println!(
+        output::print(&format!(
             "{kind} {}: {}; expected {}",
             finding.rule, finding.found, finding.expected
-        );
+        ))
     };
-    validation.findings.iter().for_each(|finding| line("finding", finding));
-    validation.warnings.iter().for_each(|warning| line("warning", warning));
+    for finding in &validation.findings {
+        line("finding", finding)?;
+    }
+    for warning in &validation.warnings {
+        line("warning", warning)?;
+    }
     if let Some(accepted) = &validation.accepted {
         let kind = if accepted.component { "component" } else { "core module" };
-        println!(
+        output::print(&format!(
             "{}: a {kind} that can be deployed, {} bytes, {}",
             file.display(),
             validation.size,
             validation.digest
-        );
+        ))?;
     }
+    Ok(())
 }

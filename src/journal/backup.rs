@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::JournalError;
-use super::local::{self, LocalJournal};
+use super::local::{self, Found, LocalJournal, Unfit};
 use super::projections::Projections;
 use crate::error::Error;
 use crate::id::Seq;
@@ -32,7 +32,7 @@ mod tests;
 
 pub use self::restore::{KeyFile, restore};
 
-const MANIFEST: &str = "MANIFEST";
+pub(super) const MANIFEST: &str = "MANIFEST";
 const PROJECTIONS: &str = "projections.db";
 const FORMAT: &str = "FORMAT";
 /// Bytes that are copied at a time.
@@ -135,8 +135,7 @@ pub fn take(
     if made {
         DirBuilder::new().mode(0o700).create(to).map_err(writing("to", to))?;
     } else {
-        let owners = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o700);
-        fs::set_permissions(to, owners).map_err(writing("to", to))?;
+        local::close_to_others(to).map_err(writing("to", to))?;
     }
     fill(journal, projections, to, sealer).inspect_err(|_| clear(to, made))
 }
@@ -166,19 +165,15 @@ fn check_target(data_dir: &Path, to: &Path) -> Result<(), BackupError> {
     must_be_empty("to", to)
 }
 
+/// Refuses a folder that is neither absent nor empty, and one that others need. Nothing is changed yet.
 fn must_be_empty(field: &'static str, folder: &Path) -> Result<(), BackupError> {
-    match fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(wrong(
-            field,
-            format!("names {}, which is not empty; name a new folder", folder.display()),
-        )),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(wrong(
-            field,
-            format!("names {}, which cannot be read as a folder: {error}", folder.display()),
-        )),
-    }
+    let problem = match local::look_at_folder(folder) {
+        Ok(Found::Nothing | Found::Empty) => return Ok(()),
+        Ok(Found::DataFolder | Found::Backup) | Err(Unfit::HasFiles(_)) => "is not empty".to_owned(),
+        Err(unfit) => unfit.to_string(),
+    };
+    let problem = format!("names {}, which {problem}; name a new folder", folder.display());
+    Err(wrong(field, problem))
 }
 
 /// Removes what was written into an empty folder, so that it does not prevent the next attempt. A failure to remove is

@@ -6,8 +6,9 @@ use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::local::{self, LocalJournal, LocalOptions, Log, Mend, Problem};
+use super::local::{self, Found, LocalJournal, LocalOptions, Log, Mend, Problem};
 use super::projections::upkeep::{self, Examined};
+pub use super::projections::upkeep::{Before, Rebuilt};
 use super::{Journal, JournalError, NO_MIGRATION};
 use crate::id::{Digest, Seq};
 use crate::secret::KeyId;
@@ -23,6 +24,22 @@ pub struct Finding {
     pub offset: Option<u64>,
     pub problem: String,
     pub mend: String,
+}
+
+impl fmt::Display for Rebuilt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "The projections were rebuilt, up to record {}.", self.applied)?;
+        match &self.before {
+            Before::Missing => Ok(()),
+            Before::Sound => write!(f, " The file that was there before was sound, and is removed."),
+            Before::Damaged { kept_as } => write!(
+                f,
+                " The file that was there before was damaged, and is kept as {}. No server needs it: remove it when you have \
+                 looked at it.",
+                kept_as.display()
+            ),
+        }
+    }
 }
 
 impl fmt::Display for Finding {
@@ -50,6 +67,8 @@ pub enum DoctorError {
     Journal(#[from] JournalError),
     #[error("there is no data folder {0}; name one with --data-dir")]
     NoFolder(PathBuf),
+    #[error("{0} is no data folder: it {1}; name one with --data-dir")]
+    Unfit(PathBuf, String),
     #[error("{0}")]
     Refused(String),
 }
@@ -65,10 +84,13 @@ const SALVAGE: &str = "`caxton doctor --salvage` keeps what is before this place
                    `caxton restore`";
 
 impl Doctor {
-    /// Locks the folder. A folder that a server uses is refused.
+    /// Locks the folder. A folder that a server uses is refused, and so is one that is no data folder.
     pub fn open(dir: &Path) -> Result<Self, DoctorError> {
-        if !dir.is_dir() {
-            return Err(DoctorError::NoFolder(dir.to_owned()));
+        match local::look_at_folder(dir) {
+            Ok(Found::DataFolder | Found::Backup) => {}
+            Ok(Found::Nothing) => return Err(DoctorError::NoFolder(dir.to_owned())),
+            Ok(Found::Empty) => return Err(DoctorError::Unfit(dir.to_owned(), "is empty".to_owned())),
+            Err(unfit) => return Err(DoctorError::Unfit(dir.to_owned(), unfit.to_string())),
         }
         Ok(Self {
             dir: dir.to_owned(),
@@ -114,7 +136,28 @@ impl Doctor {
             mend: "put the file back from a backup, or remove it and deploy the same module again".to_owned(),
         }));
         self.projections(&log, &mut report);
+        report.notes.extend(self.set_aside()?);
         Ok(report)
+    }
+
+    /// What repairs have set aside. Nothing removes it but an operator.
+    fn set_aside(&self) -> Result<Vec<String>, DoctorError> {
+        let failed = |source| JournalError::Io {
+            what: format!("cannot list the folder {}", self.dir.display()),
+            source,
+        };
+        let mut notes = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with("damaged-") || name.ends_with(".damaged") {
+                notes.push(format!(
+                    "set aside: a repair put damaged data into {name}. No server needs it: remove it when you have looked at it"
+                ));
+            }
+        }
+        notes.sort_unstable();
+        Ok(notes)
     }
 
     /// The catalog's documents of agents; none if the projections are not sound.
@@ -238,9 +281,9 @@ impl Doctor {
         }
     }
 
-    /// Rebuilds the projections from the log, and returns the last record applied. The old file is kept beside the new
-    /// one.
-    pub fn rebuild(self) -> Result<Seq, DoctorError> {
+    /// Rebuilds the projections from the log. The old file is replaced when the new one is whole. If the old file was
+    /// damaged, it is kept beside the new one.
+    pub fn rebuild(self) -> Result<Rebuilt, DoctorError> {
         if let Some(finding) = self.format() {
             return Err(DoctorError::Refused(finding.to_string()));
         }
@@ -262,9 +305,9 @@ impl Doctor {
         // The lock is released because the journal takes it itself.
         drop(lock);
         let journal = LocalJournal::open(&dir, LocalOptions::default())?;
-        let applied = upkeep::rebuild(&dir, &*journal);
+        let rebuilt = upkeep::rebuild(&dir, &*journal);
         journal.close();
-        Ok(applied?)
+        Ok(rebuilt?)
     }
 
     /// Takes the broken part out of the log, and returns a description of what was done. If the log still has its first

@@ -16,6 +16,7 @@
 //! ```
 
 mod copy;
+mod fitness;
 mod folder;
 mod inspect;
 mod key;
@@ -38,6 +39,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError, watch};
 
+pub(super) use self::fitness::{Found, Unfit, close_to_others, look as look_at_folder};
 use self::folder::Modules;
 pub(super) use self::folder::{create as create_folder, lock as lock_folder, module_file};
 pub(super) use self::inspect::{Log, Mend, Problem, look, modules as look_at_modules};
@@ -118,15 +120,16 @@ impl std::fmt::Debug for LocalJournal {
 }
 
 impl LocalJournal {
-    /// Opens the journal in `dir`, or creates one. A write that a crash interrupted is cut off; no other damage is
-    /// repaired. Blocks.
+    /// Opens the journal in `dir`, or creates one. A folder with files of others is refused, and nothing in it is changed.
+    /// A write that a crash interrupted is cut off; no other damage is repaired. Blocks.
     pub fn open(dir: &Path, options: LocalOptions) -> Result<Arc<Self>, JournalError> {
         Self::open_with(dir, options, Hooks::default())
     }
 
     fn open_with(dir: &Path, options: LocalOptions, hooks: Hooks) -> Result<Arc<Self>, JournalError> {
-        folder::create(dir)?;
+        folder::make_ready(dir)?;
         let lock = folder::lock(dir)?;
+        folder::remove_drafts(dir)?;
         folder::check_format(dir)?;
         let modules = Modules::open(dir.join("modules"))?;
         let oldest = folder::oldest(dir)?;

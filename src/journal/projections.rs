@@ -182,6 +182,7 @@ impl Projections {
             let oldest = *oldest.borrow();
             return Err(JournalError::Irreplaceable { problem, oldest });
         }
+        upkeep::remove_draft(dir)?;
         // The subscription comes before the read, so that no batch falls between the two.
         let follower = journal.follow();
         let opened = catch_up(&path, journal).or_else(|unusable| match unusable {

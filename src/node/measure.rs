@@ -95,6 +95,7 @@ impl Node {
     }
 
     pub(super) fn refresh_gauges(&self) {
+        crate::telemetry::refresh();
         let agents = self.directory.all();
         for state in Lifecycle::ALL {
             let count = agents

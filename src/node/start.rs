@@ -1,7 +1,6 @@
 //! Starting and ending a node.
 
 use std::collections::HashMap;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -51,9 +50,11 @@ pub enum StartError {
          alone", .0.display()
     )]
     KeyFile(PathBuf),
-    #[error("{what} {address}: {source}")]
+    #[error("{front} cannot listen on {address}: {}", listen_problem(.source, .option))]
     Listen {
-        what: &'static str,
+        front: &'static str,
+        /// The option that names the address.
+        option: &'static str,
         address: std::net::SocketAddr,
         source: std::io::Error,
     },
@@ -63,6 +64,20 @@ pub enum StartError {
     Machine(#[from] sysinfo::Error),
     #[error("the supervision tree: {0}")]
     Tree(String),
+}
+
+/// Why an address cannot be bound, and the next step.
+fn listen_problem(source: &std::io::Error, option: &str) -> String {
+    use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
+    let other = format!("choose another address with {option} (port 0 takes a free one)");
+    match source.kind() {
+        AddrInUse => {
+            format!("another program uses the address, which may be another Caxton server; stop it, or {other}")
+        }
+        AddrNotAvailable => format!("no interface of this machine has the address; {other}"),
+        PermissionDenied => format!("this user may not use the port, as ports below 1024 are for root; {other}"),
+        _ => format!("{source}; {other}"),
+    }
 }
 
 /// A data folder that this process has locked, with its journal open. Nothing runs yet.
@@ -81,7 +96,6 @@ impl Opened {
         crate::telemetry::prometheus();
         let (journal, files, scratch): (Arc<dyn Journal>, _, _) = match config.durability {
             Durability::Durable => {
-                open_folder(&config.data_dir)?;
                 let options = LocalOptions {
                     segment_bytes: config.retention.segment.bytes(),
                     ..LocalOptions::default()
@@ -105,10 +119,6 @@ impl Opened {
             files,
             scratch,
         })
-    }
-
-    pub const fn config(&self) -> &Config {
-        &self.config
     }
 
     fn dir(&self) -> &Path {
@@ -304,19 +314,6 @@ fn events(
     .child(announcer.shutdown(Shutdown::BrutalKill))
     .child(chronicler.shutdown(Shutdown::BrutalKill))
     .into_child()
-}
-
-/// Creates the data folder with access for its owner alone. An existing folder is restricted in the same way, because
-/// it holds the agents' messages.
-fn open_folder(dir: &Path) -> Result<(), StartError> {
-    let open = || {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
-    };
-    open().map_err(|source| StartError::Folder {
-        dir: dir.to_owned(),
-        source,
-    })
 }
 
 /// The configuration of the wasm runtime. Unless the operator sets the guests' memory, they get a share of the

@@ -196,7 +196,7 @@ pub fn run(job: &str) -> ExitCode {
     match serde_json::from_str(job).map_err(Into::into).and_then(|job| work(&job)) {
         Ok(end) => end,
         Err(error) => {
-            eprintln!("{error}");
+            let _ = write!(std::io::stderr(), "{error}"); // an error means that the parent is gone
             ExitCode::FAILURE
         }
     }
@@ -223,7 +223,7 @@ fn work(job: &Job) -> Result<ExitCode, Box<dyn std::error::Error>> {
             Ok(ExitCode::SUCCESS)
         }
         Err(finding) => {
-            eprint!("{}", finding.found);
+            std::io::stderr().write_all(finding.found.as_bytes())?;
             Ok(ExitCode::from(REFUSED))
         }
     }

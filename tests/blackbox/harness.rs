@@ -46,18 +46,23 @@ pub(crate) struct TestNode {
     process: Child,
     client: Client,
     grpc: String,
-    config: Option<String>,
+    config: String,
     disk: Option<FaultyDisk>,
 }
 
 impl TestNode {
     pub(crate) async fn start() -> Self {
-        Self::start_as(tempfile::tempdir().unwrap(), None, None).await
+        Self::start_with("").await
     }
 
     /// Starts a server with a configuration file of this text.
     pub(crate) async fn start_with(config: &str) -> Self {
-        Self::start_as(tempfile::tempdir().unwrap(), Some(config.to_owned()), None).await
+        Self::start_changed(config, |command| command).await
+    }
+
+    /// Starts a server with a configuration, by a command that `change` makes of the usual one. A restart uses the usual one.
+    pub(crate) async fn start_changed(config: &str, change: impl FnOnce(Command) -> Command) -> Self {
+        Self::start_as(tempfile::tempdir().unwrap(), config.to_owned(), None, change).await
     }
 
     /// Starts a server with a configuration, on a disk that has these faults at first. Files that match `unsynced` are never synced.
@@ -66,18 +71,23 @@ impl TestNode {
         let (data, dir) = (folder.path().join(DATA), folder.path().join("faults"));
         let disk = FaultyDisk::new(&data, &dir, unsynced);
         disk.goes_wrong(faults);
-        Self::start_as(folder, Some(config.to_owned()), Some(disk)).await
+        Self::start_as(folder, config.to_owned(), Some(disk), |command| command).await
     }
 
     /// Starts a server on an existing data folder, and takes the folder over.
     pub(crate) async fn start_on(data: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::rename(data, folder.path().join(DATA)).unwrap();
-        Self::start_as(folder, None, None).await
+        Self::start_as(folder, String::new(), None, |command| command).await
     }
 
-    async fn start_as(folder: TempDir, config: Option<String>, disk: Option<FaultyDisk>) -> Self {
-        let process = spawn(folder.path(), config.as_deref(), disk.as_ref());
+    async fn start_as(
+        folder: TempDir,
+        config: String,
+        disk: Option<FaultyDisk>,
+        change: impl FnOnce(Command) -> Command,
+    ) -> Self {
+        let process = change(command(folder.path(), &config, disk.as_ref())).spawn().unwrap();
         let mut node = Self {
             folder,
             process,
@@ -167,7 +177,8 @@ impl TestNode {
 
     /// Starts the server, and does not wait until it listens.
     pub(crate) fn begin_start(&mut self) {
-        self.process = spawn(self.folder.path(), self.config.as_deref(), self.disk.as_ref());
+        let mut command = command(self.folder.path(), &self.config, self.disk.as_ref());
+        self.process = command.spawn().unwrap();
     }
 
     /// Sets whether the folder stays when this is dropped, so that people can look into it. Returns its path.
@@ -235,7 +246,8 @@ const DATA: &str = "data";
 const LOG: &str = "server.log";
 const ADDRESSES: &str = "addresses.json";
 
-fn spawn(folder: &Path, config: Option<&str>, disk: Option<&FaultyDisk>) -> Child {
+/// The command that runs the server of a test.
+fn command(folder: &Path, config: &str, disk: Option<&FaultyDisk>) -> Command {
     let addresses = folder.join(ADDRESSES);
     let _ = fs::remove_file(&addresses); // the file of the previous start, if there was one
     let log = File::options()
@@ -251,15 +263,23 @@ fn spawn(folder: &Path, config: Option<&str>, disk: Option<&FaultyDisk>) -> Chil
         .arg("--addr-file")
         .arg(addresses);
     command.args(["--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"]);
-    if let Some(config) = config {
-        let file = folder.join("caxton.toml");
-        fs::write(&file, config).unwrap();
-        command.arg("--config").arg(file);
-    }
+    let file = folder.join("caxton.toml");
+    fs::write(&file, config).unwrap();
+    command.arg("--config").arg(file);
     if let Some(disk) = disk {
         disk.put_under(&mut command);
     }
-    command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+    command.stdout(log.try_clone().unwrap()).stderr(log);
+    command
+}
+
+/// The command, run by a shell that does `first` before it.
+pub(crate) fn after(first: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("{first} exec \"$0\" \"$@\""));
+    shell.arg(command.get_program()).args(command.get_args());
+    shell.stdin(Stdio::null());
+    shell
 }
 
 /// The program under test, without arguments.

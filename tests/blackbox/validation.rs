@@ -123,6 +123,6 @@ async fn an_import_that_is_not_granted_is_a_warning() {
         .args(["agent", "validate", "/nowhere/agent.wasm"])
         .output()
         .unwrap();
-    assert_eq!(missing.status.code(), Some(1));
+    assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("cannot read /nowhere/agent.wasm"));
 }

@@ -30,7 +30,11 @@ pub fn restore(from: &Path, data_dir: &Path, key: Option<KeyFile<'_>>) -> Result
         check(from, entry)?;
     }
     let made = !data_dir.exists();
-    local::create_folder(data_dir)?;
+    if made {
+        local::create_folder(data_dir)?;
+    } else {
+        local::close_to_others(data_dir).map_err(writing("data-dir", data_dir))?;
+    }
     // The lock keeps a server from starting in the folder meanwhile.
     let _lock = local::lock_folder(data_dir)?;
     bring_all_back(from, data_dir, &manifest, key).inspect_err(|_| clear(data_dir, made))?;

@@ -43,6 +43,10 @@ fn finding(dir: &TempDir) -> Finding {
     finding.clone()
 }
 
+fn rebuild(dir: &TempDir) -> Rebuilt {
+    Doctor::open(dir.path()).unwrap().rebuild().unwrap()
+}
+
 fn salvage(dir: &TempDir) -> Result<String, DoctorError> {
     Doctor::open(dir.path()).unwrap().salvage(Timestamp::now())
 }
@@ -66,11 +70,9 @@ async fn a_sound_folder_is_sound_and_stays_as_it_is() {
         assert!(salvage(&dir).unwrap().starts_with("Nothing was changed"));
     }
     assert!(before.len() > 3);
-    assert_eq!(
-        examine(&tempfile::tempdir().unwrap()).findings,
-        [],
-        "one that nobody used"
-    );
+    let empty = tempfile::tempdir().unwrap();
+    assert!(matches!(Doctor::open(empty.path()), Err(DoctorError::Unfit(..))));
+    assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]
@@ -155,7 +157,8 @@ async fn missing_projections_are_found_and_made_again() {
     let dir = filled().await;
     fs::remove_file(dir.path().join("projections.db")).unwrap();
     assert!(finding(&dir).mend.contains("--rebuild"));
-    assert_eq!(Doctor::open(dir.path()).unwrap().rebuild().unwrap(), Seq(100));
+    let rebuilt = rebuild(&dir);
+    assert_eq!((rebuilt.applied, rebuilt.before), (Seq(100), Before::Missing));
     assert_eq!(examine(&dir).findings, []);
 
     let ahead = "UPDATE progress SET applied_seq = 100000";
@@ -168,6 +171,44 @@ async fn missing_projections_are_found_and_made_again() {
     fs::remove_file(dir.path().join("projections.db")).unwrap();
     assert!(finding(&dir).mend.contains("caxton restore"));
     assert!(Doctor::open(dir.path()).unwrap().rebuild().is_err());
+}
+
+/// The names of the files in the folder itself.
+fn files(dir: &TempDir) -> Vec<String> {
+    let entries = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.filter(|path| path.is_file());
+    let mut names: Vec<_> = files
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+#[tokio::test]
+async fn a_rebuild_replaces_a_sound_file_and_keeps_a_damaged_one() {
+    let dir = filled().await;
+    let before = files(&dir);
+    // An interrupted rebuild left these.
+    for name in ["rebuilt.db", "rebuilt.db-wal"] {
+        fs::write(dir.path().join(name), "half").unwrap();
+    }
+    let rebuilt = rebuild(&dir);
+    assert_eq!((rebuilt.applied, &rebuilt.before), (Seq(100), &Before::Sound));
+    assert!(rebuilt.to_string().contains("was sound"), "{rebuilt}");
+    assert_eq!(files(&dir), before);
+    assert_eq!(examine(&dir).findings, []);
+
+    fs::write(dir.path().join("projections.db"), "damaged").unwrap();
+    let rebuilt = rebuild(&dir);
+    let kept_as = dir.path().join("projections.db.damaged");
+    assert_eq!(fs::read(&kept_as).unwrap(), b"damaged");
+    assert!(rebuilt.to_string().contains(kept_as.to_str().unwrap()), "{rebuilt}");
+    let report = examine(&dir);
+    assert_eq!(report.findings, []);
+    assert!(
+        report.notes.iter().any(|note| note.contains("projections.db.damaged")),
+        "{report:#?}"
+    );
 }
 
 #[tokio::test]

@@ -6,10 +6,29 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::fitness::{self, DRAFT, Found};
 use super::segment::{damaged, sync_dir};
 use super::{FORMAT, io_error, sync_error};
 use crate::id::{Digest, Seq};
 use crate::journal::JournalError;
+
+/// Makes a data folder with access for its owner alone: a new one, or an existing one that is empty or a data folder
+/// already.
+pub(super) fn make_ready(dir: &Path) -> Result<(), JournalError> {
+    let unfit = |problem: String| JournalError::Unfit {
+        dir: dir.display().to_string(),
+        problem,
+    };
+    match fitness::look(dir).map_err(|problem| unfit(problem.to_string()))? {
+        Found::Nothing => create(dir),
+        Found::Empty | Found::DataFolder => {
+            fitness::close_to_others(dir).map_err(io_error(|| format!("cannot take over the folder {}", dir.display())))
+        }
+        Found::Backup => Err(unfit(
+            "is a backup, which `caxton restore --from` brings back".to_owned(),
+        )),
+    }
+}
 
 /// Creates the folder and its missing parents. Only the owner can read them, because they contain messages.
 pub(in crate::journal) fn create(dir: &Path) -> Result<(), JournalError> {
@@ -109,7 +128,8 @@ pub(super) fn set_oldest(dir: &Path, oldest: Seq) -> Result<(), JournalError> {
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
     let dir = path.parent().expect("a file of the data folder");
     let failed = || format!("cannot write {}", path.display());
-    let mut draft = tempfile::NamedTempFile::new_in(dir).map_err(io_error(failed))?;
+    let draft = tempfile::Builder::new().prefix(DRAFT).tempfile_in(dir);
+    let mut draft = draft.map_err(io_error(failed))?;
     draft.write_all(bytes).map_err(io_error(failed))?;
     draft
         .as_file()
@@ -117,6 +137,20 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), JournalErro
         .map_err(sync_error(|| path.display().to_string()))?;
     draft.persist(path).map_err(|error| io_error(failed)(error.error))?;
     sync_dir(dir)
+}
+
+/// Removes the drafts that a crash left in `dir`. Files with other names are not the journal's, and stay.
+pub(super) fn remove_drafts(dir: &Path) -> Result<(), JournalError> {
+    let remove = || -> io::Result<()> {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(DRAFT) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    remove().map_err(io_error(|| format!("cannot tidy the folder {}", dir.display())))
 }
 
 /// Free bytes on the disk of `dir` that this process may use.
@@ -145,16 +179,7 @@ impl Modules {
     /// Opens the store and removes drafts that a crash left behind.
     pub(super) fn open(dir: PathBuf) -> Result<Self, JournalError> {
         create(&dir)?;
-        let tidy = || -> io::Result<()> {
-            for entry in fs::read_dir(&dir)? {
-                let path = entry?.path();
-                if path.extension().is_none_or(|extension| extension != "wasm") {
-                    fs::remove_file(path)?;
-                }
-            }
-            Ok(())
-        };
-        tidy().map_err(io_error(|| format!("cannot tidy the folder {}", dir.display())))?;
+        remove_drafts(&dir)?;
         Ok(Self { dir })
     }
 

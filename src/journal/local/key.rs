@@ -1,7 +1,7 @@
 //! The key file: 32 random bytes that seal secrets. The journal stores the key and never uses it.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::folder::write_durably;
@@ -16,7 +16,15 @@ pub fn key_file(dir: &Path) -> PathBuf {
 
 /// Reads the key in `file`. None if there is no such file.
 pub fn read_key(file: &Path) -> Result<Option<Sealer>, JournalError> {
-    let bytes = match fs::read(file) {
+    // One byte more than a key has shows that the file is too long. A device could be read for ever.
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(file)?
+            .take(secret::KEY_BYTES as u64 + 1)
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = match read() {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error(|| format!("cannot read the key {}", file.display()))(error)),

@@ -1,14 +1,14 @@
 //! Brings the file up to date with the journal when it is opened, and sets aside one that cannot be used.
 
 use std::fs;
-use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use super::apply::{self, load_progress};
 use super::schema::{self, Unusable};
+use super::upkeep::remove_logs;
 use super::{EVENTS_KEPT, Progress};
 use crate::journal::{Journal, JournalError};
 
@@ -56,26 +56,18 @@ pub(super) fn catch_up(path: &Path, journal: &dyn Journal) -> Result<(Connection
     Ok((connection, progress))
 }
 
-/// Keeps a file that cannot be used, so that the cause can be investigated. Only the last such file is kept.
-pub(super) fn set_aside(path: &Path, problem: &str) -> Result<(), JournalError> {
+/// Keeps a file that cannot be used, so that the cause can be investigated, and returns its new name. Only the last such
+/// file is kept.
+pub(super) fn set_aside(path: &Path, problem: &str) -> Result<PathBuf, JournalError> {
     let aside = path.with_extension("db.damaged");
     tracing::warn!(
         file = %path.display(), kept_as = %aside.display(), problem,
         "the projections cannot be used and are made again from the journal"
     );
-    let move_all = || -> io::Result<()> {
-        fs::rename(path, &aside)?;
-        // A write-ahead log that stayed behind would be taken for that of the new file.
-        for extension in ["db-wal", "db-shm"] {
-            match fs::remove_file(path.with_extension(extension)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-        }
-        Ok(())
-    };
-    move_all().map_err(|source| JournalError::Io {
+    fs::rename(path, &aside).map_err(|source| JournalError::Io {
         what: format!("cannot set {} aside", path.display()),
         source,
-    })
+    })?;
+    remove_logs(path)?;
+    Ok(aside)
 }

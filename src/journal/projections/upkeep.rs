@@ -1,7 +1,8 @@
 //! Maintenance of the file: a checkpoint, a copy, a full check, and a rebuild.
 
-use std::fs::File;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -48,7 +49,7 @@ impl Projections {
     pub(in crate::journal) fn copy(&self, to: &Path) -> Result<Seq, JournalError> {
         let text = to.to_str().ok_or_else(|| JournalError::Io {
             what: format!("cannot write {}", to.display()),
-            source: std::io::Error::other("the name is not UTF-8"),
+            source: io::Error::other("the name is not UTF-8"),
         })?;
         // A connection of its own, because a copy takes long and the others are for queries.
         schema::open_reader(&self.readers.path)?.execute("VACUUM INTO ?1", [text])?;
@@ -100,13 +101,74 @@ fn examine_file(path: &Path) -> rusqlite::Result<Examined> {
     Ok(Examined::Sound { applied })
 }
 
-/// Sets the file aside and rebuilds it from the journal, which must have all of its records. Blocks.
-pub(in crate::journal) fn rebuild(dir: &Path, journal: &dyn Journal) -> Result<Seq, JournalError> {
+/// What a rebuild did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// The last record that the new file has applied.
+    pub applied: Seq,
+    pub before: Before,
+}
+
+/// What became of the file that a rebuild replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Before {
+    Missing,
+    /// It is removed.
+    Sound,
+    Damaged {
+        kept_as: PathBuf,
+    },
+}
+
+/// Rebuilds the file from the journal, which must have all of its records. The new file gets the name of the old one when
+/// it is whole, so that a crash leaves one of them. Blocks.
+pub(in crate::journal) fn rebuild(dir: &Path, journal: &dyn Journal) -> Result<Rebuilt, JournalError> {
     let path = dir.join(FILE);
-    if path.exists() {
-        set_aside(&path, "it is to be made again")?;
-    }
-    let (connection, progress) = catch_up(&path, journal).map_err(|unusable: Unusable| unusable.into_error(&path))?;
+    let before = examine(dir);
+    let draft = remove_draft(dir)?;
+    let (connection, progress) = catch_up(&draft, journal).map_err(|unusable: Unusable| unusable.into_error(&path))?;
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-    Ok(progress.applied)
+    // The last connection takes the write-ahead log with it.
+    drop(connection);
+    let before = match before {
+        Examined::Missing => Before::Missing,
+        Examined::Sound { .. } => {
+            remove_logs(&path)?;
+            Before::Sound
+        }
+        Examined::Damaged { problems } => Before::Damaged {
+            kept_as: set_aside(&path, &problems.join("; "))?,
+        },
+    };
+    fs::rename(&draft, &path).map_err(|source| JournalError::Io {
+        what: format!("cannot replace {}", path.display()),
+        source,
+    })?;
+    sync_dir(dir)?;
+    let applied = progress.applied;
+    Ok(Rebuilt { applied, before })
+}
+
+/// Removes what an interrupted rebuild left, and returns the name under which a rebuild makes its file.
+pub(super) fn remove_draft(dir: &Path) -> Result<PathBuf, JournalError> {
+    let draft = dir.join("rebuilt.db");
+    remove(&draft)?;
+    remove_logs(&draft)?;
+    Ok(draft)
+}
+
+/// Removes the write-ahead log of a file. If it stayed behind, it would be taken for that of the next file of the name.
+pub(super) fn remove_logs(path: &Path) -> Result<(), JournalError> {
+    remove(&path.with_extension("db-wal"))?;
+    remove(&path.with_extension("db-shm"))
+}
+
+fn remove(path: &Path) -> Result<(), JournalError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(JournalError::Io {
+            what: format!("cannot remove {}", path.display()),
+            source,
+        }),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

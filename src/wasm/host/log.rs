@@ -98,17 +98,17 @@ impl Log {
     fn print(&self, level: Level, line: &[u8]) {
         let agent = self.name.as_str();
         // A macro, because the level must be a constant. The line is formatted only if that level is enabled.
-        macro_rules! print {
+        macro_rules! emit {
             ($level:ident) => {
                 tracing::$level!(target: "caxton::guest", agent, agent_id = %self.agent, "{}", Printable(line))
             };
         }
         match level {
-            Level::Trace => print!(trace),
-            Level::Debug => print!(debug),
-            Level::Info => print!(info),
-            Level::Warn => print!(warn),
-            Level::Error => print!(error),
+            Level::Trace => emit!(trace),
+            Level::Debug => emit!(debug),
+            Level::Info => emit!(info),
+            Level::Warn => emit!(warn),
+            Level::Error => emit!(error),
         }
     }
 

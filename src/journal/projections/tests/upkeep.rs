@@ -92,9 +92,8 @@ async fn replaying_the_same_log_twice_gives_the_same_projections() {
         "the story has something of everything"
     );
     for _ in 0..2 {
-        assert_eq!(Doctor::open(dir.path()).unwrap().rebuild().unwrap(), seq);
+        assert_eq!(Doctor::open(dir.path()).unwrap().rebuild().unwrap().applied, seq);
         assert!(dump(dir.path()) == lived);
-        fs::remove_file(dir.path().join("projections.db.damaged")).expect("the one before is kept");
     }
     fs::remove_file(dir.path().join(FILE)).unwrap();
     let dir = World::reopen(dir).close();
