@@ -315,9 +315,9 @@ impl Stage {
         print(&format!("  curl {base}/api/v1/supervision/tree?path=node/core"))?;
         print(&format!("  curl {base}/metrics"))?;
         print(&format!("  curl -X POST {base}/api/v1/messages/wait \\"))?;
-        print(&format!(
-            "    -d '{{\"performative\":\"request\",\"receiver\":\"buyer\",\"content\":{{\"action\":\"buy\",\"item\":\"bolts\",\"quantity\":5,\"sellers\":[\"alder\",\"birch\"]}}}}'"
-        ))?;
+        print(
+            "    -d '{\"performative\":\"request\",\"receiver\":\"buyer\",\"content\":{\"action\":\"buy\",\"item\":\"bolts\",\"quantity\":5,\"sellers\":[\"alder\",\"birch\"]}}'",
+        )?;
         Ok(())
     }
 }

@@ -67,6 +67,10 @@ pub enum StartError {
 }
 
 /// Why an address cannot be bound, and the next step.
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the kinds of errors are many, and these are those that an operator meets"
+)]
 fn listen_problem(source: &std::io::Error, option: &str) -> String {
     use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
     let other = format!("choose another address with {option} (port 0 takes a free one)");

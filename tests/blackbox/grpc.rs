@@ -420,6 +420,7 @@ async fn content_too_deep_for_readers_of_protobuf_comes_in_bytes_alone() {
 
 #[tokio::test]
 async fn the_range_of_times_is_that_of_rest() {
+    const LAST: i64 = 253_402_300_799;
     let node = TestNode::start().await;
     deploy(&node, "echo", guests::example("echo")).await.unwrap();
     let mut client = messages(&node).await;
@@ -428,7 +429,6 @@ async fn the_range_of_times_is_that_of_rest() {
         request.message.as_mut().unwrap().reply_by = Some(prost_types::Timestamp { seconds, nanos: 0 });
         request
     };
-    const LAST: i64 = 253_402_300_799;
     let sent = client.send_message(by(LAST)).await.unwrap().into_inner();
     assert_eq!(
         node.until_settled(&sent.message_id).await["reply_by"],

@@ -389,9 +389,9 @@ async fn half_of_a_character_is_named() {
 
 #[tokio::test]
 async fn content_a_little_too_large_is_refused_like_content_far_too_large() {
+    const LIMIT: usize = 4 << 20;
     let node = TestNode::start().await;
     node.deploy("echo", "echo").await;
-    const LIMIT: usize = 4 << 20;
     // Two of the bytes are the quotes.
     node.post(MESSAGES, &request("echo", &json!("x".repeat(LIMIT - 2))))
         .await

@@ -60,7 +60,9 @@ async fn an_extension_of_an_agent_is_carried_as_it_is_written() {
     // The agent `echo`, whose replies have an extension parameter of their own.
     let begin = r#"{\"performative\":\"inform\",\"receiver\":\""#;
     let written = format!(r#"{{"x_b":{WRITTEN},"performative":"inform","receiver":""#);
-    let escaped: String = written.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+    let escaped = written
+        .bytes()
+        .fold(String::new(), |escaped, byte| format!("{escaped}\\{byte:02x}"));
     let echo = guests::text("echo");
     assert!(
         echo.contains(&format!("(i32.const 80) \"{begin}\"")),

@@ -65,14 +65,14 @@ impl Service<http::Request<Body>> for Edge {
         let timeout = timeout(request.headers());
         if let Some(timeout) = timeout {
             // A little before the server answers by itself, so that the answer of the method itself comes first.
-            let deadline = Deadline(Instant::now() + timeout - 2 * lead(timeout));
+            let deadline = Deadline(Instant::now() + timeout.saturating_sub(2 * lead(timeout)));
             request.extensions_mut().insert(deadline);
         }
         let answering = self.routes.call(request);
         Box::pin(async move {
             let answered = match timeout {
                 None => answering.await,
-                Some(timeout) => match tokio::time::timeout(timeout - lead(timeout), answering).await {
+                Some(timeout) => match tokio::time::timeout(timeout.saturating_sub(lead(timeout)), answering).await {
                     Ok(answered) => answered,
                     Err(_) => return Ok(call.timed_out(timeout).into_http()),
                 },
@@ -144,7 +144,7 @@ impl Asked {
             GrpcCode::ResourceExhausted,
             Code::PayloadTooLarge,
             &format!("the metadata is larger than {} bytes", limits::METADATA_BYTES),
-            json!({"limit_bytes": limits::METADATA_BYTES}),
+            &json!({"limit_bytes": limits::METADATA_BYTES}),
         ))
     }
 
@@ -156,16 +156,16 @@ impl Asked {
             &format!(
                 "the call did not end within its deadline of {seconds} s; what it asked for may still take effect"
             ),
-            json!({"waited_seconds": seconds}),
+            &json!({"waited_seconds": seconds}),
         )
     }
 
-    fn refuse(&self, grpc: GrpcCode, code: Code, message: &str, details: serde_json::Value) -> Status {
+    fn refuse(&self, grpc: GrpcCode, code: Code, message: &str, details: &serde_json::Value) -> Status {
         let refusal = Refusal {
             grpc,
             code,
             message,
-            details: &details,
+            details,
             retry_after: None,
         };
         refusal.status(self.trace)
@@ -231,7 +231,7 @@ impl Asked {
                 json!({}),
             ),
         };
-        Some(self.refuse(grpc, code, &message, details))
+        Some(self.refuse(grpc, code, &message, &details))
     }
 
     /// A response whose status has the envelope, wherever it is: among the headers of a call that failed at once, or behind

@@ -175,13 +175,12 @@ fn in_message(invalid: InvalidDraft) -> Error {
 }
 
 fn in_extensions(invalid: InvalidDraft) -> Error {
-    match in_message(invalid) {
-        Error::InvalidRequest { field, problem } => {
-            let name = field.strip_prefix("message.").unwrap_or(&field);
-            Error::invalid(format!("message.extensions.{name}"), problem)
-        }
-        other => other,
-    }
+    let error = in_message(invalid);
+    let Error::InvalidRequest { field, problem } = error else {
+        return error;
+    };
+    let name = field.strip_prefix("message.").unwrap_or(&field);
+    Error::invalid(format!("message.extensions.{name}"), problem)
 }
 
 /// `content_bytes` count where both are given, so that a message that was read can be sent on.

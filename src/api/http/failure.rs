@@ -28,7 +28,7 @@ pub(crate) struct Failure {
     details: Value,
     retry_after: Option<Duration>,
     /// What the client can do instead, such as `Allow`.
-    hint: Option<(HeaderName, Arc<str>)>,
+    hint: Option<Box<(HeaderName, Arc<str>)>>,
 }
 
 /// The HTTP status of each code.
@@ -77,7 +77,7 @@ impl Failure {
         let details = json!({"method": cut(method), "allow": allow});
         let failure = Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::InvalidRequest, message, details);
         Self {
-            hint: Some((header::ALLOW, allow.into())),
+            hint: Some(Box::new((header::ALLOW, allow.into()))),
             ..failure
         }
     }
@@ -97,7 +97,7 @@ impl Failure {
     /// A body in a content coding.
     pub(super) fn coded_body(coding: &str) -> Self {
         Self {
-            hint: Some((header::ACCEPT_ENCODING, "identity".into())),
+            hint: Some(Box::new((header::ACCEPT_ENCODING, "identity".into()))),
             ..Self::unsupported_media("Content-Encoding", coding, "left out; send the body as it is")
         }
     }
@@ -147,7 +147,7 @@ impl Failure {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.insert_header((header::RETRY_AFTER, seconds.max(1).to_string()));
         }
-        if let Some((name, value)) = &self.hint {
+        if let Some((name, value)) = self.hint.as_deref() {
             response.insert_header((name.clone(), &**value));
         }
         if as_problem {

@@ -154,6 +154,11 @@ async fn collect(
 }
 
 /// Why a body could not be read to its end.
+#[allow(
+    clippy::match_wildcard_for_single_variants,
+    clippy::wildcard_enum_match_arm,
+    reason = "the enum is another crate's and has variants that do not occur here"
+)]
 pub(super) fn broken(error: &PayloadError) -> Error {
     let problem = match error {
         PayloadError::Incomplete(_) => "ends before it is complete",

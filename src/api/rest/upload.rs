@@ -118,6 +118,11 @@ async fn part_bytes(part: &mut Field, what: &'static str, limit: usize) -> Resul
 }
 
 /// Why a body could not be read as a form.
+#[allow(
+    clippy::match_wildcard_for_single_variants,
+    clippy::wildcard_enum_match_arm,
+    reason = "the enum is another crate's and has variants that do not occur here"
+)]
 fn no_form(error: &MultipartError) -> Error {
     let (field, problem) = match error {
         MultipartError::Payload(error) => return broken(error),
