@@ -5,6 +5,7 @@
 //! envelope (REST, WebSocket) or with a `google.rpc.ErrorInfo` (gRPC).
 
 mod agents;
+mod connections;
 mod envelope;
 pub mod grpc;
 pub mod http;
@@ -14,6 +15,7 @@ mod json;
 pub mod limits;
 pub mod rest;
 mod schema;
+mod stopping;
 mod supervision;
 #[cfg(test)]
 mod testing;

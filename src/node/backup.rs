@@ -17,6 +17,8 @@ pub(super) struct Upkeep {
     backup: Arc<Mutex<()>>,
     /// Held by a task that removes segments, or that needs every segment to stay.
     pub(super) segments: Arc<Mutex<()>>,
+    /// Held while the bytes of the data folder are counted.
+    pub(super) counting: Arc<Mutex<()>>,
 }
 
 impl Node {
@@ -37,7 +39,7 @@ impl Node {
         let alone = backup.map_err(|_| Error::Conflict("a backup is running already; wait for its end".to_owned()))?;
         // A message can be acknowledged before it is durable. On a full disk waiting for that could take forever, so
         // the backup copies what is durable.
-        if !*self.journal.full().borrow() {
+        if self.journal.lacks().borrow().is_none() {
             self.until_durable(self.journal.appended()).await?;
         }
         let segments = self.upkeep.segments.clone().lock_owned().await;

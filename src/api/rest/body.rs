@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::time::Duration;
 
 use actix_multipart::{Field, Multipart};
 use actix_web::dev::Payload;
@@ -56,7 +57,13 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
     type Future = LocalBoxFuture<'static, Result<Self, Failure>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let body = read(request.headers(), payload, "body", limits::SMALL_BODY_BYTES);
+        let body = read(
+            request.headers(),
+            time(request.app_data()),
+            payload,
+            "body",
+            limits::SMALL_BODY_BYTES,
+        );
         Box::pin(async {
             let bytes = body.await?;
             let value = json::read(&bytes)?;
@@ -74,7 +81,13 @@ impl<T: DeserializeOwned> FromRequest for OptionalJson<T> {
     type Future = LocalBoxFuture<'static, Result<Self, Failure>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let body = read(request.headers(), payload, "body", limits::SMALL_BODY_BYTES);
+        let body = read(
+            request.headers(),
+            time(request.app_data()),
+            payload,
+            "body",
+            limits::SMALL_BODY_BYTES,
+        );
         Box::pin(async {
             let bytes = body.await?;
             let document = if bytes.trim_ascii().is_empty() {
@@ -106,7 +119,13 @@ impl FromRequest for Posted {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let trace = trace(&request.extensions());
-        let body = read(request.headers(), payload, "message", limits::MESSAGE_BODY_BYTES);
+        let body = read(
+            request.headers(),
+            time(request.app_data()),
+            payload,
+            "message",
+            limits::MESSAGE_BODY_BYTES,
+        );
         Box::pin(async move {
             let bytes = body.await?;
             let draft = Draft {
@@ -135,7 +154,13 @@ impl FromRequest for Upload {
             let front = request.app_data::<web::Data<Front>>();
             let front = front.ok_or_else(|| Error::internal("the listener has no front"))?;
             let permit = front.uploads.clone().acquire_owned().await.map_err(Error::internal)?;
-            let deploy = read_deploy(request.headers(), &mut payload, front.node.limits().module_bytes).await?;
+            let deploy = read_deploy(
+                request.headers(),
+                front.limits.body,
+                &mut payload,
+                front.node.limits().module_bytes,
+            )
+            .await?;
             Ok(Self { deploy, permit })
         })
     }
@@ -144,6 +169,7 @@ impl FromRequest for Upload {
 /// Reads a body of at most `limit` bytes. A body that declares more is refused without reading it.
 fn read(
     headers: &HeaderMap,
+    time: Duration,
     payload: &mut Payload,
     what: &'static str,
     limit: usize,
@@ -152,12 +178,22 @@ fn read(
     let payload = payload.take();
     async move {
         declared?;
-        in_time(collect(payload, what, limit)).await
+        in_time(time, collect(payload, what, limit)).await
     }
 }
 
+/// The time in which the body must have arrived.
+fn time(front: Option<&web::Data<Front>>) -> Duration {
+    front.map_or(Duration::MAX, |front| front.limits.body)
+}
+
 /// Reads a deploy with a module of at most `module_bytes`: `multipart/form-data`, or JSON for all other content types.
-async fn read_deploy(headers: &HeaderMap, payload: &mut Payload, module_bytes: usize) -> Result<Deploy, Failure> {
+async fn read_deploy(
+    headers: &HeaderMap,
+    time: Duration,
+    payload: &mut Payload,
+    module_bytes: usize,
+) -> Result<Deploy, Failure> {
     let media = headers
         .get(header::CONTENT_TYPE)
         .map_or(&b""[..], |value| value.as_bytes());
@@ -166,10 +202,10 @@ async fn read_deploy(headers: &HeaderMap, payload: &mut Payload, module_bytes: u
     if is_multipart {
         declared(headers, "form of a deploy", module_bytes.saturating_add(envelope))?;
         let parts = Multipart::new(headers, payload.take());
-        return in_time(from_multipart(parts, module_bytes)).await;
+        return in_time(time, from_multipart(parts, module_bytes)).await;
     }
     let limit = module_bytes.div_ceil(3).saturating_mul(4).saturating_add(envelope);
-    let body = read(headers, payload, "JSON of a deploy", limit).await?;
+    let body = read(headers, time, payload, "JSON of a deploy", limit).await?;
     // To decode tens of megabytes of base64 here would delay the other requests of this thread.
     let deploy = web::block(move || from_json(&body, module_bytes))
         .await
@@ -187,10 +223,10 @@ fn declared(headers: &HeaderMap, what: &'static str, limit: usize) -> Result<()>
     }
 }
 
-async fn in_time<T>(reading: impl Future<Output = Result<T>>) -> Result<T, Failure> {
-    match tokio::time::timeout(limits::BODY_TIME, reading).await {
+async fn in_time<T>(time: Duration, reading: impl Future<Output = Result<T>>) -> Result<T, Failure> {
+    match tokio::time::timeout(time, reading).await {
         Ok(read) => Ok(read?),
-        Err(_) => Err(Failure::slow_body(limits::BODY_TIME)),
+        Err(_) => Err(Failure::slow_body(time)),
     }
 }
 
