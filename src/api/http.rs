@@ -205,7 +205,7 @@ fn refuse(tcp: &TcpStream) {
 fn cut_when_stalled(tcp: &TcpStream) {
     #[cfg(target_os = "linux")]
     if let Err(error) = socket2::SockRef::from(tcp).set_tcp_user_timeout(Some(limits::STALL)) {
-        tracing::warn!(%error, "clients that stop reading will not be cut");
+        tracing::debug!(%error, "if this client stops reading, it is not cut");
     }
     #[cfg(not(target_os = "linux"))]
     let _ = tcp;

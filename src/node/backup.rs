@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 
 use super::Node;
 use crate::error::{Error, Result};
-use crate::journal::backup::{self, Manifest};
+use crate::journal::backup::{self, BackupError, Manifest};
 use crate::principal::{Action, Caller, Subject};
 
 /// Locks for upkeep tasks that must not run at the same time.
@@ -50,6 +50,8 @@ impl Node {
             drop((segments, alone));
             match &taken {
                 Ok(manifest) => tracing::info!(to = %to.display(), seq = manifest.seq.0, "a backup was made"),
+                // The caller named a folder that cannot be used, and is told.
+                Err(BackupError::Argument { .. }) => {}
                 Err(error) => tracing::error!(to = %to.display(), %error, "a backup failed"),
             }
             taken

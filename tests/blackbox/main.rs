@@ -34,6 +34,7 @@ mod languages;
 mod lifecycle;
 mod logging;
 mod metrics;
+mod mistakes;
 mod openapi;
 mod operations;
 mod power;
