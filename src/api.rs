@@ -5,6 +5,7 @@
 //! envelope (REST, WebSocket) or with a `google.rpc.ErrorInfo` (gRPC).
 
 mod agents;
+mod connections;
 mod envelope;
 pub mod grpc;
 pub mod http;
@@ -13,6 +14,7 @@ mod json;
 pub mod limits;
 pub mod rest;
 mod schema;
+mod stopping;
 mod supervision;
 #[cfg(test)]
 mod testing;

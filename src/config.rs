@@ -12,14 +12,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::spec::Ceilings;
 use crate::message::Durability;
-use crate::quantity::{ByteSize, Span};
+use crate::quantity::Span;
 
 mod environment;
 mod guests;
+mod limits;
 mod retention;
 
 pub use environment::unknown_variables;
 pub use guests::Guests;
+pub use limits::{Connections, Limits};
 pub use retention::{AtMost, Retention};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,6 +43,7 @@ pub struct Config {
     pub partitions: u16,
     /// A TOML file of supervision groups and agents that the server makes at its start.
     pub tree: Option<PathBuf>,
+    /// Limits of the node and its fronts.
     pub limits: Limits,
     /// How many guests there may be, and how modules are compiled and cached.
     pub wasm: Guests,
@@ -52,25 +55,6 @@ pub struct Config {
     pub shutdown: Span,
     /// Whether log lines are JSON.
     pub log_json: bool,
-}
-
-/// Limits of the node.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// The largest module.
-    pub module: ByteSize,
-    /// Agents, stopped ones included.
-    pub agents: u32,
-    /// How many messages of clients may wait for the journal at one time.
-    pub sends_in_flight: u32,
-    /// How many deploys, stops and removals may be in progress at one time, and how many compilations.
-    pub operations: u32,
-    /// Free space to keep on the disk of the data folder. With less, the server refuses writes and starts no turn until there is
-    /// more again.
-    pub disk_reserve: ByteSize,
-    /// Threads that serve REST and WebSockets.
-    pub rest_workers: u16,
 }
 
 impl Default for Config {
@@ -89,19 +73,6 @@ impl Default for Config {
             ceilings: Ceilings::default(),
             shutdown: Span(std::time::Duration::from_secs(10)),
             log_json: false,
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            module: ByteSize::parse("64MiB").expect("a default is well-formed"),
-            agents: 10_000,
-            sends_in_flight: 10_000,
-            operations: 1_000,
-            disk_reserve: ByteSize::parse("256MiB").expect("a default is well-formed"),
-            rest_workers: 2,
         }
     }
 }
@@ -161,10 +132,7 @@ impl Config {
             );
         }
         self.wasm.check()?;
-        if self.limits.rest_workers == 0 {
-            return invalid("limits.rest_workers", "is 0, and must be at least 1".to_owned());
-        }
-        Ok(())
+        self.limits.check()
     }
 }
 

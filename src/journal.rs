@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use rustix::io::Errno;
 use tokio::sync::watch;
 
 use crate::error::Error;
@@ -235,6 +236,17 @@ impl Batch {
 const NO_MIGRATION: &str =
     "nothing migrates one format to another: start with a new data folder, or use the release that wrote it";
 
+/// What there can be too little of for a write, for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Shortage {
+    #[error("the disk of the data folder is full")]
+    Disk,
+    #[error("no file descriptor is free, in this process (`ulimit -n`) or in the whole machine")]
+    Descriptors,
+    #[error("the kernel has no free memory")]
+    Memory,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     #[error("another owner claimed partition {0}")]
@@ -285,23 +297,37 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    /// Whether the error means that the disk is full. Nothing that was reported durable is affected, and the write may
-    /// be retried when there is room.
-    pub fn is_no_room(&self) -> bool {
+    /// What the write lacked, if it may succeed when there is more of it. Nothing that was reported durable is affected.
+    pub fn shortage(&self) -> Option<Shortage> {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+        let Self::Io { source, .. } = self else { return None };
+        if matches!(source.kind(), StorageFull | QuotaExceeded) {
+            return Some(Shortage::Disk);
+        }
+        match Errno::from_io_error(source)? {
+            Errno::MFILE | Errno::NFILE => Some(Shortage::Descriptors),
+            Errno::NOMEM => Some(Shortage::Memory),
+            _ => None,
+        }
     }
 }
 
 impl From<JournalError> for Error {
     fn from(error: JournalError) -> Self {
-        if error.is_no_room() {
+        if let Some(shortage) = error.shortage() {
             return Self::Unavailable {
-                reason: "the disk of the data folder is full".to_owned(),
+                reason: shortage.to_string(),
                 retry_after: RETRY_WHEN_FULL,
             };
         }
         match error {
+            // With no free descriptor, a query opens no connection.
+            JournalError::Projection(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) => {
+                Self::Unavailable {
+                    reason: format!("the history cannot be opened: {error}"),
+                    retry_after: RETRY_WHEN_FULL,
+                }
+            }
             JournalError::TooLarge(_) => Self::PayloadTooLarge {
                 what: "batch",
                 limit: limits::BATCH_BYTES,
@@ -357,9 +383,9 @@ pub trait Journal: Send + Sync + 'static {
 
     fn module(&self, digest: Digest) -> Result<Option<Bytes>, JournalError>;
 
-    /// Whether the writer waits for room on the disk. The writer resumes by itself when there is room. Until then no
-    /// further record becomes durable, and durable ones can be read.
-    fn full(&self) -> watch::Receiver<bool>;
+    /// What the writer waits for. The writer resumes by itself when there is enough of it. Until then no further record
+    /// becomes durable, and durable ones can be read.
+    fn lacks(&self) -> watch::Receiver<Option<Shortage>>;
 
     /// Free bytes on the disk of the journal. Blocks.
     fn free_bytes(&self) -> Result<u64, JournalError>;

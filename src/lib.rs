@@ -3,6 +3,7 @@
 //! The modules are listed from the lowest layer to the highest. A lower one never names a higher one, so read them in this order.
 
 // The vocabulary, which every other module may use.
+pub mod descriptors;
 pub mod error;
 pub mod event;
 pub mod fipa;

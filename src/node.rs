@@ -4,12 +4,11 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use sysinfo::System;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, broadcast, watch};
 
 use crate::agent::Agent;
 use crate::config::Config;
@@ -87,7 +86,8 @@ pub struct Node {
     upkeep: backup::Upkeep,
     system: Mutex<System>,
     tree: tokio::sync::OnceCell<supervisors::Tree>,
-    stopping: AtomicBool,
+    /// True once the node is stopping.
+    stopping: watch::Sender<bool>,
     /// Notified when a partition's supervisor gives up.
     broken: tokio::sync::Notify,
     full: disk::Full,
@@ -109,10 +109,25 @@ impl Node {
 
     /// Whether the node takes work; the error says why not.
     pub fn ready(&self) -> Result<()> {
-        if !self.tree.initialized() || self.stopping.load(Ordering::Acquire) {
+        if !self.tree.initialized() || *self.stopping.borrow() {
             return Err(unavailable("it is starting or stopping"));
         }
         self.has_room()
+    }
+
+    /// True once the node is stopping.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    /// Does what may wait for long, unless the node stops meanwhile; `lost` is then the reason of the error.
+    async fn unless_stopping<T>(&self, waiting: impl Future<Output = T>, lost: &str) -> Result<T> {
+        let mut stopping = self.stopping();
+        tokio::select! {
+            biased;
+            done = waiting => Ok(done),
+            _ = stopping.wait_for(|stopping| *stopping) => Err(unavailable(lost)),
+        }
     }
 
     /// Events from now on. A receiver that falls behind loses the oldest events and learns how many it lost.

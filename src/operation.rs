@@ -83,7 +83,8 @@ impl Operations {
             }
         })
         .restart(Restart::Temporary)
-        .shutdown(Shutdown::Timeout(Duration::from_secs(5)));
+        // At the end of the node, work in progress is cut off as by a crash, which every operation is made for.
+        .shutdown(Shutdown::BrutalKill);
         match self.supervisor.start_child(spec).await {
             Ok(_) => Ok(result),
             Err(StartChildError::MaxChildren) => Err(Error::Unavailable {

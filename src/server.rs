@@ -9,7 +9,7 @@ use serde::Serialize;
 use supervisors::{BoxError, ChildSpec, Failure, Shutdown};
 use tokio::task::JoinHandle;
 
-use crate::api::{grpc, http, rest};
+use crate::api::{grpc, http, limits, rest};
 use crate::config::Config;
 use crate::node::{Node, Opened, StartError};
 
@@ -59,9 +59,17 @@ impl Server {
             rest: rest.local_addr().map_err(refused(&REST, config.listen))?,
             grpc: grpc.local_addr().map_err(refused(&GRPC, config.grpc_listen))?,
         };
-        let node = Opened::open(config)?
-            .start(|node| vec![rest_child(rest, node.clone()), grpc_child(grpc, node.clone())])
-            .await?;
+        let connections = config.limits.connections(crate::descriptors::limit())?;
+        let rest_limits = limits::Front::rest(&config, connections.rest);
+        let grpc_limits = limits::Front::grpc(&config, connections.grpc);
+        let opened = Opened::open(config)?;
+        let starting = opened.start(|node| {
+            vec![
+                rest_child(rest, rest_limits, node.clone()),
+                grpc_child(grpc, grpc_limits, node.clone()),
+            ]
+        });
+        let node = Box::pin(starting).await?; // boxed, because it is large
         Ok(Self { node, addresses })
     }
 
@@ -142,20 +150,18 @@ fn listener_child(
         let serving = serve();
         async move { Ok::<_, BoxError>(Actor::spawn_linked(None, Listener, serving?, context.supervisor).await?) }
     })
-    // The listeners have a deadline of their own for requests in flight, which must pass first.
-    .shutdown(Shutdown::Timeout(
-        crate::api::limits::DRAIN + std::time::Duration::from_secs(2),
-    ))
+    // The listeners have a deadline of their own for requests in progress, and end by themselves.
+    .shutdown(Shutdown::Infinity)
 }
 
 fn gone() -> std::io::Error {
     std::io::Error::other("the node is gone")
 }
 
-fn rest_child(server: http::Server, node: Weak<Node>) -> ChildSpec {
+fn rest_child(server: http::Server, limits: limits::Front, node: Weak<Node>) -> ChildSpec {
     listener_child("rest", move || {
         let node = node.upgrade().ok_or_else(gone)?;
-        let (handle, serve) = server.try_clone()?.run(node, rest::routes)?;
+        let (handle, serve) = server.try_clone()?.run(node, limits, rest::routes)?;
         Ok(Serving {
             stop: Box::new(move || handle.stop()),
             serve: Box::pin(serve),
@@ -163,10 +169,10 @@ fn rest_child(server: http::Server, node: Weak<Node>) -> ChildSpec {
     })
 }
 
-fn grpc_child(server: grpc::Server, node: Weak<Node>) -> ChildSpec {
+fn grpc_child(server: grpc::Server, limits: limits::Front, node: Weak<Node>) -> ChildSpec {
     listener_child("grpc", move || {
         let node = node.upgrade().ok_or_else(gone)?;
-        let (handle, serve) = server.try_clone()?.run(node);
+        let (handle, serve) = server.try_clone()?.run(node, limits);
         Ok(Serving {
             stop: Box::new(move || handle.stop()),
             serve: Box::pin(serve),

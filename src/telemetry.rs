@@ -1,85 +1,22 @@
 //! How the node shows what it does: log lines, Prometheus metrics, and the figures of `GET /api/v1/metrics/system`.
 
 mod log;
+mod metrics;
 
 use std::collections::VecDeque;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 
 pub use self::log::{flush, log, log_at, say};
+pub use self::metrics::{prometheus, refresh, upkeep};
 
 /// Seconds over which the rate of turns is averaged.
 const RATE_SECONDS: u64 = 10;
 /// An hour, in microseconds. A longer latency is counted as this one.
 const LONGEST_MICROS: u64 = 3_600_000_000;
-
-/// The metrics recorder. A process has one, however many nodes a test starts in it.
-pub fn prometheus() -> &'static PrometheusHandle {
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    HANDLE.get_or_init(|| {
-        let buckets = &[0.000_1, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
-        let recorder = PrometheusBuilder::new()
-            .set_buckets(buckets)
-            .expect("the list of buckets is not empty")
-            .build_recorder();
-        let handle = recorder.handle();
-        if metrics::set_global_recorder(recorder).is_err() {
-            tracing::warn!("another metrics recorder is installed in this process; /metrics stays empty");
-        }
-        describe();
-        handle
-    })
-}
-
-/// Brings the metrics up to date that are counted elsewhere.
-pub fn refresh() {
-    metrics::counter!("caxton_log_lines_lost_total").absolute(log::lost());
-}
-
-fn describe() {
-    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
-    describe_counter!(
-        "caxton_turns_total",
-        "Turns by how they ended: ok, error, or the kind of crash"
-    );
-    describe_histogram!(
-        "caxton_turn_latency_seconds",
-        Unit::Seconds,
-        "Time from a message's acceptance to the end of its turn"
-    );
-    describe_histogram!(
-        "caxton_agent_spawn_seconds",
-        Unit::Seconds,
-        "Time to instantiate an agent and to run its init"
-    );
-    describe_counter!("caxton_dead_letters_total", "Messages that became dead letters");
-    describe_gauge!("caxton_agents", "Agents by lifecycle state");
-    describe_gauge!(
-        "caxton_mailbox_messages",
-        "Messages queued or in a turn, over all agents"
-    );
-    describe_counter!("caxton_journal_batches_total", "Batches made durable");
-    describe_counter!("caxton_modules_compiled_total", "Modules compiled");
-    describe_counter!("caxton_modules_loaded_total", "Compiled modules loaded from the disk");
-    describe_counter!(
-        "caxton_log_lines_lost_total",
-        "Lines of the log that could not be written to standard error"
-    );
-    describe_gauge!(
-        "caxton_disk_free_bytes",
-        Unit::Bytes,
-        "Free space on the disk of the data folder"
-    );
-    describe_gauge!(
-        "caxton_disk_full",
-        "1 while writes are refused because the disk is full, else 0"
-    );
-}
 
 /// Counts turns as they are recorded.
 #[derive(Debug)]
@@ -122,8 +59,9 @@ impl Default for Turns {
 impl Turns {
     /// Counts a turn that ended. `end` is `ok`, `error`, or the kind of the crash.
     pub fn ended(&self, latency_micros: u64, end: &str) {
-        metrics::counter!("caxton_turns_total", "end" => end.to_owned()).increment(1);
-        metrics::histogram!("caxton_turn_latency_seconds").record(Duration::from_micros(latency_micros).as_secs_f64());
+        ::metrics::counter!("caxton_turns_total", "end" => end.to_owned()).increment(1);
+        ::metrics::histogram!("caxton_turn_latency_seconds")
+            .record(Duration::from_micros(latency_micros).as_secs_f64());
         let second = self.began.elapsed().as_secs();
         let mut inner = self.inner.lock();
         inner.processed += 1;
@@ -178,7 +116,7 @@ impl Spawns {
         self.count.fetch_add(1, Ordering::Relaxed);
         self.micros
             .fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        metrics::histogram!("caxton_agent_spawn_seconds").record(took.as_secs_f64());
+        ::metrics::histogram!("caxton_agent_spawn_seconds").record(took.as_secs_f64());
     }
 
     /// The mean time of a start; zero before the first.

@@ -35,7 +35,7 @@ const LAYERS: &str = "
     directory grants group router
     agent mailbox
     journal wasm
-    error event fipa id idempotency json message quantity rate secret time timer telemetry
+    descriptors error event fipa id idempotency json message quantity rate secret time timer telemetry
 ";
 
 /// Where no files use each other in a circle: the folder of a crate's `lib.rs`, and a module of that crate with all below it.
@@ -47,10 +47,15 @@ const WRAPPERS: &[(&str, &[&str])] = &[
     ("wasmparser", &["wasm"]),
     ("wit_component", &["wasm"]),
     ("actix", &["api/rest", "api/ws"]),
+    ("actix_http", &["api/http"]),
+    ("actix_server", &["api/http"]),
+    ("actix_service", &["api/http"]),
     ("actix_web", &["api/http", "api/rest", "api/ws"]),
     ("actix_web_actors", &["api/ws"]),
     ("actix_multipart", &["api/rest"]),
     ("utoipa", &["api", "agent/spec", "group"]),
+    ("hyper", &["api/grpc"]),
+    ("hyper_util", &["api/grpc"]),
     ("tonic", &["api/grpc"]),
     ("tonic_types", &["api/grpc"]),
     ("prost", &["api/grpc", "journal/wire"]),
@@ -60,6 +65,7 @@ const WRAPPERS: &[(&str, &[&str])] = &[
     ("figment", &["config"]),
     ("dashmap", &["directory", "router"]),
     ("metrics_exporter_prometheus", &["telemetry"]),
+    ("metrics_process", &["telemetry"]),
     ("hdrhistogram", &["telemetry"]),
     ("sysinfo", &["node"]),
 ];
@@ -92,6 +98,10 @@ const UNSUPERVISED: &[(&str, &str)] = &[
     (
         "server.rs",
         "an accept loop runs beside its actor, which owns the task, stops it and waits for it",
+    ),
+    (
+        "api/grpc/serving.rs",
+        "each connection is a task of its listener, which ends it",
     ),
     (
         "journal/local",
@@ -310,6 +320,27 @@ fn a_diagnostic_never_ends_the_process() {
         let streams = ["stdout()", "stderr()"].iter().any(|call| file.code.contains(call));
         if streams && !STREAMS.contains(&file.path.as_str()) {
             problems.push(format!("{} writes to a standard stream", file.path));
+        }
+    }
+    none(&problems);
+}
+
+#[test]
+fn every_metric_is_described() {
+    let described = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/telemetry/metrics.rs")).unwrap();
+    let mut problems = Vec::new();
+    for (path, text) in texts("src").into_iter().chain(texts("supervisors/src")) {
+        let tokens = shipped(&text);
+        for name in tokens.windows(4).filter_map(|next| match next {
+            [kind, bang, open, name] if bang.is("!") && open.is("(") && name.kind == Kind::Literal => {
+                let macros = ["counter", "gauge", "histogram"];
+                macros.iter().any(|word| kind.is(word)).then_some(&name.text)
+            }
+            _ => None,
+        }) {
+            if !described.contains(&format!("(\"{name}\",")) && !described.contains(&format!("\"{name}\",\n        ")) {
+                problems.push(format!("{path}: {name} has no description"));
+            }
         }
     }
     none(&problems);

@@ -218,6 +218,7 @@ impl Incarnation {
     /// Runs one turn. A kill during the turn drops the lease, which returns the message to its position.
     async fn turn(&mut self, lease: Lease) -> Result<(), ActorProcessingErr> {
         let (agent, version, instance) = (&*self.agent, &*self.version, self.instance);
+        metrics::histogram!("caxton_mailbox_wait_seconds").record(lease.admitted().elapsed());
         let budget = version.budget(false, agent.mailbox.reply_slots_left());
         let turn = self.guest.handle(lease.message(), lease.attempt(), budget).await;
         let _state_lease = self.guest.take_state_lease(); // held until the outcome has been handed over

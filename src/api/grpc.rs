@@ -6,11 +6,13 @@
 
 mod agents;
 mod caller;
+mod calls;
 mod convert;
 mod edge;
 mod members;
 mod messages;
 pub mod proto;
+mod serving;
 mod status;
 mod supervision;
 
@@ -18,34 +20,26 @@ use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tonic::server::NamedService as _;
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::server::HealthReporter;
 
 use self::agents::Agents;
+use self::calls::Calls;
 use self::edge::Edge;
 use self::messages::Messages;
 use self::proto::agent_service_server::AgentServiceServer;
 use self::proto::message_service_server::MessageServiceServer;
 use self::proto::supervision_service_server::SupervisionServiceServer;
 use self::supervision::Supervision;
+use super::connections::Connections;
 use super::limits;
+use super::stopping::Stopping;
 use crate::node::Node;
-
-/// Concurrent calls of one connection.
-const STREAMS: u32 = 256;
-/// Flow-control windows. With the default, a module of tens of megabytes would wait for a round trip every 64 KiB.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-/// How often an idle connection is pinged, and the timeout of the ping.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
 
 /// A bound listener that does not serve yet: connections wait until [`Server::run`].
 #[derive(Debug)]
@@ -78,41 +72,58 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until the handle stops it. The future must be polled on a tokio runtime; each connection becomes a task there.
-    pub fn run(self, node: Arc<Node>) -> (Handle, impl Future<Output = io::Result<()>> + Send + 'static + use<>) {
-        let (stopping, stopped) = watch::channel(false);
-        (Handle { stopping }, serve(self.listener, node, stopped))
+    /// Serves until the node stops or the handle stops it. The future must be polled on a tokio runtime; each connection becomes a
+    /// task there.
+    pub fn run(
+        self,
+        node: Arc<Node>,
+        limits: limits::Front,
+    ) -> (Handle, impl Future<Output = io::Result<()>> + Send + 'static + use<>) {
+        let (stop, stopped) = watch::channel(false);
+        let stopping = Stopping::new(&node, stopped, limits.drain);
+        (Handle { stopping: stop }, serve(self.listener, node, limits, stopping))
     }
 }
 
 impl Handle {
-    /// Accepts no more calls, and waits [`limits::DRAIN`] for calls in flight. Then the future of [`Server::run`] resolves.
+    /// Accepts no more calls, and gives calls in progress their time; the rest is cut off. Then the future of [`Server::run`]
+    /// resolves.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
     }
 }
 
-async fn serve(listener: TcpListener, node: Arc<Node>, stopping: watch::Receiver<bool>) -> io::Result<()> {
-    let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?).with_nodelay(Some(true));
+async fn serve(listener: TcpListener, node: Arc<Node>, limits: limits::Front, stopping: Stopping) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
     let (health, health_service) = tonic_health::server::health_reporter();
     set(&health, node.has_room().is_ok()).await;
-    let health = report(Arc::clone(&node), stopping.clone(), health);
-    let serving = tonic::transport::Server::builder()
-        .max_concurrent_streams(STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_max_header_list_size(limits::MOST_METADATA_BYTES)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
-        .serve_with_incoming_shutdown(services(node, health_service)?, incoming, health);
-    let overdue = async {
-        until(stopping).await;
-        tokio::time::sleep(limits::DRAIN).await;
+    let (end_streams, streams_end) = watch::channel(false);
+    let calls = Calls {
+        services: services(Arc::clone(&node), health_service)?,
+        stopping: stopping.clone(),
+        streams_end,
+        body_time: limits.body,
+    };
+    let connections = Connections::new("grpc", limits);
+    let beside = async {
+        tokio::join!(connections.watch(), async {
+            report(&node, &stopping, &health).await;
+            end_streams.send_replace(true);
+        })
+        .0
+    };
+    let too_late = async {
+        stopping.overdue().await;
+        tokio::time::sleep(limits::LINGER).await;
     };
     tokio::select! {
-        served = serving => served.map_err(io::Error::other),
-        () = overdue => Ok(()),
+        () = serving::serve(listener, &connections, &calls, &stopping) => {}
+        () = too_late => {}
+        never = beside => match never {},
     }
+    // Whoever owns the handle expects no end before it has stopped the server.
+    stopping.front().await;
+    Ok(())
 }
 
 /// All services, with what is around every call.
@@ -142,15 +153,13 @@ fn services(node: Arc<Node>, health: HealthServer<impl Health>) -> io::Result<Ed
 
 /// Keeps `grpc.health.v1` equal to `/readyz`: not serving while the disk is full. Resolves when the server stops, and then it is
 /// not serving either.
-async fn report(node: Arc<Node>, stopping: watch::Receiver<bool>, health: HealthReporter) {
+async fn report(node: &Node, stopping: &Stopping, health: &HealthReporter) {
     let mut full = node.full();
-    let stop = until(stopping);
-    tokio::pin!(stop);
     loop {
         let serves = full.borrow_and_update().is_none();
-        set(&health, serves).await;
+        set(health, serves).await;
         tokio::select! {
-            () = &mut stop => return set(&health, false).await,
+            () = stopping.begun() => return set(health, false).await,
             Ok(()) = full.changed() => {}
         }
     }
@@ -172,9 +181,4 @@ async fn set(health: &HealthReporter, serves: bool) {
     for service in services {
         health.set_service_status(service, status).await;
     }
-}
-
-/// Resolves when the handle stops the server or is dropped.
-async fn until(mut stopping: watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|stopping| *stopping).await;
 }

@@ -1,38 +1,39 @@
 //! The HTTP listener, and what REST and the WebSocket share.
 //!
 //! Purpose: HTTP/1.1 for the routes that are mounted on it. Owner: the `api` branch of the tree, through [`Server`]. Invariants:
-//! every error response has the published envelope, wherever the error was found; nothing here knows a route.
+//! every error response has the published envelope, wherever the error was found; connections are counted and bounded
+//! ([`Connections`]); nothing here knows a route.
 
 pub(super) mod caller;
 pub(super) mod edge;
 pub(super) mod failure;
+mod front;
 mod guard;
 pub(super) mod representation;
+mod stream;
 
-use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
-#[cfg(target_os = "linux")]
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, Protocol};
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::dev::AppConfig;
 use actix_web::rt::net::TcpStream;
-use actix_web::{App, HttpServer, middleware, web};
+use actix_web::{App, middleware, web};
 use tokio::sync::{Semaphore, watch};
 
+use self::failure::Failure;
+pub(super) use self::front::Front;
+use self::stream::Stream;
+use super::connections::Connections;
 use super::limits;
+use super::stopping::Stopping;
+use super::trace::Trace;
+use crate::error::Error;
 use crate::node::Node;
-
-/// What the handlers of one server share.
-pub(super) struct Front {
-    pub(super) node: Arc<Node>,
-    /// A permit for each deploy whose body is in memory.
-    pub(super) uploads: Arc<Semaphore>,
-    /// True once the server is stopping.
-    pub(super) stopping: watch::Receiver<bool>,
-}
 
 /// A bound listener that does not serve yet: connections wait until [`Server::run`].
 #[derive(Debug)]
@@ -44,7 +45,6 @@ pub struct Server {
 /// Stops a running server, at the latest when it is dropped.
 #[derive(Debug)]
 pub struct Handle {
-    server: ServerHandle,
     stopping: watch::Sender<bool>,
 }
 
@@ -81,54 +81,85 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves what `mount` puts on it until the handle stops it. The future must be polled on a tokio runtime; it starts the
-    /// workers, which are threads with runtimes of their own, and resolves when they have ended. Dropping it does not stop them:
-    /// stop the server first.
+    /// Serves what `mount` puts on it until the node stops or the handle stops it. The future must be polled on a tokio runtime; it
+    /// starts the workers, which are threads with runtimes of their own, and resolves when they have ended. Dropping it does not
+    /// stop them: stop the server first.
     pub fn run(
         self,
         node: Arc<Node>,
+        limits: limits::Front,
         mount: fn(&mut web::ServiceConfig),
     ) -> io::Result<(Handle, impl Future<Output = io::Result<()>> + Send + 'static + use<>)> {
-        let (stopping, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(false);
+        let stopping = Stopping::new(&node, stopped, limits.drain);
+        let connections = Connections::new("rest", limits);
         let front = web::Data::new(Front {
             node,
+            limits,
             uploads: Arc::new(Semaphore::new(limits::UPLOADS)),
-            stopping: stopped,
+            websockets: Arc::new(Semaphore::new(limits.websockets())),
+            stopping: stopping.clone(),
         });
-        let server = HttpServer::new(move || {
-            App::new()
+        let admitted = connections.clone();
+        let service = move || {
+            let app = App::new()
                 .app_data(front.clone())
                 .configure(mount)
-                .wrap(middleware::from_fn(edge::edge))
-        })
-        .workers(self.workers)
-        .worker_max_blocking_threads(limits::UPLOADS)
-        .max_connections(limits::CONNECTIONS)
-        .keep_alive(Duration::from_secs(75))
-        .client_request_timeout(Duration::from_secs(10))
-        .client_disconnect_timeout(limits::LINGER)
-        .on_connect(|connection, _| cut_when_stalled(connection))
-        .shutdown_timeout(limits::DRAIN.as_secs())
-        .disable_signals()
-        .listen(self.listener)?
-        .run();
-        Ok((
-            Handle {
-                server: server.handle(),
-                stopping,
-            },
-            server,
-        ))
+                .wrap(middleware::from_fn(edge::edge));
+            let app = map_config(app.into_factory(), |()| AppConfig::default());
+            let http = HttpService::build()
+                .keep_alive(limits.idle)
+                .client_request_timeout(limits.handshake)
+                .client_disconnect_timeout(limits::LINGER)
+                .on_connect_ext(|stream: &Stream, data| {
+                    data.insert(stream.connection().clone());
+                })
+                .finish(app.map_err(|error: actix_web::Error| error.error_response()));
+            let connections = admitted.clone();
+            fn_service(move |tcp: TcpStream| {
+                let stream = admit(tcp, &connections);
+                async move { stream }
+            })
+            .and_then(http)
+        };
+        let drain = limits.drain + limits::LINGER;
+        let server = actix_server::Server::build()
+            .workers(self.workers)
+            .worker_max_blocking_threads(limits::UPLOADS)
+            // The connections are bounded by `admit`, which knows all workers' and can choose which one goes.
+            .max_concurrent_connections(usize::MAX)
+            .shutdown_timeout(drain.as_secs().max(1))
+            .disable_signals()
+            .listen("rest", self.listener, service)?
+            .run();
+        let handle = server.handle();
+        let serve = async move {
+            let stop_in_order = async {
+                stopping.begun().await;
+                connections.stop();
+                // The command is sent now. The future that it returns only waits for the end, as that of the server does.
+                drop(handle.stop(true));
+            };
+            let beside = async { tokio::join!(connections.watch(), stop_in_order).0 };
+            let end = tokio::select! {
+                end = server => end,
+                never = beside => match never {},
+            };
+            // Whoever owns the handle expects no end before it has stopped the server, unless something is wrong.
+            if stopping.has_begun() {
+                stopping.front().await;
+            }
+            end
+        };
+        Ok((Handle { stopping: stop }, serve))
     }
 }
 
 impl Handle {
-    /// Accepts no more connections, closes each `WebSocket` with 1001, and waits [`limits::DRAIN`] for requests in flight; the
-    /// rest is cut off. Then the future of [`Server::run`] resolves.
+    /// Accepts no more connections, closes each `WebSocket` with 1001, and gives requests in progress their time; the rest is cut
+    /// off. Then the future of [`Server::run`] resolves.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
-        // The command is sent now. The future that it returns only waits for the end, as the future of `run` does.
-        drop(self.server.stop(true));
     }
 }
 
@@ -139,15 +170,44 @@ impl Drop for Handle {
     }
 }
 
+/// Counts a connection. If there is no place for it, it gets 503.
+fn admit(
+    tcp: TcpStream,
+    connections: &Arc<Connections>,
+) -> Result<(Stream, Protocol, Option<SocketAddr>), DispatchError> {
+    let Some(connection) = connections.admit() else {
+        refuse(&tcp);
+        return Err(DispatchError::Io(io::ErrorKind::ConnectionRefused.into()));
+    };
+    cut_when_stalled(&tcp);
+    let peer = tcp.peer_addr().ok();
+    Ok((Stream::new(tcp, connection), Protocol::Http1, peer))
+}
+
+/// Answers a connection that is not served. What cannot be written at once is lost: the client then sees only that the connection is
+/// closed.
+fn refuse(tcp: &TcpStream) {
+    let busy = Failure::from(Error::Unavailable {
+        reason: "all connections are in use, as many as `limits.rest_connections` allows".to_owned(),
+        retry_after: std::time::Duration::from_secs(1),
+    });
+    let body = serde_json::to_string(&busy.envelope(Trace::new())).unwrap_or_default();
+    let response = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // Not by tokio, which would wait until the kernel reports that the new socket can be written.
+    let _ = socket2::SockRef::from(tcp).send(response.as_bytes());
+}
+
 /// Makes the kernel cut the connection when its client reads nothing for [`limits::STALL`]. Nothing above the kernel could: a
 /// WebSocket's actor is not even polled while the socket is full.
-fn cut_when_stalled(connection: &dyn Any) {
+fn cut_when_stalled(tcp: &TcpStream) {
     #[cfg(target_os = "linux")]
-    if let Some(stream) = connection.downcast_ref::<TcpStream>()
-        && let Err(error) = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(limits::STALL))
-    {
-        tracing::warn!(%error, "clients that stop reading will not be cut");
+    if let Err(error) = socket2::SockRef::from(tcp).set_tcp_user_timeout(Some(limits::STALL)) {
+        tracing::debug!(%error, "if this client stops reading, it is not cut");
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = connection;
+    let _ = tcp;
 }

@@ -30,6 +30,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 pub(super) async fn demo(listen: SocketAddr, keep: bool) -> Result<(), Failed> {
     crate::telemetry::log_at("error")?;
+    crate::descriptors::raise_limit();
     let folder = tempfile::Builder::new().prefix("caxton-demo-").tempdir()?;
     let mut config = Config {
         data_dir: folder.path().to_owned(),
@@ -316,7 +317,7 @@ impl Stage {
         print(&format!("  curl {base}/metrics"))?;
         print(&format!("  curl -X POST {base}/api/v1/messages/wait \\"))?;
         print(
-            "    -d '{\"performative\":\"request\",\"receiver\":\"buyer\",\"content\":{\"action\":\"buy\",\"item\":\"bolts\",\"quantity\":5,\"sellers\":[\"alder\",\"birch\"]}}'",
+            r#"    -d '{"performative":"request","receiver":"buyer","content":{"action":"buy","item":"bolts","quantity":5,"sellers":["alder","birch"]}}'"#,
         )?;
         Ok(())
     }

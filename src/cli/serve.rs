@@ -38,6 +38,8 @@ pub(super) async fn serve(mut config: Config, addr_file: Option<PathBuf>) -> Res
     crate::telemetry::log(config.log_json)?;
     // Handled before the start: an early signal must not end the process while it is half started.
     let mut signals = Signals::new()?;
+    let descriptors = crate::descriptors::raise_limit();
+    tracing::info!(descriptors, "the limit of open files");
     let unknown = crate::config::unknown_variables();
     if !unknown.is_empty() {
         let names = unknown.join(", ");

@@ -50,7 +50,7 @@ pub(super) use self::salvage::{begin_after, cut};
 pub(super) use self::segment::sync_dir;
 use self::segment::{Header, Reader, Segment, Tail, damaged};
 use self::writer::{Hooks, Job, Shared, State, Writer};
-use super::{Batch, Claimed, Follower, Journal, JournalError, Placed, Record, Ticket, follow, limits, wire};
+use super::{Batch, Claimed, Follower, Journal, JournalError, Placed, Record, Shortage, Ticket, follow, limits, wire};
 use crate::id::{Digest, Fence, Partition, Seq};
 
 /// The version of the folder and of its segments. Any change to what is stored raises it. Nothing migrates a folder:
@@ -104,7 +104,7 @@ pub struct LocalJournal {
     shared: Arc<Shared>,
     dir: PathBuf,
     durable: watch::Receiver<Seq>,
-    full: watch::Receiver<bool>,
+    lacks: watch::Receiver<Option<Shortage>>,
     oldest: watch::Sender<Seq>,
     modules: Modules,
     options: LocalOptions,
@@ -139,7 +139,7 @@ impl LocalJournal {
         let (tail, next) = open_segments(&mut segments, &dir, &options, oldest)?;
         let (oldest, _) = watch::channel(segments[0].first);
         let (durable, watermark) = watch::channel(Seq(next.0 - 1));
-        let (full, fullness) = watch::channel(false);
+        let (lacking, lacks) = watch::channel(None);
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 next,
@@ -157,7 +157,7 @@ impl LocalJournal {
             tail,
             dir,
             durable,
-            full,
+            lacking,
             options,
             hooks,
             buffer: Vec::new(),
@@ -170,7 +170,7 @@ impl LocalJournal {
             shared,
             dir: root,
             durable: watermark,
-            full: fullness,
+            lacks,
             oldest,
             modules,
             options,
@@ -297,7 +297,9 @@ fn open_segments(
     file.set_len(scan.end).map_err(io_error(failed))?;
     match segment::reserve(&file, options.segment_bytes.max(scan.end)).map_err(io_error(failed)) {
         // Without room the log can still be read, and the writer waits when it has something to write.
-        Err(error) if error.is_no_room() => tracing::warn!(error = &error as &dyn std::error::Error, "no room ahead"),
+        Err(error) if error.shortage().is_some() => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "no room ahead");
+        }
         reserved => reserved?,
     }
     // A killed process may have written frames without syncing them, and they are about to be reported durable.
@@ -405,8 +407,8 @@ impl Journal for LocalJournal {
         self.modules.get(digest)
     }
 
-    fn full(&self) -> watch::Receiver<bool> {
-        self.full.clone()
+    fn lacks(&self) -> watch::Receiver<Option<Shortage>> {
+        self.lacks.clone()
     }
 
     fn free_bytes(&self) -> Result<u64, JournalError> {

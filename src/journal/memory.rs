@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::follow::{self, Leader, NoRoom};
-use super::{Batch, Claimed, Follower, Journal, JournalError, Placed, Record, Ticket, limits};
+use super::{Batch, Claimed, Follower, Journal, JournalError, Placed, Record, Shortage, Ticket, limits};
 use crate::id::{Digest, Fence, Partition, Seq};
 
 /// Bytes of batches kept for readers that return; the oldest are dropped first.
@@ -24,7 +24,7 @@ pub struct MemoryJournal {
     state: Arc<Mutex<State>>,
     modules: RwLock<HashMap<Digest, Bytes>>,
     /// Always false: memory has no disk to fill.
-    full: watch::Sender<bool>,
+    lacks: watch::Sender<Option<Shortage>>,
 }
 
 struct State {
@@ -59,7 +59,7 @@ impl MemoryJournal {
                 oldest: watch::Sender::new(Seq(1)),
             })),
             modules: RwLock::default(),
-            full: watch::Sender::new(false),
+            lacks: watch::Sender::new(None),
         })
     }
 }
@@ -215,8 +215,8 @@ impl Journal for MemoryJournal {
         Ok(self.modules.read().get(&digest).cloned())
     }
 
-    fn full(&self) -> watch::Receiver<bool> {
-        self.full.subscribe()
+    fn lacks(&self) -> watch::Receiver<Option<Shortage>> {
+        self.lacks.subscribe()
     }
 
     fn free_bytes(&self) -> Result<u64, JournalError> {

@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 
 use super::Node;
 use crate::error::{Error, Result};
-use crate::journal::backup::{self, Manifest};
+use crate::journal::backup::{self, BackupError, Manifest};
 use crate::principal::{Action, Caller, Subject};
 
 /// Locks for upkeep tasks that must not run at the same time.
@@ -17,6 +17,8 @@ pub(super) struct Upkeep {
     backup: Arc<Mutex<()>>,
     /// Held by a task that removes segments, or that needs every segment to stay.
     pub(super) segments: Arc<Mutex<()>>,
+    /// Held while the bytes of the data folder are counted.
+    pub(super) counting: Arc<Mutex<()>>,
 }
 
 impl Node {
@@ -41,7 +43,7 @@ impl Node {
         })?;
         // A message can be acknowledged before it is durable. On a full disk waiting for that could take forever, so
         // the backup copies what is durable.
-        if !*self.journal.full().borrow() {
+        if self.journal.lacks().borrow().is_none() {
             self.until_all_durable().await?;
         }
         let segments = self.upkeep.segments.clone().lock_owned().await;
@@ -52,6 +54,8 @@ impl Node {
             drop((segments, alone));
             match &taken {
                 Ok(manifest) => tracing::info!(to = %to.display(), seq = manifest.seq.0, "a backup was made"),
+                // The caller named a folder that cannot be used, and is told.
+                Err(BackupError::Argument { .. }) => {}
                 Err(error) => tracing::error!(to = %to.display(), %error, "a backup failed"),
             }
             taken

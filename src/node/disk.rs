@@ -16,7 +16,7 @@ use super::Node;
 use crate::error::{Error, Result};
 use crate::event::{DiskDetails, EventBody, Severity};
 use crate::id::{Fence, Partition};
-use crate::journal::{RETRY_WHEN_FULL, Record};
+use crate::journal::{RETRY_WHEN_FULL, Record, Shortage};
 use crate::quantity::ByteSize;
 use crate::time::Timestamp;
 
@@ -84,8 +84,8 @@ impl Node {
             Some(format!(
                 "the disk of the data folder is full: {free} are free, and limits.disk_reserve keeps {reserve}"
             ))
-        } else if *self.journal.full().borrow() {
-            Some("the disk of the data folder is full: the journal waits for room".to_owned())
+        } else if let Some(shortage) = *self.journal.lacks().borrow() {
+            Some(format!("{shortage}: the journal waits"))
         } else {
             let stalled = self.projections.stalled().borrow().clone();
             stalled.map(|why| format!("the disk of the data folder cannot be written: {why}"))
@@ -102,7 +102,7 @@ struct Next;
 
 struct Watch {
     node: Weak<Node>,
-    journal_full: watch::Receiver<bool>,
+    journal_lacks: watch::Receiver<Option<Shortage>>,
     stalled: watch::Receiver<Option<String>>,
     /// A partition of the actor's own, in which no agent lives.
     partition: Partition,
@@ -121,7 +121,7 @@ impl Actor for Storekeeper {
     ) -> Result<Watch, ActorProcessingErr> {
         let node = weak.upgrade().ok_or_else(gone)?;
         let mut watch = Watch {
-            journal_full: node.journal.full(),
+            journal_lacks: node.journal.lacks(),
             stalled: node.projections.stalled(),
             fence: node.journal.claim(partition).await?,
             partition,
@@ -135,7 +135,7 @@ impl Actor for Storekeeper {
     async fn handle(&self, myself: ActorRef<Next>, Next: Next, watch: &mut Watch) -> Result<(), ActorProcessingErr> {
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
-            changed = watch.journal_full.changed() => changed?,
+            changed = watch.journal_lacks.changed() => changed?,
             changed = watch.stalled.changed() => changed?,
         }
         let node = watch.node.upgrade().ok_or_else(gone)?;
@@ -147,6 +147,7 @@ impl Actor for Storekeeper {
 
 impl Watch {
     async fn look(&mut self, node: &Arc<Node>) -> Result<(), ActorProcessingErr> {
+        crate::telemetry::upkeep(); // here, because this actor looks often enough
         let was_full = node.full.borrow().is_some();
         let asked = node.clone();
         let (reason, free) = tokio::task::spawn_blocking(move || asked.no_room(was_full)).await?;

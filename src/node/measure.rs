@@ -23,8 +23,7 @@ impl Node {
         let turns = self.shared.turns.figures();
         let counts = self.projections.counts();
         let (cpu_usage_percent, memory_used_bytes, memory_available_bytes) = self.machine();
-        let dir = self.data_dir.clone();
-        let disk_used_bytes = tokio::task::spawn_blocking(move || bytes_of(&dir)).await.unwrap_or(0);
+        let disk_used_bytes = self.disk_used().await;
         Ok(SystemMetrics {
             agents_total: agents.len(),
             agents_running: count(Lifecycle::Running),
@@ -41,6 +40,16 @@ impl Node {
             latency_p99_ms: turns.latency_p99.as_secs_f64() * 1_000.0,
             agent_spawn_ms: self.shared.spawns.mean().as_secs_f64() * 1_000.0,
         })
+    }
+
+    /// Bytes that the data folder occupies. One caller counts at a time: a count holds descriptors open.
+    async fn disk_used(&self) -> u64 {
+        let (dir, alone) = (self.data_dir.clone(), self.upkeep.counting.clone().lock_owned().await);
+        let counting = tokio::task::spawn_blocking(move || {
+            let _alone = alone;
+            bytes_of(&dir)
+        });
+        counting.await.unwrap_or(0)
     }
 
     /// What an agent did in the last `period`, which must be between one minute and 24 hours.
@@ -112,6 +121,8 @@ impl Node {
             .max()
             .unwrap_or_default();
         metrics::gauge!("caxton_mailbox_oldest_seconds").set(oldest.as_secs_f64());
+        let lag = self.durable().0.saturating_sub(self.projections.applied().0);
+        metrics::gauge!("caxton_history_lag_records").set(lag as f64);
         let memory = self.runtime.memory();
         metrics::gauge!("caxton_guest_memory_bytes").set(memory.used as f64);
         metrics::gauge!("caxton_guest_memory_limit_bytes").set(memory.limit as f64);

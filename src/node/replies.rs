@@ -42,8 +42,10 @@ impl Node {
             message_id: receipt.message_id,
             conversation_id: receipt.conversation_id.clone(),
         };
-        let replied = tokio::time::timeout(timeout, replied).await.map_err(|_| late())?;
         let lost = "the wait was cut off; the message stays delivered, and an answer stays readable in the history";
+        let waiting = tokio::time::timeout(timeout, replied);
+        let stops = format!("the server is stopping: {lost}");
+        let replied = self.unless_stopping(waiting, &stops).await?.map_err(|_| late())?;
         let (message, placed) = replied.map_err(|_| super::unavailable(lost))?;
         self.with_room(async { Ok(placed.durable().await?) }).await?;
         Ok(message)

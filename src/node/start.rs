@@ -8,7 +8,7 @@ use std::time::Duration;
 use ractor::Actor;
 use supervisors::{BoxError, ChildSpec, Dynamic, Intensity, Shutdown, Strategy, Supervisor};
 use sysinfo::System;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::restore::Restorer;
 use super::{Node, disk, measure, tree};
@@ -74,14 +74,17 @@ pub enum StartError {
 fn listen_problem(source: &std::io::Error, option: &str) -> String {
     use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
     let other = format!("choose another address with {option} (port 0 takes a free one)");
-    match source.kind() {
-        AddrInUse => {
-            format!("another program uses the address, which may be another Caxton server; stop it, or {other}")
-        }
-        AddrNotAvailable => format!("no interface of this machine has the address; {other}"),
-        PermissionDenied => format!("this user may not use the port, as ports below 1024 are for root; {other}"),
-        _ => format!("{source}; {other}"),
-    }
+    let is = |kind| source.kind() == kind;
+    let why = if is(AddrInUse) {
+        return format!("another program uses the address, which may be another Caxton server; stop it, or {other}");
+    } else if is(AddrNotAvailable) {
+        "no interface of this machine has the address".to_owned()
+    } else if is(PermissionDenied) {
+        "this user may not use the port; ports below 1024 are for root".to_owned()
+    } else {
+        source.to_string()
+    };
+    format!("{why}; {other}")
 }
 
 /// A data folder that this process has locked, with its journal open. Nothing runs yet.
@@ -196,7 +199,7 @@ impl Opened {
                 compilations: Operations::under(compilations, "compilations", most),
                 system: system.into(),
                 tree: tokio::sync::OnceCell::new(),
-                stopping: false.into(),
+                stopping: watch::Sender::new(false),
                 broken: tokio::sync::Notify::new(),
                 full: disk::Full::new(None),
                 #[cfg(test)]
@@ -253,7 +256,7 @@ impl Node {
     /// Shuts the node down: the listeners finish their responses, turns in flight end, and the journal is synced and
     /// closed. Agents, their state and their queues come back with the next start.
     pub async fn shutdown(&self) {
-        self.stopping.store(true, std::sync::atomic::Ordering::Release);
+        self.stopping.send_replace(true);
         if let Some(tree) = self.tree.get()
             && tokio::time::timeout(self.config.shutdown.0, tree.shutdown())
                 .await

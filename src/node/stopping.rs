@@ -33,7 +33,7 @@ impl Node {
             let go_on = matches!(begun, Ok(Changed::At(_)));
             let _ = tell.send(begun); // the caller may have disconnected
             if go_on {
-                node.drain(&stopping, options).await;
+                node.drain(&stopping, options).await?;
                 let _alone = stopping.operation.lock().await;
                 node.end(&stopping, &by).await
             } else {
@@ -94,7 +94,7 @@ impl Node {
         if !agent.standing.read().is_down() {
             self.begin_stop(agent, by, options).await?;
         }
-        self.drain(agent, options).await;
+        self.drain(agent, options).await?;
         let _alone = agent.operation.lock().await;
         self.end(agent, by).await?;
         self.withdraw(agent).await;
@@ -108,11 +108,15 @@ impl Node {
         self.command(agent, Command::Stop { until, with_group }, by).await
     }
 
-    /// Waits until the queue is empty, at most for the grace period: what is left then becomes dead letters.
-    async fn drain(&self, agent: &Agent, options: StopOptions) {
+    /// Waits until the queue is empty, at most for the grace period: what is left then becomes dead letters. If the node
+    /// stops meanwhile, that happens at its next start, where the agent is stopped.
+    async fn drain(&self, agent: &Agent, options: StopOptions) -> Result<()> {
         if options.drain && !agent.standing.read().is_down() {
-            let _ = tokio::time::timeout(options.grace, agent.mailbox.until_idle()).await;
+            let idle = tokio::time::timeout(options.grace, agent.mailbox.until_idle());
+            let stops = "the server is stopping; the agent is stopped at the next start, and not removed";
+            let _ = self.unless_stopping(idle, stops).await?;
         }
+        Ok(())
     }
 
     /// Ends the instance, and turns the queued messages into dead letters.

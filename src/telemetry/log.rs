@@ -17,6 +17,8 @@ use tracing_subscriber::EnvFilter;
 
 /// The environment variable with the filter.
 const FILTER: &str = "CAXTON_LOG";
+/// It logs what clients do wrong as errors of the server. A filter may name it all the same.
+const QUIET: &str = "actix_http::h1::dispatcher=off";
 /// Bytes of the lines that wait to be written.
 const WAITING_BYTES: usize = 1 << 20;
 /// How long the end of the process waits for the last lines.
@@ -55,9 +57,13 @@ pub(super) fn lost() -> u64 {
 }
 
 fn install(json: bool, default: &str) -> io::Result<()> {
-    let default = || EnvFilter::new(format!("{default},actix_server=warn"));
+    let default = || EnvFilter::new(format!("{default},actix_server=warn,{QUIET}"));
     let wanted = std::env::var(FILTER).ok().filter(|filter| !filter.is_empty());
-    let read = wanted.as_deref().map(EnvFilter::try_new).transpose();
+    let read = wanted
+        .as_deref()
+        // Directives that come later count.
+        .map(|filter| EnvFilter::try_new(format!("{QUIET},{filter}")))
+        .transpose();
     let (filter, wrong) = match read {
         Ok(filter) => (filter.unwrap_or_else(default), None),
         Err(error) => (default(), Some(error)),

@@ -148,7 +148,7 @@ pub(super) async fn compile_in_child(
         return Ok(code);
     }
     let finding = verdict(status, &String::from_utf8_lossy(&stderr), limits);
-    tracing::warn!(%status, finding = finding.found, "a module was not compiled");
+    tracing::info!(%status, finding = finding.found, "a module was not compiled");
     Err(Error::InvalidWasm(vec![finding]))
 }
 

@@ -104,17 +104,18 @@ impl Bus {
     }
 }
 
-/// Logs an event. Crashes of children are expected and logged as debug. What ends a part of the tree, or shows that it is in
-/// trouble, is logged as a warning or an error.
+/// Logs an event. Crashes of children and starts that fail are expected and logged as debug: whoever asked for a start gets its
+/// error. What ends a part of the tree, or shows that it is in trouble, is logged as a warning or an error.
 fn log(path: &str, note: &Note) {
     let (kind, incarnation) = (note.kind.name(), note.incarnation);
     let reason = note.reason.as_ref().map(ToString::to_string);
     match note.kind {
         EventKind::Meltdown | EventKind::Zombie => tracing::error!(path, kind, incarnation, reason, "supervision"),
-        EventKind::ChildFailed | EventKind::GroupRestart | EventKind::StartFailed => {
+        EventKind::ChildFailed | EventKind::GroupRestart => {
             tracing::warn!(path, kind, incarnation, reason, "supervision");
         }
         EventKind::ChildStarted
+        | EventKind::StartFailed
         | EventKind::ChildExited
         | EventKind::Backoff
         | EventKind::Restarted

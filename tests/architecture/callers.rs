@@ -33,10 +33,13 @@ const SOURCES: &[(&str, &str, &str)] = &[
 
 /// Public methods of `Node` that are used as use cases are and take no caller, with the reason. Those that are no use cases take
 /// none either.
-const WITHOUT_CALLER: &[(&str, &str)] = &[(
-    "limits",
-    "the fronts need the sizes before they read a request, and everybody may know them",
-)];
+const WITHOUT_CALLER: &[(&str, &str)] = &[
+    (
+        "limits",
+        "the fronts need the sizes before they read a request, and everybody may know them",
+    ),
+    ("stopping", "the fronts answer everybody who waits when the node stops"),
+];
 
 /// The functions of `Caller` that make one from something else.
 fn constructors(files: &Files) -> BTreeSet<&str> {

@@ -22,25 +22,29 @@ use crate::socket::Socket;
 const LITTLE: &str = "room 73500000";
 const MUCH: &str = "room 400000000";
 
+const FULL: &str = "the disk of the data folder";
+const NO_DESCRIPTOR: &str = "no file descriptor is free";
+
 #[track_caller]
-fn refused_for_room(answer: Answer) {
+fn refused_for(answer: Answer, why: &str) {
     let wait = answer.headers.get("retry-after").cloned();
     let error = answer.refused(503, "UNAVAILABLE");
     let message = error["message"].as_str().unwrap();
-    assert!(
-        message.contains("the disk of the data folder") && message.contains("full"),
-        "{error:#}"
-    );
+    assert!(message.contains(why), "{error:#}");
     let seconds: u64 = wait.unwrap().to_str().unwrap().parse().unwrap();
     assert!((1..=60).contains(&seconds));
 }
 
 async fn until_full(node: &TestNode) {
-    until("the disk is full", async || {
+    until_short_of(node, FULL).await;
+}
+
+async fn until_short_of(node: &TestNode, why: &str) {
+    until("the server is not ready", async || {
         (node.get("/readyz").await.status == 503).then_some(())
     })
     .await;
-    refused_for_room(node.get("/readyz").await);
+    refused_for(node.get("/readyz").await, why);
     until("gRPC does not serve", async || {
         (serving(node).await == ServingStatus::NotServing).then_some(())
     })
@@ -63,17 +67,17 @@ async fn until_ready(node: &TestNode) {
     .await;
 }
 
-async fn writes_are_refused(node: &TestNode) {
+async fn writes_are_refused(node: &TestNode, why: &str) {
     let message = request("counter", &json!({"add": 1}));
-    refused_for_room(node.post("/api/v1/messages", &message).await);
-    refused_for_room(node.post("/api/v1/messages/wait", &message).await);
+    refused_for(node.post("/api/v1/messages", &message).await, why);
+    refused_for(node.post("/api/v1/messages/wait", &message).await, why);
     let deploy = json!({"config": {"name": "late"}, "wasm_module": BASE64.encode(guests::example("echo"))});
-    refused_for_room(node.post("/api/v1/agents", &deploy).await);
-    refused_for_room(node.delete("/api/v1/agents/counter").await);
+    refused_for(node.post("/api/v1/agents", &deploy).await, why);
+    refused_for(node.delete("/api/v1/agents/counter").await, why);
     let group = json!({"name": "late", "strategy": "one_for_one"});
-    refused_for_room(node.post("/api/v1/supervisors", &group).await);
+    refused_for(node.post("/api/v1/supervisors", &group).await, why);
     let suspend = json!({"path": "counter", "action": "suspend"});
-    refused_for_room(node.post("/api/v1/supervision/actions", &suspend).await);
+    refused_for(node.post("/api/v1/supervision/actions", &suspend).await, why);
 }
 
 async fn reads_go_on(node: &TestNode) {
@@ -125,7 +129,7 @@ async fn a_disk_gets_full_in_a_flood(config: &str) {
     }
     until_full(&node).await;
     let acknowledged = ledger.count();
-    writes_are_refused(&node).await;
+    writes_are_refused(&node, FULL).await;
     reads_go_on(&node).await;
     alerts
         .until("system.alert", |alert| alert["severity"] == "critical")
@@ -162,9 +166,23 @@ async fn without_a_reserve_the_history_waits_for_room_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_there_is_no_room_for_the_next_segment_what_was_acknowledged_stays_and_the_rest_waits() {
+    the_log_cannot_rotate("full *.new", FULL).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_no_descriptor_is_free_for_the_next_segment_the_journal_waits_as_for_room() {
+    the_log_cannot_rotate("no-descriptor *.new", NO_DESCRIPTOR).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_no_descriptor_is_free_for_the_folder_of_the_log_the_journal_waits_as_for_room() {
+    the_log_cannot_rotate("no-descriptor */journal", NO_DESCRIPTOR).await;
+}
+
+async fn the_log_cannot_rotate(faults: &str, why: &str) {
     let mut node = TestNode::start_on_faulty_disk("", "", None).await;
     node.deploy("counter", "counter").await;
-    node.disk().goes_wrong("full *.new");
+    node.disk().goes_wrong(faults);
     // The messages go to a client, so that only the journal and the history have work with them.
     let content = "x".repeat(1_000_000);
     let message = json!({"performative": "inform", "receiver": "client:reader", "content": content});
@@ -172,15 +190,15 @@ async fn when_there_is_no_room_for_the_next_segment_what_was_acknowledged_stays_
     loop {
         let sent = node.post("/api/v1/messages", &message).await;
         if sent.status == 503 {
-            refused_for_room(sent);
+            refused_for(sent, why);
             break;
         }
         let id = sent.good()["message_id"].as_str().unwrap().to_owned();
         acknowledged.push(id);
     }
     assert!(acknowledged.len() > 50, "{} fill no segment", acknowledged.len());
-    until_full(&node).await;
-    writes_are_refused(&node).await;
+    until_short_of(&node, why).await;
+    writes_are_refused(&node, why).await;
     reads_go_on(&node).await;
     node.disk().goes_wrong("");
     until_ready(&node).await;

@@ -57,6 +57,15 @@ pub(crate) fn counter_until(last: &str) -> Vec<u8> {
     assemble(&text.replacen(first_export, &format!("{shutdown}\n  {first_export}"), 1))
 }
 
+/// An agent whose `init` works without end.
+pub(crate) fn spins_in_init() -> Vec<u8> {
+    let first_export = r#"(func (export "handle_message")"#;
+    let text = text("spin");
+    assert!(text.contains(first_export), "spin.wat has changed");
+    let init = r#"(func (export "agent_init") (result i32) (loop $for_ever (br $for_ever)) (unreachable))"#;
+    assemble(&text.replacen(first_export, &format!("{init}\n  {first_export}"), 1))
+}
+
 /// The agent `echo` in the form of a WASI program: at each message it prints `line` on standard error and then runs `more`.
 pub(crate) fn printing_echo(line: &str, more: &str) -> Vec<u8> {
     let first_import = r#"(import "caxton" "send_message""#;

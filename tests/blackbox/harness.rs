@@ -81,6 +81,18 @@ impl TestNode {
         Self::start_as(folder, String::new(), None, |command| command).await
     }
 
+    /// Starts a server with a configuration, from a shell that does `first` before it.
+    pub(crate) async fn start_after(first: &str, config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log = log_file(folder.path());
+        let change = |command: Command| {
+            let mut shell = after(first, &command);
+            shell.stdout(log.try_clone().unwrap()).stderr(log);
+            shell
+        };
+        Self::start_as(folder, config.to_owned(), None, change).await
+    }
+
     async fn start_as(
         folder: TempDir,
         config: String,
@@ -210,6 +222,10 @@ impl TestNode {
         children.filter(compiles).collect()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The resident memory of the process, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
@@ -250,11 +266,7 @@ const ADDRESSES: &str = "addresses.json";
 fn command(folder: &Path, config: &str, disk: Option<&FaultyDisk>) -> Command {
     let addresses = folder.join(ADDRESSES);
     let _ = fs::remove_file(&addresses); // the file of the previous start, if there was one
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(folder.join(LOG))
-        .unwrap();
+    let log = log_file(folder);
     let mut command = caxton();
     command
         .arg("serve")
@@ -271,6 +283,11 @@ fn command(folder: &Path, config: &str, disk: Option<&FaultyDisk>) -> Command {
     }
     command.stdout(log.try_clone().unwrap()).stderr(log);
     command
+}
+
+fn log_file(folder: &Path) -> File {
+    let path = folder.join(LOG);
+    File::options().create(true).append(true).open(path).unwrap()
 }
 
 /// The command, run by a shell that does `first` before it.

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::json;
 
 use crate::guests;
-use crate::harness::{TestNode, after, caxton, until};
+use crate::harness::{TestNode, caxton, until};
 
 /// An agent that counts its requests, and its ordered ends.
 async fn deploy_counter(node: &TestNode) {
@@ -64,7 +64,7 @@ async fn a_log_on_a_full_disk_is_lost_and_counted() {
 
 #[tokio::test]
 async fn a_server_with_closed_outputs_serves() {
-    let node = TestNode::start_changed("", |command| after("exec 1>&- 2>&-;", &command)).await;
+    let node = TestNode::start_after("exec 1>&- 2>&-;", "").await;
     deploy_counter(&node).await;
     stops_in_order(node).await;
 }

@@ -69,6 +69,20 @@ impl Socket {
         }
     }
 
+    /// Reads until the server closes the connection, and returns its close code.
+    pub(crate) async fn close_code(&mut self) -> Option<u16> {
+        loop {
+            let frame = tokio::time::timeout(PATIENCE, self.stream.next())
+                .await
+                .expect("it is closed");
+            match frame? {
+                Ok(Frame::Close(close)) => return close.map(|close| close.code.into()),
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
     /// The next frame of this type that `wanted` accepts. Events that arrive before it are only recorded.
     pub(crate) async fn until(&mut self, kind: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {

@@ -91,7 +91,7 @@ fn put_trace(metadata: &mut MetadataMap, trace: Trace) {
     }
 }
 
-fn status(error: &Error, trace: Trace) -> Status {
+pub(super) fn status(error: &Error, trace: Trace) -> Status {
     if let Error::Internal(_) = error {
         tracing::error!(error = chain(error), "a call failed");
     }

@@ -111,7 +111,10 @@ impl Failure {
 
     /// The body did not arrive in time.
     pub(crate) fn slow_body(limit: Duration) -> Self {
-        let message = format!("the body did not arrive within {} s", limit.as_secs());
+        let message = format!(
+            "the body did not arrive within {} s (`limits.body_time`)",
+            limit.as_secs()
+        );
         Self::new(
             StatusCode::REQUEST_TIMEOUT,
             Code::InvalidRequest,

@@ -1,11 +1,12 @@
 //! Extractors that read bodies within limits of bytes and time.
 
 use std::future::Future;
+use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::LocalBoxFuture;
 use futures_util::{Stream, StreamExt as _};
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
+use crate::api::http::Front;
 use crate::api::http::edge::trace;
 use crate::api::http::failure::Failure;
 use crate::api::http::representation;
@@ -33,7 +35,8 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let is_json = representation::json(request.headers());
-        let body = read(request.headers(), payload, "body", limits::SMALL_BODY_BYTES);
+        let time = time(request.app_data());
+        let body = read(request.headers(), time, payload, "body", limits::SMALL_BODY_BYTES);
         Box::pin(async {
             is_json?;
             let bytes = body.await?;
@@ -53,7 +56,8 @@ impl<T: DeserializeOwned> FromRequest for OptionalJson<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let is_json = representation::json(request.headers());
-        let body = read(request.headers(), payload, "body", limits::SMALL_BODY_BYTES);
+        let time = time(request.app_data());
+        let body = read(request.headers(), time, payload, "body", limits::SMALL_BODY_BYTES);
         Box::pin(async {
             let bytes = body.await?;
             let document = if bytes.trim_ascii().is_empty() {
@@ -87,7 +91,8 @@ impl FromRequest for Posted {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let trace = trace(&request.extensions());
         let is_json = representation::json(request.headers());
-        let body = read(request.headers(), payload, "message", limits::MESSAGE_BODY_BYTES);
+        let time = time(request.app_data());
+        let body = read(request.headers(), time, payload, "message", limits::MESSAGE_BODY_BYTES);
         Box::pin(async move {
             is_json?;
             let bytes = body.await?;
@@ -103,6 +108,7 @@ impl FromRequest for Posted {
 /// Reads a body of at most `limit` bytes. A body that declares more, or that is coded, is refused without reading it.
 pub(super) fn read(
     headers: &HeaderMap,
+    time: Duration,
     payload: &mut Payload,
     what: &'static str,
     limit: usize,
@@ -113,8 +119,13 @@ pub(super) fn read(
     async move {
         plain?;
         declared?;
-        in_time(collect(payload, what, limit)).await
+        in_time(time, collect(payload, what, limit)).await
     }
+}
+
+/// The time in which the body must have arrived.
+fn time(front: Option<&web::Data<Front>>) -> Duration {
+    front.map_or(Duration::MAX, |front| front.limits.body)
 }
 
 pub(super) fn declared(headers: &HeaderMap, what: &'static str, limit: usize) -> Result<()> {
@@ -127,13 +138,13 @@ pub(super) fn declared(headers: &HeaderMap, what: &'static str, limit: usize) ->
     }
 }
 
-pub(super) async fn in_time<T, E>(reading: impl Future<Output = Result<T, E>>) -> Result<T, Failure>
+pub(super) async fn in_time<T, E>(time: Duration, reading: impl Future<Output = Result<T, E>>) -> Result<T, Failure>
 where
     Failure: From<E>,
 {
-    match tokio::time::timeout(limits::BODY_TIME, reading).await {
+    match tokio::time::timeout(time, reading).await {
         Ok(read) => Ok(read?),
-        Err(_) => Err(Failure::slow_body(limits::BODY_TIME)),
+        Err(_) => Err(Failure::slow_body(time)),
     }
 }
 

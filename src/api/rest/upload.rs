@@ -1,5 +1,7 @@
 //! A deploy or a validation: the extractor of a module and its configuration, which come as a form or as JSON.
 
+use std::time::Duration;
+
 use actix_multipart::{Field, Multipart, MultipartError};
 use actix_web::dev::Payload;
 use actix_web::http::header::HeaderMap;
@@ -54,24 +56,30 @@ impl FromRequest for Upload {
             let front = request.app_data::<web::Data<Front>>();
             let front = front.ok_or_else(|| Error::internal("the listener has no front"))?;
             let permit = front.uploads.clone().acquire_owned().await.map_err(Error::internal)?;
-            let deploy = read_deploy(request.headers(), &mut payload, front.node.limits().module_bytes).await?;
+            let module_bytes = front.node.limits().module_bytes;
+            let deploy = read_deploy(request.headers(), front.limits.body, &mut payload, module_bytes).await?;
             Ok(Self { deploy, permit })
         })
     }
 }
 
 /// Reads a deploy with a module of at most `module_bytes`: `multipart/form-data`, or JSON.
-async fn read_deploy(headers: &HeaderMap, payload: &mut Payload, module_bytes: usize) -> Result<Deploy, Failure> {
+async fn read_deploy(
+    headers: &HeaderMap,
+    time: Duration,
+    payload: &mut Payload,
+    module_bytes: usize,
+) -> Result<Deploy, Failure> {
     let envelope = limits::CONFIG_BYTES + limits::FRAMING_BYTES;
     if representation::is_form(headers)? {
         representation::plain(headers)?;
         declared(headers, "form of a deploy", module_bytes.saturating_add(envelope))?;
         let parts = Multipart::new(headers, payload.take());
-        return in_time(from_multipart(parts, module_bytes)).await;
+        return in_time(time, from_multipart(parts, module_bytes)).await;
     }
     representation::json(headers)?;
     let limit = module_bytes.div_ceil(3).saturating_mul(4).saturating_add(envelope);
-    let body = read(headers, payload, "JSON of a deploy", limit).await?;
+    let body = read(headers, time, payload, "JSON of a deploy", limit).await?;
     // To decode tens of megabytes of base64 here would delay the other requests of this thread.
     let deploy = web::block(move || from_json(&body, module_bytes))
         .await

@@ -4,12 +4,13 @@
 //! memory at a time, and reads the next piece when the socket accepts more.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, StreamHandler, WrapFuture as _};
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{self, CloseCode, CloseReason, ProtocolError, WebsocketContext};
 use serde_json::{Value, json};
-use tokio::sync::broadcast;
+use tokio::sync::{OwnedSemaphorePermit, broadcast};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
@@ -35,7 +36,10 @@ const HEARTBEAT_LOST: u16 = 4008;
     get,
     path = "/ws",
     tag = "events",
-    responses((status = 101, description = "The connection is a WebSocket"))
+    responses(
+        (status = 101, description = "The connection is a WebSocket"),
+        (status = 503, description = "`UNAVAILABLE`: half of the connections of REST are WebSockets already"),
+    )
 )]
 pub(crate) async fn connect(
     front: web::Data<Front>,
@@ -44,7 +48,14 @@ pub(crate) async fn connect(
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
     let caller = credentials.caller(&[]);
+    let most = front.limits.websockets();
+    let place = front.websockets.clone().try_acquire_owned();
+    let place = place.map_err(|_| Error::Unavailable {
+        reason: format!("{most} WebSockets are open, half of `limits.rest_connections`"),
+        retry_after: Duration::from_secs(1),
+    })?;
     let connection = Connection {
+        _place: place,
         events: Some(front.node.events(&caller)?),
         caller,
         front,
@@ -64,7 +75,10 @@ pub(crate) async fn connect(
     get,
     path = "/api/v1/ws",
     tag = "events",
-    responses((status = 101, description = "The connection is a WebSocket"))
+    responses(
+        (status = 101, description = "The connection is a WebSocket"),
+        (status = 503, description = "`UNAVAILABLE`: half of the connections of REST are WebSockets already"),
+    )
 )]
 pub(crate) async fn connect_versioned(
     front: web::Data<Front>,
@@ -76,6 +90,7 @@ pub(crate) async fn connect_versioned(
 }
 
 struct Connection {
+    _place: OwnedSemaphorePermit,
     front: web::Data<Front>,
     /// Who made the handshake. All that is asked on the connection is asked by this caller.
     caller: Caller,
@@ -94,6 +109,7 @@ impl Actor for Connection {
     type Context = Context;
 
     fn started(&mut self, context: &mut Context) {
+        metrics::gauge!("caxton_websockets").increment(1.0);
         // Before `hello`, so that a client that has read it misses no later event.
         if let Some(events) = self.events.take() {
             context.add_stream(BroadcastStream::new(events));
@@ -109,14 +125,15 @@ impl Actor for Connection {
             }),
         );
         context.run_interval(limits::HEARTBEAT, Self::beat);
-        let mut stopping = self.front.stopping.clone();
-        let stopped = async move {
-            // An error means that the handle was dropped, and the server with it.
-            let _ = stopping.wait_for(|stopping| *stopping).await;
-        };
+        let stopping = self.front.stopping.clone();
+        let stopped = async move { stopping.begun().await };
         context.spawn(stopped.into_actor(self).map(|(), _, context| {
             close(context, CloseCode::Away, "the server is stopping");
         }));
+    }
+
+    fn stopped(&mut self, _: &mut Context) {
+        metrics::gauge!("caxton_websockets").decrement(1.0);
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::fitness::{self, DRAFT, Found};
-use super::segment::{damaged, sync_dir};
+use super::segment::{OpenFolder, damaged, sync_dir};
 use super::{FORMAT, io_error, sync_error};
 use crate::id::{Digest, Seq};
 use crate::journal::JournalError;
@@ -128,6 +128,7 @@ pub(super) fn set_oldest(dir: &Path, oldest: Seq) -> Result<(), JournalError> {
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
     let dir = path.parent().expect("a file of the data folder");
     let failed = || format!("cannot write {}", path.display());
+    let folder = OpenFolder::open(dir)?;
     let draft = tempfile::Builder::new().prefix(DRAFT).tempfile_in(dir);
     let mut draft = draft.map_err(io_error(failed))?;
     draft.write_all(bytes).map_err(io_error(failed))?;
@@ -136,7 +137,7 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), JournalErro
         .sync_all()
         .map_err(sync_error(|| path.display().to_string()))?;
     draft.persist(path).map_err(|error| io_error(failed)(error.error))?;
-    sync_dir(dir)
+    folder.sync()
 }
 
 /// Removes the drafts that a crash left in `dir`. Files with other names are not the journal's, and stay.

@@ -41,9 +41,26 @@ pub(super) fn damaged(path: &Path, offset: u64, problem: &'static str) -> Journa
 
 /// Syncs `dir`, so that files created, renamed or removed in it survive a power cut.
 pub(in crate::journal) fn sync_dir(dir: &Path) -> Result<(), JournalError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(sync_error(|| format!("the folder {}", dir.display())))
+    OpenFolder::open(dir)?.sync()
+}
+
+/// A folder whose names can be synced. It is opened before names in it change: if it cannot be opened afterwards, because
+/// no descriptor is free, the change would be there and not durable.
+pub(super) struct OpenFolder<'a> {
+    dir: &'a Path,
+    file: File,
+}
+
+impl<'a> OpenFolder<'a> {
+    pub(super) fn open(dir: &'a Path) -> Result<Self, JournalError> {
+        let file = File::open(dir).map_err(io_error(|| format!("cannot open the folder {}", dir.display())))?;
+        Ok(Self { dir, file })
+    }
+
+    pub(super) fn sync(&self) -> Result<(), JournalError> {
+        let synced = self.file.sync_all();
+        synced.map_err(sync_error(|| format!("the folder {}", self.dir.display())))
+    }
 }
 
 /// Makes a file at least `bytes` long and reserves its disk blocks, so that later writes find room. Where the file
@@ -95,6 +112,7 @@ impl Segment {
     /// segment has a header. When the disk is full the file is removed again, and the call can be retried.
     pub(super) fn create(&self, bytes: u64) -> Result<Tail, JournalError> {
         let dir = self.path.parent().expect("a segment lies in the folder of the journal");
+        let folder = OpenFolder::open(dir)?;
         let draft_path = self.path.with_extension("new");
         let header = Header {
             salt: rand::random(),
@@ -119,7 +137,7 @@ impl Segment {
             // A draft that did not get all its room must not keep that room from others.
             let _ = fs::remove_file(&draft_path);
         })?;
-        sync_dir(dir)?;
+        folder.sync()?;
         Ok(Tail {
             file,
             salt: header.salt,

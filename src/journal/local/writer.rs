@@ -1,10 +1,10 @@
 //! The writer: the one thread that writes batches to the disk and reports them durable.
 //!
 //! It takes the queued batches, writes them at once, syncs once (group commit: the sync sets the pace, no timer does),
-//! and only then moves the watermark. After a failed sync, or a write that failed for any reason but a full disk, the
-//! content of the disk is unknown, so the process ends. When the disk is full the writer keeps its group and retries
-//! until there is room. That is safe, because no batch of the group was reported durable and the retry writes at the
-//! same offset.
+//! and only then moves the watermark. After a failed sync, or a write that failed for any reason but a shortage, the
+//! content of the disk is unknown, so the process ends. When the disk is full, or no file descriptor is free for the next
+//! segment, the writer keeps its group and retries until there is room. That is safe, because no batch of the group was
+//! reported durable and the retry writes at the same offset.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -20,7 +20,7 @@ use super::segment::{FRAME_HEADER_BYTES, Frame, HEADER_BYTES, Segment, Tail};
 use super::{LocalOptions, io_error, sync_error};
 use crate::id::{Fence, Partition, Seq};
 use crate::journal::follow::{Leader, NoRoom};
-use crate::journal::{Batch, JournalError, Record, end_process, limits};
+use crate::journal::{Batch, JournalError, Record, Shortage, end_process, limits};
 
 /// How long a closing journal waits for a follower that has stopped reading.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -120,7 +120,8 @@ pub(super) struct Writer {
     pub(super) tail: Tail,
     pub(super) dir: PathBuf,
     pub(super) durable: watch::Sender<Seq>,
-    pub(super) full: watch::Sender<bool>,
+    /// What the writer waits for.
+    pub(super) lacking: watch::Sender<Option<Shortage>>,
     pub(super) options: LocalOptions,
     pub(super) hooks: Hooks,
     pub(super) buffer: Vec<u8>,
@@ -131,10 +132,11 @@ impl Writer {
         let mut group = Vec::new();
         while self.take(&mut group) {
             if let Err(error) = self.commit_when_there_is_room(&group) {
-                if error.is_no_room() {
-                    tracing::warn!("the disk is full and the journal closes: what nobody was promised is not written");
-                } else {
-                    (self.hooks.fatal)(&error);
+                match error.shortage() {
+                    Some(shortage) => {
+                        tracing::warn!("{shortage}, and the journal closes: what nobody was promised is not written");
+                    }
+                    None => (self.hooks.fatal)(&error),
                 }
                 return;
             }
@@ -161,25 +163,22 @@ impl Writer {
         true
     }
 
-    /// Commits the group, and retries for as long as the disk is full. It fails with a full disk only when the journal
-    /// closes.
+    /// Commits the group, and retries for as long as there is too little room on the disk, or too few descriptors. It
+    /// fails with a shortage only when the journal closes.
     fn commit_when_there_is_room(&mut self, group: &[Job]) -> Result<(), JournalError> {
         loop {
             let done = self.commit(group);
             let Err(error) = &done else {
-                if self.full.send_replace(false) {
-                    tracing::info!("there is room on the disk again");
+                if self.lacking.send_replace(None).is_some() {
+                    tracing::info!("the journal can be written again");
                 }
                 return done;
             };
-            if !error.is_no_room() {
+            let Some(shortage) = error.shortage() else {
                 return done;
-            }
-            if !self.full.send_replace(true) {
-                tracing::error!(
-                    error = error as &dyn std::error::Error,
-                    "the disk is full: the journal waits for room"
-                );
+            };
+            if self.lacking.send_replace(Some(shortage)).is_none() {
+                tracing::error!(error = error as &dyn std::error::Error, "{shortage}: the journal waits");
             }
             let mut state = self.shared.state.lock();
             let open = |state: &mut State| !state.closed;
@@ -224,7 +223,9 @@ impl Writer {
         let written = self.tail.file.write_all_at(&self.buffer, self.tail.offset);
         written.map_err(io_error(failed))?;
         (self.hooks.before_sync)(last.batch.last()).map_err(sync_error(unsynced))?;
+        let began = Instant::now();
         self.tail.file.sync_data().map_err(sync_error(unsynced))?;
+        metrics::histogram!("caxton_journal_sync_seconds").record(began.elapsed());
         self.tail.offset += self.buffer.len() as u64;
         // One huge batch must not hold its memory for ever.
         self.buffer.shrink_to(2 * limits::GROUP_BYTES);

@@ -9,6 +9,7 @@
  *
  *   room BYTES              files may grow by this much from the start of the program, together
  *   full PATTERN            files that match do not grow at all: ENOSPC
+ *   no-descriptor PATTERN   files and folders that match cannot be opened: EMFILE
  *   fail-sync PATTERN       fsync and fdatasync of files that match: EIO
  *   fail-write PATTERN      write to files that match: EIO
  *   block-sync PATTERN      fsync and fdatasync of files that match wait as long as the line is there
@@ -379,6 +380,10 @@ static int opened(int fd, const char *path) {
 static int open_watched(const char *path, int flags, mode_t mode) {
     REAL(open64);
     if (!is_below(path)) return opened(real(path, flags, mode), path);
+    if (is_told("no-descriptor", path, NULL, 0)) {
+        errno = EMFILE;
+        return -1;
+    }
     struct stat status;
     int is_new = stat(path, &status) != 0;
     int fd = opened(real(path, flags & ~O_TRUNC, mode), path);

@@ -11,13 +11,18 @@ fn no_room() -> io::Error {
 
 /// Hooks of a disk that has room only while `room` is true.
 fn disk_with_switch(room: &Arc<AtomicBool>) -> Hooks {
-    let room = Arc::clone(room);
+    failing_without(room, no_room)
+}
+
+/// Hooks of a disk whose writes fail so while `enough` is false.
+fn failing_without(enough: &Arc<AtomicBool>, error: impl Fn() -> io::Error + Send + 'static) -> Hooks {
+    let enough = Arc::clone(enough);
     Hooks {
         before_write: Box::new(move || {
-            if room.load(Ordering::SeqCst) {
+            if enough.load(Ordering::SeqCst) {
                 Ok(())
             } else {
-                Err(no_room())
+                Err(error())
             }
         }),
         fatal: Box::new(|error| panic!("no room is no reason to end: {error}")),
@@ -60,17 +65,39 @@ async fn a_full_disk_keeps_the_journal_waiting_and_loses_nothing() {
     for n in 0..100 {
         last = append(&journal, fence, vec![event(&format!("waits {n}"))]).await;
     }
-    let mut full = journal.full();
-    full.wait_for(|full| *full).await.unwrap();
+    let mut lacks = journal.lacks();
+    lacks.wait_for(Option::is_some).await.unwrap();
     assert_eq!(*journal.durable().borrow(), Seq(1), "nothing is durable without room");
     assert_eq!(texts(&journal), ["before"], "what is durable is read");
     room.store(true, Ordering::SeqCst);
     until_durable(journal.durable(), last).await.unwrap();
-    full.wait_for(|full| !*full).await.unwrap();
+    lacks.wait_for(Option::is_none).await.unwrap();
     drop(journal);
     let texts = texts(&open(&dir));
     assert_eq!(texts.len(), 101);
     assert_eq!(texts[100], "waits 99");
+}
+
+#[tokio::test]
+async fn a_lack_of_descriptors_or_memory_is_waited_for_like_a_full_disk() {
+    use rustix::io::Errno;
+    for (errno, shortage) in [
+        (Errno::MFILE, Shortage::Descriptors),
+        (Errno::NFILE, Shortage::Descriptors),
+        (Errno::NOMEM, Shortage::Memory),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let enough = Arc::new(AtomicBool::new(false));
+        let hooks = failing_without(&enough, move || errno.into());
+        let journal = LocalJournal::open_with(dir.path(), small(), hooks).unwrap();
+        let fence = claimed(&*journal, HOME);
+        let seq = append(&journal, fence, vec![event("waits")]).await;
+        let mut lacks = journal.lacks();
+        lacks.wait_for(|lack| *lack == Some(shortage)).await.unwrap();
+        enough.store(true, Ordering::SeqCst);
+        until_durable(journal.durable(), seq).await.unwrap();
+        assert_eq!(texts(&journal), ["waits"]);
+    }
 }
 
 #[tokio::test]
@@ -80,7 +107,7 @@ async fn a_journal_that_waits_for_room_can_be_closed() {
     let journal = LocalJournal::open_with(dir.path(), small(), disk_with_switch(&room)).unwrap();
     let fence = claimed(&*journal, HOME);
     let seq = append(&journal, fence, vec![event("nobody was promised this")]).await;
-    journal.full().wait_for(|full| *full).await.unwrap();
+    journal.lacks().wait_for(Option::is_some).await.unwrap();
     journal.close();
     let waited = until_durable(journal.durable(), seq).await;
     assert!(matches!(waited, Err(JournalError::Closed)));
