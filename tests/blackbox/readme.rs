@@ -52,7 +52,13 @@ impl Reader {
         let bin = folder.path().join("bin");
         fs::create_dir(&bin).unwrap();
         let caxton = format!(
-            "#!/bin/sh\ncase $1 in serve) exec {0} \"$@\" --addr-file \"$ADDRESSES\" ;; *) exec {0} \"$@\" ;; esac\n",
+            "#!/bin/sh
+            case $1 in
+                serve) exec {0} \"$@\" --addr-file \"$ADDRESSES\" ;;
+                backup) exec {0} \"$@\" --server \"http://$ADDRESS\" ;;
+                *) exec {0} \"$@\" ;;
+            esac
+            ",
             env!("CARGO_BIN_EXE_caxton")
         );
         // curl's own status says nothing of an answer that refuses.
@@ -82,6 +88,7 @@ impl Reader {
             .env("PATH", format!("{}:{path}", self.folder.path().join("bin").display()))
             .env("REST_OF_PATH", path)
             .env("ADDRESSES", self.addresses())
+            .env("ADDRESS", &self.address)
             .env("CAXTON_LISTEN", "127.0.0.1:0")
             .env("CAXTON_GRPC_LISTEN", "127.0.0.1:0")
             .stdin(Stdio::null())

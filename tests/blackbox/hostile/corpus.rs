@@ -557,16 +557,16 @@ fn drafts() -> Vec<Row> {
         row(
             "draft-huge-number-in-an-extension",
             told_of(draft(r#""x_n":1e999"#)),
-            Returns(-1),
+            Returns(7), // it is carried as it is written
         ),
         row(
             "draft-deep-content",
-            answers(draft(&format!(r#""content":{}"#, nested(100_000)))),
-            Answers("[[[[[[[[[[[["),
+            told_of(draft(&format!(r#""content":{}"#, nested(100_000)))),
+            Returns(-1),
         ),
         row(
             "draft-deep-extension",
-            told_of(draft(&format!(r#""x_deep":{}"#, nested(17)))),
+            told_of(draft(&format!(r#""x_deep":{}"#, nested(129)))),
             Returns(-1),
         ),
         row(
@@ -587,8 +587,8 @@ fn drafts() -> Vec<Row> {
         row("draft-bottomless", told_of("[".repeat(1 << 20)), Returns(-1)),
         row(
             "draft-twice-the-same",
-            answers(draft(r#""content":1,"content":"the last""#)),
-            Answers("the last"),
+            told_of(draft(r#""content":1,"content":"the last""#)),
+            Returns(-1),
         ),
         row(
             "draft-cut-short",
