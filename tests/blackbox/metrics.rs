@@ -88,7 +88,7 @@ async fn the_figures_that_an_operator_needs_are_measured() {
         ("caxton_mailbox_wait_seconds_count", "", 2.0),
         ("caxton_history_lag_records", "", 0.0),
         ("caxton_websockets", "", 1.0),
-        ("caxton_connections{", "front=\"grpc\"", 1.0),
+        ("caxton_connections{", "front=\"rest\"", 1.0),
         ("caxton_requests_in_progress", "front=\"rest\"", 1.0),
     ] {
         let value = node.series(series, &[labels]).await;
