@@ -1,6 +1,6 @@
 //! The node's configuration. Each source overrides the one before it: built-in defaults, a TOML file, `CAXTON_…` environment
 //! variables, the command line. Values are parsed into types that hold only valid ones. An unknown key in the file is refused; see
-//! [`environment`] for unknown variables.
+//! `config/environment.rs` for unknown variables.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 //!
 //! Purpose: HTTP/1.1 for the routes that are mounted on it. Owner: the `api` branch of the tree, through [`Server`]. Invariants:
 //! every error response has the published envelope, wherever the error was found; connections are counted and bounded
-//! ([`Connections`]); nothing here knows a route.
+//! (`connections`); nothing here knows a route.
 
 pub(super) mod caller;
 pub(super) mod edge;
