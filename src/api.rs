@@ -5,6 +5,7 @@
 //! envelope (REST, WebSocket) or with a `google.rpc.ErrorInfo` (gRPC).
 
 mod agents;
+mod credentials;
 mod envelope;
 pub mod grpc;
 pub mod http;

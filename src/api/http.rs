@@ -4,6 +4,7 @@
 //! every error response has the published envelope, wherever the error was found; nothing here knows a route.
 
 pub(super) mod caller;
+mod cors;
 pub(super) mod edge;
 pub(super) mod failure;
 mod guard;

@@ -298,7 +298,13 @@ macro_rules! lists_the_services {
             let mut client = ServerReflectionClient::new(channel(&node).await);
             let list = tokio_stream::once(ask(MessageRequest::ListServices(String::new())));
             let mut answers = client.server_reflection_info(list).await.unwrap().into_inner();
-            let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+            let answer = answers
+                .message()
+                .await
+                .unwrap()
+                .unwrap()
+                .message_response
+                .unwrap();
             let MessageResponse::ListServicesResponse(services) = answer else {
                 panic!("{answer:?}");
             };
@@ -309,7 +315,10 @@ macro_rules! lists_the_services {
                 "caxton.v1.SupervisionService",
                 "grpc.health.v1.Health",
             ] {
-                assert!(names.iter().any(|known| known == name), "{name} is not among {names:?}");
+                assert!(
+                    names.iter().any(|known| known == name),
+                    "{name} is not among {names:?}"
+                );
             }
             let unknown = MessageRequest::FileContainingSymbol("caxton.v1.Nothing".to_owned());
             let unknown = tokio_stream::once(ask(unknown));

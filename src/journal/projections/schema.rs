@@ -12,7 +12,7 @@ use crate::journal::{JournalError, end_process};
 /// The version of the tables. A file of another version is set aside and rebuilt from the journal if the journal still
 /// has all of its records. Once retention has removed some, a release with another version must be able to migrate the
 /// file.
-const VERSION: i32 = 5;
+const VERSION: i32 = 6;
 /// `CxPj` in ASCII, so that the file of another program is not taken for projections.
 const APPLICATION_ID: i32 = 0x4378_506a;
 /// Prepared statements that each connection caches.
@@ -27,6 +27,8 @@ const CACHE_KIB: i32 = -65_536;
 const BUSY: Duration = Duration::from_secs(10);
 
 /// Addresses are blobs: the 16 bytes of an agent's id, or the text of any other address.
+///
+/// The `outcome` of a message is its status but for the receivers that have not finished it, whose number is `open`.
 ///
 /// A row of `parties` is the sender (1) or a receiver (2) of a message, or both (3); its key is the index for queries
 /// by agent. A row of `deliveries` is an open delivery and a row of `sessions` an open question; rows that are done are
@@ -49,6 +51,7 @@ const TABLES: &str = "
         timestamp INTEGER NOT NULL,
         open INTEGER NOT NULL,
         status INTEGER NOT NULL,
+        outcome INTEGER NOT NULL,
         attempts INTEGER NOT NULL,
         reason TEXT,
         body BLOB NOT NULL
