@@ -74,6 +74,7 @@ impl World {
             message: Arc::new(message),
             deliveries: vec![agent],
             undelivered: None,
+            unread: false,
         };
         [(HOME, Record::Message(dispatch)), (HOME, Record::Turn(turn))]
     }

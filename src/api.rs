@@ -6,6 +6,7 @@
 
 mod agents;
 mod connections;
+mod credentials;
 mod envelope;
 pub mod grpc;
 pub mod http;

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::id::{AgentId, AgentName};
 use crate::idempotency::{InvalidKey, Key};
 use crate::json::InvalidJson;
-use crate::message::InvalidDraft;
+use crate::message::{FailureReason, InvalidDraft};
+use crate::time::Timestamp;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -95,6 +96,8 @@ pub enum Error {
     InvalidWasm(Vec<Finding>),
     #[error("`{field}` {problem}")]
     InvalidRequest { field: String, problem: String },
+    #[error("`reply_by` is {0}, which is past, so nobody can answer in time; give a later time, or leave it out")]
+    Expired(Timestamp),
     #[error("agent {agent} is {state}: {mend}")]
     InvalidState {
         agent: AgentId,
@@ -178,7 +181,7 @@ impl Error {
             Self::KeyReused(_) => Code::IdempotencyKeyReused,
             Self::AgentAlreadyExists { .. } => Code::AgentAlreadyExists,
             Self::InvalidWasm(_) => Code::InvalidWasm,
-            Self::InvalidRequest { .. } => Code::InvalidRequest,
+            Self::InvalidRequest { .. } | Self::Expired(_) => Code::InvalidRequest,
             Self::InvalidState { .. } => Code::InvalidState,
             Self::PayloadTooLarge { .. } => Code::PayloadTooLarge,
             Self::LimitExceeded { .. } | Self::NoRoom { .. } => Code::ResourceLimitExceeded,
@@ -195,13 +198,14 @@ impl Error {
     /// The values that a program can act on: ids, fields, limits. Never internal text.
     pub fn details(&self) -> Value {
         match self {
-            Self::AgentNotFound(agent) => json!({"agent_id": agent, "searched_at": crate::time::Timestamp::now()}),
+            Self::AgentNotFound(agent) => json!({"agent_id": agent, "searched_at": Timestamp::now()}),
             Self::MessageNotFound(id) => json!({"message_id": id}),
             Self::PathNotFound(path) => json!({"path": path}),
             Self::GroupNotFound(name) => json!({"name": name}),
             Self::AgentAlreadyExists { name, existing } => json!({"name": name, "agent_id": existing}),
             Self::InvalidWasm(findings) => json!({"findings": findings}),
             Self::InvalidRequest { field, .. } => json!({"field": field}),
+            Self::Expired(_) => json!({"field": "reply_by", "reason": FailureReason::Expired}),
             Self::KeyReused(key) => json!({"field": "Idempotency-Key", "key": key.as_str()}),
             Self::InvalidState { agent, state, .. } => json!({"agent_id": agent, "state": state}),
             Self::PayloadTooLarge { limit, .. } => json!({"limit_bytes": limit}),
@@ -245,6 +249,7 @@ impl Error {
             | Self::AgentAlreadyExists { .. }
             | Self::InvalidWasm(_)
             | Self::InvalidRequest { .. }
+            | Self::Expired(_)
             | Self::InvalidState { .. }
             | Self::PayloadTooLarge { .. }
             | Self::LimitExceeded { .. }

@@ -1,19 +1,20 @@
 //! Events for subscribers. Each is made from one durable record of the journal and has the record's sequence number. Events
 //! therefore come in the order of the journal, and no crash can undo what an event reported.
 
+mod event;
+
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use serde_json::{Map, Value};
 use supervisors::{EventError, EventStream, Failure};
 use tokio::sync::broadcast;
 
+pub use self::event::{Event, SentContent, ShownEvent};
+
 use crate::directory::{Directory, Place};
-use crate::event::{EventBody, EventKind, HandledMessage, SentMessage, SupervisorReport};
-use crate::fipa::Performative;
-use crate::id::{AgentId, Fence, Partition, Seq};
-use crate::journal::{Follower, Journal, Record, TurnEnd};
-use crate::message::{Address, MessageView};
+use crate::event::{EventBody, SupervisorReport};
+use crate::id::{Fence, Partition, Seq};
+use crate::journal::{Follower, Journal, Record};
 use crate::telemetry::Recoveries;
 use crate::time::Timestamp;
 
@@ -21,125 +22,6 @@ use crate::time::Timestamp;
 pub const SUBSCRIBER_EVENTS: usize = 8_192;
 /// How many batches the announcer reads before it lets other tasks use the worker thread.
 const ANNOUNCED_BATCHES: usize = 64;
-
-/// One event, as subscribers get it.
-#[derive(Clone, Debug)]
-pub struct Event {
-    pub seq: Seq,
-    pub kind: EventKind,
-    pub timestamp: Timestamp,
-    /// The agents that the event concerns. For a message: its sender and its receivers.
-    pub agents: Vec<AgentId>,
-    pub performative: Option<Performative>,
-    /// The members that this kind of event has beside those of every event.
-    pub body: Map<String, Value>,
-}
-
-impl Event {
-    /// The event of a record, if the record has one.
-    pub fn of(seq: Seq, record: &Record) -> Option<Self> {
-        let (timestamp, agents, performative, body) = match record {
-            Record::Message(dispatch) if dispatch.first => {
-                let message = &dispatch.message;
-                let receivers = MessageView::receivers(message);
-                let ends = message
-                    .sender
-                    .agent()
-                    .into_iter()
-                    .chain(message.receivers.iter().filter_map(Address::agent));
-                let body = EventBody::MessageSent(SentMessage {
-                    message_id: message.id,
-                    from: message.sender.clone(),
-                    to: receivers.clone(),
-                    sender: message.sender.clone(),
-                    receiver: receivers,
-                    performative: message.performative,
-                    conversation_id: message.conversation_id.clone(),
-                    protocol: message.protocol.clone(),
-                });
-                (message.timestamp, ends.collect(), Some(message.performative), body)
-            }
-            Record::Turn(turn) => {
-                let mut handled = HandledMessage {
-                    message_id: turn.message?,
-                    agent_id: turn.agent,
-                    revision: turn.instance.revision,
-                    instance: turn.instance.number,
-                    attempt: turn.attempt,
-                    reason: None,
-                    detail: None,
-                };
-                let body = match &turn.end {
-                    TurnEnd::Ok => EventBody::MessageProcessed(handled),
-                    TurnEnd::Error { reason } => {
-                        handled.reason = Some(reason.clone());
-                        EventBody::MessageFailed(handled)
-                    }
-                    TurnEnd::Crash { kind, detail } => {
-                        (handled.reason, handled.detail) = (Some(kind.clone()), Some(detail.clone()));
-                        EventBody::MessageCrashed(handled)
-                    }
-                };
-                (turn.at, vec![turn.agent], None, body)
-            }
-            Record::DeadLetter {
-                message,
-                agent,
-                reason,
-                detail,
-                at,
-            } => {
-                let body = EventBody::DeadLetter {
-                    message_id: *message,
-                    agent_id: *agent,
-                    reason: *reason,
-                    detail: detail.clone(),
-                };
-                (*at, vec![*agent], None, body)
-            }
-            Record::Event { kind, agent, body, at } => {
-                return Some(Self {
-                    seq,
-                    kind: *kind,
-                    timestamp: *at,
-                    agents: agent.iter().copied().collect(),
-                    performative: None,
-                    body: serde_json::from_str(body).unwrap_or_default(),
-                });
-            }
-            // These records have no event of their own. A timer that fires sends a message, and the message has an event: that of
-            // its first record.
-            Record::Message(_)
-            | Record::Agent { .. }
-            | Record::AgentRemoved { .. }
-            | Record::Document { .. }
-            | Record::TimerFired { .. }
-            | Record::Answer { .. } => return None,
-        };
-        let Ok(Value::Object(members)) = serde_json::to_value(&body) else {
-            return None;
-        };
-        Some(Self {
-            seq,
-            kind: body.kind(),
-            timestamp,
-            agents,
-            performative,
-            body: members,
-        })
-    }
-
-    /// The event as its subscribers get it.
-    pub fn to_json(&self) -> Value {
-        let mut members = Map::new();
-        members.insert("type".to_owned(), self.kind.as_str().into());
-        members.insert("id".to_owned(), format!("evt_{}", self.seq).into());
-        members.insert("seq".to_owned(), self.seq.0.into());
-        members.insert("timestamp".to_owned(), self.timestamp.to_string().into());
-        members.extend(self.body.clone());
-        Value::Object(members)
-    }
-}
 
 /// Sends every event to all subscribers. It waits for none of them: a slow subscriber loses events, and learns how many.
 #[derive(Clone, Debug)]
@@ -308,45 +190,5 @@ impl ChroniclerState {
             recovery_seconds: event.recovery.map(|recovery| recovery.as_secs_f64()),
         });
         Record::event(agent, &body, event.at.into())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_to_two_partitions_has_one_event() {
-        let message = Arc::new(crate::journal::testing::message(
-            Address::Platform,
-            vec![Address::Platform],
-        ));
-        let events = [true, false].map(|first| {
-            let dispatch = crate::journal::Dispatch {
-                message: message.clone(),
-                first,
-                deliveries: Vec::new(),
-                undelivered: None,
-            };
-            Event::of(Seq(1), &Record::Message(dispatch)).map(|event| event.kind)
-        });
-        assert_eq!(events, [Some(EventKind::MessageSent), None]);
-    }
-
-    #[test]
-    fn an_event_has_id_seq_type_and_timestamp() {
-        let record = Record::Event {
-            kind: EventKind::AgentDeployed,
-            agent: Some(AgentId::new()),
-            body: r#"{"agent_id":"x"}"#.to_owned(),
-            at: Timestamp::from_micros(0),
-        };
-        let json = Event::of(Seq(7), &record).unwrap().to_json();
-        assert_eq!(json["type"], "agent.deployed");
-        assert_eq!(
-            (json["seq"].clone(), json["id"].clone(), json["agent_id"].clone()),
-            (7.into(), "evt_7".into(), "x".into())
-        );
-        assert_eq!(json["timestamp"], "1970-01-01T00:00:00.000000Z");
     }
 }

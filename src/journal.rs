@@ -172,6 +172,8 @@ pub struct Dispatch {
     pub deliveries: Vec<AgentId>,
     /// Why receivers did not accept it; only in the first record. None if all of them did.
     pub undelivered: Option<String>,
+    /// Whether a receiver is a client that did not wait for it; only in the first record.
+    pub unread: bool,
 }
 
 /// The outcome of a turn.

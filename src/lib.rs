@@ -11,6 +11,7 @@ pub mod id;
 pub mod idempotency;
 pub mod json;
 pub mod message;
+pub mod pattern;
 pub mod quantity;
 pub mod rate;
 pub mod secret;

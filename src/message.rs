@@ -5,6 +5,7 @@
 
 mod draft;
 mod failure;
+mod status;
 mod view;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 pub use draft::Draft;
 pub use failure::FailureReason;
+pub use status::Status;
 pub use view::MessageView;
 
 use crate::fipa::Performative;

@@ -249,13 +249,26 @@ impl Node {
         Ok(crate::telemetry::prometheus().render())
     }
 
-    /// The address that a text means in a query: an agent's id (also of a removed agent) or name, `client:<name>`, or
-    /// `platform`.
-    pub fn address(&self, caller: &Caller, text: &str) -> Result<Address> {
+    /// The address that a text means in a query: an agent's id (also of a removed agent) or name, `client:<name>`,
+    /// `platform`, or the name of a client without its prefix, as a client may give it in `sender`. The last needs a message
+    /// from or to this client, so that the misspelt name of an agent is an error.
+    pub async fn address(&self, caller: &Caller, text: &str) -> Result<Address> {
         caller.may(Action::Read, &Subject::Address(text))?;
-        match text.parse() {
-            Ok(address) => Ok(address),
-            Err(_) => self.find(text).map(|agent| Address::Agent(agent.id)),
+        if let Ok(address) = text.parse() {
+            return Ok(address);
+        }
+        let unknown = match self.find(text) {
+            Ok(agent) => return Ok(Address::Agent(agent.id)),
+            Err(unknown) => unknown,
+        };
+        let Ok(client) = text.parse().map(Address::Client) else {
+            return Err(unknown);
+        };
+        self.projections.seen_or_stalled(self.durable()).await?;
+        if self.projections.knows(client.clone()).await? {
+            Ok(client)
+        } else {
+            Err(unknown)
         }
     }
 

@@ -24,7 +24,7 @@ use crate::directory::Directory;
 use crate::error::Result;
 use crate::id::{AgentId, Fence, MessageId, Partition, Seq};
 use crate::journal::{Journal, JournalError, Placed};
-use crate::message::{Address, Draft, FailureReason, Message};
+use crate::message::{Address, Draft, FailureReason, Message, Status};
 use crate::telemetry::{Recoveries, Spawns, Turns};
 use crate::time::{Moment, Timestamp};
 use crate::timer::Timer;
@@ -50,8 +50,22 @@ pub use waiters::{Expected, Waiters};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiverOutcome {
     pub receiver: String,
-    /// None: the message is in the receiver's mailbox. Otherwise the failure reason, and a detail for people.
+    /// None: the receiver took the message. Otherwise the failure reason, and a detail for people.
     pub refused: Option<(FailureReason, String)>,
+    /// The receiver is a client that does not wait for the message.
+    #[serde(default)]
+    pub unread: bool,
+}
+
+impl ReceiverOutcome {
+    pub fn status(&self) -> Status {
+        match &self.refused {
+            Some((FailureReason::Expired, _)) => Status::Expired,
+            Some(_) => Status::Failed,
+            None if self.unread => Status::Queued,
+            None => Status::Delivered,
+        }
+    }
 }
 
 /// The message is durably journaled and in the mailbox of each receiver that did not refuse.
@@ -61,6 +75,15 @@ pub struct Receipt {
     pub conversation_id: String,
     pub delivered_at: Timestamp,
     pub receivers: Vec<ReceiverOutcome>,
+}
+
+impl Receipt {
+    /// Where the message is: in a mailbox, or else in the inboxes of clients.
+    pub fn status(&self) -> Status {
+        let taken = self.receivers.iter().filter(|outcome| outcome.refused.is_none());
+        let statuses = taken.map(ReceiverOutcome::status);
+        statuses.reduce(Status::and).unwrap_or(Status::Delivered)
+    }
 }
 
 /// What all routers share. Nothing in it belongs to one partition.

@@ -35,7 +35,7 @@ const LAYERS: &str = "
     directory grants group router
     agent mailbox
     journal wasm
-    descriptors error event fipa id idempotency json message quantity rate secret time timer telemetry
+    descriptors error event fipa id idempotency json message pattern quantity rate secret time timer telemetry
 ";
 
 /// Where no files use each other in a circle: the folder of a crate's `lib.rs`, and a module of that crate with all below it.
@@ -47,7 +47,7 @@ const WRAPPERS: &[(&str, &[&str])] = &[
     ("wasmparser", &["wasm"]),
     ("wit_component", &["wasm"]),
     ("actix", &["api/rest", "api/ws"]),
-    ("actix_http", &["api/http"]),
+    ("actix_http", &["api/http", "api/ws"]),
     ("actix_server", &["api/http"]),
     ("actix_service", &["api/http"]),
     ("actix_web", &["api/http", "api/rest", "api/ws"]),

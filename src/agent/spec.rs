@@ -2,30 +2,31 @@
 
 mod environment;
 mod resources;
+mod strategy;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::GlobMatcher;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::error::{Error, Result};
 use crate::id::AgentName;
 use crate::json;
+use crate::pattern;
 use crate::quantity::{self, Span};
 
 pub use environment::{Environment, MASK};
 pub use resources::{Ceilings, Resources};
+pub use strategy::Strategy;
 
 /// Limits on the declaration itself.
 pub mod limits {
     pub const CAPABILITIES: usize = 64;
     pub const CAPABILITY_BYTES: usize = 128;
     pub const MESSAGE_PERMISSIONS: usize = 256;
-    /// Bytes of one pattern. The compiled form of a longer pattern may exceed the limit of the pattern library.
-    pub const PATTERN_BYTES: usize = 256;
     /// Number of variables in the environment.
     pub const VARIABLES: usize = 64;
     pub const VARIABLE_NAME_BYTES: usize = 128;
@@ -39,7 +40,7 @@ pub mod limits {
 pub struct AgentSpec {
     pub name: AgentName,
     /// The version's number. Default: the version that the module declares, else 1.0.0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "version")]
     #[schema(value_type = Option<String>)]
     pub version: Option<semver::Version>,
     /// How later versions replace this one, unless they declare a strategy of their own.
@@ -61,14 +62,15 @@ pub struct AgentSpec {
     pub delivery: Delivery,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Strategy {
-    #[default]
-    Immediate,
-    Rolling,
-    BlueGreen,
-    Canary,
+fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<semver::Version>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let version = text.parse().map_err(|_| {
+        let given = json::cut(&text);
+        serde::de::Error::custom(format_args!(
+            "is `{given}`, and must be a semantic version, such as 1.2.0"
+        ))
+    });
+    version.map(Some)
 }
 
 /// What the agent may do besides replying. Nothing is granted by default.
@@ -315,17 +317,9 @@ impl Permissions {
     /// The compiled patterns of `message`, each with its text.
     pub fn matchers(&self) -> Result<Vec<(String, GlobMatcher)>> {
         let wrong = |problem: String| Error::invalid("config.permissions.message", problem);
-        let compile = |pattern: &String| {
-            if pattern.len() > limits::PATTERN_BYTES {
-                return Err(wrong(format!(
-                    "has a pattern of more than {} bytes",
-                    limits::PATTERN_BYTES
-                )));
-            }
-            let glob = GlobBuilder::new(pattern)
-                .build()
-                .map_err(|error| wrong(format!("has a bad pattern: {error}")))?;
-            Ok((pattern.clone(), glob.compile_matcher()))
+        let compile = |text: &String| {
+            let glob = pattern::compile(text).map_err(wrong)?;
+            Ok((text.clone(), glob.compile_matcher()))
         };
         self.message.iter().map(compile).collect()
     }

@@ -5,12 +5,14 @@
 //! (`connections`); nothing here knows a route.
 
 pub(super) mod caller;
+mod cors;
 pub(super) mod edge;
 pub(super) mod failure;
 mod front;
 mod guard;
 pub(super) mod representation;
 mod stream;
+mod unreadable;
 
 use std::future::Future;
 use std::io;
@@ -191,12 +193,7 @@ fn refuse(tcp: &TcpStream) {
         reason: "all connections are in use, as many as `limits.rest_connections` allows".to_owned(),
         retry_after: std::time::Duration::from_secs(1),
     });
-    let body = serde_json::to_string(&busy.envelope(Trace::new())).unwrap_or_default();
-    let response = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n\
-         content-length: {}\r\n\r\n{body}",
-        body.len()
-    );
+    let response = busy.as_last_response(Trace::new());
     // Not by tokio, which would wait until the kernel reports that the new socket can be written.
     let _ = socket2::SockRef::from(tcp).send(response.as_bytes());
 }

@@ -9,13 +9,12 @@ use utoipa::openapi::schema::{AdditionalProperties, SchemaType, Type};
 use utoipa::openapi::{Array, Object, ObjectBuilder, OneOfBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::agent::spec::{Environment, Shutdown};
+use crate::agent::spec::{Environment, Shutdown, Strategy};
 use crate::error::Finding;
 use crate::event::EventKind;
 use crate::fipa::Performative;
 use crate::id::{AgentId, AgentName, DeploymentId, Digest, MessageId, Seq};
-use crate::journal::projections::Status;
-use crate::message::MessageView;
+use crate::message::{MessageView, Status};
 use crate::node::{Lifecycle, Verb};
 use crate::quantity::{ByteSize, Cpu, Span};
 use crate::time::Timestamp;
@@ -46,10 +45,11 @@ schemas! {
     Shutdown: quantity("`brutal_kill`, `infinity`, a number of seconds, or a text with a unit.", "5s");
     Seq: whole("A sequence number of the journal.");
     Lifecycle: words("A state of an agent's life.", Lifecycle::ALL.iter().map(|state| state.as_str()));
-    Status: words("The delivery status of a message.", Status::ALL.iter().map(|status| status.as_str()));
+    Status: words("Where a message is.", Status::ALL.iter().map(|status| status.as_str()));
     Verb: words("An action on an agent or a group.", Verb::ALL.iter().map(|verb| verb.as_str()));
     EventKind: words("The type of an event.", EventKind::ALL.iter().map(|kind| kind.as_str()));
     Performative: words("A FIPA communicative act.", Performative::ALL.iter().map(|act| act.as_str()));
+    Strategy: rollout_strategy();
     Environment: object()
         .description(Some("Environment variables of an agent. Responses show `********` instead of the values."))
         .additional_properties(Some(AdditionalProperties::from(RefOr::from(Object::with_type(Type::String)))));
@@ -96,6 +96,14 @@ fn quantity(description: &str, example: &str) -> ObjectBuilder {
 /// One text, or an array of texts.
 pub(super) fn text_or_texts() -> OneOfBuilder {
     OneOfBuilder::new().item(string()).item(Array::new(string()))
+}
+
+/// A text, or an object with it.
+fn rollout_strategy() -> OneOfBuilder {
+    let names = || words("How later versions replace one.", Strategy::NAMES.iter().copied());
+    OneOfBuilder::new()
+        .item(names())
+        .item(object().property("type", names()).required("type"))
 }
 
 pub(super) fn strategy() -> ObjectBuilder {

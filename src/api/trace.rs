@@ -18,6 +18,15 @@ impl Trace {
         }
     }
 
+    /// The trace of a request with these `traceparent` headers. More than one are as good as none: the recommendation has one.
+    pub(super) fn of<'a>(headers: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut headers = headers.into_iter();
+        match (headers.next(), headers.next()) {
+            (Some(only), None) => Self::continuing(std::str::from_utf8(only).ok()),
+            _ => Self::new(),
+        }
+    }
+
     /// Goes on with the trace of a `traceparent` header. A header that is absent or wrong starts a new trace, as the
     /// recommendation says (section 2.2.3).
     pub(super) fn continuing(traceparent: Option<&str>) -> Self {
@@ -91,5 +100,8 @@ mod tests {
             assert_eq!(trace.to_string().len(), 32);
         }
         assert_ne!(Trace::continuing(None), Trace::continuing(None));
+        let header = format!("00-{ID}-00f067aa0ba902b7-01");
+        assert_eq!(Trace::of([header.as_bytes()]).to_string(), ID);
+        assert_ne!(Trace::of([header.as_bytes(), header.as_bytes()]).to_string(), ID);
     }
 }

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `{"type":"subscribe","filter":{"agents","performatives"}}` | `{"type":"subscribed","subscription_id"}` |
 //! | `{"type":"subscribe","events":[globs],"filters":{"agent_ids"}}` | the same; both forms can be combined, by AND |
+//! | either with `"content":true` | the same; each event `message.sent` then has the `content` of the message, as it was written |
 //! | either with `"since_seq":n` | the same, then all durable events after n, and then new events |
 //! | `{"type":"unsubscribe","subscription_id"}` | `{"type":"unsubscribed","subscription_id"}` |
 //! | `{"type":"ping"}` | `{"type":"pong"}` |
@@ -27,10 +28,14 @@
 //! | 1000 | the client closed |
 //! | 1001 | the server is stopping |
 //! | 1011 | the events after `since_seq` cannot be read |
-//! | 1002, 1003, 1009 | a frame that is broken, is not text, or is larger than [`limits::FRAME_BYTES`] |
+//! | 1002 | a frame is broken |
+//! | 1003 | a message is not text |
+//! | 1007 | a message is not UTF-8 |
+//! | 1009 | a message is larger than [`limits::MESSAGE_BYTES`], in one frame or in fragments |
 //! | 4008 | [`limits::MISSED_HEARTBEATS`] pings in a row got no pong |
 
 pub(super) mod connection;
+mod fragments;
 mod limits;
 mod progress;
 mod subscription;

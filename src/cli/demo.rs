@@ -149,7 +149,7 @@ async fn listen(base: &str) -> Result<Socket, Failed> {
         EventKind::ChildRestarted,
         EventKind::DeadLetter,
     ];
-    let subscribe = json!({"type": "subscribe", "events": events});
+    let subscribe = json!({"type": "subscribe", "events": events, "content": true});
     socket.send(Frame::text(subscribe.to_string())).await?;
     while let Some(frame) = socket.next().await {
         let frame: Value = serde_json::from_str(frame?.to_text()?)?;
@@ -209,14 +209,14 @@ impl Stage {
                     if let Frame::Text(text) = frame {
                         let event: Value = serde_json::from_str(&text)?;
                         seen.push(event["message_id"].clone());
-                        self.show(&event).await?;
+                        self.show(&event)?;
                     }
                 }
             }
         }
     }
 
-    async fn show(&mut self, event: &Value) -> Result<(), Failed> {
+    fn show(&mut self, event: &Value) -> Result<(), Failed> {
         let detail = event["detail"].as_str().unwrap_or_default();
         let path = event["path"].as_str().unwrap_or_default();
         let child = path.rsplit('/').next().unwrap_or_default();
@@ -224,16 +224,13 @@ impl Stage {
         match event["type"].as_str().and_then(EventKind::parse) {
             Some(EventKind::MessageSent) => {
                 self.messages += 1;
-                let id = event["message_id"].as_str().unwrap_or_default();
-                let url = format!("{}/api/v1/messages/{id}", self.base);
-                let message = checked(self.http.get(url).send().await?).await?;
                 let who = |field: &str| self.name(event[field].as_str().unwrap_or_default());
-                let act = message["performative"].as_str().unwrap_or_default();
+                let act = event["performative"].as_str().unwrap_or_default();
                 let text = format!(
                     "{:>8} → {:<8} {act:<16} {}",
                     who("from"),
                     who("to"),
-                    brief(&message["content"])
+                    brief(&event["content"])
                 );
                 self.line("message", &text)?;
             }
@@ -290,13 +287,13 @@ impl Stage {
         }
         let base = &self.base;
         print(&format!(
-            "\nThe deal: {} {} from {} for {}. {} messages, {} restart(s), nothing lost and nothing done twice.",
+            "\nThe deal: {} {} from {} for {}. {}, {}, nothing lost and nothing done twice.",
             deal["quantity"],
             deal["item"].as_str().unwrap_or_default(),
             deal["seller"].as_str().unwrap_or_default(),
             deal["total"],
-            self.messages,
-            self.restarts,
+            counted(self.messages, "message"),
+            counted(self.restarts, "restart"),
         ))?;
         print(&format!(
             "From a message's acceptance to the end of its turn: {:.2} ms at the median, {:.2} ms at the 99th percentile.",
@@ -321,6 +318,11 @@ impl Stage {
         )?;
         Ok(())
     }
+}
+
+/// A number of things.
+fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Content on one line, shortened.

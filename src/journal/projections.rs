@@ -43,7 +43,7 @@ use self::tail::Tail;
 use super::{Journal, JournalError};
 use crate::id::{AgentId, MessageId, Partition, Seq};
 use crate::idempotency::Key;
-use crate::message::Address;
+use crate::message::{Address, Status};
 use crate::time::Timestamp;
 
 /// Most batches in one transaction. A larger one writes each page of an index once for more rows, but a caller who
@@ -57,64 +57,43 @@ pub const EVENTS_KEPT: u64 = 1_000_000;
 
 const FILE: &str = "projections.db";
 
-/// The status of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// At least one agent has received it and not finished it.
-    Queued,
-    /// Every receiving agent has finished it, or it had none because it was for clients only.
-    Processed,
-    /// It failed for at least one receiver, and no other receiver still has it open.
-    Failed,
-}
-
-impl Status {
-    pub const ALL: &[Self] = &[Self::Queued, Self::Processed, Self::Failed];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Processed => "processed",
-            Self::Failed => "failed",
-        }
-    }
-
-    const fn code(self) -> i64 {
-        match self {
-            Self::Queued => 0,
-            Self::Processed => 1,
-            Self::Failed => 2,
-        }
-    }
-
-    const fn of_code(code: i64) -> Self {
-        match code {
-            0 => Self::Queued,
-            1 => Self::Processed,
-            _ => Self::Failed,
-        }
+/// The number of a status in the file.
+const fn code(status: Status) -> i64 {
+    match status {
+        Status::Delivered => 0,
+        Status::Processed => 1,
+        Status::Failed => 2,
+        Status::Queued => 3,
+        Status::Expired => 4,
+        Status::Dead => 5,
     }
 }
 
-/// Numbers of messages by status, since the journal began. `messages_total` is the sum of `queued`, `processed` and
-/// `failed`.
+fn of_code(number: i64) -> Status {
+    let known = Status::ALL.iter().find(|status| code(**status) == number);
+    known.copied().unwrap_or(Status::Failed)
+}
+
+/// Numbers of messages since the journal began. `messages_total` is the sum of `queued`, `processed` and `failed`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub messages_total: u64,
+    /// Messages that their receivers have handled, or that are in the inboxes of clients.
     pub processed: u64,
+    /// Messages that failed, expired or are dead letters for at least one receiver.
     pub failed: u64,
     /// Deliveries that became dead letters.
     pub dead_letters: u64,
+    /// Messages that are in the mailboxes of agents.
     pub queued: u64,
 }
 
 impl Counts {
     const fn of(&mut self, status: Status) -> &mut u64 {
         match status {
-            Status::Queued => &mut self.queued,
-            Status::Processed => &mut self.processed,
-            Status::Failed => &mut self.failed,
+            Status::Delivered => &mut self.queued,
+            Status::Processed | Status::Queued => &mut self.processed,
+            Status::Failed | Status::Expired | Status::Dead => &mut self.failed,
         }
     }
 }
@@ -290,6 +269,11 @@ impl Projections {
     pub async fn messages(&self, query: MessageQuery) -> Result<Page, QueryError> {
         self.read(move |connection, path| query::messages(connection, path, &query))
             .await
+    }
+
+    /// Whether the history has a message from or to this address.
+    pub async fn knows(&self, address: Address) -> Result<bool, QueryError> {
+        self.read(move |connection, _| query::knows(connection, &address)).await
     }
 
     pub async fn message(&self, id: MessageId) -> Result<Option<Stored>, QueryError> {

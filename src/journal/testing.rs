@@ -129,6 +129,7 @@ pub(super) fn dispatched(message: Message) -> Record {
         first: true,
         deliveries,
         undelivered: None,
+        unread: false,
     })
 }
 
@@ -267,14 +268,19 @@ fn turns() -> impl Strategy<Value = Turn> {
 
 pub(super) fn records() -> impl Strategy<Value = Record> {
     prop_oneof![
-        (messages(), prop::collection::vec(agents(), 0..3), texts()).prop_map(|(message, deliveries, undelivered)| {
-            Record::Message(Dispatch {
+        (
+            messages(),
+            prop::collection::vec(agents(), 0..3),
+            texts(),
+            any::<bool>()
+        )
+            .prop_map(|(message, deliveries, undelivered, unread)| Record::Message(Dispatch {
                 message: Arc::new(message),
                 first: true,
                 deliveries,
                 undelivered,
-            })
-        }),
+                unread,
+            })),
         turns().prop_map(Record::Turn),
         (message_ids(), agents(), failure_reasons(), ".{0,20}", times()).prop_map(
             |(message, agent, reason, detail, at)| Record::DeadLetter {

@@ -134,6 +134,8 @@ struct WireDispatch {
     /// Not the first record of its message. Most records are the first, and this way the flag takes no bytes in them.
     #[prost(bool, tag = "4")]
     further: bool,
+    #[prost(bool, tag = "5")]
+    unread: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -217,6 +219,7 @@ impl Fact {
                 message: None,
                 deliveries: dispatch.deliveries.iter().map(|agent| id(agent.uuid())).collect(),
                 undelivered: dispatch.undelivered.clone(),
+                unread: dispatch.unread,
                 further: !dispatch.first,
             }),
             Record::Turn(turn) => Self::Turn(WireTurn::of(turn)),
@@ -350,6 +353,7 @@ impl WireDispatch {
             first: !self.further,
             deliveries: self.deliveries.iter().map(agent).collect::<Result<_, _>>()?,
             undelivered: self.undelivered,
+            unread: self.unread,
         }))
     }
 }

@@ -28,6 +28,8 @@ pub enum FailureReason {
     Crashed,
     /// The receiver's turn ended in an error.
     Error,
+    /// The message's `reply_by` was past when it was sent.
+    Expired,
 }
 
 impl FailureReason {
@@ -39,6 +41,7 @@ impl FailureReason {
         Self::Gone,
         Self::Crashed,
         Self::Error,
+        Self::Expired,
     ];
 
     /// The reason of a published name.
@@ -55,6 +58,7 @@ impl FailureReason {
             Self::Gone => "gone",
             Self::Crashed => "crashed",
             Self::Error => "error",
+            Self::Expired => "expired",
         }
     }
 }

@@ -16,7 +16,7 @@ use supervisors::Snapshot;
 use super::*;
 use crate::agent::spec::AgentSpec;
 use crate::group::GroupSpec;
-use crate::journal::projections::Status;
+use crate::message::Status;
 
 /// A guest that, at every request, adds one to a number in its state and replies with it.
 const COUNTER: &str = include_str!("../../examples/agents/wat/counter.wat");
@@ -145,7 +145,7 @@ impl World {
             ..MessageQuery::default()
         };
         self.until("everything is handled", async || {
-            let queued = query(Some(Status::Queued));
+            let queued = query(Some(Status::Delivered));
             let page = self.node.messages(&Caller::anonymous(), queued).await;
             page.is_ok_and(|page| page.total == 0)
         })
@@ -276,7 +276,7 @@ async fn a_suspended_agent_takes_messages_and_no_turns_also_after_a_restart_of_i
     world.kill(&format!("{}/router", home(&world))).await;
     let id = receipt.message_id.to_string();
     let status = async || world.node.message(&caller, &id).await.unwrap().status;
-    assert_eq!(status().await, Status::Queued);
+    assert_eq!(status().await, Status::Delivered);
     world.node.suspend_agent(&caller, "counter", false).await.unwrap();
     world
         .until("it is handled", async || status().await == Status::Processed)

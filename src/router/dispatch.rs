@@ -28,6 +28,8 @@ pub(super) struct Letter {
     pub message: Arc<Message>,
     agents: Vec<(Arc<Agent>, Reservation)>,
     clients: Vec<ClientName>,
+    /// The clients among them that do not wait for the message.
+    unread: Vec<ClientName>,
     /// Why some receivers did not get the message.
     undelivered: Option<String>,
     /// The questions that the sender asks with the message, one for each agent that is to reply.
@@ -57,6 +59,7 @@ impl Letter {
                 .into_iter()
                 .collect(),
             clients: Vec::new(),
+            unread: Vec::new(),
             asks: Vec::new(),
         }
     }
@@ -67,6 +70,7 @@ impl Letter {
             message: refusal.about.clone(),
             agents: Vec::new(),
             clients: Vec::new(),
+            unread: Vec::new(),
             undelivered: Some(refusal.reason.to_string()),
             asks: Vec::new(),
         }
@@ -81,6 +85,7 @@ impl Letter {
                 first,
                 deliveries,
                 undelivered: self.undelivered.clone().filter(|_| first),
+                unread: first && !self.unread.is_empty(),
             })
         };
         let agents = self.agents.iter().map(|(agent, _)| (agent.partition, Some(agent.id)));
@@ -102,12 +107,14 @@ impl Letter {
         let taken = self.message.receivers.iter().map(|address| ReceiverOutcome {
             receiver: address.to_string(),
             refused: None,
+            unread: matches!(address, Address::Client(name) if self.unread.contains(name)),
         });
         let refused: Vec<_> = refused
             .into_iter()
             .map(|refusal| ReceiverOutcome {
                 receiver: refusal.receiver,
                 refused: Some((refusal.reason, refusal.error.to_string())),
+                unread: false,
             })
             .collect();
         Receipt {
@@ -158,8 +165,9 @@ impl Resolved {
     }
 
     /// Splits the receivers into those that may get the message and those that may not, without a look at the
-    /// mailboxes. `hops` is the length of the chain of causes up to the message whose turn sends this one.
-    fn judge(self, hops: Option<u32>) -> (Vec<(String, Target)>, Vec<Verdict>) {
+    /// mailboxes. `hops` is the length of the chain of causes up to the message whose turn sends this one, and `expired` the
+    /// `reply_by` of the message, if it is past.
+    fn judge(self, hops: Option<u32>, expired: Option<Timestamp>) -> (Vec<(String, Target)>, Vec<Verdict>) {
         let looping = hops.is_some_and(|hops| hops >= limits::HOPS);
         let unknown = self.unknown.into_iter().map(|receiver| {
             let error = Error::AgentNotFound(receiver.clone());
@@ -183,6 +191,10 @@ impl Resolved {
                 (receiver, FailureReason::Loop, error)
             }));
         }
+        if let Some(by) = expired {
+            let late = accepted.drain(..);
+            refused.extend(late.map(|(receiver, _)| (receiver, FailureReason::Expired, Error::Expired(by))));
+        }
         (accepted, refused)
     }
 }
@@ -203,8 +215,20 @@ impl Shared {
         let hops = stamp.cause.map(|cause| cause.hops);
         let sender = stamp.sender.agent().and_then(|id| self.directory.by_id(id));
         let message = Arc::new(stamp.message(draft, &resolved.targets));
-        let (accepted, refused) = resolved.judge(hops);
-        admit(&message, sender.as_ref(), accepted, refused, reply_slots)
+        let expired = message.reply_by.filter(|by| *by < message.timestamp);
+        let (accepted, refused) = resolved.judge(hops, expired);
+        let (letter, refused) = admit(&message, sender.as_ref(), accepted, refused, reply_slots);
+        (letter.map(|letter| self.unless_awaited(letter)), refused)
+    }
+
+    /// Notes which clients do not wait for the letter.
+    fn unless_awaited(&self, letter: Letter) -> Letter {
+        let unread = letter.clients.iter();
+        let unread = unread.filter(|client| !self.waiters.awaits(client, &letter.message));
+        Letter {
+            unread: unread.cloned().collect(),
+            ..letter
+        }
     }
 
     /// A failure from the platform to the sender of `about`, unless that sender must not get failures; `receiver` is
@@ -229,13 +253,14 @@ impl Shared {
         ));
         match &about.sender {
             Address::Platform => None,
-            Address::Client(name) => Some(Letter {
+            Address::Client(name) => Some(self.unless_awaited(Letter {
                 message: failure,
                 agents: Vec::new(),
                 clients: vec![name.clone()],
+                unread: Vec::new(),
                 undelivered: None,
                 asks: Vec::new(),
-            }),
+            })),
             Address::Agent(id) => {
                 let agent = self.directory.by_id(*id)?;
                 let reservation = agent.mailbox.admit_failure(&failure, &Address::Agent(receiver)).ok();
@@ -294,6 +319,7 @@ fn admit(
         message: message.clone(),
         agents: Vec::new(),
         clients: Vec::new(),
+        unread: Vec::new(),
         undelivered: None,
         asks: Vec::new(),
     };

@@ -23,6 +23,21 @@ struct Key {
     reply_with: String,
 }
 
+impl Key {
+    /// The key under which a caller would wait for this reply.
+    fn of(client: &ClientName, reply: &Message) -> Option<Self> {
+        Some(Self {
+            client: client.clone(),
+            conversation_id: reply.conversation_id.clone(),
+            reply_with: reply.in_reply_to.clone()?,
+        })
+    }
+}
+
+fn ends_wait(reply: &Message, asked: Performative, expected: &Expected) -> bool {
+    expected.first || reply.performative.ends_wait_for(asked)
+}
+
 /// The waiting callers. Their number is bounded by the callers: each entry is a request in progress and is removed with
 /// it.
 #[derive(Debug, Default)]
@@ -52,21 +67,20 @@ impl Waiters {
         }
     }
 
+    /// Whether a caller waits for this message.
+    pub(super) fn awaits(&self, client: &ClientName, reply: &Message) -> bool {
+        let waiting = Key::of(client, reply).and_then(|key| self.waiting.get(&key));
+        waiting.is_some_and(|waiting| {
+            let (asked, expected) = waiting.value();
+            ends_wait(reply, *asked, expected) && !expected.reply.is_abandoned()
+        })
+    }
+
     /// Gives a recorded reply to the caller that waits for it. The caller still has to wait until its batch is durable.
     pub(super) fn deliver(&self, client: &ClientName, reply: &Arc<Message>, placed: &Placed) {
-        let Some(reply_with) = reply.in_reply_to.clone() else {
-            return;
-        };
-        let key = Key {
-            client: client.clone(),
-            conversation_id: reply.conversation_id.clone(),
-            reply_with,
-        };
-        let ends = |asked: Performative, first: bool| first || reply.performative.ends_wait_for(asked);
-        if let Some((_, (_, expected))) = self
-            .waiting
-            .remove_if(&key, |_, (asked, wait)| ends(*asked, wait.first))
-        {
+        let Some(key) = Key::of(client, reply) else { return };
+        let ends = |_: &Key, (asked, expected): &(Performative, Expected)| ends_wait(reply, *asked, expected);
+        if let Some((_, (_, expected))) = self.waiting.remove_if(&key, ends) {
             // A caller that has gone can read the reply in the history.
             expected.reply.send((reply.clone(), placed.clone()));
         }

@@ -210,11 +210,11 @@ impl Client {
         .await
     }
 
-    /// The message once it is no longer queued.
+    /// The message once no agent has it in its mailbox.
     pub(crate) async fn until_settled(&self, message_id: &str) -> Value {
         until(&format!("{message_id} is settled"), async || {
             let message = self.get(&format!("/api/v1/messages/{message_id}")).await.good();
-            (message["status"] != "queued").then_some(message)
+            (message["status"] != "delivered").then_some(message)
         })
         .await
     }

@@ -59,7 +59,7 @@ async fn an_acknowledged_stop_survives_kill_nine() {
     refused.refused(409, "INVALID_STATE");
     let settled = node.until_settled(&asked).await;
     assert!(
-        settled["status"] == "processed" || settled["status"] == "failed",
+        settled["status"] == "processed" || settled["status"] == "dead",
         "{settled:#}"
     );
 }
@@ -257,7 +257,7 @@ async fn a_dead_letter_stays_dead() {
     node.failure("poisoned", "crashed").await;
     kill_and_restart(&mut node).await;
     let asked = node.history(&format!("receiver={id}")).await;
-    assert_eq!((asked.len(), &asked[0]["status"]), (1, &json!("failed")));
+    assert_eq!((asked.len(), &asked[0]["status"]), (1, &json!("dead")));
     let failures = node.history("performative=failure").await;
     assert_eq!(failures.len(), 1, "the sender is told once");
     assert_eq!(

@@ -252,3 +252,83 @@ async fn the_sequence_goes_on_after_a_restart() {
     let next: Value = socket.until("message.sent", |_| true).await;
     assert!(next["seq"].as_u64().unwrap() > last, "{last}, then {next:#}");
 }
+
+#[tokio::test]
+async fn events_of_messages_have_their_content_for_those_who_ask() {
+    let node = TestNode::start().await;
+    node.deploy("echo", "echo").await;
+    let mut without = Socket::subscribed(&node, &["message.sent"]).await;
+    let mut with = Socket::open(&node).await;
+    with.subscribe(&json!({"events": ["message.*"], "content": true})).await;
+    // The second is larger than what an event carries.
+    let contents = [json!({"small": 1}), json!("x".repeat(1 << 20)), json!(3)];
+    for content in &contents {
+        node.send("echo", content).await;
+    }
+    let bytes = json!({"performative": "inform", "receiver": "echo", "encoding": "base64", "content": "AP8="});
+    node.post("/api/v1/messages", &bytes).await.good();
+    let mut seen = Vec::new();
+    while seen.len() < contents.len() {
+        let event = with
+            .until("message.sent", |event| event["performative"] == "request")
+            .await;
+        seen.push(event["content"].clone());
+    }
+    assert_eq!(seen, contents, "in their order");
+    let event = with.until("message.sent", |event| event["encoding"] == "base64").await;
+    assert_eq!(
+        (&event["content"], &event["content_type"]),
+        (&json!("AP8="), &json!("application/octet-stream"))
+    );
+    assert!(
+        with.heard
+            .iter()
+            .all(|event| (event["type"] == "message.sent") == event.get("content").is_some())
+    );
+
+    // The same from the journal.
+    let mut again = Socket::open(&node).await;
+    again
+        .subscribe(&json!({"events": ["message.sent"], "content": true, "since_seq": 0}))
+        .await;
+    for content in &contents {
+        let event = again
+            .until("message.sent", |event| event["performative"] == "request")
+            .await;
+        assert_eq!(&event["content"], content);
+    }
+    let event = without.until("message.sent", |_| true).await;
+    assert!(event.get("content").is_none(), "{event:#}");
+}
+
+#[tokio::test]
+async fn the_content_of_an_event_is_as_it_was_written() {
+    let node = TestNode::start().await;
+    let mut socket = Socket::open(&node).await;
+    socket
+        .subscribe(&json!({"filter": {"agents": ["client:me"]}, "content": true}))
+        .await;
+    let written = r#"{"wei": 123456789012345678901234567890,"b":1.10,"a":1,"b":2}"#;
+    let message = format!(r#"{{"performative":"inform","receiver":"client:me","content":{written}}}"#);
+    node.post_text("/api/v1/messages", "application/json", message)
+        .await
+        .good();
+    let text = socket.next_text().await;
+    assert!(text.ends_with(&format!(r#","content":{written}}}"#)), "{text}");
+}
+
+#[tokio::test]
+async fn a_client_can_be_the_party_that_a_subscription_is_about() {
+    let node = TestNode::start().await;
+    node.deploy("echo", "echo").await;
+    node.send("echo", &json!(1)).await;
+    let mut socket = Socket::open(&node).await;
+    // `tester` is the client that sent the message.
+    socket
+        .subscribe(&json!({"filter": {"agents": ["tester"], "performatives": ["request"]}}))
+        .await;
+    let other = json!({"performative": "request", "sender": "other", "receiver": "echo", "content": 2});
+    node.post("/api/v1/messages", &other).await.good();
+    let asked = node.send("echo", &json!(3)).await;
+    assert_eq!(socket.until("message.sent", |_| true).await["message_id"], asked);
+}

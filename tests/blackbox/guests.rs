@@ -28,6 +28,24 @@ pub(crate) fn assemble(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
+/// An agent of `examples/agents/wat`, but the messages that it sends have these members too, `{"…": …}` without the braces.
+pub(crate) fn sending(name: &str, members: &str) -> Vec<u8> {
+    let text = text(name);
+    let (begin, put) = ("(data (i32.const 80) \"{", "(call $put (i32.const 80) (i32.const ");
+    let (_, rest) = text.split_once(begin).expect("the draft begins at 80");
+    let (draft, _) = rest.split_once("\")\n").expect("a line of data ends");
+    let (_, length) = text.split_once(put).expect("the draft's beginning is put");
+    let (length, _) = length.split_once(')').unwrap();
+    let length: usize = length.parse().unwrap();
+    let escaped = members
+        .bytes()
+        .fold(String::new(), |escaped, byte| format!("{escaped}\\{byte:02x}"));
+    let longer = format!("(data (i32.const 2048) \"{{{escaped},{draft}\")\n");
+    let text = text.replacen(&format!("{begin}{draft}\")\n"), &longer, 1);
+    let longer = format!("(call $put (i32.const 2048) (i32.const {})", length + members.len() + 1);
+    assemble(&text.replacen(&format!("{put}{length})"), &longer, 1))
+}
+
 /// The agent `counter`, but each of its turns works for `millis` milliseconds before it reads the message.
 pub(crate) fn slow_counter(millis: u64) -> Vec<u8> {
     let clock = r#"(import "caxton" "current_timestamp" (func $now (result i64)))"#;

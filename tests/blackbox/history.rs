@@ -56,3 +56,28 @@ async fn a_page_of_large_messages_ends_early_and_the_next_goes_on() {
         .collect();
     assert_eq!(ids, sent);
 }
+
+#[tokio::test]
+async fn what_a_client_sent_is_found_by_the_name_that_it_gave() {
+    let node = TestNode::start().await;
+    let echo = node.deploy("echo", "echo").await;
+    for name in ["client_001", "nobody"] {
+        for filter in ["sender", "receiver", "agent"] {
+            let unknown = node.get(&format!("/api/v1/messages?{filter}={name}")).await;
+            unknown.refused(404, "AGENT_NOT_FOUND");
+        }
+    }
+    let message = json!({"performative": "request", "sender": "client_001", "receiver": "echo", "content": 1});
+    node.post("/api/v1/messages/wait", &message).await.good();
+    for name in ["client_001", "client:client_001"] {
+        for (filter, count) in [("sender", 1), ("receiver", 1), ("agent", 2)] {
+            let found = node.history(&format!("{filter}={name}")).await;
+            assert_eq!(found.len(), count, "{filter}={name}: {found:#?}");
+        }
+    }
+    let both = node.history(&format!("sender=client_001&receiver={echo}")).await;
+    assert_eq!(both.len(), 1);
+    let unknown = node.get("/api/v1/messages?sender=nobody").await;
+    unknown.refused(404, "AGENT_NOT_FOUND");
+    assert_eq!(node.history("sender=client:nobody").await.len(), 0);
+}

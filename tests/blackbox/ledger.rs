@@ -91,7 +91,7 @@ impl Ledger {
     /// Waits until nothing is queued, and checks that each request was handled, forwarded and replied to once.
     pub(crate) async fn all_handled_once(&self, node: &TestNode, agents: &Flooded) {
         until("everything is handled", async || {
-            let queued = node.get("/api/v1/messages?status=queued&limit=1").await.good();
+            let queued = node.get("/api/v1/messages?status=delivered&limit=1").await.good();
             (queued["total"] == 0).then_some(())
         })
         .await;

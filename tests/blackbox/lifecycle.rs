@@ -142,3 +142,33 @@ async fn content_arrives_as_it_was_sent_however_large_and_odd() {
     assert_eq!(reply["conversation_id"], message["conversation_id"]);
     assert_eq!(reply["receiver"], "client:a\"b\\c");
 }
+
+#[tokio::test]
+async fn a_strategy_is_a_text_or_an_object_and_what_is_not_built_is_named() {
+    let node = TestNode::start().await;
+    for (name, strategy) in [("one", json!("canary")), ("two", json!({"type": "canary"}))] {
+        let config = json!({"name": name, "strategy": strategy});
+        node.try_deploy(&config, guests::example("echo")).await.good();
+        assert_eq!(node.agent(name).await["config"]["strategy"], "canary");
+    }
+    for (strategy, field) in [
+        (json!({"type": "hope"}), "config.strategy.type"),
+        (json!({}), "config.strategy.type"),
+        (
+            json!({"type": "canary", "stages": [{"percentage": 10}]}),
+            "config.strategy.stages",
+        ),
+        (
+            json!({"type": "canary", "rollback_on_error": true}),
+            "config.strategy.rollback_on_error",
+        ),
+        (json!({"type": "canary", "colour": "red"}), "config.strategy.colour"),
+    ] {
+        let config = json!({"name": "three", "strategy": strategy});
+        let error = node
+            .try_deploy(&config, guests::example("echo"))
+            .await
+            .refused(400, "INVALID_REQUEST");
+        assert_eq!(error["details"]["field"], field, "{error:#}");
+    }
+}

@@ -55,16 +55,21 @@ impl Socket {
 
     /// The next frame of the server.
     pub(crate) async fn next(&mut self) -> Value {
+        let message: Value = serde_json::from_str(&self.next_text().await).unwrap();
+        if message.get("seq").is_some() && message["type"] != "hello" {
+            self.heard.push(message.clone());
+        }
+        message
+    }
+
+    /// The text of the next frame.
+    pub(crate) async fn next_text(&mut self) -> String {
         loop {
             let frame = tokio::time::timeout(PATIENCE, self.stream.next()).await;
             let frame = frame.unwrap_or_else(|_| panic!("no frame within {PATIENCE:?}, after {:#?}", self.heard));
             let frame = frame.expect("the connection stays open").unwrap();
             if let Frame::Text(text) = frame {
-                let message: Value = serde_json::from_str(&text).unwrap();
-                if message.get("seq").is_some() && message["type"] != "hello" {
-                    self.heard.push(message.clone());
-                }
-                return message;
+                return text.to_string();
             }
         }
     }

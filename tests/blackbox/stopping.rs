@@ -81,7 +81,7 @@ async fn an_agent_that_does_not_drain_tells_the_senders_of_what_is_left() {
     node.until_status("slow", "stopped").await;
     for failure in failures {
         let id = failure["content"]["message_id"].as_str().unwrap();
-        assert_eq!(node.until_settled(id).await["status"], "failed");
+        assert_eq!(node.until_settled(id).await["status"], "dead");
     }
     let dead = node.get("/api/v1/metrics/system").await.good()["messages"]["dead_letters"]
         .as_u64()

@@ -91,7 +91,7 @@ async fn a_message_that_crashes_each_time_becomes_a_dead_letter_and_its_sender_i
     let attempts: Vec<_> = crashes.map(|event| event["attempt"].as_u64().unwrap()).collect();
     assert_eq!(attempts, [1, 2, 3], "the first delivery counts");
     let settled = node.until_settled(message).await;
-    assert_eq!(settled["status"], "failed");
+    assert_eq!(settled["status"], "dead");
     assert_eq!(settled["reason"], format!("crashed: {detail}"));
     assert_eq!(
         node.get("/api/v1/metrics/system").await.good()["messages"]["dead_letters"],

@@ -62,7 +62,7 @@ async fn who_is_suspended_takes_messages_and_no_turns() {
     );
     assert_eq!(
         node.get(&format!("/api/v1/messages/{asked}")).await.good()["status"],
-        "queued"
+        "delivered"
     );
     let resumed = verb(&node, "echo", "resume").await;
     assert_eq!(

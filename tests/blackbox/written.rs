@@ -57,31 +57,8 @@ async fn content_and_extensions_come_back_as_they_were_written() {
 #[tokio::test]
 async fn an_extension_of_an_agent_is_carried_as_it_is_written() {
     let node = TestNode::start().await;
-    // The agent `echo`, whose replies have an extension parameter of their own.
-    let begin = r#"{\"performative\":\"inform\",\"receiver\":\""#;
-    let written = format!(r#"{{"x_b":{WRITTEN},"performative":"inform","receiver":""#);
-    let escaped = written
-        .bytes()
-        .fold(String::new(), |escaped, byte| format!("{escaped}\\{byte:02x}"));
-    let echo = guests::text("echo");
-    assert!(
-        echo.contains(&format!("(i32.const 80) \"{begin}\"")),
-        "echo.wat has changed"
-    );
-    let echo = echo.replacen(
-        &format!("(data (i32.const 80) \"{begin}\")"),
-        &format!("(data (i32.const 2048) \"{escaped}\")"),
-        1,
-    );
-    let length = r#"{"performative":"inform","receiver":""#.len();
-    let put = format!("(call $put (i32.const 80) (i32.const {length}))");
-    assert!(echo.contains(&put), "echo.wat has changed");
-    let echo = echo.replacen(
-        &put,
-        &format!("(call $put (i32.const 2048) (i32.const {}))", written.len()),
-        1,
-    );
-    node.deploy_as(json!({"name": "echo"}), guests::assemble(&echo)).await;
+    let echo = guests::sending("echo", &format!(r#""x_b":{WRITTEN}"#));
+    node.deploy_as(json!({"name": "echo"}), echo).await;
     let answer = text(&node, Method::POST, "/api/v1/messages/wait", message(r#""content":1"#)).await;
     assert!(answer.contains(&format!(r#""x_b":{WRITTEN}"#)), "{answer}");
 }

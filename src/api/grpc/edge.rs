@@ -126,7 +126,13 @@ impl Asked {
             method: cut(request.uri().path()),
             coding: header("grpc-encoding").filter(|coding| *coding != "identity").map(cut),
             largest,
-            trace: Trace::continuing(header(TRACEPARENT)),
+            trace: Trace::of(
+                request
+                    .headers()
+                    .get_all(TRACEPARENT)
+                    .iter()
+                    .map(http::HeaderValue::as_bytes),
+            ),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::api::limits;
 use crate::api::trace::Trace;
 use crate::error::{Error, Result};
 use crate::json;
-use crate::message::{Content, Draft, Durability, InvalidDraft, Message};
+use crate::message::{Content, Draft, Durability, InvalidDraft, Message, Status as Where};
 use crate::node::{Node, Receipt, Reply};
 
 const JSON: &str = "application/json";
@@ -70,7 +70,7 @@ impl Messages {
             .await?;
         Ok(MessageReply {
             message_id: receipt.message_id.to_string(),
-            status: MessageStatus::Delivered.into(),
+            status: status(receipt.status()).into(),
             reply: Some(shown(&message)),
             conversation_id: receipt.conversation_id,
         })
@@ -101,13 +101,21 @@ fn durability(options: &DeliveryOptions) -> Result<Durability> {
     }
 }
 
+const fn status(status: Where) -> MessageStatus {
+    match status {
+        Where::Delivered => MessageStatus::Delivered,
+        Where::Queued => MessageStatus::Queued,
+        Where::Processed => MessageStatus::Processed,
+        Where::Failed => MessageStatus::Failed,
+        Where::Expired => MessageStatus::Expired,
+        Where::Dead => MessageStatus::Dead,
+    }
+}
+
 fn sent(receipt: Receipt) -> SendMessageResponse {
+    let overall = status(receipt.status());
     let outcomes = receipt.receivers.into_iter().map(|outcome| {
-        let status = if outcome.refused.is_some() {
-            MessageStatus::Failed
-        } else {
-            MessageStatus::Delivered
-        };
+        let status = status(outcome.status());
         let (reason, detail) = outcome
             .refused
             .map_or_else(Default::default, |(reason, detail)| (reason.to_string(), detail));
@@ -120,7 +128,7 @@ fn sent(receipt: Receipt) -> SendMessageResponse {
     });
     SendMessageResponse {
         message_id: receipt.message_id.to_string(),
-        status: MessageStatus::Delivered.into(),
+        status: overall.into(),
         delivered_at: Some(timestamp(receipt.delivered_at)),
         conversation_id: receipt.conversation_id,
         receivers: outcomes.collect(),

@@ -58,11 +58,8 @@ where
     Q: prost::Message,
     F: Future<Output = Result<A>>,
 {
-    let parent = request
-        .metadata()
-        .get(TRACEPARENT)
-        .and_then(|header| header.to_str().ok());
-    let trace = Trace::continuing(parent);
+    let parents = request.metadata().get_all(TRACEPARENT).iter();
+    let trace = Trace::of(parents.map(MetadataValue::as_bytes));
     let span = tracing::info_span!("call", trace_id = %trace);
     let answered = async {
         let caller = caller(&request)?;

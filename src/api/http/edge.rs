@@ -1,5 +1,5 @@
-//! The middleware around every request: the guard, the trace, the bodies of errors, and the end of what is in progress when the
-//! server stops.
+//! The middleware around every request: the guard, what browsers are told, the trace, the bodies of errors, and the end of what is
+//! in progress when the server stops.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,7 +8,7 @@ use std::time::Instant;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpResponse, web};
@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 
 use super::failure::{Failure, PROBLEM_JSON};
 use super::front::Front;
-use super::{guard, representation};
+use super::{cors, guard, representation};
 use crate::api::connections::{Connection, InProgress};
 use crate::api::stopping::{self, Stopping};
 use crate::api::trace::Trace;
@@ -38,25 +38,25 @@ pub(crate) async fn edge(
     let stopping = request
         .app_data::<web::Data<Front>>()
         .map(|front| front.stopping.clone());
-    let trace = Trace::continuing(
-        request
-            .headers()
-            .get(TRACEPARENT)
-            .and_then(|header| header.to_str().ok()),
-    );
+    let trace = Trace::of(request.headers().get_all(TRACEPARENT).map(HeaderValue::as_bytes));
+    let origin = request.headers().get(header::ORIGIN).cloned();
     let as_problem = representation::accepts(request.headers(), PROBLEM_JSON);
     request.extensions_mut().insert(trace);
     let span = tracing::info_span!("request", trace_id = %trace, method = %request.method(), path = request.path());
-    let checked = guard::check(request.head()).map_err(Failure::from);
+    let guarded = guard::check(request.head());
+    let sharing = Sharing(origin.filter(|_| guarded.is_ok()));
+    let checked = guarded.map_err(Failure::from);
     let late = stopping.as_ref().is_some_and(Stopping::has_begun) && request.path() != HEALTH;
     let response = match checked.and_then(|()| representation::expected(request.headers())) {
         Ok(()) if late => request.error_response(Failure::from(stopping::unavailable())),
+        Ok(()) if cors::is_preflight(request.head()) => request.into_response(cors::preflight()),
         Ok(()) => {
             let handled = next.call(request).instrument(span);
             let Some(handled) = unless_overdue(handled, stopping.as_ref()).await else {
                 let cut_off = Failure::from(stopping::unavailable()).render(trace, as_problem);
                 count.answered(None, cut_off.status());
-                return Err(InternalError::from_response("cut off", finish(cut_off, trace, true)).into());
+                let cut_off = finish(cut_off, trace, sharing, true);
+                return Err(InternalError::from_response("cut off", cut_off).into());
             };
             handled?.map_into_boxed_body()
         }
@@ -69,7 +69,7 @@ pub(crate) async fn edge(
     let stops = stopping.as_ref().is_some_and(Stopping::has_begun);
     let (request, response) = response.into_parts();
     count.answered(request.match_pattern(), response.status());
-    let response = finish(response, trace, stops);
+    let response = finish(response, trace, sharing, stops);
     let response = match in_progress {
         Some(in_progress) => response.map_body(|_, body| BoxBody::new(Sending { body, in_progress })),
         None => response,
@@ -116,8 +116,20 @@ async fn unless_overdue<T>(handled: impl Future<Output = T>, stopping: Option<&S
     }
 }
 
+/// The origin of the page that may read the response, if a page asked and the guard lets it.
+struct Sharing(Option<HeaderValue>);
+
 /// Adds what every response has.
-fn finish(mut response: HttpResponse, trace: Trace, stops: bool) -> HttpResponse {
+fn finish(mut response: HttpResponse, trace: Trace, sharing: Sharing, stops: bool) -> HttpResponse {
+    // A WebSocket is no response that a page reads.
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // Also without an origin: a cache must not give the response to a page.
+        let vary = HeaderValue::from_static("Origin");
+        response.headers_mut().append(header::VARY, vary);
+        if let Some(origin) = sharing.0 {
+            cors::share(response.headers_mut(), origin);
+        }
+    }
     if let Ok(value) = HeaderValue::try_from(trace.traceparent()) {
         response.headers_mut().insert(TRACEPARENT, value);
     }

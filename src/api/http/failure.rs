@@ -123,6 +123,18 @@ impl Failure {
         )
     }
 
+    /// The HTTP parser cannot read the head of the request, and answers with this status.
+    pub(super) fn unreadable(status: StatusCode) -> Self {
+        let message = match status {
+            StatusCode::REQUEST_TIMEOUT => "the head of the request did not arrive in time",
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                "the head of the request is too large; send fewer or shorter headers"
+            }
+            _ => "the request is not HTTP/1.1 as RFC 9112 has it",
+        };
+        Self::new(status, Code::InvalidRequest, message, json!({"field": "headers"}))
+    }
+
     /// An error of the framework, which has only a status.
     fn foreign(status: StatusCode) -> Self {
         let (code, message) = match status {
@@ -134,6 +146,24 @@ impl Failure {
             _ => (Code::Internal, "internal error"),
         };
         Self::new(status, code, message, json!({}))
+    }
+
+    /// The whole response as it is sent, where no framework writes it. The connection closes after it.
+    pub(super) fn as_last_response(&self, trace: Trace) -> String {
+        let body = serde_json::to_string(&self.envelope(trace)).unwrap_or_default();
+        let retry = self.retry_after.map_or_else(String::new, |wait| {
+            format!(
+                "retry-after: {}\r\n",
+                wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+            )
+        });
+        format!(
+            "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\ntraceparent: {}\r\n{retry}\
+             connection: close\r\n\r\n{body}",
+            self.status,
+            body.len(),
+            trace.traceparent(),
+        )
     }
 
     /// The failure behind `response`, if `response` is an error.

@@ -6,11 +6,10 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use actix_web::dev::RequestHead;
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderValue};
 
+use crate::api::credentials;
 use crate::error::{Error, Result};
-
-const CAXTON_TOKEN: HeaderName = HeaderName::from_static("x-caxton-token");
 
 /// Refuses a `Host` that is a name other than localhost, an `Origin` that is not on this machine (also `null`), and two
 /// different tokens. A request without `Origin` and `Host` does not come from a browser.
@@ -31,22 +30,8 @@ pub(super) fn check(head: &RequestHead) -> Result<()> {
             ));
         }
     }
-    let token = head.headers.get(CAXTON_TOKEN).map(HeaderValue::as_bytes);
-    let bearer = head.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-    match (token, bearer) {
-        (Some(token), Some(bearer)) if without_scheme(bearer) != token => Err(Error::invalid(
-            "authorization",
-            "and X-Caxton-Token have different tokens: send one of them",
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn without_scheme(authorization: &[u8]) -> &[u8] {
-    match authorization.split_at_checked("Bearer ".len()) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => token.trim_ascii(),
-        _ => authorization,
-    }
+    let values = |name| head.headers.get_all(name).map(HeaderValue::as_bytes);
+    credentials::agree(values(credentials::CAXTON_TOKEN), values(credentials::AUTHORIZATION))
 }
 
 /// The host of `host[:port]`. An IPv6 address keeps its brackets.

@@ -172,8 +172,10 @@ async fn collect(
 )]
 pub(super) fn broken(error: &PayloadError) -> Error {
     let problem = match error {
-        PayloadError::Incomplete(_) => "ends before it is complete",
-        PayloadError::EncodingCorrupted => "is broken: a chunk is not as `Transfer-Encoding: chunked` says",
+        // The parser does not tell the two apart.
+        PayloadError::Incomplete(_) | PayloadError::EncodingCorrupted => {
+            "ends before it is complete, or a chunk is not as `Transfer-Encoding: chunked` says"
+        }
         PayloadError::Overflow => "is broken: the lines between its chunks are too long",
         PayloadError::Io(_) => "cannot be read: the connection broke",
         _ => "cannot be read",

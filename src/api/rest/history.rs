@@ -18,8 +18,8 @@ use crate::api::http::failure::Failure;
 use crate::api::http::representation;
 use crate::error::Error;
 use crate::fipa::Performative;
-use crate::journal::projections::{MessageQuery, Page, Status, Stored};
-use crate::message::{Address, MessageView};
+use crate::journal::projections::{MessageQuery, Page, Stored};
+use crate::message::{Address, MessageView, Status};
 use crate::node::Node;
 use crate::principal::Caller;
 use crate::time::Timestamp;
@@ -64,9 +64,9 @@ struct MessageList<'a> {
 #[into_params(parameter_in = Query)]
 pub(super) struct History {
     conversation_id: Option<String>,
-    /// The id or name of an agent that is the sender or a receiver.
+    /// As `sender`, of the sender or of a receiver.
     agent: Option<String>,
-    /// The id or name of an agent, `client:<name>`, or `platform`.
+    /// The id or name of an agent, the name of a client, also as `client:<name>`, or `platform`.
     sender: Option<String>,
     /// As `sender`.
     receiver: Option<String>,
@@ -89,20 +89,16 @@ pub(super) struct History {
 }
 
 impl History {
-    fn query(self, address_of: impl Fn(&str) -> Result<Address, Error>) -> Result<MessageQuery, Error> {
-        let address = |text: Option<String>| text.map(|text| address_of(&text)).transpose();
-        let agent = address(self.agent)?;
-        if agent.as_ref().is_some_and(|address| address.agent().is_none()) {
-            return Err(Error::invalid(
-                "agent",
-                "is no agent: name clients and the platform as sender or receiver",
-            ));
-        }
+    async fn query(self, address_of: impl AsyncFn(&str) -> Result<Address, Error>) -> Result<MessageQuery, Error> {
+        let address = async |text: Option<String>| match text {
+            Some(text) => address_of(&text).await.map(Some),
+            None => Ok(None),
+        };
         Ok(MessageQuery {
             conversation_id: self.conversation_id,
-            agent: agent.and_then(|agent| agent.agent()),
-            sender: address(self.sender)?,
-            receiver: address(self.receiver)?,
+            party: address(self.agent).await?,
+            sender: address(self.sender).await?,
+            receiver: address(self.receiver).await?,
             performative: self.performative,
             protocol: self.protocol,
             since: self.since,
@@ -139,7 +135,9 @@ pub(super) async fn list_messages(
     credentials: Credentials,
 ) -> Result<HttpResponse, Failure> {
     let caller = credentials.caller(&[]);
-    let query = asked.query(|text| front.node.address(&caller, text))?;
+    let query = asked
+        .query(async |text| front.node.address(&caller, text).await)
+        .await?;
     if layout == Layout::Lines {
         let lines = export(front.node.clone(), caller, query).await?;
         return Ok(HttpResponse::Ok().content_type(NDJSON).streaming(lines));
@@ -259,28 +257,31 @@ mod tests {
         );
     }
 
-    fn plain(text: &str) -> Result<Address, Error> {
+    async fn plain(text: &str) -> Result<Address, Error> {
         Ok(text.parse()?)
     }
 
-    #[test]
-    fn a_query_of_the_history_names_what_is_wrong() {
+    #[actix_web::test]
+    async fn a_query_of_the_history_names_what_is_wrong() {
         let good =
             "conversation_id=conv_789&performative=query-ref&since=2024-01-15T10:30:00Z&status=processed&limit=50";
-        let message_query = |query: &str| Query::<History>::parse(query).and_then(|Query(asked)| asked.query(plain));
-        let query = message_query(good).unwrap();
+        let message_query = async |query: &str| Query::<History>::parse(query)?.0.query(plain).await;
+        let query = message_query(good).await.unwrap();
         assert_eq!(query.conversation_id.as_deref(), Some("conv_789"));
         assert_eq!((query.performative, query.limit), (Some(Performative::QueryRef), 50));
+        for &status in Status::ALL {
+            let query = message_query(&format!("status={}", status.as_str())).await.unwrap();
+            assert_eq!(query.status, Some(status));
+        }
         for (bad, field) in [
             ("performative=shout", "performative"),
             ("since=yesterday", "since"),
             ("status=asleep", "status"),
             ("limit=0", "limit"),
             ("conversation=conv_789", "conversation"),
-            ("agent=client:me", "agent"),
         ] {
             assert_eq!(
-                message_query(bad).unwrap_err().details(),
+                message_query(bad).await.unwrap_err().details(),
                 json!({"field": field}),
                 "{bad}"
             );

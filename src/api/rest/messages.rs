@@ -15,18 +15,15 @@ use crate::api::http::failure::Failure;
 use crate::api::limits;
 use crate::error::Error;
 use crate::id::MessageId;
-use crate::message::MessageView;
+use crate::message::{MessageView, Status};
 use crate::node::{Receipt, ReceiverOutcome};
 use crate::time::Timestamp;
-
-/// The message is durable, and in the mailbox of each receiver that did not refuse it.
-const DELIVERED: &str = "delivered";
 
 /// A message that was sent. `receivers` has the outcome for each of several receivers, because some may have refused it.
 #[derive(Debug, Serialize, ToSchema)]
 struct Sent<'a> {
     message_id: MessageId,
-    status: &'static str,
+    status: Status,
     delivered_at: Timestamp,
     conversation_id: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -38,7 +35,7 @@ struct Sent<'a> {
 #[schema(as = ReceiverOutcome)]
 struct Outcome<'a> {
     receiver: &'a str,
-    status: &'static str,
+    status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,7 +51,7 @@ impl<'a> Sent<'a> {
         };
         Self {
             message_id: receipt.message_id,
-            status: DELIVERED,
+            status: receipt.status(),
             delivered_at: receipt.delivered_at,
             conversation_id: &receipt.conversation_id,
             receivers: several.iter().map(Outcome::of).collect(),
@@ -67,7 +64,7 @@ impl<'a> Outcome<'a> {
         let refused = outcome.refused.as_ref();
         Self {
             receiver: &outcome.receiver,
-            status: if refused.is_some() { "failed" } else { DELIVERED },
+            status: outcome.status(),
             reason: refused.map(|(reason, _)| reason.as_str()),
             detail: refused.map(|(_, detail)| detail.as_str()),
         }
@@ -85,7 +82,7 @@ impl<'a> Outcome<'a> {
     params(IdempotencyKey),
     request_body = MessageDocument,
     responses(
-        (status = 200, description = "The message is delivered", body = Sent),
+        (status = 200, description = "The message is delivered, or queued for a client", body = Sent),
         (status = 403, description = "`FORBIDDEN`: `sender` names an agent"),
         (status = 404, description = "`AGENT_NOT_FOUND`: a receiver"),
         (status = 429, description = "`MAILBOX_FULL`, or `RESOURCE_LIMIT_EXCEEDED`"),
@@ -107,7 +104,7 @@ pub(super) async fn send_message(
 #[derive(Debug, Serialize, ToSchema)]
 struct Answered<'a> {
     message_id: MessageId,
-    status: &'static str,
+    status: Status,
     delivered_at: Timestamp,
     conversation_id: &'a str,
     reply: MessageView<'a>,
@@ -175,11 +172,11 @@ pub(super) async fn send_message_and_wait(
     let reply = front.node.send_and_wait(&caller, posted.draft, timeout, first).await?;
     Ok(HttpResponse::Ok().json(Answered {
         message_id: reply.receipt.message_id,
-        status: DELIVERED,
+        status: reply.receipt.status(),
         delivered_at: reply.receipt.delivered_at,
         conversation_id: &reply.receipt.conversation_id,
         reply: MessageView {
-            status: Some(DELIVERED),
+            status: Some(Status::Processed.as_str()),
             ..MessageView::of(&reply.message)
         },
     }))
@@ -197,6 +194,7 @@ mod tests {
         let outcome = |receiver: &str, refused| ReceiverOutcome {
             receiver: receiver.to_owned(),
             refused,
+            unread: receiver.starts_with("client:"),
         };
         let mut receipt = Receipt {
             message_id: MessageId::new(),
@@ -220,6 +218,9 @@ mod tests {
                 {"receiver": "b", "status": "failed", "reason": "overloaded", "detail": "its mailbox is full"}
             ])
         );
+
+        receipt.receivers = vec![outcome("client:me", None)];
+        assert_eq!(serde_json::to_value(Sent::of(&receipt)).unwrap()["status"], "queued");
     }
 
     #[test]

@@ -3,28 +3,31 @@
 //! A client that resumes gets the past events from the journal before new ones. The connection has one small piece of the journal in
 //! memory at a time, and reads the next piece when the socket accepts more.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, StreamHandler, WrapFuture as _};
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
-use actix_web_actors::ws::{self, CloseCode, CloseReason, ProtocolError, WebsocketContext};
+use actix_web_actors::ws::{self, CloseCode, CloseReason, HandshakeError, ProtocolError, WebsocketContext};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
+use super::fragments::{Fragments, Refused};
 use super::limits;
 use super::progress::{Next, Progress};
-use super::subscription::{Asked, Filter, Subscriptions};
+use super::subscription::{Asked, Filter, Matching, Subscriptions};
 use crate::api::http::Front;
 use crate::api::http::caller::Credentials;
 use crate::api::http::edge::trace;
 use crate::api::http::failure::Failure;
 use crate::api::trace::Trace;
 use crate::error::{Error, Result};
-use crate::events::Event;
+use crate::events::{Event, SentContent, ShownEvent};
 use crate::id::Seq;
+use crate::message::Content;
 use crate::node::Replayed;
 use crate::principal::Caller;
 
@@ -48,6 +51,7 @@ pub(crate) async fn connect(
     payload: web::Payload,
 ) -> Result<HttpResponse, Failure> {
     let caller = credentials.caller(&[]);
+    ws::handshake(&request).map_err(no_handshake)?;
     let most = front.limits.websockets();
     let place = front.websockets.clone().try_acquire_owned();
     let place = place.map_err(|_| Error::Unavailable {
@@ -62,12 +66,27 @@ pub(crate) async fn connect(
         trace: trace(&request.extensions()),
         subscriptions: Subscriptions::default(),
         progress: Progress::default(),
+        fragments: Fragments::default(),
         unanswered: 0,
     };
     ws::WsResponseBuilder::new(connection, &request, payload)
-        .frame_size(limits::FRAME_BYTES)
+        .frame_size(limits::MESSAGE_BYTES)
         .start()
-        .map_err(|error| Failure::from(Error::invalid("upgrade", format!("is no WebSocket handshake: {error}"))))
+        .map_err(|error| Failure::from(Error::internal(error.to_string())))
+}
+
+/// Which header keeps a request from being the handshake of RFC 6455, section 4.2.1.
+fn no_handshake(error: HandshakeError) -> Failure {
+    let (field, problem) = match error {
+        HandshakeError::GetMethodRequired => ("method", "must be GET, for a WebSocket"),
+        HandshakeError::NoWebsocketUpgrade => ("Upgrade", "must be websocket; this path answers no other request"),
+        HandshakeError::NoConnectionUpgrade => ("Connection", "must be Upgrade, for a WebSocket"),
+        HandshakeError::NoVersionHeader | HandshakeError::UnsupportedVersion => {
+            ("Sec-WebSocket-Version", "must be 13, the version of RFC 6455")
+        }
+        HandshakeError::BadWebsocketKey => ("Sec-WebSocket-Key", "is missing; it has 16 random bytes in base64"),
+    };
+    Error::invalid(field, problem).into()
 }
 
 /// Upgrades the connection to a WebSocket of events, under the path of this version of the API.
@@ -99,6 +118,7 @@ struct Connection {
     trace: Trace,
     subscriptions: Subscriptions,
     progress: Progress,
+    fragments: Fragments,
     /// Pings since the last frame of the client.
     unanswered: u32,
 }
@@ -158,9 +178,7 @@ impl Connection {
                 let (front, caller, since) = (self.front.clone(), self.caller.clone(), wanted.since());
                 let resolving = async move {
                     let node = &front.node;
-                    wanted
-                        .resolve(async |key| Ok(node.agent(&caller, key).await?.summary.id))
-                        .await
+                    wanted.resolve(async |key| node.address(&caller, key).await).await
                 };
                 context.wait(resolving.into_actor(self).map(move |filter, connection, context| {
                     let subscribed = filter.and_then(|filter| connection.subscribe(filter, since, context));
@@ -190,17 +208,33 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends the event, if a subscription wants it.
-    fn tell(&self, event: &Event, context: &mut Context) {
-        let ids = self.subscriptions.matching(event);
-        if ids.is_empty() {
-            return;
+    /// Sends the events that a subscription wants, in their order, and then does `next`. A large content is read from the history
+    /// when it is the turn of its event, so that the connection has one of them in memory at a time.
+    fn tell(&mut self, mut events: impl Iterator<Item = Arc<Event>> + 'static, next: Next, context: &mut Context) {
+        while let Some(event) = events.next() {
+            let Matching { ids, content } = self.subscriptions.matching(&event);
+            if ids.is_empty() {
+                continue;
+            }
+            match event.sent.as_ref().filter(|_| content) {
+                Some(SentContent { message, content: None }) => {
+                    let (front, caller, id) = (self.front.clone(), self.caller.clone(), message.to_string());
+                    let reading = async move { front.node.message(&caller, &id).await };
+                    context.wait(reading.into_actor(self).map(move |read, connection, context| {
+                        match read {
+                            Ok(stored) => show(&event, &ids, Some(&stored.message.content), context),
+                            Err(error) => connection.fail(error, context),
+                        }
+                        connection.tell(events, next, context);
+                    }));
+                    return;
+                }
+                sent => show(&event, &ids, sent.and_then(|sent| sent.content.as_ref()), context),
+            }
         }
-        let mut shown = event.to_json();
-        if let Some(members) = shown.as_object_mut() {
-            members.insert("subscription_ids".to_owned(), ids.into());
+        if next != Next::Live {
+            self.read(next, context);
         }
-        say(context, &shown);
     }
 
     /// Sends the subscriptions the events after `since` that they have not got.
@@ -232,18 +266,14 @@ impl Connection {
             }
         };
         let next = self.progress.read(after, read.to, read.end);
-        if next != Next::Again {
-            if let Some(first) = read.gap_before {
-                let gap = json!({"type": "gap", "from": after.0 + 1, "to": first.0 - 1});
-                say(context, &gap);
-            }
-            for event in &read.events {
-                self.tell(event, context);
-            }
+        if next == Next::Again {
+            return self.read(next, context);
         }
-        if next != Next::Live {
-            self.read(next, context);
+        if let Some(first) = read.gap_before {
+            let gap = json!({"type": "gap", "from": after.0 + 1, "to": first.0 - 1});
+            say(context, &gap);
         }
+        self.tell(read.events.into_iter().map(Arc::new), next, context);
     }
 
     fn fail(&self, error: Error, context: &mut Context) {
@@ -261,7 +291,7 @@ impl StreamHandler<Result<Arc<Event>, BroadcastStreamRecvError>> for Connection 
         match event {
             Ok(event) => {
                 if self.progress.happened(event.seq) {
-                    self.tell(&event, context);
+                    self.tell(std::iter::once(event), Next::Live, context);
                 }
             }
             Err(BroadcastStreamRecvError::Lagged(dropped)) => {
@@ -287,9 +317,15 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Connection {
             Ok(ws::Message::Ping(payload)) => context.pong(&payload),
             Ok(ws::Message::Pong(_) | ws::Message::Nop) => {}
             Ok(ws::Message::Close(_)) => close(context, CloseCode::Normal, ""),
-            Ok(ws::Message::Binary(_)) => close(context, CloseCode::Unsupported, "messages are text"),
-            Ok(ws::Message::Continuation(_)) => close(context, CloseCode::Unsupported, "messages are one frame each"),
-            Err(ProtocolError::Overflow) => close(context, CloseCode::Size, "frames have at most 64 KiB"),
+            Ok(ws::Message::Binary(_)) => refuse(context, &Refused::Binary),
+            Ok(ws::Message::Continuation(fragment)) => match self.fragments.add(fragment) {
+                Ok(Some(text)) => self.hear(&text, context),
+                Ok(None) => {}
+                Err(refused) => refuse(context, &refused),
+            },
+            Err(ProtocolError::Overflow) => refuse(context, &Refused::TooLarge),
+            // actix tells a text that is not UTF-8 in this way, and a broken connection, for which no code matters any more.
+            Err(ProtocolError::Io(error)) if error.kind() == ErrorKind::Other => refuse(context, &Refused::NotUtf8),
             Err(error) => {
                 tracing::debug!(%error, trace_id = %self.trace, "a WebSocket client broke the protocol");
                 close(context, CloseCode::Protocol, "the frame is broken");
@@ -302,8 +338,24 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Connection {
     }
 }
 
+fn show(event: &Event, subscriptions: &[String], content: Option<&Content>, socket: &mut Context) {
+    let shown = ShownEvent {
+        event,
+        subscriptions,
+        content,
+    };
+    match serde_json::to_string(&shown) {
+        Ok(text) => socket.text(text),
+        Err(error) => tracing::error!(%error, seq = event.seq.0, "an event cannot be shown"),
+    }
+}
+
 fn say(context: &mut Context, message: &Value) {
     context.text(message.to_string());
+}
+
+fn refuse(context: &mut Context, refused: &Refused) {
+    close(context, refused.code(), refused.why());
 }
 
 fn close(context: &mut Context, code: CloseCode, why: &str) {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Bytes of a frame from a client.
-pub(super) const FRAME_BYTES: usize = 64 << 10;
+/// Bytes of a message from a client, in one frame or in fragments.
+pub(super) const MESSAGE_BYTES: usize = 64 << 10;
 pub(super) const SUBSCRIPTIONS: usize = 64;
 /// Batches of the journal that a resuming connection reads at a time.
 pub(super) const REPLAY_BATCHES: usize = 64;

@@ -1,17 +1,23 @@
 //! The messages of clients, and the filters of their subscriptions.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{GlobSet, GlobSetBuilder};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::limits;
 use crate::api::json;
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::fipa::Performative;
-use crate::id::{AgentId, Seq, SubscriptionId};
+use crate::id::{Seq, SubscriptionId};
+use crate::json::cut;
+use crate::message::Address;
+use crate::pattern;
 
 /// A message of a client.
 #[derive(Debug)]
@@ -32,9 +38,9 @@ impl Asked {
         #[serde(deny_unknown_fields)]
         struct Ping {}
 
-        let mut message: Value =
-            serde_json::from_slice(text).map_err(|error| Error::invalid("body", format!("is not JSON: {error}")))?;
-        let kind = message.as_object_mut().and_then(|members| members.remove("type"));
+        let mut members: Map<String, Value> = json::read(text)?;
+        let kind = members.remove("type");
+        let message = Value::Object(members);
         match kind.as_ref().and_then(Value::as_str) {
             Some("subscribe") => {
                 let wanted: Wanted = json::from_value(message)?;
@@ -45,7 +51,14 @@ impl Asked {
                 json::from_value::<Unsubscribe>(message)?.subscription_id,
             )),
             Some("ping") => json::from_value::<Ping>(message).map(|Ping {}| Self::Ping),
-            _ => Err(Error::invalid("type", "must be subscribe, unsubscribe or ping")),
+            Some(other) => {
+                let problem = format!("is `{}`, and must be subscribe, unsubscribe or ping", cut(other));
+                Err(Error::invalid("type", problem))
+            }
+            None => Err(Error::invalid(
+                "type",
+                "is missing; it is the text subscribe, unsubscribe or ping",
+            )),
         }
     }
 }
@@ -58,6 +71,9 @@ pub(super) struct Wanted {
     events: Option<Vec<String>>,
     filters: Option<EventFilter>,
     since_seq: Option<Seq>,
+    /// Whether events of sent messages have their content.
+    #[serde(default)]
+    content: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -110,26 +126,26 @@ impl Wanted {
         self.since_seq
     }
 
-    /// Finds the agents with `agent` and compiles the patterns. An unknown agent is an error of its field.
-    pub(super) async fn resolve(self, agent: impl AsyncFn(&str) -> Result<AgentId>) -> Result<Filter> {
+    /// Finds the addresses with `address` and compiles the patterns. An unknown name is an error of its field.
+    pub(super) async fn resolve(self, address: impl AsyncFn(&str) -> Result<Address>) -> Result<Filter> {
         let find = async |field: &'static str, keys: Option<Vec<String>>| -> Result<_> {
             let Some(keys) = keys else { return Ok(None) };
-            let mut ids = HashSet::with_capacity(keys.len());
+            let mut addresses = HashSet::with_capacity(keys.len());
             for key in keys {
-                // The agent of an id may be removed already. Its last events still have the id.
-                let id = match key.parse() {
-                    Ok(id) => id,
-                    Err(_) => agent(&key).await.map_err(|error| {
-                        if let Error::AgentNotFound(key) = error {
-                            Error::invalid(field, format!("has `{key}`, which is no agent"))
-                        } else {
-                            error
-                        }
-                    })?,
-                };
-                ids.insert(id);
+                let found = address(&key).await.map_err(|error| {
+                    if let Error::AgentNotFound(key) = error {
+                        let problem = format!(
+                            "has `{key}`, which is no agent and no client of the history; write client:{key} for a client that \
+                             has no messages yet"
+                        );
+                        Error::invalid(field, problem)
+                    } else {
+                        error
+                    }
+                })?;
+                addresses.insert(found);
             }
-            Ok(Some(ids))
+            Ok(Some(addresses))
         };
         let messages_only = self.filter.is_some();
         let (ends, performatives) = self.filter.map_or((None, None), |f| (f.agents, f.performatives));
@@ -139,17 +155,22 @@ impl Wanted {
             performatives: performatives.map(HashSet::from_iter),
             kinds: self.events.as_deref().map(globs).transpose()?,
             agents: find("filters.agent_ids", self.filters.and_then(|f| f.agent_ids)).await?,
+            content: self.content,
         })
     }
 }
 
 fn globs(patterns: &[String]) -> Result<GlobSet> {
-    let wrong = |error: globset::Error| Error::invalid("events", format!("has a bad pattern: {error}"));
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
-        set.add(GlobBuilder::new(pattern).build().map_err(wrong)?);
+        set.add(pattern::compile(pattern).map_err(|problem| Error::invalid("events", problem))?);
     }
-    set.build().map_err(wrong)
+    set.build().map_err(|_| {
+        Error::invalid(
+            "events",
+            "has patterns that are too large together; give fewer or shorter ones",
+        )
+    })
 }
 
 /// Which events a subscription wants. Fields are combined by AND, the values of a field by OR.
@@ -157,16 +178,18 @@ fn globs(patterns: &[String]) -> Result<GlobSet> {
 pub(super) struct Filter {
     /// The subscription has a `filter`, which only events of messages can match.
     messages_only: bool,
-    ends: Option<HashSet<AgentId>>,
+    ends: Option<HashSet<Address>>,
     performatives: Option<HashSet<Performative>>,
     kinds: Option<GlobSet>,
-    agents: Option<HashSet<AgentId>>,
+    agents: Option<HashSet<Address>>,
+    /// The subscription wants the content of messages.
+    content: bool,
 }
 
 impl Filter {
     pub(super) fn wants(&self, event: &Event) -> bool {
-        let about = |ids: &Option<HashSet<AgentId>>| match ids {
-            Some(ids) => event.agents.iter().any(|agent| ids.contains(agent)),
+        let about = |wanted: &Option<HashSet<Address>>| match wanted {
+            Some(wanted) => event.parties.iter().any(|party| wanted.contains(party)),
             None => true,
         };
         let says = match (&self.performatives, event.performative) {
@@ -229,183 +252,30 @@ impl Subscriptions {
         self.0.is_empty()
     }
 
-    /// The subscriptions that want the event, oldest first.
-    pub(super) fn matching(&self, event: &Event) -> Vec<String> {
-        let wants = self
-            .0
-            .iter()
-            .filter(|(_, subscription)| subscription.after < event.seq && subscription.filter.wants(event))
-            .map(|(id, _)| *id);
-        let mut ids: Vec<SubscriptionId> = wants.collect();
+    /// The subscriptions that want the event.
+    pub(super) fn matching(&self, event: &Event) -> Matching {
+        let wants = |(_, subscription): &(&SubscriptionId, &Subscription)| {
+            subscription.after < event.seq && subscription.filter.wants(event)
+        };
+        let mut ids = Vec::new();
+        let mut content = false;
+        for (id, subscription) in self.0.iter().filter(wants) {
+            ids.push(*id);
+            content |= subscription.filter.content;
+        }
         ids.sort_unstable();
-        ids.iter().map(ToString::to_string).collect()
+        Matching {
+            ids: ids.iter().map(ToString::to_string).collect(),
+            content,
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::EventKind;
-    use crate::time::Timestamp;
-
-    fn event(kind: EventKind, agents: &[AgentId], performative: Option<Performative>) -> Event {
-        Event {
-            seq: Seq(1),
-            kind,
-            timestamp: Timestamp::now(),
-            agents: agents.to_vec(),
-            performative,
-            body: serde_json::Map::new(),
-        }
-    }
-
-    async fn subscribe(json: &str, cart: AgentId) -> Result<Filter> {
-        let Asked::Subscribe(wanted) = Asked::read(json.as_bytes())? else {
-            panic!("{json}")
-        };
-        let find = async |key: &str| {
-            if key == "cart" {
-                Ok(cart)
-            } else {
-                Err(Error::AgentNotFound(key.to_owned()))
-            }
-        };
-        wanted.resolve(find).await
-    }
-
-    fn field<T>(result: Result<T>) -> String {
-        let Some(Error::InvalidRequest { field, .. }) = result.err() else {
-            panic!("no invalid request")
-        };
-        field
-    }
-
-    #[tokio::test]
-    async fn a_message_filter_joins_fields_by_and_and_values_by_or() {
-        let (cart, other) = (AgentId::new(), AgentId::new());
-        let json = r#"{"type":"subscribe","filter":{"agents":["cart","cart"],"performatives":["inform","query-ref"]}}"#;
-        let filter = subscribe(json, cart).await.unwrap();
-        assert!(filter.wants(&event(
-            EventKind::MessageSent,
-            &[other, cart],
-            Some(Performative::Inform)
-        )));
-        assert!(filter.wants(&event(
-            EventKind::MessageProcessed,
-            &[cart],
-            Some(Performative::QueryRef)
-        )));
-        assert!(!filter.wants(&event(EventKind::MessageSent, &[other], Some(Performative::Inform))));
-        assert!(!filter.wants(&event(EventKind::MessageSent, &[cart], Some(Performative::Request))));
-        assert!(!filter.wants(&event(EventKind::AgentDeployed, &[cart], None)));
-    }
-
-    #[tokio::test]
-    async fn event_globs_and_agents() {
-        let (cart, other) = (AgentId::new(), AgentId::new());
-        let json = format!(
-            r#"{{"type":"subscribe","events":["agent.*","message.failed"],"filters":{{"agent_ids":["{cart}"]}}}}"#
-        );
-        let filter = subscribe(&json, cart).await.unwrap();
-        assert!(filter.wants(&event(EventKind::AgentDeployed, &[cart], None)));
-        assert!(filter.wants(&event(EventKind::MessageFailed, &[cart], None)));
-        assert!(!filter.wants(&event(EventKind::AgentDeployed, &[other], None)));
-        assert!(!filter.wants(&event(EventKind::MessageSent, &[cart], None)));
-    }
-
-    #[tokio::test]
-    async fn nothing_said_means_everything_and_both_forms_are_joined() {
-        let all = subscribe(r#"{"type":"subscribe","filter":null}"#, AgentId::new())
-            .await
-            .unwrap();
-        assert!(all.wants(&event(EventKind::SystemAlert, &[], None)));
-        let messages = subscribe(r#"{"type":"subscribe","filter":{}}"#, AgentId::new())
-            .await
-            .unwrap();
-        assert!(
-            messages.wants(&event(EventKind::MessageSent, &[], None))
-                && !messages.wants(&event(EventKind::SystemAlert, &[], None))
-        );
-        let json = r#"{"type":"subscribe","filter":{"performatives":["request"]},"events":["message.processed"]}"#;
-        let both = subscribe(json, AgentId::new()).await.unwrap();
-        assert!(both.wants(&event(EventKind::MessageProcessed, &[], Some(Performative::Request))));
-        assert!(!both.wants(&event(EventKind::MessageSent, &[], Some(Performative::Request))));
-    }
-
-    #[tokio::test]
-    async fn wrong_messages_name_the_field() {
-        let read = |json: &str| field(Asked::read(json.as_bytes()));
-        assert_eq!(read("nonsense"), "body");
-        assert_eq!(read("[]"), "type");
-        assert_eq!(read(r#"{"type":"shout"}"#), "type");
-        assert_eq!(read(r#"{"type":"unsubscribe"}"#), "subscription_id");
-        assert_eq!(read(r#"{"type":"ping","extra":1}"#), "extra");
-        assert_eq!(read(r#"{"type":"subscribe","filter":{"agent":["a"]}}"#), "filter.agent");
-        assert_eq!(
-            read(r#"{"type":"subscribe","filter":{"performatives":["shout"]}}"#),
-            "filter.performatives[0]"
-        );
-        assert_eq!(read(r#"{"type":"subscribe","events":[]}"#), "events");
-        assert!(matches!(Asked::read(br#"{"type":"ping"}"#), Ok(Asked::Ping)));
-        let cart = AgentId::new();
-        assert_eq!(
-            field(subscribe(r#"{"type":"subscribe","filter":{"agents":["nobody"]}}"#, cart).await),
-            "filter.agents"
-        );
-        assert_eq!(
-            field(subscribe(r#"{"type":"subscribe","events":["[a"]}"#, cart).await),
-            "events"
-        );
-    }
-
-    #[test]
-    fn an_event_has_all_its_subscriptions_and_they_are_bounded() {
-        let mut subscriptions = Subscriptions::default();
-        let first = subscriptions.add(Filter::default(), Seq(0)).unwrap();
-        let second = subscriptions.add(Filter::default(), Seq(0)).unwrap();
-        let happened = event(EventKind::SystemAlert, &[], None);
-        assert_eq!(
-            subscriptions.matching(&happened),
-            [first.to_string(), second.to_string()]
-        );
-        subscriptions.remove(&first.to_string()).unwrap();
-        assert_eq!(field(subscriptions.remove(&first.to_string())), "subscription_id");
-        assert_eq!(subscriptions.matching(&happened), [second.to_string()]);
-        while subscriptions.0.len() < limits::SUBSCRIPTIONS {
-            subscriptions.add(Filter::default(), Seq(0)).unwrap();
-        }
-        assert_eq!(
-            subscriptions
-                .add(Filter::default(), Seq(0))
-                .unwrap_err()
-                .code()
-                .as_str(),
-            "RESOURCE_LIMIT_EXCEEDED"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_subscription_may_say_after_which_event_it_begins() {
-        let since = |json: &str| match Asked::read(json.as_bytes()) {
-            Ok(Asked::Subscribe(wanted)) => Ok(wanted.since()),
-            Ok(other) => panic!("{other:?}"),
-            Err(error) => Err(error),
-        };
-        assert_eq!(since(r#"{"type":"subscribe","since_seq":7}"#).unwrap(), Some(Seq(7)));
-        assert_eq!(since(r#"{"type":"subscribe","since_seq":null}"#).unwrap(), None);
-        assert_eq!(field(since(r#"{"type":"subscribe","since_seq":-1}"#)), "since_seq");
-    }
-
-    #[test]
-    fn a_subscription_hears_nothing_twice_and_nothing_of_before_it_began() {
-        let mut subscriptions = Subscriptions::default();
-        let mut happened = event(EventKind::SystemAlert, &[], None);
-        happened.seq = Seq(5);
-        let old = subscriptions.add(Filter::default(), Seq(4)).unwrap();
-        subscriptions.add(Filter::default(), Seq(5)).unwrap();
-        assert_eq!(subscriptions.matching(&happened), [old.to_string()]);
-        subscriptions.told(Seq(5));
-        let again = subscriptions.add(Filter::default(), Seq(2)).unwrap();
-        assert_eq!(subscriptions.matching(&happened), [again.to_string()]);
-    }
+/// The subscriptions that want an event.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Matching {
+    /// Oldest first.
+    pub(super) ids: Vec<String>,
+    /// One of them wants the content of messages.
+    pub(super) content: bool,
 }

@@ -8,12 +8,12 @@ use std::collections::HashSet;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
-use super::fresh::{Fresh, Standing};
-use super::{Counts, Progress, Status, address_key, answers, events, int, sessions};
+use super::fresh::{Failure, Fresh, Standing};
+use super::{Counts, Progress, address_key, answers, code, events, int, of_code, sessions};
 use crate::id::{AgentId, MessageId, Partition, Seq};
 use crate::idempotency::limits;
 use crate::journal::{Batch, Dispatch, Record, Turn, TurnEnd};
-use crate::message::Address;
+use crate::message::{Address, Status};
 use crate::time::Timestamp;
 use crate::timer::TimerChange;
 
@@ -254,7 +254,9 @@ impl<'a> Step<'a> {
         };
         match &turn.end {
             TurnEnd::Ok => self.finish(message, place, turn.attempt, None),
-            TurnEnd::Error { reason } => self.finish(message, place, turn.attempt, Some(reason.into())),
+            TurnEnd::Error { reason } => {
+                self.finish(message, place, turn.attempt, Some((Status::Failed, reason.into())))
+            }
             TurnEnd::Crash { .. } => self.crash(message, place, turn.attempt),
         }
     }
@@ -276,12 +278,12 @@ impl<'a> Step<'a> {
 
     fn dead_letter(&mut self, message: MessageId, place: Place, reason: String) -> Sql {
         self.counts.dead_letters += 1;
-        self.finish(message, place, 0, Some(reason.into()))
+        self.finish(message, place, 0, Some((Status::Dead, reason.into())))
     }
 
     /// Ends a delivery if it is open. `attempt` is the number of the turn that ended it, or 0 if no turn did. A failed
     /// receiver will not answer any more, so its session is closed.
-    fn finish(&mut self, message: MessageId, place: Place, attempt: u32, failure: Option<Cow<'a, str>>) -> Sql {
+    fn finish(&mut self, message: MessageId, place: Place, attempt: u32, failure: Option<Failure<'a>>) -> Sql {
         let (_, agent) = place;
         if let Some(row) = self.fresh.row(message) {
             row.finish(agent, attempt, failure);
@@ -299,7 +301,7 @@ impl<'a> Step<'a> {
 
     /// The open delivery to an agent of a message from an earlier group.
     fn stored(&self, message: MessageId, (partition, agent): Place) -> Sql<Option<(Seq, Standing<'a>)>> {
-        let sql = "SELECT m.seq, m.open, m.attempts, m.reason FROM messages m
+        let sql = "SELECT m.seq, m.open, m.attempts, m.reason, m.outcome FROM messages m
                    JOIN deliveries d ON d.partition = ?3 AND d.agent = ?2 AND d.seq = m.seq WHERE m.id = ?1";
         cached(self.connection, sql)?
             .query_row(
@@ -314,15 +316,16 @@ impl<'a> Step<'a> {
         let sql = "DELETE FROM deliveries WHERE partition = ?1 AND agent = ?2 AND seq = ?3";
         cached(self.connection, sql)?.execute(params![partition.0, agent.uuid().as_bytes(), int(seq.0)])?;
         let status = standing.status();
-        let sql = "UPDATE messages SET open = ?2, status = ?3, attempts = ?4, reason = ?5 WHERE seq = ?1";
+        let sql = "UPDATE messages SET open = ?2, status = ?3, attempts = ?4, reason = ?5, outcome = ?6 WHERE seq = ?1";
         cached(self.connection, sql)?.execute(params![
             int(seq.0),
             standing.open,
-            status.code(),
+            code(status),
             standing.attempts,
             standing.reason,
+            code(standing.outcome),
         ])?;
-        if status != Status::Queued {
+        if status != Status::Delivered {
             self.counts.queued = self.counts.queued.saturating_sub(1);
             *self.counts.of(status) += 1;
         }
@@ -334,13 +337,14 @@ impl<'a> Step<'a> {
         let (partition, agent) = place;
         self.fresh.remove_agent(agent, REASON);
         let key = agent.uuid();
-        let sql = "SELECT m.seq, m.open, m.attempts, m.reason FROM deliveries d JOIN messages m ON m.seq = d.seq
+        let sql =
+            "SELECT m.seq, m.open, m.attempts, m.reason, m.outcome FROM deliveries d JOIN messages m ON m.seq = d.seq
                    WHERE d.partition = ?1 AND d.agent = ?2 ORDER BY d.seq";
         let live: Vec<(Seq, Standing<'a>)> = cached(self.connection, sql)?
             .query_map(params![partition.0, key.as_bytes()], standing)?
             .collect::<Sql<_>>()?;
         for (seq, mut standing) in live {
-            standing.finish(0, Some(REASON.into()));
+            standing.finish(0, Some((Status::Dead, REASON.into())));
             self.settle(seq, place, &standing)?;
         }
         for table in ["agents", "state", "timers"] {
@@ -357,12 +361,13 @@ impl<'a> Step<'a> {
     }
 }
 
-/// Reads the columns `seq, open, attempts, reason`.
+/// Reads the columns `seq, open, attempts, reason, outcome`.
 fn standing<'a>(row: &Row<'_>) -> Sql<(Seq, Standing<'a>)> {
     let standing = Standing {
         open: row.get(1)?,
         attempts: row.get(2)?,
         reason: row.get::<_, Option<String>>(3)?.map(Cow::Owned),
+        outcome: of_code(row.get(4)?),
     };
     Ok((Seq(row.get::<_, i64>(0)?.unsigned_abs()), standing))
 }

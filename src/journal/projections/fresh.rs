@@ -13,10 +13,10 @@ use std::iter;
 use rusqlite::{Connection, params};
 
 use super::apply::{RECEIVER, SENDER, Sql, cached};
-use super::{Counts, Status, address_key, int, sessions};
+use super::{Counts, address_key, code, int, sessions};
 use crate::id::{AgentId, MessageId, Partition, Seq};
 use crate::journal::{Dispatch, wire};
-use crate::message::{Address, Message};
+use crate::message::{Address, FailureReason, Message, Status};
 
 /// The figures that give a message its status.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,26 +25,45 @@ pub(super) struct Standing<'a> {
     pub(super) open: u32,
     /// The highest number of attempts that any receiver made.
     pub(super) attempts: u32,
+    /// The status but for receivers that have not finished it.
+    pub(super) outcome: Status,
     /// Set if and only if a receiver failed.
     pub(super) reason: Option<Cow<'a, str>>,
 }
 
+/// Why a receiver failed, and what status that gives the message.
+pub(super) type Failure<'a> = (Status, Cow<'a, str>);
+
 impl<'a> Standing<'a> {
-    /// A message is queued while any receiver has it open; after that it has failed if it failed for at least one.
-    pub(super) fn status(&self) -> Status {
-        match (self.open, &self.reason) {
-            (1.., _) => Status::Queued,
-            (0, None) => Status::Processed,
-            (0, Some(_)) => Status::Failed,
+    /// How a message stands that no agent has yet.
+    fn of(dispatch: &'a Dispatch) -> Self {
+        let outcome = match dispatch.undelivered.as_deref() {
+            Some(reason) if reason == FailureReason::Expired.as_str() => Status::Expired,
+            Some(_) => Status::Failed,
+            None if dispatch.unread => Status::Queued,
+            None => Status::Processed,
+        };
+        Self {
+            open: 0,
+            attempts: 0,
+            outcome,
+            reason: dispatch.undelivered.as_deref().map(Cow::Borrowed),
         }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        if self.open > 0 { Status::Delivered } else { self.outcome }
     }
 
     /// Counts one receiver as finished. `attempt` is the number of the turn that ended the delivery, or 0 if no turn
     /// did.
-    pub(super) fn finish(&mut self, attempt: u32, failure: Option<Cow<'a, str>>) {
+    pub(super) fn finish(&mut self, attempt: u32, failure: Option<Failure<'a>>) {
         self.open = self.open.saturating_sub(1);
         self.attempts = self.attempts.max(attempt);
-        self.reason = failure.or_else(|| self.reason.take());
+        if let Some((status, reason)) = failure {
+            self.outcome = self.outcome.and(status);
+            self.reason = Some(reason);
+        }
     }
 }
 
@@ -69,7 +88,7 @@ pub(super) struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// Ends the delivery to an agent. `attempt` is the number of the turn that ended it, or 0 if no turn did.
-    pub(super) fn finish(&mut self, agent: AgentId, attempt: u32, failure: Option<Cow<'a, str>>) {
+    pub(super) fn finish(&mut self, agent: AgentId, attempt: u32, failure: Option<Failure<'a>>) {
         let Some(at) = self.live.iter().position(|live| live.agent == agent) else {
             return; // the delivery became a dead letter meanwhile
         };
@@ -100,11 +119,7 @@ impl<'a> Fresh<'a> {
         self.rows.push(Row {
             seq,
             message,
-            standing: Standing {
-                open: 0,
-                attempts: 0,
-                reason: dispatch.undelivered.as_deref().map(Cow::Borrowed),
-            },
+            standing: Standing::of(dispatch),
             live: Vec::new(),
             awaited: Vec::new(),
         });
@@ -175,7 +190,7 @@ impl<'a> Fresh<'a> {
 
     pub(super) fn remove_agent(&mut self, agent: AgentId, reason: &'a str) {
         for row in &mut self.rows {
-            row.finish(agent, 0, Some(reason.into()));
+            row.finish(agent, 0, Some((Status::Dead, reason.into())));
             row.awaited.retain(|awaited| *awaited != agent);
             if row.message.sender == Address::Agent(agent) {
                 row.awaited.clear();
@@ -187,7 +202,7 @@ impl<'a> Fresh<'a> {
     pub(super) fn write(self, connection: &Connection, counts: &mut Counts) -> Sql {
         let mut insert = cached(
             connection,
-            "INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            "INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?;
         let mut delivery = cached(connection, "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4)")?;
         let mut parties: Vec<(&Address, i64, i64)> = Vec::with_capacity(2 * self.rows.len());
@@ -202,7 +217,8 @@ impl<'a> Fresh<'a> {
                 message.protocol,
                 message.timestamp.micros(),
                 standing.open,
-                status.code(),
+                code(status),
+                code(standing.outcome),
                 standing.attempts,
                 standing.reason,
                 wire::encode_message(message),

@@ -6,12 +6,12 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::apply::{RECEIVER, SENDER};
-use super::{Status, address_key, int};
+use super::{address_key, code, int, of_code};
 use crate::error::Error;
 use crate::fipa::Performative;
-use crate::id::{AgentId, MessageId, Seq};
+use crate::id::{MessageId, Seq};
 use crate::journal::{JournalError, wire};
-use crate::message::{Address, Message};
+use crate::message::{Address, Message, Status};
 use crate::time::Timestamp;
 
 /// Limits of a query.
@@ -51,8 +51,8 @@ impl From<rusqlite::Error> for QueryError {
 #[derive(Clone, Debug, Default)]
 pub struct MessageQuery {
     pub conversation_id: Option<String>,
-    /// The agent is the sender or a receiver.
-    pub agent: Option<AgentId>,
+    /// This address is the sender or a receiver.
+    pub party: Option<Address>,
     pub sender: Option<Address>,
     pub receiver: Option<Address>,
     pub performative: Option<Performative>,
@@ -119,11 +119,10 @@ struct Selection {
 
 impl Selection {
     fn of(query: &MessageQuery) -> Self {
-        let agent = query.agent.map(Address::Agent);
         let mut parties = [
             (query.sender.as_ref(), SENDER),
             (query.receiver.as_ref(), RECEIVER),
-            (agent.as_ref(), SENDER | RECEIVER),
+            (query.party.as_ref(), SENDER | RECEIVER),
         ]
         .into_iter()
         .filter_map(|(address, role)| address.map(|address| (address_key(address), role)));
@@ -161,7 +160,7 @@ impl Selection {
             selection.require("m.timestamp < ?", [until.micros().into()]);
         }
         if let Some(status) = query.status {
-            selection.require("m.status = ?", [status.code().into()]);
+            selection.require("m.status = ?", [code(status).into()]);
         }
         selection
     }
@@ -232,6 +231,11 @@ pub(super) fn messages(connection: &mut Connection, path: &Path, query: &Message
     })
 }
 
+pub(super) fn knows(connection: &Connection, address: &Address) -> Result<bool, QueryError> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM parties WHERE address = ?1 LIMIT 1")?;
+    Ok(statement.exists([address_key(address)])?)
+}
+
 pub(super) fn message(connection: &Connection, path: &Path, id: MessageId) -> Result<Option<Stored>, QueryError> {
     let sql = format!("SELECT {COLUMNS} FROM messages m WHERE m.id = ?1 ORDER BY m.seq DESC LIMIT 1");
     connection
@@ -252,7 +256,7 @@ fn stored(row: &Row<'_>, path: &Path) -> Result<Stored, QueryError> {
     Ok(Stored {
         seq,
         message,
-        status: Status::of_code(row.get(2)?),
+        status: of_code(row.get(2)?),
         reason: row.get(3)?,
         attempts: row.get(4)?,
     })

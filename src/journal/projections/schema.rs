@@ -28,6 +28,8 @@ const BUSY: Duration = Duration::from_secs(10);
 
 /// Addresses are blobs: the 16 bytes of an agent's id, or the text of any other address.
 ///
+/// The `outcome` of a message is its status but for the receivers that have not finished it, whose number is `open`.
+///
 /// A row of `parties` is the sender (1) or a receiver (2) of a message, or both (3); its key is the index for queries
 /// by agent. A row of `deliveries` is an open delivery and a row of `sessions` an open question; rows that are done are
 /// removed from both tables. Rows with a `partition` have that of the record that made them, so that a partition is read
@@ -49,6 +51,7 @@ const TABLES: &str = "
         timestamp INTEGER NOT NULL,
         open INTEGER NOT NULL,
         status INTEGER NOT NULL,
+        outcome INTEGER NOT NULL,
         attempts INTEGER NOT NULL,
         reason TEXT,
         body BLOB NOT NULL

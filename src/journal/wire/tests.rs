@@ -45,6 +45,7 @@ fn a_message_of_several_records_is_stored_once() {
             first,
             deliveries: vec![AgentId::from_uuid(Uuid::from_u128(partition))],
             undelivered: None,
+            unread: false,
         };
         (Partition(u16::try_from(partition).unwrap()), Record::Message(dispatch))
     };

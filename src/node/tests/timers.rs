@@ -55,7 +55,7 @@ async fn each_timer_fires_once_whatever_is_killed(durability: Durability) {
                 limit: 1,
                 ..MessageQuery::default()
             };
-            let asked = query(Performative::Request, Status::Queued);
+            let asked = query(Performative::Request, Status::Delivered);
             let (set, fired) = world.timers().await;
             world.messages(asked).await.total == 0 && set > 0 && fired >= set
         })

@@ -118,7 +118,7 @@ fn addresses_beyond_the_limit_are_refused_by_their_receivers() {
     let resolved = Resolved::of(&receivers, &directory);
     assert_eq!(resolved.targets.len(), limits::RECEIVERS);
     assert_eq!(resolved.too_many, [format!("client:c{}", limits::RECEIVERS)]);
-    let (accepted, refused) = resolved.judge(None);
+    let (accepted, refused) = resolved.judge(None, None);
     assert_eq!((accepted.len(), refused.len()), (limits::RECEIVERS, 1));
     assert_eq!(refused[0].1, FailureReason::OverLimit);
 }
@@ -129,7 +129,7 @@ fn messages_that_caused_each_other_without_end_reach_clients_alone() {
     let directory = directory(&[&plain]);
     let receivers = texts(&["plain", "client:me"]);
     for (hops, reached) in [(None, 2), (Some(limits::HOPS - 1), 2), (Some(limits::HOPS), 1)] {
-        let (accepted, refused) = Resolved::of(&receivers, &directory).judge(hops);
+        let (accepted, refused) = Resolved::of(&receivers, &directory).judge(hops, None);
         assert_eq!((accepted.len(), refused.len()), (reached, 2 - reached), "{hops:?}");
         assert!(refused.iter().all(|(_, reason, _)| *reason == FailureReason::Loop));
     }
@@ -145,7 +145,7 @@ fn room_is_reserved_for_each_that_takes_the_message_and_the_others_are_named() {
     let message = request(&["roomy", "full", "gone"]);
     let first = full.mailbox.admit(&message).unwrap();
     let admitting = || {
-        let (accepted, refused) = Resolved::of(&texts(&["roomy", "full", "gone"]), &directory).judge(None);
+        let (accepted, refused) = Resolved::of(&texts(&["roomy", "full", "gone"]), &directory).judge(None, None);
         admit(&message, None, accepted, refused, Vec::new())
     };
     let (letter, refused) = admitting();
@@ -161,11 +161,29 @@ fn room_is_reserved_for_each_that_takes_the_message_and_the_others_are_named() {
 }
 
 #[test]
+fn nobody_gets_a_message_whose_reply_by_is_past() {
+    let directory = Directory::default();
+    let past = Timestamp::from_micros(0);
+    let names = texts(&["client:me", "nobody"]);
+    let (accepted, refused) = Resolved::of(&names, &directory).judge(None, Some(past));
+    assert!(accepted.is_empty());
+    let reasons: Vec<_> = refused
+        .iter()
+        .map(|(receiver, reason, _)| (receiver.as_str(), *reason))
+        .collect();
+    let expected = [
+        ("nobody", FailureReason::UnknownReceiver),
+        ("client:me", FailureReason::Expired),
+    ];
+    assert_eq!(reasons, expected);
+}
+
+#[test]
 fn a_question_to_many_reserves_a_reply_slot_for_each() {
     let asker = agent(&serde_json::json!({"name": "asker"}));
     let others = ["a", "b", "c"].map(|name| agent(&serde_json::json!({"name": name})));
     let directory = directory(&[&asker, &others[0], &others[1], &others[2]]);
-    let (accepted, refused) = Resolved::of(&texts(&["a", "b", "c"]), &directory).judge(None);
+    let (accepted, refused) = Resolved::of(&texts(&["a", "b", "c"]), &directory).judge(None, None);
     let before = asker.mailbox.reply_slots_left();
     let promised = vec![asker.mailbox.reserve_reply().unwrap()];
     let message = request(&["a", "b", "c"]);
@@ -186,7 +204,7 @@ fn each_partition_that_receives_has_one_record_and_the_lowest_counts() {
         .into();
     let directory = directory(&agents.iter().collect::<Vec<_>>());
     let names = texts(&["a", "b", "c", "d", "client:me"]);
-    let (accepted, refused) = Resolved::of(&names, &directory).judge(None);
+    let (accepted, refused) = Resolved::of(&names, &directory).judge(None, None);
     let message = request(&["a", "b", "c", "d", "client:me"]);
     let (letter, _) = admit(&message, None, accepted, refused, Vec::new());
     let mut records = Vec::new();

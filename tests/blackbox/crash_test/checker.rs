@@ -80,6 +80,11 @@ struct History<'a> {
 }
 
 impl Told {
+    /// Whether the receiver's turn ended in an error, or the receiver ended before it.
+    fn has_failed(&self) -> bool {
+        matches!(self.status.as_str(), "failed" | "dead")
+    }
+
     fn is_of_client(&self) -> bool {
         self.sender.starts_with("client:")
     }

@@ -58,7 +58,7 @@ pub(crate) const READER: &str = "client:reader";
 /// Waits until nothing is in flight, and reads everything.
 pub(crate) async fn read(client: &Client) -> World {
     until("everything is handled", async || {
-        let queued = client.get("/api/v1/messages?status=queued&limit=1").await.good();
+        let queued = client.get("/api/v1/messages?status=delivered&limit=1").await.good();
         (queued["total"] == 0).then_some(())
     })
     .await;

@@ -71,7 +71,7 @@ async fn queries_filter_by_party() {
     let takes_part = |m: &Message, agent| m.sender == address(agent) || m.receivers.contains(&address(agent));
     history.check(any(), |_| true).await;
     let query = MessageQuery {
-        agent: Some(a),
+        party: Some(address(a)),
         ..any()
     };
     history.check(query, |m| takes_part(m, a)).await;
@@ -93,7 +93,7 @@ async fn queries_filter_by_party() {
     };
     history.check(query.clone(), |m| m.conversation_id == "c1").await;
     let query = MessageQuery {
-        agent: Some(c),
+        party: Some(address(c)),
         ..query
     };
     history
@@ -140,7 +140,7 @@ async fn queries_filter_by_what_and_when() {
     history.check(query(Status::Processed), |m| m.id == processed).await;
     history.check(query(Status::Failed), |m| m.id == failed).await;
     history
-        .check(query(Status::Queued), |m| m.id != processed && m.id != failed)
+        .check(query(Status::Delivered), |m| m.id != processed && m.id != failed)
         .await;
 }
 
@@ -151,7 +151,7 @@ async fn pages_do_not_move_when_something_is_written_between_them() {
     let (mut seen, mut cursor) = (Vec::new(), None);
     loop {
         let query = MessageQuery {
-            agent: Some(b),
+            party: Some(address(b)),
             limit: 7,
             cursor,
             ..any()
@@ -209,7 +209,7 @@ async fn totals_are_exact_up_to_a_limit() {
     let page = world
         .projections
         .messages(MessageQuery {
-            agent: Some(agent),
+            party: Some(address(agent)),
             ..MessageQuery::default()
         })
         .await

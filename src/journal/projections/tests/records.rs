@@ -21,6 +21,7 @@ async fn a_partition_is_recovered_from_its_own_records_and_the_message_counts_on
             first,
             deliveries: vec![agent],
             undelivered: None,
+            unread: false,
         })
     };
     let document = |agent| Record::Agent {
@@ -59,7 +60,7 @@ async fn a_partition_is_recovered_from_its_own_records_and_the_message_counts_on
         "they are with who asked"
     );
     assert_eq!(world.projections.counts().messages_total, 1);
-    assert_eq!(world.status(&both).await, (Status::Queued, None, 1));
+    assert_eq!(world.status(&both).await, (Status::Delivered, None, 1));
 
     let done = vec![
         (HOME, turn(a, both.id, TurnEnd::Ok)),
@@ -77,7 +78,7 @@ async fn a_message_goes_through_its_states() {
     let [a, b] = agents(2)[..] else { unreachable!() };
     let both = ask(client(), &[a, b], None);
     let first = world.write(vec![dispatched(both.clone())]).await;
-    assert_eq!(world.status(&both).await, (Status::Queued, None, 0));
+    assert_eq!(world.status(&both).await, (Status::Delivered, None, 0));
     world.write(vec![turn(a, both.id, crash())]).await;
     let pending = Pending {
         seq: first,
@@ -85,9 +86,9 @@ async fn a_message_goes_through_its_states() {
         attempts: 1,
     };
     assert_eq!(world.recover().queues[&a], [pending]);
-    assert_eq!(world.status(&both).await, (Status::Queued, None, 1));
+    assert_eq!(world.status(&both).await, (Status::Delivered, None, 1));
     world.write(vec![turn(a, both.id, refusal())]).await;
-    assert_eq!(world.status(&both).await, (Status::Queued, Some("no".to_owned()), 1));
+    assert_eq!(world.status(&both).await, (Status::Delivered, Some("no".to_owned()), 1));
     assert_eq!(world.recover().queues.keys().collect::<Vec<_>>(), [&b]);
     world.write(vec![turn(b, both.id, TurnEnd::Ok)]).await;
     assert_eq!(world.status(&both).await, (Status::Failed, Some("no".to_owned()), 1));
@@ -99,7 +100,7 @@ async fn a_message_goes_through_its_states() {
         .await;
     assert_eq!(
         world.status(&lost).await,
-        (Status::Failed, Some("crashed: trap".to_owned()), 1)
+        (Status::Dead, Some("crashed: trap".to_owned()), 1)
     );
     let fine = ask(client(), &[a], None);
     world
@@ -125,6 +126,7 @@ async fn a_message_goes_through_its_states() {
         first: true,
         deliveries: vec![],
         undelivered: Some("full".into()),
+        unread: false,
     };
     world.write(vec![Record::Message(nowhere.clone())]).await;
     assert_eq!(
@@ -205,7 +207,7 @@ async fn state_and_catalog_are_recovered_and_go_with_their_agent() {
     assert!(recovered.queues.is_empty() && recovered.sessions.is_empty());
     assert_eq!(
         world.status(&queued).await,
-        (Status::Failed, Some("agent_removed".to_owned()), 0),
+        (Status::Dead, Some("agent_removed".to_owned()), 0),
         "history stays"
     );
 }
@@ -349,6 +351,7 @@ async fn play(world: &World, steps: Vec<Step>) -> HashMap<AgentId, Vec<(MessageI
                 first: true,
                 deliveries: vec![],
                 undelivered: None,
+                unread: false,
             };
             world.write(vec![Record::Message(answer)]).await;
             continue;

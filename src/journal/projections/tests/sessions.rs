@@ -104,6 +104,7 @@ async fn a_failure_ends_the_session_of_whom_it_is_about() {
         first: true,
         deliveries: vec![b],
         undelivered: Some("full".into()),
+        unread: false,
     };
     let about = dispatched(Message::failure(
         &partly,

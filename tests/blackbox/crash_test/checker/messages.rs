@@ -25,7 +25,7 @@ pub(super) fn check(records: &Records, history: &History<'_>, findings: &mut Fin
             });
         }
         let may_fail = asked.is_some_and(|sent| sent.what == What::Poke);
-        let handled = told.status == "processed" || (told.status == "failed" && may_fail);
+        let handled = told.status == "processed" || (told.has_failed() && may_fail);
         findings.hold(Rule::AllIsHandled, handled || told.is_for_client(), || {
             format!("at rest, {told:?}")
         });
@@ -92,7 +92,7 @@ fn answering(sent: &Sent, history: &History<'_>, findings: &mut Findings) {
         return;
     }
     let right = match answers {
-        [answer] if told.status == "failed" => answer.performative == "failure" && answer.sender == "platform",
+        [answer] if told.has_failed() => answer.performative == "failure" && answer.sender == "platform",
         [answer] => {
             answer.performative == "inform" && answer.sender == told.receiver && answer.cause.as_ref() == Some(&told.id)
         }

@@ -226,7 +226,7 @@ fn what_was_refused_or_never_sent_and_is_there_is_invented() {
 #[test]
 fn a_message_that_rests_unhandled_is_found() {
     breaks(&[Rule::AllIsHandled], |run| {
-        run.history_mut("token").status = "queued".to_owned();
+        run.history_mut("token").status = "delivered".to_owned();
     });
     breaks(&[Rule::AllIsHandled], |run| {
         let failure = run.told("platform", "account-0", "failure", json!({"reason": "overloaded"}));
