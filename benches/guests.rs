@@ -18,7 +18,7 @@ use caxton::id::{AgentId, InstanceId};
 use caxton::message::{Draft, Durability, Message};
 use caxton::node::Node;
 use caxton::principal::Caller;
-use caxton::wasm::{Budget, End, Host, Instance, Limits, LogRate, Program, Runtime, StateLock};
+use caxton::wasm::{Budget, End, Host, Instance, Leasing, Limits, LogRate, Program, Runtime, StateLock};
 use guests::{NoGrants, request};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde_json::json;
@@ -77,6 +77,7 @@ impl Actor for Bare {
             state: Arc::new(BTreeMap::new().into()),
             timers: Arc::default(),
             state_lock: StateLock::default(),
+            leasing: Leasing::AtStart,
             log_rate: LogRate::new(0),
             grants: Arc::new(NoGrants),
         };

@@ -19,7 +19,7 @@ use caxton::id::{AgentId, InstanceId};
 use caxton::message::{Draft, Durability, Message};
 use caxton::node::Node;
 use caxton::principal::Caller;
-use caxton::wasm::{Budget, End, Host, Instance, Limits, LogRate, Program, Runtime, RuntimeConfig, StateLock};
+use caxton::wasm::{Budget, End, Host, Instance, Leasing, Limits, LogRate, Program, Runtime, RuntimeConfig, StateLock};
 use guests::{NoGrants, request};
 use hdrhistogram::Histogram;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -104,6 +104,7 @@ impl Actor for Raw {
             state: Arc::new(BTreeMap::new().into()),
             timers: Arc::default(),
             state_lock: StateLock::default(),
+            leasing: Leasing::AtStart,
             log_rate: LogRate::new(0),
             grants: Arc::new(NoGrants),
         };

@@ -18,11 +18,13 @@ mod environment;
 mod guests;
 mod limits;
 mod retention;
+mod wrong;
 
 pub use environment::unknown_variables;
 pub use guests::Guests;
 pub use limits::{Connections, Limits};
 pub use retention::{AtMost, Retention};
+pub use wrong::Wrong;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -79,8 +81,8 @@ impl Default for Config {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("{0}")]
-    Wrong(Box<figment::Error>),
+    #[error(transparent)]
+    Wrong(#[from] Wrong),
     #[error("there is no file {0}")]
     NoFile(PathBuf),
     #[error("`{field}` {problem}")]
@@ -98,7 +100,7 @@ impl Config {
         figment
             .merge(environment::provider())
             .extract()
-            .map_err(|error| ConfigError::Wrong(Box::new(error)))
+            .map_err(|error| ConfigError::Wrong(Wrong::new(error)))
     }
 
     /// Checks the rules that the types cannot express.
@@ -140,7 +142,7 @@ impl Config {
 pub fn read<T: DeserializeOwned>(file: &Path) -> Result<T, ConfigError> {
     Figment::from(toml(file)?)
         .extract()
-        .map_err(|error| ConfigError::Wrong(Box::new(error)))
+        .map_err(|error| ConfigError::Wrong(Wrong::new(error)))
 }
 
 fn toml(file: &Path) -> Result<figment::providers::Data<Toml>, ConfigError> {

@@ -7,8 +7,9 @@
 //! Invariant: after a crash the journal is a consistent prefix of what was appended, and holds every record that was
 //! ever reported durable.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -326,7 +327,8 @@ impl From<JournalError> for Error {
             // With no free descriptor, a query opens no connection.
             JournalError::Projection(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) => {
                 Self::Unavailable {
-                    reason: format!("the history cannot be opened: {error}"),
+                    // The library's text has the path of the file, which is no business of a client.
+                    reason: "the history cannot be opened now".to_owned(),
                     retry_after: RETRY_WHEN_FULL,
                 }
             }
@@ -384,6 +386,9 @@ pub trait Journal: Send + Sync + 'static {
     fn put_module(&self, digest: Digest, module: &[u8]) -> Result<(), JournalError>;
 
     fn module(&self, digest: Digest) -> Result<Option<Bytes>, JournalError>;
+
+    /// Removes the modules that are not in `used` and that nobody has put within `idle` before `now`. Returns how many.
+    fn remove_modules(&self, used: &HashSet<Digest>, idle: Duration, now: Instant) -> Result<usize, JournalError>;
 
     /// What the writer waits for. The writer resumes by itself when there is enough of it. Until then no further record
     /// becomes durable, and durable ones can be read.

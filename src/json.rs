@@ -22,8 +22,9 @@ pub use self::scan::nesting;
 /// Limits on JSON.
 pub mod limits {
     /// The most levels of arrays and objects inside each other, counted in one content, one extension parameter or one document.
-    /// Many readers of JSON stop not far beyond this depth, and whoever reads the history must be able to read all of it.
-    pub const DEPTH: usize = 128;
+    /// Whoever reads the history must be able to read all of it: common readers of JSON stop at 128 levels, and a page of messages
+    /// adds some of its own.
+    pub const DEPTH: usize = 100;
 }
 
 /// The names of documents whose members go by their own names. The members of any other document go by `document.member`.

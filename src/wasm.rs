@@ -51,7 +51,7 @@ pub use host::{Host, LogRate};
 pub use instance::Instance;
 pub use limits::{Budget, Limits};
 pub use program::{Program, Runtime};
-pub use state_lock::{StateLease, StateLock};
+pub use state_lock::{Leasing, StateLease, StateLock};
 pub use turn::{Effects, End, Handover, Turn, Usage};
 #[doc(hidden)]
 pub use validate::findings;

@@ -89,7 +89,9 @@ mod guest {
     use caxton::id::{AgentId, InstanceId, MessageId};
     use caxton::message::{Address, Content, Message};
     use caxton::time::Timestamp;
-    use caxton::wasm::{Budget, End, Grants, Host, Limits, LogRate, Runtime, RuntimeConfig, Search, StateLock, Turn};
+    use caxton::wasm::{
+        Budget, End, Grants, Host, Leasing, Limits, LogRate, Runtime, RuntimeConfig, Search, StateLock, Turn,
+    };
 
     const LIMITS: Limits = Limits {
         memory_bytes: 4 << 20,
@@ -162,6 +164,7 @@ mod guest {
             state: Arc::default(),
             timers: Arc::default(),
             state_lock: StateLock::default(),
+            leasing: Leasing::AtFirstUse,
             log_rate: LogRate::new(1 << 10),
             grants: Arc::new(All),
         };

@@ -107,6 +107,7 @@ impl Actor for Instance {
             state: agent.state.clone(),
             timers: agent.timers.clone(),
             state_lock: agent.state_lock.clone(),
+            leasing: wasm::Leasing::of(agent.document.read().instances),
             log_rate: agent.rates.log.clone(),
             grants: version.grants.clone(),
         };

@@ -27,13 +27,14 @@ mod segment;
 mod tests;
 mod writer;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::future::ready;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -405,6 +406,10 @@ impl Journal for LocalJournal {
 
     fn module(&self, digest: Digest) -> Result<Option<Bytes>, JournalError> {
         self.modules.get(digest)
+    }
+
+    fn remove_modules(&self, used: &HashSet<Digest>, idle: Duration, now: Instant) -> Result<usize, JournalError> {
+        self.modules.remove_unused(used, idle, now)
     }
 
     fn lacks(&self) -> watch::Receiver<Option<Shortage>> {

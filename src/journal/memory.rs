@@ -4,9 +4,10 @@
 //! A batch counts as durable as soon as it is appended, and is lost when the process ends. Agents, queues and state
 //! survive every crash that the process survives, as they do with the other journal.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::ready;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -22,7 +23,8 @@ const KEPT_BYTES: usize = 16 << 20;
 /// The journal in memory; see [the module](self).
 pub struct MemoryJournal {
     state: Arc<Mutex<State>>,
-    modules: RwLock<HashMap<Digest, Bytes>>,
+    /// Each with the time when it was put last.
+    modules: RwLock<HashMap<Digest, (Bytes, Instant)>>,
     /// Always false: memory has no disk to fill.
     lacks: watch::Sender<Option<Shortage>>,
 }
@@ -207,12 +209,21 @@ impl Journal for MemoryJournal {
 
     fn put_module(&self, digest: Digest, module: &[u8]) -> Result<(), JournalError> {
         let mut modules = self.modules.write();
-        modules.entry(digest).or_insert_with(|| Bytes::copy_from_slice(module));
+        let kept = modules.entry(digest);
+        let (_, put) = kept.or_insert_with(|| (Bytes::copy_from_slice(module), Instant::now()));
+        *put = Instant::now();
         Ok(())
     }
 
     fn module(&self, digest: Digest) -> Result<Option<Bytes>, JournalError> {
-        Ok(self.modules.read().get(&digest).cloned())
+        Ok(self.modules.read().get(&digest).map(|(module, _)| module.clone()))
+    }
+
+    fn remove_modules(&self, used: &HashSet<Digest>, idle: Duration, now: Instant) -> Result<usize, JournalError> {
+        let mut modules = self.modules.write();
+        let before = modules.len();
+        modules.retain(|digest, (_, put)| used.contains(digest) || now.saturating_duration_since(*put) < idle);
+        Ok(before - modules.len())
     }
 
     fn lacks(&self) -> watch::Receiver<Option<Shortage>> {

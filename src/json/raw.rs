@@ -75,6 +75,6 @@ mod tests {
         assert!(problem("{").contains("line 1, column 1, before it is complete"));
         assert!(problem("[1,]").contains("line 1, column 4 is wrong"));
         assert!(problem(r#""\ud800""#).contains("surrogate"));
-        assert!(problem(&("[".repeat(129) + &"]".repeat(129))).contains("128"));
+        assert!(problem(&("[".repeat(101) + &"]".repeat(101))).contains("100"));
     }
 }

@@ -1,18 +1,24 @@
-//! The actor that removes the oldest segments of the log.
+//! The actor that removes the oldest segments of the log, and modules that no agent has.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{BoxError, ChildSpec, Shutdown};
 
 use super::Node;
 use crate::error::{Error, Result};
+use crate::id::Digest;
 use crate::journal::local::Keep;
 use crate::time::Moment;
 
 /// The shortest and the longest time between two checks.
 const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// How long a module stays that no agent has, after it was put last or the server was started. A deployment stores its module before
+/// it records the agent, and takes less than this.
+const MODULE_KEPT: Duration = Duration::from_secs(3_600);
 
 pub(super) fn child(node: &Arc<Node>) -> ChildSpec {
     let node = Arc::downgrade(node);
@@ -61,13 +67,14 @@ impl Actor for Retention {
 }
 
 impl Node {
-    /// Removes the segments that the configuration does not keep and that nothing needs.
+    /// Removes the modules that no agent has, and the segments that the configuration does not keep and that nothing needs.
     async fn retain(&self) -> Result<()> {
-        let Some(journal) = self.files.clone() else {
-            return Ok(()); // the journal in memory bounds itself
-        };
         let Ok(alone) = self.upkeep.segments.clone().try_lock_owned() else {
-            return Ok(()); // a backup needs the segments
+            return Ok(()); // a backup needs them
+        };
+        self.remove_modules().await?;
+        let Some(journal) = self.files.clone() else {
+            return Ok(()); // the records in memory bound themselves
         };
         let kept = &self.config.retention;
         let keep = Keep {
@@ -92,6 +99,20 @@ impl Node {
             Ok::<_, Error>(())
         });
         retaining.await.map_err(Error::internal)?
+    }
+
+    async fn remove_modules(&self) -> Result<()> {
+        let agents = self.directory.all().into_iter();
+        let used: HashSet<Digest> = agents.map(|agent| agent.document.read().digest).collect();
+        let journal = self.journal.clone();
+        let removing = tokio::task::spawn_blocking(move || {
+            let removed = journal.remove_modules(&used, MODULE_KEPT, Instant::now())?;
+            if removed > 0 {
+                tracing::info!(removed, "modules that no agent has went");
+            }
+            Ok::<_, Error>(())
+        });
+        removing.await.map_err(Error::internal)?
     }
 }
 

@@ -271,7 +271,8 @@ impl Core {
                     letters.extend(failure);
                 }
                 TurnEnd::Crash { kind, detail } if outcome.dead => {
-                    let detail = format!("{kind}: {detail} (delivered {} times)", outcome.attempt);
+                    let times = if outcome.attempt == 1 { "time" } else { "times" };
+                    let detail = format!("{kind}: {detail} (delivered {} {times})", outcome.attempt);
                     let reason = FailureReason::Crashed;
                     self.bury_one(message, agent.id, reason, &detail, now, &mut records, &mut letters);
                 }

@@ -15,6 +15,7 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
@@ -53,8 +54,8 @@ struct Entry {
     /// The digest of the code, which is in the name of its file.
     code: Digest,
     bytes: u64,
-    /// When the code was loaded last.
-    used: SystemTime,
+    /// The number of its last use among all uses.
+    used: u64,
     /// The entry is not evicted while somebody has this pin.
     pin: Weak<()>,
 }
@@ -72,6 +73,8 @@ pub(super) struct Cache {
     dir: PathBuf,
     limit: u64,
     entries: Mutex<HashMap<Key, Entry>>,
+    /// Counts the uses, so that a clock that is set changes nothing about which was the last.
+    uses: AtomicU64,
 }
 
 impl Key {
@@ -144,7 +147,7 @@ impl Cache {
         if !trusted {
             tracing::warn!(dir = %dir.display(), "other users could write to the folder of compiled modules, so its files are deleted");
         }
-        let mut entries = HashMap::new();
+        let mut found = Vec::new();
         for file in fs::read_dir(&dir).map_err(io)? {
             let file = file.map_err(io)?;
             let name = file.file_name();
@@ -154,25 +157,30 @@ impl Cache {
                 fs::remove_file(file.path()).map_err(io)?;
             } else if let Some((key, code)) = known {
                 let is = file.metadata().map_err(io)?;
-                let entry = Entry {
-                    code,
-                    bytes: is.len(),
-                    used: is.modified().map_err(io)?,
-                    pin: Weak::new(),
-                };
-                // Two files have the same key if a damaged one was replaced but could not be removed.
-                if let Some(other) = entries.insert(key, entry) {
-                    let _ = fs::remove_file(dir.join(key.file(other.code)));
-                }
+                found.push((is.modified().map_err(io)?, key, code, is.len()));
+            }
+        }
+        found.sort_by_key(|(used, ..)| *used);
+        let mut entries = HashMap::new();
+        for (used, (_, key, code, bytes)) in (0..).zip(found) {
+            let pin = Weak::new();
+            // Two files have the same key if a damaged one was replaced but could not be removed.
+            if let Some(other) = entries.insert(key, Entry { code, bytes, used, pin }) {
+                let _ = fs::remove_file(dir.join(key.file(other.code)));
             }
         }
         let cache = Self {
             dir,
             limit: folder.bytes,
+            uses: AtomicU64::new(entries.len() as u64),
             entries: entries.into(),
         };
         cache.make_room(&mut cache.entries.lock(), 0);
         Ok(cache)
+    }
+
+    fn use_now(&self) -> u64 {
+        self.uses.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The code for `key`, if it is there and not damaged.
@@ -181,16 +189,21 @@ impl Cache {
         let code = {
             let mut entries = self.entries.lock();
             let entry = entries.get_mut(&key)?;
-            entry.used = SystemTime::now();
+            entry.used = self.use_now();
             entry.pin = Arc::downgrade(&pin);
             entry.code
         };
         let path = self.dir.join(key.file(code));
         match check(&path, code) {
             Ok(()) => Some(CachedCode { path, pin }),
-            Err(error) => {
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => {
                 tracing::warn!(file = %path.display(), %error, "a compiled module is damaged and is compiled again");
                 self.remove(key);
+                None
+            }
+            // For want of a descriptor or of memory, say. That passes, and the file is good.
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "a compiled module cannot be read now and is compiled again");
                 None
             }
         }
@@ -208,7 +221,7 @@ impl Cache {
             let entry = Entry {
                 code: digest,
                 bytes,
-                used: SystemTime::now(),
+                used: self.use_now(),
                 pin: Arc::downgrade(&pin),
             };
             entries.insert(key, entry);
@@ -261,15 +274,19 @@ impl Cache {
     }
 }
 
+fn invalid(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
 /// Checks that the file belongs to the user of this process and has the content that its name promises.
 fn check(path: &Path, code: Digest) -> io::Result<()> {
     let file: File = rustix::fs::open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?.into();
     let is = file.metadata()?;
     if !is.is_file() || is.uid() != rustix::process::geteuid().as_raw() {
-        return Err(io::Error::other("it is not a file of this user"));
+        return Err(invalid("it is not a file of this user"));
     }
     if Digest::read(&file)? != code {
-        return Err(io::Error::other("its content does not match the digest in its name"));
+        return Err(invalid("its content does not match the digest in its name"));
     }
     // The next start reads from this when the code was used last.
     file.set_modified(SystemTime::now())
@@ -324,6 +341,21 @@ mod tests {
             put(&cache, 1, b"code");
             assert!(cache.get(key(1)).is_some());
         }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_now_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = open(dir.path(), 100);
+        let path = put(&cache, 1, b"code").path;
+        let folder = path.parent().unwrap();
+        let moved = dir.path().join("moved");
+        fs::rename(folder, &moved).unwrap();
+        fs::write(folder, "").unwrap();
+        assert!(cache.get(key(1)).is_none(), "its folder is no folder");
+        fs::remove_file(folder).unwrap();
+        fs::rename(&moved, folder).unwrap();
+        assert!(cache.get(key(1)).is_some());
     }
 
     #[test]

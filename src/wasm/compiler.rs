@@ -104,9 +104,9 @@ pub(super) async fn compile_in_child(
         cpu: limits.time.as_secs().max(1).saturating_mul(THREADS),
     };
     let unavailable = |error: std::io::Error| {
-        tracing::error!(program = %program.display(), %error, "the compiler's process cannot be run");
+        tracing::warn!(program = %program.display(), %error, "the compiler's process cannot be run");
         Error::Unavailable {
-            reason: format!("the compiler's process: {error}"),
+            reason: "the compiler's process cannot be run now".to_owned(),
             retry_after: Duration::from_secs(1),
         }
     };
@@ -188,7 +188,11 @@ fn too_long(limits: CompileLimits) -> Finding {
 }
 
 pub(super) fn refused(why: &str) -> Finding {
-    finding("compile", why, "a module that the server can compile and link")
+    finding(
+        "compile",
+        why,
+        "a module that the server can compile, with memories and tables within its limits",
+    )
 }
 
 /// The main function of the child: does `job`, which is its argument.

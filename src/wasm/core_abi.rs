@@ -8,6 +8,7 @@ use wasmtime::{Caller, Engine, Linker, Memory, Store, TypedFunc};
 use super::abi::{ABSENT, ALLOC, INBOX, MALFORMED, MODULE, NOT_PERMITTED, OK, OVER_LIMIT, Range, view};
 use super::crash::Fault;
 use super::host::{Guest, Level, Refusal};
+use super::state_lock::Leasing;
 use super::turn::End;
 use super::{caps, wasi};
 use crate::message::Draft;
@@ -17,30 +18,61 @@ use crate::time::Timestamp;
 /// calls the function only once.
 const INBOX_BYTES: usize = 16 << 10;
 
-pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
+/// What a module can import. With [`Leasing::AtFirstUse`] the functions of the state and the timers can wait, which makes each call
+/// of them dearer.
+pub(super) fn linker(engine: &Engine, leasing: Leasing) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     linker.func_wrap(MODULE, "send_message", send_message)?;
     linker.func_wrap(MODULE, "log", log)?;
     linker.func_wrap(MODULE, "current_timestamp", || Timestamp::now().micros())?;
     linker.func_wrap(MODULE, "random_u32", random_u32)?;
-    // These wait for the lease of the state.
-    linker.func_wrap_async(MODULE, "store_data", |caller, arguments| {
-        Box::new(store_data(caller, arguments))
-    })?;
-    linker.func_wrap_async(MODULE, "load_data", |caller, arguments| {
-        Box::new(load_data(caller, arguments))
-    })?;
-    linker.func_wrap_async(MODULE, "delete_data", |caller, arguments| {
-        Box::new(delete_data(caller, arguments))
-    })?;
-    linker.func_wrap_async(MODULE, "set_timer", |caller, arguments| {
-        Box::new(set_timer(caller, arguments))
-    })?;
-    linker.func_wrap_async(MODULE, "cancel_timer", |caller, arguments| {
-        Box::new(cancel_timer(caller, arguments))
-    })?;
+    match leasing {
+        Leasing::AtStart => {
+            linker.func_wrap(MODULE, "store_data", store_data)?;
+            linker.func_wrap(MODULE, "load_data", load_data)?;
+            linker.func_wrap(MODULE, "delete_data", delete_data)?;
+            linker.func_wrap(MODULE, "set_timer", set_timer)?;
+            linker.func_wrap(MODULE, "cancel_timer", cancel_timer)?;
+        }
+        Leasing::AtFirstUse => leasing_functions(&mut linker)?,
+    }
     wasi::link(&mut linker, engine)?;
     Ok(linker)
+}
+
+/// The functions that wait for the lease.
+fn leasing_functions(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.func_wrap_async(MODULE, "store_data", |mut caller, (kp, kl, dp, dl)| {
+        Box::new(async move {
+            caller.data_mut().lease_state().await;
+            store_data(caller, kp, kl, dp, dl)
+        })
+    })?;
+    linker.func_wrap_async(MODULE, "load_data", |mut caller, (kp, kl, bp, bl)| {
+        Box::new(async move {
+            caller.data_mut().lease_state().await;
+            load_data(caller, kp, kl, bp, bl)
+        })
+    })?;
+    linker.func_wrap_async(MODULE, "delete_data", |mut caller, (kp, kl)| {
+        Box::new(async move {
+            caller.data_mut().lease_state().await;
+            delete_data(caller, kp, kl)
+        })
+    })?;
+    linker.func_wrap_async(MODULE, "set_timer", |mut caller, (after,)| {
+        Box::new(async move {
+            caller.data_mut().lease_timers().await;
+            set_timer(caller, after)
+        })
+    })?;
+    linker.func_wrap_async(MODULE, "cancel_timer", |mut caller, (id,)| {
+        Box::new(async move {
+            caller.data_mut().lease_timers().await;
+            cancel_timer(caller, id)
+        })
+    })?;
+    Ok(())
 }
 
 /// The code that tells the guest what has become of its call.
@@ -96,8 +128,7 @@ fn random_u32(mut caller: Caller<'_, Guest>) -> wasmtime::Result<i32> {
     Ok(i32::from_le_bytes(bytes))
 }
 
-async fn store_data(mut caller: Caller<'_, Guest>, (kp, kl, dp, dl): (i32, i32, i32, i32)) -> wasmtime::Result<i32> {
-    caller.data_mut().lease_state().await;
+fn store_data(mut caller: Caller<'_, Guest>, kp: i32, kl: i32, dp: i32, dl: i32) -> wasmtime::Result<i32> {
     let (memory, guest) = view(&mut caller)?;
     let key = Range::new("store_data", kp, kl).of(memory)?;
     let value = Range::new("store_data", dp, dl).of(memory)?;
@@ -105,8 +136,7 @@ async fn store_data(mut caller: Caller<'_, Guest>, (kp, kl, dp, dl): (i32, i32, 
     Ok(code(&guest.set(key, value)))
 }
 
-async fn load_data(mut caller: Caller<'_, Guest>, (kp, kl, bp, bl): (i32, i32, i32, i32)) -> wasmtime::Result<i32> {
-    caller.data_mut().lease_state().await;
+fn load_data(mut caller: Caller<'_, Guest>, kp: i32, kl: i32, bp: i32, bl: i32) -> wasmtime::Result<i32> {
     let (memory, guest) = view(&mut caller)?;
     let key = Range::new("load_data", kp, kl).of(memory)?;
     let buffer = Range::new("load_data", bp, bl).within(memory.len())?;
@@ -122,8 +152,7 @@ async fn load_data(mut caller: Caller<'_, Guest>, (kp, kl, bp, bl): (i32, i32, i
     }
 }
 
-async fn delete_data(mut caller: Caller<'_, Guest>, (kp, kl): (i32, i32)) -> wasmtime::Result<i32> {
-    caller.data_mut().lease_state().await;
+fn delete_data(mut caller: Caller<'_, Guest>, kp: i32, kl: i32) -> wasmtime::Result<i32> {
     let (memory, guest) = view(&mut caller)?;
     let key = Range::new("delete_data", kp, kl).of(memory)?;
     let key = std::str::from_utf8(key).map_err(|_| Fault::Key("delete_data"))?;
@@ -135,8 +164,7 @@ async fn delete_data(mut caller: Caller<'_, Guest>, (kp, kl): (i32, i32)) -> was
 }
 
 /// Returns the timer's id, which is positive, or an error code, which is negative.
-async fn set_timer(mut caller: Caller<'_, Guest>, (after_micros,): (i64,)) -> i32 {
-    caller.data_mut().lease_timers().await;
+fn set_timer(mut caller: Caller<'_, Guest>, after_micros: i64) -> i32 {
     // A negative time is refused in the same way as one that is too long.
     let after = u64::try_from(after_micros).map_or(Duration::MAX, Duration::from_micros);
     match caller.data_mut().set_timer(after) {
@@ -145,8 +173,7 @@ async fn set_timer(mut caller: Caller<'_, Guest>, (after_micros,): (i64,)) -> i3
     }
 }
 
-async fn cancel_timer(mut caller: Caller<'_, Guest>, (id,): (i32,)) -> i32 {
-    caller.data_mut().lease_timers().await;
+fn cancel_timer(mut caller: Caller<'_, Guest>, id: i32) -> i32 {
     match caller.data_mut().cancel_timer(id.cast_unsigned()) {
         Ok(true) => OK,
         Ok(false) => ABSENT,

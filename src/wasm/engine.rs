@@ -15,6 +15,7 @@ use super::compiler::Compiler;
 use super::host::Guest;
 use super::limits::Budget;
 use super::pace::TICK;
+use super::state_lock::{ByLeasing, Leasing};
 use super::{component, core_abi, settings};
 use crate::error::Error;
 
@@ -70,7 +71,7 @@ impl Default for RuntimeConfig {
 /// An engine, and what the host offers to the guests of that engine.
 pub(super) struct LinkedEngine {
     pub(super) engine: Engine,
-    pub(super) core_linker: Linker<Guest>,
+    pub(super) core_linker: ByLeasing<Linker<Guest>>,
     pub(super) component_linker: wasmtime::component::Linker<Guest>,
     pub(super) pooled: bool,
 }
@@ -97,7 +98,10 @@ impl LinkedEngine {
 
     fn of(engine: Engine, pooled: bool) -> wasmtime::Result<Self> {
         Ok(Self {
-            core_linker: core_abi::linker(&engine)?,
+            core_linker: ByLeasing {
+                at_start: core_abi::linker(&engine, Leasing::AtStart)?,
+                at_first_use: core_abi::linker(&engine, Leasing::AtFirstUse)?,
+            },
             component_linker: component::linker(&engine)?,
             engine,
             pooled,

@@ -100,6 +100,7 @@ impl Program {
     async fn open(&self, store: &mut Store<Guest>) -> wasmtime::Result<Exports> {
         match &self.loaded {
             Loaded::Core(module) => {
+                let module = module.get(store.data().leasing());
                 let instance = module.instantiate_async(&mut *store).await?;
                 let exports = core_abi::Exports::of(instance, store)?;
                 Ok(Exports::Core(Box::new(exports)))
@@ -218,6 +219,7 @@ impl Instance {
     /// Calls the function of the guest.
     async fn enter(&mut self, call: Call<'_>) -> wasmtime::Result<End> {
         let Self { store, exports, .. } = self;
+        store.data_mut().lease_at_start().await;
         match (exports, call) {
             (Exports::Core(core), Call::Init) => core.init(store).await,
             (Exports::Core(core), Call::Handle { message, attempt }) => {

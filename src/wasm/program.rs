@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rustix::io::Errno;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::InstancePre;
 
@@ -15,6 +17,7 @@ use super::compiler::{self, Compiler, Source};
 use super::component::ComponentPre;
 use super::engine::{Engines, LinkedEngine, RuntimeConfig};
 use super::host::Guest;
+use super::state_lock::ByLeasing;
 use super::validate::{self, Kind, finding};
 use crate::error::{Error, Finding};
 use crate::id::Digest;
@@ -52,7 +55,7 @@ pub struct Program {
 
 /// A program that is ready to be instantiated.
 pub(super) enum Loaded {
-    Core(InstancePre<Guest>),
+    Core(ByLeasing<InstancePre<Guest>>),
     Component(ComponentPre),
 }
 
@@ -100,7 +103,7 @@ impl Runtime {
         let permit = Arc::new(compiles.acquire_owned().await.map_err(Error::internal)?);
         let maps = self.engines.maps.program()?;
         let size = module.len();
-        let (source, version) = blocking(&permit, move || prepare(module)).await?;
+        let (source, version) = blocking(&permit, move || prepare(module).map_err(Error::InvalidWasm)).await?;
         let component = source.component;
         let key = Key::of(digest, &self.engines.linked(metered).engine);
         let engines = Arc::clone(&self.engines);
@@ -129,23 +132,26 @@ impl Runtime {
         &self,
         permit: &Arc<OwnedSemaphorePermit>,
         key: Key,
-        link: impl Fn(&Code) -> Result<Loaded, Vec<Finding>> + Send + 'static,
+        link: impl Fn(&Code) -> Result<Loaded, Error> + Send + 'static,
     ) -> Result<Option<(Loaded, Option<Pin>)>, Error> {
         let Some(cache) = self.cache.clone() else {
             return Ok(None);
         };
         let load = move || {
-            let cached = cache.get(key)?;
+            let Some(cached) = cache.get(key) else {
+                return Ok(None);
+            };
             match link(&Code::cached(&cached)) {
-                Ok(loaded) => Some((loaded, Some(cached.pin))),
-                Err(findings) => {
-                    tracing::warn!(file = %cached.path.display(), ?findings, "a compiled module cannot be used and is compiled again");
+                Ok(loaded) => Ok(Some((loaded, Some(cached.pin)))),
+                Err(passing @ Error::Unavailable { .. }) => Err(passing),
+                Err(error) => {
+                    tracing::warn!(file = %cached.path.display(), %error, "a compiled module cannot be used and is compiled again");
                     cache.remove(key);
-                    None
+                    Ok(None)
                 }
             }
         };
-        let loaded = blocking(permit, move || Ok(load())).await?;
+        let loaded = blocking(permit, load).await?;
         if loaded.is_some() {
             metrics::counter!("caxton_modules_loaded_total").increment(1);
         }
@@ -158,7 +164,10 @@ impl Runtime {
         let code = match &self.compiler {
             Compiler::InProcess => {
                 let compile = move || compiler::compile(&engines.linked(metered).engine, &source);
-                blocking(permit, move || compile().map_err(|finding| vec![finding])).await?
+                blocking(permit, move || {
+                    compile().map_err(|finding| Error::InvalidWasm(vec![finding]))
+                })
+                .await?
             }
             Compiler::Child { program, limits } => {
                 compiler::compile_in_child(program, *limits, engines.memory_reservation, metered, &source).await?
@@ -220,7 +229,8 @@ impl Program {
 }
 
 impl Loaded {
-    fn link(code: &Code, component: bool, linked: &LinkedEngine) -> Result<Self, Vec<Finding>> {
+    /// `Error::InvalidWasm` if the code does not fit the server, `Error::Unavailable` if the machine has no room to load it now.
+    fn link(code: &Code, component: bool, linked: &LinkedEngine) -> Result<Self, Error> {
         if component {
             let component = code.component(&linked.engine).map_err(|error| unusable(&error))?;
             let instance = linked
@@ -228,17 +238,17 @@ impl Loaded {
                 .instantiate_pre(&component)
                 .and_then(ComponentPre::new);
             return instance.map(Self::Component).map_err(|error| {
-                vec![finding(
+                Error::InvalidWasm(vec![finding(
                     "component-type",
                     format!("{error:#}"),
                     "the world caxton:agent/agent@1.0.0",
-                )]
+                )])
             });
         }
         let module = code.module(&linked.engine).map_err(|error| unusable(&error))?;
         linked
             .core_linker
-            .instantiate_pre(&module)
+            .try_map(|linker| linker.instantiate_pre(&module))
             .map(Self::Core)
             .map_err(|error| unusable(&error))
     }
@@ -249,8 +259,8 @@ fn cache_and_link(
     cache: Option<&Cache>,
     key: Key,
     code: Vec<u8>,
-    link: &impl Fn(&Code) -> Result<Loaded, Vec<Finding>>,
-) -> Result<(Loaded, Option<Pin>), Vec<Finding>> {
+    link: &impl Fn(&Code) -> Result<Loaded, Error>,
+) -> Result<(Loaded, Option<Pin>), Error> {
     let cached = match cache.map(|cache| (cache, cache.put(key, &code))) {
         Some((cache, Ok(Some(cached)))) => Some((cache, cached)),
         Some((_, Ok(None))) => {
@@ -270,20 +280,30 @@ fn cache_and_link(
         return link(&Code::fresh(code)).map(|loaded| (loaded, None));
     };
     let linked = link(&Code::cached(&cached));
-    if linked.is_err() {
+    if let Err(Error::InvalidWasm(_)) = &linked {
         cache.remove(key);
     }
     linked.map(|loaded| (loaded, Some(cached.pin)))
 }
 
-fn unusable(error: &wasmtime::Error) -> Vec<Finding> {
-    vec![compiler::refused(&format!("{error:#}"))]
+/// Tells the cause alone: around it, wasmtime says in which file of the server the code is.
+fn unusable(error: &wasmtime::Error) -> Error {
+    let cause = error.root_cause();
+    let code = cause.downcast_ref::<std::io::Error>().and_then(Errno::from_io_error);
+    let code = code.or_else(|| cause.downcast_ref().copied());
+    if let Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) = code {
+        return Error::Unavailable {
+            reason: "the machine has no descriptor or no memory left to load the module".to_owned(),
+            retry_after: Duration::from_secs(1),
+        };
+    }
+    Error::InvalidWasm(vec![compiler::refused(&cause.to_string())])
 }
 
 /// Runs a step of a compilation on a thread for blocking work. A step that panics means that the module is bad.
 async fn blocking<T: Send + 'static>(
     permit: &Arc<OwnedSemaphorePermit>,
-    work: impl FnOnce() -> Result<T, Vec<Finding>> + Send + 'static,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let permit = Arc::clone(permit);
     let worked = tokio::task::spawn_blocking(move || {
@@ -291,7 +311,7 @@ async fn blocking<T: Send + 'static>(
         work()
     });
     match worked.await {
-        Ok(worked) => worked.map_err(Error::InvalidWasm),
+        Ok(worked) => worked,
         Err(_) => Err(Error::InvalidWasm(vec![compiler::refused(
             "the compiler crashed on this module",
         )])),

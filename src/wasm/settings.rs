@@ -34,7 +34,7 @@ const MEMORY_RESIDENT: usize = 64 << 10;
 const TABLE_RESIDENT: usize = 16 << 10;
 
 /// The features that a guest may use: WebAssembly 2.0 and what has been standardised since. Left out are threads, because the
-/// limiter cannot count shared memories; further memories, because each costs memory maps; and garbage collection. Validation
+/// limiter cannot count shared memories; further memories, because each costs memory maps; and garbage collection, with `externref`, which needs it. Validation
 /// refuses everything else. Keep this and [`config`] alike; only further memories differ.
 pub(super) const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::TAIL_CALL)

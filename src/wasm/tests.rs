@@ -21,8 +21,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    Budget, Crash, CrashKind, End, Found, Grants, Host, Instance, Limits, LogRate, Runtime, RuntimeConfig, Search,
-    StateLease, StateLock, Turn,
+    Budget, CacheFolder, Crash, CrashKind, End, Found, Grants, Host, Instance, Leasing, Limits, LogRate, Runtime,
+    RuntimeConfig, Search, StateLease, StateLock, Turn,
 };
 use crate::error::{Error, Finding};
 use crate::fipa::Performative;
@@ -103,6 +103,7 @@ fn host(grants: &Granted) -> Host {
         state: Arc::default(),
         timers: Arc::default(),
         state_lock: StateLock::default(),
+        leasing: Leasing::AtFirstUse,
         log_rate: LogRate::new(1 << 20),
         grants: Arc::new(grants.clone()),
     }

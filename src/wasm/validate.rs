@@ -108,7 +108,8 @@ fn invalid(error: &BinaryReaderError) -> Finding {
     finding(
         "valid-wasm",
         format!("{} (at byte {})", error.message(), error.offset()),
-        "valid WebAssembly 2.0 with tail calls, and no threads, 64-bit or second memory, or garbage collection",
+        "valid WebAssembly 2.0 with tail calls, without threads, a 64-bit or second memory, garbage collection, exceptions and \
+         `externref` (a guest gets no references to values of the host)",
     )
 }
 

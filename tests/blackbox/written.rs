@@ -1,7 +1,7 @@
 //! What others wrote is carried as it is written: content and extension parameters, over every front and through every door of guests.
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::guests;
 use crate::harness::TestNode;
@@ -68,18 +68,23 @@ async fn what_nests_deeper_than_readers_read_is_refused_with_the_limit() {
     let node = TestNode::start().await;
     node.deploy("echo", "echo").await;
     for name in ["content", "x_deep"] {
-        for depth in [129, 2_000, 1_000_000] {
+        for depth in [101, 2_000, 1_000_000] {
             let body = message(&format!(r#""{name}":{}"#, nested(depth)));
             let answer = node.post_text(MESSAGES, "application/json", body).await;
             let error = answer.refused(400, "INVALID_REQUEST");
             assert_eq!(error["details"]["field"], name);
-            assert!(error["message"].as_str().unwrap().contains("128"), "{error:#}");
+            assert!(error["message"].as_str().unwrap().contains("100"), "{error:#}");
         }
     }
-    let deepest = nested(128);
+    let deepest = nested(100);
     let members = format!(r#""x_deep":{deepest},"content":{deepest}"#);
     let answer = text(&node, Method::POST, "/api/v1/messages/wait", message(&members)).await;
     assert!(answer.contains(&format!(r#""content":{deepest}"#)), "{answer}");
+    let page = text(&node, Method::GET, MESSAGES, String::new()).await;
+    assert!(page.contains(&deepest), "{page}");
+    for body in [answer, page] {
+        serde_json::from_str::<Value>(&body).expect("a common reader reads it");
+    }
 
     for (path, body) in [
         (
@@ -93,7 +98,7 @@ async fn what_nests_deeper_than_readers_read_is_refused_with_the_limit() {
     ] {
         let answer = node.post_text(path, "application/json", body).await;
         let error = answer.refused(400, "INVALID_REQUEST");
-        assert!(error["message"].as_str().unwrap().contains("128"), "{error:#}");
+        assert!(error["message"].as_str().unwrap().contains("100"), "{error:#}");
     }
     let config = format!(r#"{{"name":"a","resources":{}}}"#, nested(2_000));
     let form = reqwest::multipart::Form::new()

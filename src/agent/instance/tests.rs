@@ -53,6 +53,7 @@ async fn agent_with(last: &str) -> (Arc<Agent>, Arc<Version>, wasm::Instance, Un
         state: agent.state.clone(),
         timers: agent.timers.clone(),
         state_lock: agent.state_lock.clone(),
+        leasing: wasm::Leasing::AtStart,
         log_rate: agent.rates.log.clone(),
         grants: version.grants.clone(),
     };

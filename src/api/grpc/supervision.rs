@@ -186,7 +186,7 @@ fn declared(asked: Declared) -> Result<Members> {
 
 fn strategy(number: i32) -> Result<Option<&'static str>> {
     let known = SupervisionStrategy::try_from(number)
-        .map_err(|_| Error::invalid("strategy", "is none of this release's strategies"))?;
+        .map_err(|_| Error::invalid("strategy", format!("is {number}, and must be 0 to 3")))?;
     Ok(match known {
         SupervisionStrategy::Unspecified => None,
         SupervisionStrategy::OneForOne => Some("one_for_one"),
@@ -197,7 +197,7 @@ fn strategy(number: i32) -> Result<Option<&'static str>> {
 
 fn auto_shutdown(number: i32) -> Result<Option<&'static str>> {
     let known = AutoShutdown::try_from(number)
-        .map_err(|_| Error::invalid("auto_shutdown", "is none of what this release knows"))?;
+        .map_err(|_| Error::invalid("auto_shutdown", format!("is {number}, and must be 0 to 3")))?;
     Ok(match known {
         AutoShutdown::Unspecified => None,
         AutoShutdown::Never => Some("never"),

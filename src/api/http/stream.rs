@@ -4,9 +4,9 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::runtime::Handle;
+use tokio::time::Sleep;
 
 use super::unreadable;
 use crate::api::connections::Connection;
@@ -19,8 +19,17 @@ pub(super) struct Stream {
     tcp: TcpStream,
     connection: Connection,
     heard: bool,
-    /// What is left of the last response, if the request before it could not be read.
-    last: Option<Vec<u8>>,
+    /// The last response, if the request before it could not be read.
+    last: Option<Last>,
+}
+
+/// A response after which the connection closes, though the client may still be sending.
+#[derive(Debug)]
+struct Last {
+    /// What is left to be written.
+    rest: Vec<u8>,
+    /// Until then the rest of what the client sends is awaited.
+    until: Pin<Box<Sleep>>,
 }
 
 impl Stream {
@@ -37,13 +46,29 @@ impl Stream {
         &self.connection
     }
 
-    /// Writes what is left of the last response.
+    /// Writes the last response, and then reads what the client still sends: a socket that is closed while unread bytes wait in it is
+    /// reset, and the client may then not see the response.
     fn poll_last(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.last.as_mut().filter(|rest| !rest.is_empty()) {
-            let written = ready!(Pin::new(&mut self.tcp).poll_write(context, rest))?;
-            rest.drain(..written);
+        let Some(last) = &mut self.last else {
+            return Poll::Ready(Ok(()));
+        };
+        if self.connection.poll_ended(context).is_ready() || last.until.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Ok(()))
+        let mut tcp = Pin::new(&mut self.tcp);
+        while !last.rest.is_empty() {
+            let written = ready!(tcp.as_mut().poll_write(context, &last.rest))?;
+            last.rest.drain(..written);
+        }
+        ready!(tcp.as_mut().poll_shutdown(context))?;
+        loop {
+            let mut unread = [0; 4 << 10];
+            let mut unread = ReadBuf::new(&mut unread);
+            ready!(tcp.as_mut().poll_read(context, &mut unread))?;
+            if unread.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }
 
@@ -63,48 +88,24 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_last(context))?;
-        if let Some(explained) = unreadable::explain(bytes) {
-            self.last = Some(explained);
-            return Poll::Ready(Ok(bytes.len()));
+        if self.last.is_none() {
+            self.last = unreadable::explain(bytes).map(|rest| Last {
+                rest,
+                until: Box::pin(tokio::time::sleep(limits::LINGER)),
+            });
+        }
+        if self.last.is_some() {
+            // The parser's connection ends as soon as its bytes are taken, so they are taken at the end.
+            return self.poll_last(context).map_ok(|()| bytes.len());
         }
         Pin::new(&mut self.tcp).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_last(context))?;
         Pin::new(&mut self.tcp).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_last(context))?;
         Pin::new(&mut self.tcp).poll_shutdown(context)
-    }
-}
-
-/// A socket that is closed while unread bytes wait in it is reset, and the client may then not see the response. So the rest of what
-/// it sends is read first.
-impl Drop for Stream {
-    fn drop(&mut self) {
-        let (Some(last), Ok(runtime)) = (self.last.take(), Handle::try_current()) else {
-            return;
-        };
-        let Ok(tcp) = socket2::SockRef::from(&self.tcp).try_clone() else {
-            return;
-        };
-        let connection = self.connection.clone();
-        runtime.spawn(async move {
-            let closing = async {
-                let mut tcp = TcpStream::from_std(tcp.into())?;
-                tcp.write_all(&last).await?;
-                tcp.shutdown().await?;
-                let mut unread = [0; 4 << 10];
-                while tcp.read(&mut unread).await? > 0 {}
-                io::Result::Ok(())
-            };
-            // Whether it came in time and whether the client was still there changes nothing here.
-            let _ = tokio::time::timeout(limits::LINGER, closing).await;
-            drop(connection);
-        });
     }
 }

@@ -62,7 +62,7 @@ impl TryFrom<usize> for PageSize {
 impl<T: DeserializeOwned> Query<T> {
     pub(super) fn parse(query: &str) -> Result<Self> {
         let pairs = web::Query::<Vec<(String, String)>>::from_query(query)
-            .map_err(|error| Error::invalid("query", format!("cannot be read: {error}")))?
+            .map_err(|_| Error::invalid("query", "is no list of `name=value`, joined by `&`"))?
             .into_inner();
         let pairs = pairs.into_iter().map(|(name, value)| (name, Parameter(value)));
         serde_path_to_error::deserialize(MapDeserializer::new(pairs))

@@ -1,10 +1,13 @@
 //! The data folder: its lock, its format, its number of partitions, and the modules in it.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::fitness::{self, DRAFT, Found};
 use super::segment::{OpenFolder, damaged, sync_dir};
@@ -174,6 +177,9 @@ pub(in crate::journal) fn module_file(dir: &Path, digest: Digest) -> PathBuf {
 #[derive(Debug)]
 pub(super) struct Modules {
     dir: PathBuf,
+    opened: Instant,
+    /// When a module was put last, since the store was opened.
+    put: Mutex<HashMap<Digest, Instant>>,
 }
 
 impl Modules {
@@ -181,7 +187,11 @@ impl Modules {
     pub(super) fn open(dir: PathBuf) -> Result<Self, JournalError> {
         create(&dir)?;
         remove_drafts(&dir)?;
-        Ok(Self { dir })
+        Ok(Self {
+            dir,
+            opened: Instant::now(),
+            put: Mutex::default(),
+        })
     }
 
     fn path(&self, digest: Digest) -> PathBuf {
@@ -189,6 +199,9 @@ impl Modules {
     }
 
     pub(super) fn put(&self, digest: Digest, module: &[u8]) -> Result<(), JournalError> {
+        // Held until the module is there, so that `remove_unused` either leaves it or has removed it before.
+        let mut put = self.put.lock();
+        put.insert(digest, Instant::now());
         // A module that is there but damaged is written again.
         match self.get(digest) {
             Ok(Some(_)) => Ok(()),
@@ -205,4 +218,35 @@ impl Modules {
             Err(error) => Err(io_error(|| format!("cannot read {}", path.display()))(error)),
         }
     }
+
+    /// See [`Journal::remove_modules`](crate::journal::Journal::remove_modules).
+    pub(super) fn remove_unused(
+        &self,
+        used: &HashSet<Digest>,
+        idle: Duration,
+        now: Instant,
+    ) -> Result<usize, JournalError> {
+        let failed = || format!("cannot remove modules in {}", self.dir.display());
+        let mut put = self.put.lock();
+        let mut removed = 0;
+        for file in fs::read_dir(&self.dir).map_err(io_error(failed))? {
+            let path = file.map_err(io_error(failed))?.path();
+            let Some(digest) = digest_of(&path) else {
+                continue; // a draft, or a file that is not this server's
+            };
+            let last = put.get(&digest).copied().unwrap_or(self.opened);
+            if !used.contains(&digest) && now.saturating_duration_since(last) >= idle {
+                fs::remove_file(&path).map_err(io_error(failed))?;
+                put.remove(&digest);
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// The digest in the name of a module's file.
+fn digest_of(path: &Path) -> Option<Digest> {
+    let name = path.file_name()?.to_str()?;
+    format!("sha256:{}", name.strip_suffix(".wasm")?).parse().ok()
 }

@@ -199,7 +199,7 @@ async fn a_path_is_looked_up_whole() {
         .await;
     let member = serde_json::json!({"name": "cart", "supervision": {"group": "agents"}});
     world.deploy(COUNTER, &member).await;
-    world.deploy(COUNTER, &serde_json::json!({"name": "node"})).await;
+    world.deploy(COUNTER, &serde_json::json!({"name": "core"})).await;
 
     let path = path(&world, "cart");
     assert!(path.ends_with("/agents/shop/agents/cart"), "{path}");
@@ -213,7 +213,7 @@ async fn a_path_is_looked_up_whole() {
         format!("{above}/shop/agents/cart/cart"),
         format!("{above}/shop/agents/{}", agent.id),
         format!("{above}/agents"),
-        format!("{above}/no-such-group/node"),
+        format!("{above}/no-such-group/core"),
         "node/core/partitions/99/agents/shop/agents/cart".to_owned(),
         "agents/cart".to_owned(),
         "shop/agents".to_owned(),
@@ -226,7 +226,7 @@ async fn a_path_is_looked_up_whole() {
     }
     assert_eq!(world.incarnation("cart").await, 1);
 
-    for (right, name) in [(path.as_str(), "cart"), ("cart", "cart"), ("node", "node")] {
+    for (right, name) in [(path.as_str(), "cart"), ("cart", "cart"), ("core", "core")] {
         world.verb(right, Verb::Suspend).await.unwrap();
         let suspended = *world.node.find(name).unwrap().standing.read() == crate::agent::Standing::Suspended;
         assert!(suspended, "{right}");

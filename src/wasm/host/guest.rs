@@ -21,7 +21,7 @@ use crate::wasm::grants::Grants;
 use crate::wasm::limiter::Limiter;
 use crate::wasm::limits::Limits;
 use crate::wasm::pace::Pace;
-use crate::wasm::state_lock::{StateLease, StateLock};
+use crate::wasm::state_lock::{Leasing, StateLease, StateLock};
 use crate::wasm::turn::Effects;
 
 /// What the server gives an instance for as long as it lives.
@@ -37,6 +37,7 @@ pub struct Host {
     pub timers: Arc<Timers>,
     /// Shared by all instances of the agent.
     pub state_lock: StateLock,
+    pub leasing: Leasing,
     /// Shared by all instances of the agent.
     pub log_rate: LogRate,
     pub grants: Arc<dyn Grants>,
@@ -56,7 +57,7 @@ pub(in crate::wasm) struct Guest {
     pub(in crate::wasm) memory: Option<Memory>,
     pub(in crate::wasm) log: Log,
     pub(super) turn: OpenTurn,
-    /// The lease of the state, from the first use in a turn until it is taken or the next turn begins.
+    /// The lease of the state, from the turn's start or its first use until it is taken or the next turn begins.
     pub(in crate::wasm) state_lease: Option<StateLease>,
 }
 

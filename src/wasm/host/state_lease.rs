@@ -1,8 +1,20 @@
-//! A turn leases the state and the timers at its first use of either. See [`StateLock`](crate::wasm::StateLock).
+//! A turn leases the state and the timers at its start or at its first use of either. See [`StateLock`](crate::wasm::StateLock).
 
 use super::guest::Guest;
+use crate::wasm::state_lock::Leasing;
 
 impl Guest {
+    pub(in crate::wasm) const fn leasing(&self) -> Leasing {
+        self.host.leasing
+    }
+
+    /// Leases state and timers for the turn that begins, if that is when they are leased and the guest may use them.
+    pub(in crate::wasm) async fn lease_at_start(&mut self) {
+        if self.leasing() == Leasing::AtStart && (self.host.grants.state() || self.host.grants.timers()) {
+            self.lease().await;
+        }
+    }
+
     /// Leases the state for the rest of the turn, if the guest may use it.
     pub(in crate::wasm) async fn lease_state(&mut self) {
         if self.host.grants.state() {

@@ -27,6 +27,25 @@ async fn a_table_that_fits_no_slot_is_found_and_one_cannot_grow_beyond() {
     assert_eq!(handle(&mut instance).await.end, returned(9), "table.grow says -1");
 }
 
+#[tokio::test]
+async fn a_finding_has_no_path_of_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = Runtime::new(&RuntimeConfig {
+        cache: Some(CacheFolder {
+            dir: dir.path().join("a-long-name-of-a-folder-for-compiled-modules"),
+            bytes: 1 << 30,
+        }),
+        ..RuntimeConfig::default()
+    });
+    let module = binary(&guest("(table 65537 funcref)", "(i32.const 0)"));
+    let Err(Error::InvalidWasm(found)) = runtime.unwrap().compile(module, false).await else {
+        panic!("the table fits no slot");
+    };
+    let text = &found[0].found;
+    assert!(text.contains("65537") && text.contains("65536"), "{text}");
+    assert!(!text.contains("compiled-modules") && !text.contains('/'), "{text}");
+}
+
 /// Each new instance reuses the slot of the last one.
 #[tokio::test]
 async fn a_new_instance_finds_nothing_of_the_last_one_in_its_slot() {

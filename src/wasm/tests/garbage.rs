@@ -70,9 +70,18 @@ async fn proposals_that_are_not_offered_are_refused() {
         let findings = findings(binary(&wat)).await;
         assert_eq!(findings[0].rule, "valid-wasm", "{memory}: {findings:?}");
     }
-    for rest in ["(memory 1)", "(type (struct))", "(tag)", "(table 1 externref)"] {
+    for rest in [
+        "(memory 1)",
+        "(type (struct))",
+        "(tag)",
+        "(table 1 externref)",
+        "(func (param externref))",
+        "(func (drop (ref.null extern)))",
+        "(global externref (ref.null extern))",
+    ] {
         let findings = findings(binary(&guest(rest, "(i32.const 0)"))).await;
         assert_eq!(findings[0].rule, "valid-wasm", "{rest}: {findings:?}");
+        assert!(findings[0].expected.contains("`externref`"), "{rest}: {findings:?}");
     }
 }
 

@@ -124,6 +124,7 @@ impl Several {
         instances: u32,
     ) -> Self {
         agent.mailbox.set_order(Order::Conversation);
+        agent.document.write().instances = instances;
         let mut several = Self {
             agent,
             version,

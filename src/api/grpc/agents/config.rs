@@ -73,7 +73,7 @@ fn supervision_json(supervision: Supervision) -> Result<Map<String, Value>> {
 
 fn strategy(number: i32) -> Result<Option<&'static str>> {
     let known = DeploymentStrategy::try_from(number)
-        .map_err(|_| Error::invalid("config.strategy", "is none of this release's strategies"))?;
+        .map_err(|_| Error::invalid("config.strategy", format!("is {number}, and must be 0 to 4")))?;
     Ok(match known {
         DeploymentStrategy::Unspecified => None,
         DeploymentStrategy::Immediate => Some("immediate"),
@@ -85,7 +85,7 @@ fn strategy(number: i32) -> Result<Option<&'static str>> {
 
 fn restart(number: i32) -> Result<Option<&'static str>> {
     let known = RestartPolicy::try_from(number)
-        .map_err(|_| Error::invalid("config.supervision.restart", "is none of this release's policies"))?;
+        .map_err(|_| Error::invalid("config.supervision.restart", format!("is {number}, and must be 0 to 3")))?;
     Ok(match known {
         RestartPolicy::Unspecified => None,
         RestartPolicy::Permanent => Some("permanent"),

@@ -149,7 +149,7 @@ async fn the_watermark_never_runs_ahead_of_the_sync() {
     let fence = claimed(&*journal, HOME);
     let mut follower = journal.follow();
     let seq = append(&journal, fence, vec![event("a")]).await;
-    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(*journal.durable().borrow(), Seq(0), "the sync has not returned");
     assert_eq!(journal.read_after(Seq(0), 10).unwrap(), []);
     assert!(follower.try_recv().is_none());

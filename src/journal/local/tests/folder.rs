@@ -100,6 +100,29 @@ fn modules_are_kept_by_digest() {
     assert!(journal.module(digest).unwrap().is_some(), "putting it again mends it");
 }
 
+#[test]
+fn modules_that_nobody_uses_go_unless_they_were_put_just_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let idle = Duration::from_secs(60);
+    let [used, unused] = [b"used", b"gone"].map(|module| {
+        let journal = open(&dir);
+        journal.put_module(Digest::of(module), module).unwrap();
+        Digest::of(module)
+    });
+    fs::write(dir.path().join("modules/note.txt"), "not ours").unwrap();
+    let journal = open(&dir);
+    let later = Instant::now() + idle;
+    let remove = |now| journal.remove_modules(&HashSet::from([used]), idle, now).unwrap();
+    journal.put_module(unused, b"gone").unwrap();
+    assert_eq!(remove(Instant::now()), 0, "it may be deployed in a moment");
+    assert_eq!(remove(later + idle), 1);
+    assert_eq!(journal.module(unused).unwrap(), None);
+    assert!(journal.module(used).unwrap().is_some());
+    journal.put_module(unused, b"gone").unwrap();
+    assert!(journal.module(unused).unwrap().is_some(), "it can come back");
+    assert!(dir.path().join("modules/note.txt").exists());
+}
+
 #[cfg(unix)]
 #[test]
 fn the_folder_is_its_owners_alone() {
