@@ -121,9 +121,9 @@ impl Directory {
 
     /// The agent with this id or name.
     pub fn find(&self, key: &str) -> Option<Arc<Agent>> {
-        let id = match key.parse::<AgentId>() {
-            Ok(id) => id,
-            Err(_) => match *self.names.get(&key.parse::<AgentName>().ok()?)? {
+        let id = match AgentId::read(key) {
+            Some(id) => id,
+            None => match *self.names.get(&key.parse::<AgentName>().ok()?)? {
                 NameHolder::Agent(id) => id,
                 NameHolder::Group => return None,
             },

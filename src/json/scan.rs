@@ -57,23 +57,21 @@ impl Scan {
 
     /// Scans a text from behind its opening quote. Returns where it ends.
     fn text(&mut self, bytes: &[u8], mut at: usize) -> usize {
-        while let Some(byte) = bytes.get(at) {
-            match byte {
-                b'"' => return at + 1,
-                b'\\' => {
-                    at += match (Half::of(&bytes[at..]), bytes.get(at + 6..).and_then(Half::of)) {
-                        (Some(Half::High), Some(Half::Low)) => 12,
-                        (Some(_), _) => {
-                            self.lone_surrogate = true;
-                            6
-                        }
-                        (None, _) => 2,
-                    }
+        while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+            at += found;
+            if bytes[at] == b'"' {
+                return at + 1;
+            }
+            at += match (Half::of(&bytes[at..]), bytes.get(at + 6..).and_then(Half::of)) {
+                (Some(Half::High), Some(Half::Low)) => 12,
+                (Some(_), _) => {
+                    self.lone_surrogate = true;
+                    6
                 }
-                _ => at += 1,
+                (None, _) => 2,
             }
         }
-        at
+        bytes.len()
     }
 }
 

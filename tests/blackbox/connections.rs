@@ -159,6 +159,37 @@ async fn half_of_the_connections_may_be_websockets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_websockets_leave_room_for_requests() {
+    caxton::descriptors::raise_limit(); // this process has the other ends
+    let node = TestNode::start_after("ulimit -n 1024;", "").await;
+    node.deploy("echo", "echo").await;
+    let limit = node.series("caxton_connections_limit", &["front=\"rest\""]).await;
+    let half = (limit.unwrap() / 2.0).floor();
+    let (mut open, mut refused) = (Vec::new(), 0_u32);
+    for _ in 0..1_000 {
+        match connect_async(node.websocket_url("/ws")).await {
+            Ok(socket) => open.push(socket),
+            Err(SocketError::Http(response)) => {
+                assert_eq!(response.status(), 503);
+                refused += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(half > 100.0, "{half}");
+    assert!(
+        (f64::from(refused) + half - 1_000.0).abs() < 0.5,
+        "{refused} of 1,000, where {half} may be open"
+    );
+    node.post("/api/v1/messages/wait", &request("echo", &json!(1)))
+        .await
+        .good();
+    checked(channel(&node)).await.unwrap();
+    let log = node.logged();
+    assert!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_beyond_those_that_are_busy_is_told_so() {
     let node = TestNode::start_with("[limits]\nrest_connections = 3\nbody_time = \"30s\"\n").await;
     let mut busy = Vec::new();

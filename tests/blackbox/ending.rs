@@ -121,9 +121,23 @@ async fn deploy(node: &TestNode) {
 }
 
 /// Ends the server, and checks that this was in order.
+/// Tells `scripts/stop-times` how long the stop took.
+fn tell(began: Instant) {
+    let test = std::thread::current();
+    let test = test
+        .name()
+        .unwrap_or_default()
+        .rsplit("::")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    eprintln!("stop: {:>5} ms  {test}", began.elapsed().as_millis());
+}
+
 async fn ends_in_order(mut node: TestNode) -> TestNode {
     let began = Instant::now();
     assert!(node.terminate().await.success());
+    tell(began);
     assert!(began.elapsed() < IN_TIME, "{:?}", began.elapsed());
     let log = node.logged();
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
@@ -260,6 +274,7 @@ async fn idle_connections_do_not_delay_the_end() {
         .unwrap();
     let began = Instant::now();
     ends_in_order(node).await;
+    tell(began);
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
 }
 

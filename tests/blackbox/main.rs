@@ -15,6 +15,7 @@ mod socket;
 mod broken_http;
 mod caching;
 mod capacity;
+mod clock;
 mod compiling;
 mod conflicts;
 mod connections;
