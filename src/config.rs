@@ -184,4 +184,32 @@ mod tests {
         assert_eq!((config.partitions, config.limits.module.bytes()), (8, 1 << 20));
         assert!(Config::load(Some(&dir.path().join("absent.toml"))).is_err());
     }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_key_the_value_and_what_is_expected() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("caxton.toml");
+        for (text, said) in [
+            ("[limits]\ncolour = 1", "`limits.colour` is no key; there are "),
+            (
+                "partitions = \"many\"",
+                "`partitions` is `many`, and must be a whole number that is in range",
+            ),
+            (
+                "partitions = -1",
+                "`partitions` is -1, and must be a whole number that is in range",
+            ),
+            (
+                "[wasm]\npooled = \"yes\"",
+                "`wasm.pooled` is `yes`, and must be true or false",
+            ),
+            ("[limits]\nmodule = \"much\"", "`limits.module` "),
+            ("limits = 3", "`limits` is 3, and must be a table"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let wrong = Config::load(Some(&file)).unwrap_err().to_string();
+            assert!(wrong.starts_with(said), "{wrong}");
+            assert!(wrong.contains("caxton.toml)") && !wrong.contains("default"), "{wrong}");
+        }
+    }
 }
