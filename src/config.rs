@@ -193,11 +193,11 @@ mod tests {
             ("[limits]\ncolour = 1", "`limits.colour` is no key; there are "),
             (
                 "partitions = \"many\"",
-                "`partitions` is `many`, and must be a whole number that is in range",
+                "`partitions` is `many`, and must be a whole number from 0 to 65535",
             ),
             (
                 "partitions = -1",
-                "`partitions` is -1, and must be a whole number that is in range",
+                "`partitions` is -1, and must be a whole number from 0 to 65535",
             ),
             (
                 "[wasm]\npooled = \"yes\"",

@@ -4,6 +4,8 @@ use std::fmt::{self, Display};
 
 use figment::error::{Actual, Kind};
 
+use crate::json::wanted;
+
 /// What the library found. It can be several errors; each has a line.
 #[derive(Debug)]
 pub struct Wrong(Box<figment::Error>);
@@ -85,13 +87,10 @@ fn shown(given: &Actual) -> String {
     }
 }
 
-/// The kinds of values, which serde calls by the names of Rust's types.
-fn kind(expected: &str) -> &str {
-    match expected {
-        "u8" | "u16" | "u32" | "u64" | "usize" | "i32" | "i64" => "a whole number that is in range",
-        "a boolean" => "true or false",
-        "a string" | "string" => "a text",
-        expected if expected.starts_with("struct ") => "a table",
-        expected => expected,
+/// The expected type in the words of TOML.
+fn kind(expected: &str) -> String {
+    if expected.starts_with("struct ") {
+        return "a table".to_owned();
     }
+    wanted(&expected)
 }

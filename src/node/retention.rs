@@ -72,7 +72,10 @@ impl Node {
         let Ok(alone) = self.upkeep.segments.clone().try_lock_owned() else {
             return Ok(()); // a backup needs them
         };
-        self.remove_modules().await?;
+        if let Err(error) = self.remove_modules().await {
+            // The segments of the log are not to wait for that.
+            tracing::warn!(%error, "modules that no agent has stay for now");
+        }
         let Some(journal) = self.files.clone() else {
             return Ok(()); // the records in memory bound themselves
         };

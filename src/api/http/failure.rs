@@ -148,15 +148,18 @@ impl Failure {
         Self::new(status, code, message, json!({}))
     }
 
+    /// The time of `Retry-After`, which has whole seconds.
+    fn retry_seconds(&self) -> Option<u64> {
+        let wait = self.retry_after?;
+        Some((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
+    }
+
     /// The whole response as it is sent, where no framework writes it. The connection closes after it.
     pub(super) fn as_last_response(&self, trace: Trace) -> String {
         let body = serde_json::to_string(&self.envelope(trace)).unwrap_or_default();
-        let retry = self.retry_after.map_or_else(String::new, |wait| {
-            format!(
-                "retry-after: {}\r\n",
-                wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
-            )
-        });
+        let retry = self
+            .retry_seconds()
+            .map_or_else(String::new, |seconds| format!("retry-after: {seconds}\r\n"));
         format!(
             "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\ntraceparent: {}\r\n{retry}\
              connection: close\r\n\r\n{body}",
@@ -176,9 +179,8 @@ impl Failure {
     /// The response with its body: the envelope, or a problem (RFC 9457) with `code`, `details` and `trace_id` as extensions.
     pub(super) fn render(&self, trace: Trace, as_problem: bool) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
-        if let Some(wait) = self.retry_after {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.insert_header((header::RETRY_AFTER, seconds.max(1).to_string()));
+        if let Some(seconds) = self.retry_seconds() {
+            response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
         if let Some((name, value)) = self.hint.as_deref() {
             response.insert_header((name.clone(), &**value));

@@ -237,10 +237,11 @@ impl Modules {
             let last = put.get(&digest).copied().unwrap_or(self.opened);
             if !used.contains(&digest) && now.saturating_duration_since(last) >= idle {
                 fs::remove_file(&path).map_err(io_error(failed))?;
-                put.remove(&digest);
                 removed += 1;
             }
         }
+        // The others count as put when the store was opened, which was earlier still.
+        put.retain(|_, last| now.saturating_duration_since(*last) < idle);
         Ok(removed)
     }
 }

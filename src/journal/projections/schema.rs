@@ -12,7 +12,7 @@ use crate::journal::{JournalError, end_process};
 /// The version of the tables. A file of another version is set aside and rebuilt from the journal if the journal still
 /// has all of its records. Once retention has removed some, a release with another version must be able to migrate the
 /// file.
-const VERSION: i32 = 6;
+const VERSION: i32 = 7;
 /// `CxPj` in ASCII, so that the file of another program is not taken for projections.
 const APPLICATION_ID: i32 = 0x4378_506a;
 /// Prepared statements that each connection caches.

@@ -55,6 +55,24 @@ async fn a_turn_waits_for_the_state_and_the_wait_is_not_its_time() {
 }
 
 #[tokio::test]
+async fn a_turn_that_leases_at_its_start_waits_for_the_state_even_if_it_uses_none() {
+    let alone = Host {
+        leasing: Leasing::AtStart,
+        ..host(&ALL)
+    };
+    let held = leased(&alone).await;
+    let mut other = start_with(alone, &guest("", "(i32.const 0)")).await;
+    let (turn, took) = after(held, &mut other).await;
+    assert_eq!(turn.end, End::Ok);
+    assert!(took >= WAIT, "{took:?}");
+    assert!(turn.usage.guest_time < SHORT.deadline, "{:?}", turn.usage);
+    assert!(
+        other.take_state_lease().is_some(),
+        "it is kept until the turn is committed"
+    );
+}
+
+#[tokio::test]
 async fn a_turn_that_has_waited_for_the_state_ends_at_its_deadline() {
     let (held, mut other) = held(&format!("{STORE} (loop $for_ever (br $for_ever)) (unreachable)")).await;
     let (turn, took) = after(held, &mut other).await;
